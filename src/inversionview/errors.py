@@ -1,0 +1,10 @@
+"""The one error that is the user's to mend."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A mistake in what was asked for.
+
+    Its text is one line: what is wrong, and what would be right. The command line prints it and exits with code 2.
+    """

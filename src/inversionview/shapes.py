@@ -1,0 +1,26 @@
+"""Axis names, defined once, and the array types that use them.
+
+batch      inputs run together
+pos        token positions of an input; 0 is the begin token
+d_model    the width of the probed model's residual stream
+head       attention heads of one layer
+vocab      entries of a vocabulary
+site       places in the probed model, in the order a decoder was given them
+query      activations that are being read
+candidate  inputs proposed for a query
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Tokens = Int[Tensor, "batch pos"]
+OneInput = Int[Tensor, " pos"]
+Positions = Int[Tensor, " batch"]
+PerInput = Float[Tensor, " batch"]
+PerPosition = Float[Tensor, "batch pos"]
+PositionMask = Bool[Tensor, "batch pos"]
+InputMask = Bool[Tensor, " batch"]
+Activations = Float[Tensor, "batch d_model"]
+Logits = Float[Tensor, "batch pos vocab"]
