@@ -1,0 +1,233 @@
+"""Three-digit addition: all 810,000 sums `615+861=1476` of two numbers from 100 to 999.
+
+One token a character. Source: InversionView (arXiv 2405.17653), section 5 and appendix on 3-digit addition.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, between_begin_and_end
+
+SYMBOLS = "0123456789B+=E"
+BEGIN, PLUS, EQUALS, END, PAD = 10, 11, 12, 13, 14
+FIRST, COUNT = 100, 900
+TRAIN_SHARE = 0.75
+
+F1, F2, F3, S1, S2, S3 = 1, 2, 3, 5, 6, 7
+ANSWER = 9
+"""Position of A1, the first answer digit; A2, A3, A4 follow it."""
+
+
+class AdditionTask:
+    """Uniform over `a+b=c` with a and b from 100 to 999; the paper's named positions F1 F2 F3 + S1 S2 S3 = A1 A2 A3 A4.
+
+    The split is the paper's: all pairs in row-major order, shuffled by Python's `random.Random(0)`, the first 75% train.
+    """
+
+    name = "addition"
+    vocab_size = 15
+    max_length = 14
+    begin, end, pad = BEGIN, END, PAD
+    size = COUNT * COUNT
+    roles = ("F1", "F2", "F3", "+", "S1", "S2", "S3", "=", "A1", "A2", "A3", "A4")
+    example = "615+861=1476"
+
+    def encode(self, text: str) -> OneInput:
+        """Tokens [pos] of a sum such as `615+861=1476`. Raises `UserError` where it is not a correct three-digit sum."""
+        typed = text.strip()
+        for index, char in enumerate(typed):
+            if char not in "0123456789+=":
+                raise UserError(
+                    f"{typed!r} does not tokenise: {char!r} at character {index} is not a digit, '+' or '='; "
+                    f"an input looks like {self.example}"
+                )
+        left, plus, rest = typed.partition("+")
+        right, equals, answer = rest.partition("=")
+        if not (plus and equals and "+" not in answer + right and "=" not in answer):
+            raise UserError(f"{typed!r} is not an input of addition: one '+' and then one '=', as in {self.example}")
+        for name, number in (("first", left), ("second", right)):
+            if len(number) != 3 or number[0] == "0":
+                raise UserError(
+                    f"{typed!r} is not an input of addition: its {name} number is {number!r}, and must be from 100 to 999"
+                )
+        total = int(left) + int(right)
+        if answer != str(total):
+            raise UserError(f"{typed!r} is not an input of addition: {left}+{right} is {total}, not {answer!r}")
+        return torch.tensor([BEGIN, *(SYMBOLS.index(c) for c in typed), END])
+
+    def decode(self, tokens: OneInput) -> str:
+        """The sum as typed, without begin, end and padding."""
+        strings = self.token_strings(tokens)
+        return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
+
+    def token_strings(self, tokens: OneInput) -> list[str]:
+        """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
+        strings = []
+        for token in tokens.tolist():
+            strings.append(SYMBOLS[token] if 0 <= token < len(SYMBOLS) else "_")
+            if token == END:
+                break
+        return strings
+
+    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        """Draw `n` sums [n, 14] uniformly, with replacement."""
+        if split == "all":
+            return self._from_index(torch.randint(self.size, (n,), generator=generator))
+        pool = self._train_index if split == "train" else self._held_out_index
+        return self._from_index(pool[torch.randint(len(pool), (n,), generator=generator)])
+
+    def contains(self, tokens: Tokens) -> InputMask:
+        """Which rows are a begin token, a correct sum, an end token and padding, and nothing else."""
+        if tokens.shape[1] < self.max_length - 1:
+            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        rows = tokens[:, : self.max_length]
+        if rows.shape[1] < self.max_length:
+            rows = torch.cat([rows, torch.full_like(rows[:, :1], PAD)], dim=1)
+        a, b = self._number(rows, F1), self._number(rows, S1)
+        readable = (a >= FIRST) & (a < FIRST + COUNT) & (b >= FIRST) & (b < FIRST + COUNT)
+        right = self._from_numbers(a.clamp(FIRST, FIRST + COUNT - 1), b.clamp(FIRST, FIRST + COUNT - 1))
+        rest = tokens[:, self.max_length :]
+        return readable & (rows == right).all(dim=1) & (rest == PAD).all(dim=1)
+
+    def log_prior(self, tokens: Tokens) -> PerInput:
+        """-ln 810,000 for every sum."""
+        inside = self.contains(tokens)
+        return torch.where(inside, -math.log(self.size), -math.inf).to(torch.float32)
+
+    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
+        """All 810,000 sums, by the first number, then the second."""
+        for start in range(0, self.size, block):
+            yield self._from_index(torch.arange(start, min(start + block, self.size)))
+
+    def eligible(self, tokens: Tokens) -> PositionMask:
+        """Positions strictly between the begin token and the first end token."""
+        return between_begin_and_end(tokens, END)
+
+    def role(self, tokens: OneInput, position: int) -> str:
+        """F1 ... A4, `B` or `E`. Raises `UserError` for a position that the input does not have."""
+        length = len(self.token_strings(tokens))
+        if not 0 <= position < length:
+            raise UserError(f"position {position} is not in {self.decode(tokens)}: positions are 0 to {length - 1}")
+        if position == 0:
+            return "B"
+        return "E" if position == length - 1 else self.roles[position - 1]
+
+    def position_of(self, tokens: Tokens, role: str) -> Positions:
+        """Index of a role; A4 is -1 in sums under 1000. Raises `UserError` for a role that addition does not have."""
+        if role == "B":
+            return torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+        if role == "E":
+            return (tokens == END).long().argmax(dim=1)
+        if role not in self.roles:
+            raise UserError(f"addition has no position {role!r}; its positions are B {' '.join(self.roles)} E")
+        index = self.roles.index(role) + 1
+        position = torch.full((len(tokens),), index, device=tokens.device)
+        return torch.where(tokens[:, index] == END, -1, position) if role == "A4" else position
+
+    def is_held_out(self, tokens: Tokens) -> InputMask:
+        """Which sums are among the 25% that neither probed model nor decoder was trained on."""
+        a, b = self._number(tokens, F1), self._number(tokens, S1)
+        return self._held_out_mask.to(tokens.device)[(a - FIRST) * COUNT + (b - FIRST)]
+
+    def answer_mask(self, tokens: Tokens) -> PositionMask:
+        """The answer digits and the end token."""
+        mask = between_begin_and_end(tokens, END) | (tokens == END)
+        mask[:, :ANSWER] = False
+        return mask
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """Digits, carries, digit sums and answer digits, by name."""
+        digits = tuple(str(d) for d in range(10))
+        features = [
+            _token_feature(role, digits, f"the digit at {role}") for role in ("F1", "F2", "F3", "S1", "S2", "S3")
+        ]
+        for column, (first, second) in enumerate(((F1, S1), (F2, S2), (F3, S3)), start=1):
+            pair = f"F{column}+S{column}"
+            features.append(
+                Feature(
+                    pair,
+                    tuple(str(s) for s in range(19)),
+                    _digit_sum(first, second),
+                    f"sum of the digits of column {column}",
+                )
+            )
+            features.append(Feature(f"C{column}", ("no", "yes"), _carry(column), f"whether column {column} carries"))
+        features += [
+            _token_feature(role, (*digits, "none"), f"the answer digit at {role}") for role in ("A1", "A2", "A3", "A4")
+        ]
+        features.append(
+            Feature(
+                "four digits", ("no", "yes"), _carry(1), "whether the answer has four digits, that is A1 is a carry"
+            )
+        )
+        return {feature.name: feature for feature in features}
+
+    def _from_index(self, index: Positions) -> Tokens:
+        return self._from_numbers(index // COUNT + FIRST, index % COUNT + FIRST)
+
+    def _from_numbers(self, a: Positions, b: Positions) -> Tokens:
+        tokens = torch.full((len(a), self.max_length), PAD, device=a.device)
+        tokens[:, 0], tokens[:, 4], tokens[:, 8] = BEGIN, PLUS, EQUALS
+        tokens[:, F1 : F1 + 3], tokens[:, S1 : S1 + 3] = _digits(a, 3), _digits(b, 3)
+        total = a + b
+        three = torch.cat([_digits(total, 3), torch.tensor([[END, PAD]], device=a.device).expand(len(a), 2)], dim=1)
+        four = torch.cat([_digits(total, 4), torch.tensor([[END]], device=a.device).expand(len(a), 1)], dim=1)
+        tokens[:, ANSWER:] = torch.where((total >= 1000)[:, None], four, three)
+        return tokens
+
+    @staticmethod
+    def _number(tokens: Tokens, start: int) -> Positions:
+        digits = tokens[:, start : start + 3]
+        number = (digits * torch.tensor([100, 10, 1], device=tokens.device)).sum(dim=1)
+        return torch.where((digits <= 9).all(dim=1), number, -1)
+
+    @cached_property
+    def _held_out_mask(self) -> InputMask:
+        order = list(range(self.size))
+        random.Random(0).shuffle(order)
+        mask = torch.zeros(self.size, dtype=torch.bool)
+        mask[torch.tensor(order[int(TRAIN_SHARE * self.size) :])] = True
+        return mask
+
+    @cached_property
+    def _train_index(self) -> Positions:
+        return (~self._held_out_mask).nonzero()[:, 0]
+
+    @cached_property
+    def _held_out_index(self) -> Positions:
+        return self._held_out_mask.nonzero()[:, 0]
+
+
+def _digits(numbers: Positions, count: int) -> Tokens:
+    powers = torch.tensor([10**k for k in reversed(range(count))], device=numbers.device)
+    return numbers[:, None] // powers % 10
+
+
+def _token_feature(role: str, values: tuple[str, ...], about: str) -> Feature:
+    index = AdditionTask.roles.index(role) + 1
+    return Feature(role, values, lambda tokens, positions: tokens[:, index].clamp(max=10), about)
+
+
+def _digit_sum(first: int, second: int) -> Callable[[Tokens, Positions], Positions]:
+    return lambda tokens, positions: tokens[:, first] + tokens[:, second]
+
+
+def _carry(column: int) -> Callable[[Tokens, Positions], Positions]:
+    """Does column `column` (1 is the hundreds) carry, counting what comes in from the columns to its right."""
+
+    def compute(tokens: Tokens, positions: Positions) -> Positions:
+        carry = torch.zeros_like(tokens[:, 0])
+        for first, second in reversed(((F1, S1), (F2, S2), (F3, S3))[column - 1 :]):
+            carry = (tokens[:, first] + tokens[:, second] + carry >= 10).long()
+        return carry
+
+    return compute

@@ -1,0 +1,110 @@
+"""The protocol that every input domain follows, and the named features its inputs have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+
+from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+
+Split = Literal["all", "train", "held-out"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A named property of an input (at a position), as an integer code.
+
+    `compute(tokens [batch, pos], positions [batch])` gives codes [batch]; `values[code]` is the code's name. An input that
+    lacks the property has the code of the value "none". It is only asked about inputs of the domain.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    compute: Callable[[Tokens, Positions], Positions]
+    about: str
+
+
+class Task(Protocol):
+    """One input domain with its prior: what the probed model was trained on, and what its preimages are sets of.
+
+    Token arrays are [batch, pos]: the begin token, the input, the end token, then padding. Positions count from the begin
+    token at 0.
+    """
+
+    name: str
+    vocab_size: int
+    max_length: int
+    """Positions of the longest input, begin and end included."""
+    begin: int
+    end: int
+    pad: int
+    size: int | None
+    """Number of inputs in the domain; None where it is not finite or not known."""
+    roles: tuple[str, ...]
+    features: Mapping[str, Feature]
+
+    def encode(self, text: str) -> OneInput:
+        """Tokens [pos] of an input as a user types it, begin and end added.
+
+        Raises `UserError` showing where, when it does not tokenise or is not in the domain.
+        """
+        ...
+
+    def decode(self, tokens: OneInput) -> str:
+        """The input as a user would type it, without begin, end and padding; works on malformed rows."""
+        ...
+
+    def token_strings(self, tokens: OneInput) -> list[str]:
+        """One string a position, up to and including the first end token."""
+        ...
+
+    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        """Draw `n` inputs from the prior, restricted to one side of the split."""
+        ...
+
+    def contains(self, tokens: Tokens) -> InputMask:
+        """Which rows are in the domain; a malformed row is not."""
+        ...
+
+    def log_prior(self, tokens: Tokens) -> PerInput:
+        """log p(x) in nats; minus infinity outside the domain."""
+        ...
+
+    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
+        """The whole domain in blocks of at most `block` inputs, in a fixed order. Raises `UserError` where it has no end."""
+        ...
+
+    def eligible(self, tokens: Tokens) -> PositionMask:
+        """Positions that may be queried and matched: strictly between the begin token and the first end token."""
+        ...
+
+    def role(self, tokens: OneInput, position: int) -> str:
+        """The role that a position of this input plays."""
+        ...
+
+    def position_of(self, tokens: Tokens, role: str) -> Positions:
+        """Position [batch] that plays `role` in each input, -1 where an input lacks it."""
+        ...
+
+    def is_held_out(self, tokens: Tokens) -> InputMask:
+        """Which inputs of the domain are on the held-out side of the task's one split."""
+        ...
+
+    def answer_mask(self, tokens: Tokens) -> PositionMask:
+        """Positions that the probed model has to predict: the answer, and the end token where it closes the answer."""
+        ...
+
+
+def before_first(tokens: Tokens, token: int) -> PositionMask:
+    """Positions [batch, pos] that lie before the first `token` of their row (all of them where it is absent)."""
+    return (tokens == token).cumsum(dim=1) == 0
+
+
+def between_begin_and_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions strictly between the begin token at 0 and the first end token; needs no well-formed row."""
+    inside = before_first(tokens, end)
+    inside[:, 0] = False
+    return inside
