@@ -1,0 +1,168 @@
+"""Files: whole or not at all, and every fault a UserError that names the file."""
+
+import errno
+import json
+import os
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from inversionview import files
+from inversionview.errors import UserError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@contextmanager
+def small_files_only():
+    """A real failure to write: the kernel lets no file grow beyond 1 MiB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    content = {"β": [1, 2.5, None], "a": {"x": "é"}}
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json", "thing") == content
+    tensors = {"w": torch.randn(3, 4), "n": torch.arange(5), "h": torch.randn(2).bfloat16(), "t": torch.randn(3, 2).T}
+    files.write_tensors(tmp_path / "a.safetensors", tensors, {"step": "7"})
+    read = files.read_tensors(tmp_path / "a.safetensors")
+    assert read.keys() == tensors.keys()
+    assert all(torch.equal(read[name], tensor) and read[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert files.read_metadata(tmp_path / "a.safetensors") == {"step": "7"}
+    assert names(tmp_path) == ["a.json", "a.safetensors"]
+
+
+def test_files_get_the_usual_permissions(tmp_path):
+    files.write_atomic(tmp_path / "text", "x")
+    files.write_tensors(tmp_path / "tensors", {"x": torch.zeros(1)})
+    (tmp_path / "plain").touch()
+    plain = (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "text").stat().st_mode == plain
+    assert (tmp_path / "tensors").stat().st_mode == plain
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(tmp_path / "a.json", float("nan"))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [
+    lambda path: files.write_atomic(path, b"x" * 1_100_000),
+    lambda path: files.write_tensors(path, {"x": torch.zeros(1_100_000)}),
+])  # fmt: skip
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, write):
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with small_files_only(), pytest.raises(UserError, match=r"cannot write .*kept: .*[Ff]ile too large") as caught:
+        write(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["kept"]
+
+
+def test_a_full_disk_is_called_that(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"a\.json: the disk is full"):
+        files.write_json(tmp_path / "a.json", {})
+    assert names(tmp_path) == []
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "study"
+    with files.atomic_folder(path) as part:
+        (part / "inner").mkdir()
+        (part / "inner" / "a").write_text("1")
+        assert not path.exists()
+    assert names(tmp_path) == ["study"]
+    with pytest.raises(ZeroDivisionError), files.atomic_folder(path) as part:
+        (part / "b").write_text(str(1 // 0))
+    assert (names(tmp_path), names(path)) == (["study"], ["inner"])
+    with files.atomic_folder(path) as part:
+        (part / "b").write_text("2")
+    assert (names(tmp_path), names(path)) == (["study"], ["b"])
+
+
+def test_a_folder_write_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "study"
+    path.mkdir()
+    with (
+        small_files_only(),
+        pytest.raises(UserError, match=r"cannot write .*study: File too large"),
+        files.atomic_folder(path) as part,
+    ):
+        (part / "big").write_bytes(b"x" * 1_100_000)
+    assert names(tmp_path) == ["study"]
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "study"
+    with files.atomic_folder(path) as part:
+        (part / "a").write_text("1")
+    path.rename(tmp_path / ".study.old")  # where a kill leaves it
+    files.restore_folder(path)
+    assert names(path) == ["a"]
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\xff\xfe\x00", b"nonsense"])
+def test_damaged_json_names_the_file(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"the study .*a\.json is damaged or truncated: ") as caught:
+        files.read_json(tmp_path / "a.json", "study")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 40, -4])
+def test_truncated_tensors_name_the_file(tmp_path, keep):
+    path = tmp_path / "a.safetensors"
+    files.write_tensors(path, {"x": torch.zeros(64)})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"a\.safetensors is damaged or truncated: "):
+        files.read_tensors(path)
+    with pytest.raises(UserError, match=r"a\.safetensors is damaged or truncated: "):
+        files.read_metadata(path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"there is no study at .*a\.json"):
+        files.read_json(tmp_path / "a.json", "study")
+    with pytest.raises(UserError, match=r"there is no tensor file at .*a\.safetensors"):
+        files.read_tensors(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="cannot read the study"):
+        files.read_json(tmp_path, "study")
+    with pytest.raises(UserError, match="cannot read the tensor file"):
+        files.read_tensors(tmp_path)
+
+
+def test_a_new_folder_is_empty_and_writable(tmp_path):
+    path = files.new_folder(tmp_path / "a" / "b")
+    assert names(path) == []
+    assert files.new_folder(path) == path
+    (path / "x").write_text(json.dumps(1))
+    with pytest.raises(UserError, match="exists and is not empty"):
+        files.new_folder(path)
+    assert files.new_folder(path, resume=True) == path
+    with pytest.raises(UserError, match="is a file"):
+        files.new_folder(path / "x")
+    with pytest.raises(UserError, match="cannot write into the folder"):
+        files.new_folder(path / "x" / "y")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="cannot write into the folder"):
+        files.new_folder(tmp_path)
