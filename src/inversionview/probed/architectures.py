@@ -1,0 +1,238 @@
+"""What differs between architectures: a table of where each keeps the modules that carry its activation sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from inversionview.errors import UserError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Dotted paths to the modules of one Hugging Face model type.
+
+    Paths of `attention` to `ln2` start at a block, the others at the decoder stack (the model without its head).
+    """
+
+    decoder: str
+    """From the model with its language modelling head to the decoder stack."""
+    embed: str
+    pos_embed: str | None
+    blocks: str
+    final_norm: str
+    attention: str
+    projection: str
+    """The attention's output projection, whose input is the heads' concatenated z."""
+    attn_out: str
+    """The module whose output attention adds to the residual stream (Gemma: a norm after the projection)."""
+    mlp_out: str
+    ln1: str
+    ln2: str
+    """The norm whose input is resid_mid, unless attention and MLP run in parallel."""
+    norm: Literal["LayerNorm", "RMSNorm"]
+    value: str
+    """The module that makes the values."""
+    value_layout: Literal["queries|keys|values", "by head", "values"]
+    """What the value module's output holds: all queries, then keys, then values; these three head by head; values."""
+    is_parallel: Callable[[Any], bool] = lambda config: False
+
+
+_GPT2 = Architecture(
+    decoder="transformer",
+    embed="wte",
+    pos_embed="wpe",
+    blocks="h",
+    final_norm="ln_f",
+    attention="attn",
+    projection="attn.c_proj",
+    attn_out="attn",
+    mlp_out="mlp",
+    ln1="ln_1",
+    ln2="ln_2",
+    norm="LayerNorm",
+    value="attn.c_attn",
+    value_layout="queries|keys|values",
+)
+_GPT_NEOX = Architecture(
+    decoder="gpt_neox",
+    embed="embed_in",
+    pos_embed=None,
+    blocks="layers",
+    final_norm="final_layer_norm",
+    attention="attention",
+    projection="attention.dense",
+    attn_out="attention",
+    mlp_out="mlp",
+    ln1="input_layernorm",
+    ln2="post_attention_layernorm",
+    norm="LayerNorm",
+    value="attention.query_key_value",
+    value_layout="by head",
+    is_parallel=attrgetter("use_parallel_residual"),
+)
+_LLAMA = Architecture(
+    decoder="model",
+    embed="embed_tokens",
+    pos_embed=None,
+    blocks="layers",
+    final_norm="norm",
+    attention="self_attn",
+    projection="self_attn.o_proj",
+    attn_out="self_attn",
+    mlp_out="mlp",
+    ln1="input_layernorm",
+    ln2="post_attention_layernorm",
+    norm="RMSNorm",
+    value="self_attn.v_proj",
+    value_layout="values",
+)
+
+
+def _gemma(decoder: str) -> Architecture:
+    return Architecture(
+        decoder=decoder,
+        embed="embed_tokens",
+        pos_embed=None,
+        blocks="layers",
+        final_norm="norm",
+        attention="self_attn",
+        projection="self_attn.o_proj",
+        attn_out="post_attention_layernorm",
+        mlp_out="post_feedforward_layernorm",
+        ln1="input_layernorm",
+        ln2="pre_feedforward_layernorm",
+        norm="RMSNorm",
+        value="self_attn.v_proj",
+        value_layout="values",
+    )
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "gpt2": _GPT2,
+    "gpt_neox": _GPT_NEOX,
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma2": _gemma("model"),
+    "gemma3": _gemma("model.language_model"),
+    "gemma3_text": _gemma("model"),
+}
+
+
+def architecture_of(config: Any) -> Architecture:
+    """The row for a Hugging Face configuration. Raises UserError that names the model types there are."""
+    model_type = getattr(config, "model_type", None)
+    if model_type not in ARCHITECTURES:
+        raise UserError(
+            f"models of type {model_type!r} cannot be probed: the types there are: {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[model_type]
+
+
+@dataclass(frozen=True)
+class LayerParts:
+    """The modules of one block that carry its sites; `ln2` is None where attention and MLP run in parallel."""
+
+    block: nn.Module
+    attention: nn.Module
+    projection: nn.Module
+    attn_out: nn.Module
+    mlp_out: nn.Module
+    ln1: nn.Module
+    ln2: nn.Module | None
+    value: nn.Module
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of a model that carry its sites."""
+
+    architecture: Architecture
+    decoder: nn.Module
+    embed: nn.Module
+    pos_embed: nn.Module | None
+    final_norm: nn.Module
+    layers: tuple[LayerParts, ...]
+    n_heads: int
+    d_head: int
+    d_model: int
+
+    def output_weight(self, layer: int) -> Tensor:
+        """W_O of one layer, a view of the model's weight: `[head, d_head, d_model]`."""
+        return _input_by_output(self.layers[layer].projection).unflatten(0, (self.n_heads, self.d_head))
+
+    def value_weight(self, layer: int) -> tuple[Tensor, Tensor | None]:
+        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer, views of the model's weights."""
+        module = self.layers[layer].value
+        return self._values(_input_by_output(module)), None if module.bias is None else self._values(module.bias)
+
+    def _values(self, tensor: Tensor) -> Tensor:
+        layout = self.architecture.value_layout
+        if layout == "queries|keys|values":
+            return tensor.unflatten(-1, (3, self.n_heads, self.d_head))[..., 2, :, :]
+        if layout == "by head":
+            return tensor.unflatten(-1, (self.n_heads, 3, self.d_head))[..., 2, :]
+        by_group = tensor.unflatten(-1, (-1, self.d_head))
+        return by_group.repeat_interleave(self.n_heads // by_group.shape[-2], dim=-2)
+
+
+def _input_by_output(module: nn.Module) -> Tensor:
+    weight: Tensor = module.weight
+    return weight if isinstance(module, Conv1D) else weight.T
+
+
+def locate(model: PreTrainedModel) -> Parts:
+    """The parts of a Hugging Face model, with or without its language modelling head.
+
+    Raises UserError when the type is not in the table, or the model is not built as the table says.
+    """
+    architecture = architecture_of(model.config)
+    try:
+        decoder = model
+        if not hasattr(model, architecture.blocks):
+            decoder = attrgetter(architecture.decoder)(model)
+        config = decoder.config
+        parallel = architecture.is_parallel(config)
+        layers = tuple(_locate_layer(architecture, block, parallel) for block in getattr(decoder, architecture.blocks))
+        n_heads = config.num_attention_heads
+        return Parts(
+            architecture=architecture,
+            decoder=decoder,
+            embed=getattr(decoder, architecture.embed),
+            pos_embed=getattr(decoder, architecture.pos_embed) if architecture.pos_embed else None,
+            final_norm=getattr(decoder, architecture.final_norm),
+            layers=layers,
+            n_heads=n_heads,
+            d_head=_input_by_output(layers[0].projection).shape[0] // n_heads,
+            d_model=config.hidden_size,
+        )
+    except (AttributeError, IndexError) as error:
+        raise UserError(
+            f"this {type(model).__name__} is not built as models of type {model.config.model_type!r} are ({error}): "
+            "give an unmodified Hugging Face causal language model"
+        ) from error
+
+
+def _locate_layer(architecture: Architecture, block: nn.Module, parallel: bool) -> LayerParts:
+    def part(name: str) -> nn.Module:
+        module: nn.Module = attrgetter(getattr(architecture, name))(block)
+        return module
+
+    return LayerParts(
+        block=block,
+        attention=part("attention"),
+        projection=part("projection"),
+        attn_out=part("attn_out"),
+        mlp_out=part("mlp_out"),
+        ln1=part("ln1"),
+        ln2=None if parallel else part("ln2"),
+        value=part("value"),
+    )

@@ -1,0 +1,109 @@
+"""Conventions: in which of two exactly equivalent forms activations are read and replaced."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.probed.architectures import Parts
+
+Name = Literal["raw", "tl"]
+
+
+class HeadMap(NamedTuple):
+    """A head's result is `z @ weight[head]`, less `offset[head]` where there is one."""
+
+    weight: Tensor
+    """`[head, d_head, d_model]`"""
+    offset: Tensor | None
+    """`[head, 1, d_model]`"""
+
+
+class Raw:
+    """The values that the model itself computes."""
+
+    name: Name = "raw"
+
+    def __init__(self, parts: Parts):
+        self.parts = parts
+
+    def read(self, values: Tensor) -> Tensor:
+        """Values `[..., d_model]` of any site but a head, in this convention; always a new tensor."""
+        return values.clone()
+
+    def head_map(self, layer: int) -> HeadMap:
+        """How the heads of a layer are read from their z."""
+        return HeadMap(self.parts.output_weight(layer), None)
+
+    def head_to_raw(self, layer: int, head: int, value: Tensor) -> Tensor:
+        """A head's value `[..., d_model]` of this convention as the model's own."""
+        return value
+
+
+class Folded:
+    """TransformerLens' values after its default processing of the weights, for models with LayerNorm.
+
+    That processing folds LayerNorm into the weights that read the residual stream, centres the weights that write
+    to it and moves the value biases into the attention's output bias. Seen from the raw values it is affine:
+    every value loses its mean over d_model, and head h's result becomes `(z_h - c_h) W_O[h]` before that, where
+    `c_h = b_V[h] + ln1.bias W_V[h]` is what the biases add to z_h whatever is attended to.
+    """
+
+    name: Name = "tl"
+
+    def __init__(self, parts: Parts):
+        if parts.architecture.norm != "LayerNorm":
+            raise UserError(
+                f"convention 'tl' is only derived for LayerNorm models, and {type(parts.decoder).__name__} has RMSNorm: "
+                "use convention 'raw'"
+            )
+        self.parts = parts
+        self._maps: dict[int, tuple[tuple[int, ...], HeadMap, Tensor]] = {}
+
+    def read(self, values: Tensor) -> Tensor:
+        """Values `[..., d_model]` of any site but a head, in this convention; always a new tensor."""
+        return _centred(values)
+
+    def head_map(self, layer: int) -> HeadMap:
+        """How the heads of a layer are read from their z."""
+        return self._folded(layer)[0]
+
+    def head_to_raw(self, layer: int, head: int, value: Tensor) -> Tensor:
+        """A head's value `[..., d_model]` of this convention as the model's own, up to its mean, which no norm sees."""
+        return value + self._folded(layer)[1][head]
+
+    def _folded(self, layer: int) -> tuple[HeadMap, Tensor]:
+        part = self.parts.layers[layer]
+        tensors = [
+            t for t in (part.projection.weight, part.value.weight, part.value.bias, part.ln1.bias) if t is not None
+        ]
+        state = tuple(number for t in tensors for number in (t.data_ptr(), t._version))
+        known = self._maps.get(layer)
+        if known is None or known[0] != state:  # the caller may have trained the model on since
+            known = (state, *self._fold(layer))
+            self._maps[layer] = known
+        return known[1:]
+
+    @torch.no_grad()
+    def _fold(self, layer: int) -> tuple[HeadMap, Tensor]:
+        weight = self.parts.output_weight(layer)
+        value_weight, value_bias = self.parts.value_weight(layer)
+        constant = torch.einsum("d,dhk->hk", self.parts.layers[layer].ln1.bias, value_weight)
+        if value_bias is not None:
+            constant = constant + value_bias
+        added = torch.einsum("hk,hkd->hd", constant, weight)
+        return HeadMap(_centred(weight), _centred(added)[:, None]), added
+
+
+def _centred(values: Tensor) -> Tensor:
+    return values - values.mean(-1, keepdim=True)
+
+
+def convention(name: str, parts: Parts) -> Raw | Folded:
+    """The convention of this name for a model's parts. Raises UserError when unknown or not derived for the model."""
+    if name not in get_args(Name):
+        raise UserError(f"unknown convention {name!r}: use 'raw' or 'tl'")
+    return Raw(parts) if name == "raw" else Folded(parts)
