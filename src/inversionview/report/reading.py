@@ -1,0 +1,225 @@
+"""What a reading is, as plain data, and the facts and words that every drawing of it shares."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple, NotRequired, TypedDict
+
+
+class Query(TypedDict):
+    """The input and the place that were read."""
+
+    tokens: list[str]
+    """One string a position, begin and end tokens included."""
+    position: int
+    at: str
+    """The position's role, by the task: `=`, `A1`; an index in free text."""
+
+
+class Counts(TypedDict):
+    """How many candidates were left after each step; each number is a part of the one before."""
+
+    drawn: int
+    """Draws, repeated ones included; with `exact`, the inputs of the domain."""
+    distinct: int
+    """Distinct inputs among the draws."""
+    in_domain: int
+    """Distinct inputs that are in the domain."""
+    inside: int
+    """Members: distinct inputs of the domain, run through the probed model and found within epsilon."""
+
+
+class Source(TypedDict):
+    """One way in which candidates were proposed. Both numbers are draws, repeated ones included."""
+
+    name: str
+    drawn: int
+    inside: int
+
+
+class Sample(TypedDict):
+    """One distinct candidate."""
+
+    tokens: list[str]
+    position: int
+    """Where it comes nearest to the query activation, among the positions that the rule allows; -1 for none."""
+    distance: float | None
+    """At `position`; None where there is none."""
+    inside: bool
+    """A member: in the domain, and within epsilon."""
+    in_domain: bool
+    count: int
+    """How many times it was drawn."""
+    log_prob: float | None
+    """Under the decoder at temperature 1, in nats; None where no decoder was asked."""
+    colors: list[float] | None
+    """For each token, how much the activation raised (to 1) or lowered (to -1) its probability."""
+    token_distances: list[float | None] | None
+    """For each token, the distance of the activation there."""
+
+
+class FeatureColumn(TypedDict):
+    """A named feature of each sample, shown beside it."""
+
+    name: str
+    values: list[str]
+    """One a sample, in the order of the samples."""
+    query: NotRequired[str]
+
+
+class Reading(TypedDict):
+    """The inputs that a model does not tell apart at one place, ready to be drawn."""
+
+    study: str
+    site: str
+    metric: str
+    """`euclidean` or `cosine`."""
+    epsilon: float
+    position_rule: str
+    """`same` or `any`."""
+    seed: int
+    domain_size: int | None
+    exact: bool
+    """Every input of the domain was run; nothing was drawn."""
+    query: Query
+    counts: Counts
+    sources: list[Source]
+    samples: list[Sample]
+    """All or only the nearest; `counts` speaks of all."""
+    colors_about: str
+    """What `colors` compares with, and why; empty where there are none."""
+    features: NotRequired[list[FeatureColumn]]
+
+
+class Row(NamedTuple):
+    """A sample, with the values of its features."""
+
+    sample: Sample
+    features: list[str]
+
+
+class Groups(NamedTuple):
+    """The samples of a reading, nearest first in each group."""
+
+    members: list[Row]
+    near: list[Row]
+    """In the domain, but outside epsilon."""
+    outside: list[Row]
+    """Not in the domain: never members, however near."""
+
+
+def group(reading: Reading) -> Groups:
+    """Part the samples into members, near misses and those outside the domain; ties keep the order given."""
+    columns = [column["values"] for column in reading.get("features", [])]
+    rows = [Row(sample, [column[i] for column in columns]) for i, sample in enumerate(reading["samples"])]
+    rows.sort(key=lambda row: _distance(row.sample))
+    return Groups(
+        [row for row in rows if row.sample["inside"]],
+        [row for row in rows if row.sample["in_domain"] and not row.sample["inside"]],
+        [row for row in rows if not row.sample["in_domain"]],
+    )
+
+
+def agreement(query: Query, members: Sequence[Row]) -> list[float]:
+    """Return, for each token of the query, the share of the members that have the same token at the same index."""
+    shares = []
+    for i, token in enumerate(query["tokens"]):
+        same = sum(i < len(row.sample["tokens"]) and row.sample["tokens"][i] == token for row in members)
+        shares.append(same / len(members) if members else 0.0)
+    return shares
+
+
+def headline(reading: Reading) -> str:
+    """Say how many inputs are inside epsilon."""
+    inside = reading["counts"]["inside"]
+    return f"{inside:,} input{'' if inside == 1 else 's'} inside ε = {reading['epsilon']:g}"
+
+
+def summary(reading: Reading) -> str:
+    """Say of how many candidates the members are what was left, and how it is known that they are members."""
+    counts = reading["counts"]
+    if reading["exact"]:
+        return f"Exact: all {counts['in_domain']:,} inputs of the domain were run through the model."
+    start = (
+        f"{counts['drawn']:,} candidates drawn, {counts['distinct']:,} distinct, {counts['in_domain']:,} in the domain."
+    )
+    if not counts["inside"]:
+        return f"{start} Each was run through the model again; none came within ε."
+    return f"{start} Verified: each member was run through the model again, and its distance measured."
+
+
+def settings(reading: Reading) -> list[tuple[str, str]]:
+    """Return what the reading was made with, as names and values in words."""
+    at = reading["query"]["at"]
+    rows = [
+        (
+            "distance",
+            {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}.get(reading["metric"], reading["metric"]),
+        ),
+        (
+            "positions",
+            {"same": f"only at {at}", "any": "the best of each input"}.get(
+                reading["position_rule"], reading["position_rule"]
+            ),
+        ),
+    ]
+    if reading["domain_size"] is not None:
+        rows.append(("domain", f"{reading['domain_size']:,} inputs"))
+    if not reading["exact"]:
+        rows.append(("seed", str(reading["seed"])))
+    return rows
+
+
+def source_lines(reading: Reading) -> list[tuple[str, str, float]]:
+    """Return name, words, and share of draws inside epsilon, for each source."""
+    total = sum(source["drawn"] for source in reading["sources"])
+    lines = []
+    for source in reading["sources"]:
+        rate = source["inside"] / source["drawn"] if source["drawn"] else 0.0
+        share = source["drawn"] / total if total else 0.0
+        words = f"{source['drawn']:,} draws ({share:.0%}), {source['inside']:,} of them inside ε ({rate:.0%})"
+        lines.append((source["name"], words, rate))
+    return lines
+
+
+def bar_scale(epsilon: float, rows: Sequence[Row]) -> float:
+    """Return the distance at which bars end: at the farthest row, but at 1.25 to 2 times epsilon.
+
+    Misses can be twenty times as far as epsilon; a scale that held them would squash all members to nothing.
+    """
+    farthest = max((_distance(row.sample) for row in rows if row.sample["distance"] is not None), default=0.0)
+    return max(1.25 * epsilon, min(farthest, 2 * epsilon))
+
+
+def format_distance(distance: float | None, epsilon: float) -> str:
+    """Write a distance with three decimals, or as many more as a small epsilon needs; a dash where there is none."""
+    if distance is None:
+        return "–"
+    return f"{distance:.{max(3, 2 - math.floor(math.log10(epsilon)))}f}"
+
+
+def visible(token: str) -> str:
+    """Return a token as text in which nothing is hidden: spaces, line ends, controls and bidirectional marks show."""
+    if not token:
+        return "∅"
+    shown = "".join(_visible_character(c, alone=len(token) == 1) for c in token)
+    return "◌" + shown if unicodedata.combining(shown[0]) else shown
+
+
+_MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"}
+_JOINER = "\u200d"  # emoji families are held together by it
+
+
+def _visible_character(character: str, *, alone: bool) -> str:
+    if character in _MARKS:
+        return _MARKS[character]
+    if unicodedata.category(character) in _HIDDEN and (alone or character != _JOINER):
+        return f"⟨{ord(character):04X}⟩"
+    return character
+
+
+def _distance(sample: Sample) -> float:
+    return math.inf if sample["distance"] is None else sample["distance"]
