@@ -1,0 +1,75 @@
+"""Minutes into steps, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inversionview.training.clock import Clock
+
+DISCARDED = 3
+"""Steps that are not timed: the first ones pay for memory, kernels and caches."""
+TIMED = 10
+"""Steps that are timed at least."""
+TIMING_SHARE = 0.1
+"""Timing ends after this share of the budget (and one step)."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A moment of the run: steps done, seconds gone, seconds gone by part."""
+
+    step: int
+    seconds: float
+    parts: dict[str, float]
+
+
+class Planner:
+    """Times training steps, then says how many steps make up the budget.
+
+    The timing lasts until the learning rate is at its peak and `after_step` has once done its periodic work, so that
+    the plan rests on as many steps as the schedule leaves free. Times are seconds of wall time.
+    """
+
+    def __init__(
+        self, seconds: float, *, warmup_steps: int, period: int, checkpoint_every: float, step: int, clock: Clock
+    ) -> None:
+        self.seconds = seconds
+        self.warmup_steps = warmup_steps
+        self.period = period
+        self.checkpoint_every = checkpoint_every
+        self._start = _Mark(step, clock.seconds, dict(clock.parts))
+        self._mark: _Mark | None = None
+
+    def wants_checkpoint(self, step: int) -> bool:
+        """Say whether to save now, when the timing starts, to learn what a checkpoint costs."""
+        return step == self._start.step + DISCARDED
+
+    def plan(self, step: int, clock: Clock) -> int | None:
+        """Give the total number of steps, when `step` are done, or None while more are to be timed."""
+        if step < self._start.step + DISCARDED:
+            return None
+        if self._mark is None:
+            self._mark = _Mark(step, clock.seconds, dict(clock.parts))
+            return None
+        if not self._is_enough(step - self._mark.step, step, clock):
+            return None
+        return step + self._steps_left(self._mark, step, clock)
+
+    def _is_enough(self, timed: int, step: int, clock: Clock) -> bool:
+        if clock.seconds - self._start.seconds >= TIMING_SHARE * self.seconds:
+            return True
+        return timed >= TIMED and step >= self.warmup_steps and self._periodic_work(step) > 0
+
+    def _steps_left(self, mark: _Mark, step: int, clock: Clock) -> int:
+        apart = sum(clock.parts[part] - mark.parts[part] for part in ("after_step", "checkpoint"))
+        cost = (clock.seconds - mark.seconds - apart) / (step - mark.step)
+        if works := self._periodic_work(step):
+            cost += (clock.parts["after_step"] - self._start.parts["after_step"]) / (works * self.period)
+        checkpoint = clock.last["checkpoint"]
+        training_share = 1 / (1 + checkpoint / max(self.checkpoint_every, cost))
+        left = self.seconds - clock.seconds - checkpoint  # the run ends with a checkpoint
+        return max(0, int(left * training_share / cost))
+
+    def _periodic_work(self, step: int) -> int:
+        """How many times `after_step` has done its work in this process."""
+        return step // self.period - self._start.step // self.period

@@ -1,0 +1,87 @@
+"""One process or many: the few things that a run asks of the others."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from inversionview.errors import UserError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+
+
+def default_device() -> torch.device:
+    """Give this process's device: its own GPU under `torchrun` or `accelerate launch`, else the first, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+
+
+class Processes:
+    """The processes that train together, over accelerate; a single one needs no accelerate and pays nothing for it."""
+
+    def __init__(self, accelerator: Accelerator | None = None) -> None:
+        if accelerator is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            accelerator = _launched()
+        self._accelerator = accelerator if accelerator and accelerator.num_processes > 1 else None
+        self.rank = self._accelerator.process_index if self._accelerator else 0
+        self.world = self._accelerator.num_processes if self._accelerator else 1
+        # Whether to stop is agreed at every step: over gloo, so that no GPU is waited for.
+        self._control = dist.new_group(backend="gloo") if self._accelerator else None
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Give a module whose gradients are averaged over the processes, all starting from the first one's weights."""
+        if self._accelerator is None:
+            return module
+        wrapped = self._accelerator.prepare_model(module)
+        if not isinstance(wrapped, nn.parallel.DistributedDataParallel):
+            raise UserError(
+                "training over several processes is data-parallel only; launch it without FSDP or DeepSpeed"
+            )
+        return wrapped
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Average over the processes."""
+        if self._accelerator is None:
+            return values
+        values = values.clone()
+        dist.all_reduce(values)
+        return values / self.world
+
+    def highest(self, *numbers: int) -> list[int]:
+        """Give for each place the highest number that any process named; a process without a say gives 0."""
+        if self._control is None:
+            return list(numbers)
+        agreed = torch.tensor(numbers, dtype=torch.int64)
+        dist.all_reduce(agreed, dist.ReduceOp.MAX, group=self._control)
+        return [int(number) for number in agreed]
+
+    def wait_for_all(self) -> None:
+        """Go on when every process is here."""
+        self.highest(0)
+
+
+@cache
+def _launched() -> Accelerator:
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision="no")  # the run's own precision decides
+    atexit.register(_leave)
+    return accelerator
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
