@@ -1,0 +1,88 @@
+"""Drawing inputs from a decoder, with a cache of keys and values, for many activations at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inversionview.decoder.model import Decoder
+from inversionview.shapes import Positions
+
+MAX_ROWS = 8192
+"""Rows generated together; bounds the memory of the cache."""
+
+
+class Samples(NamedTuple):
+    """Inputs drawn for each query, and their log-probability at temperature 1 given the query's own activation."""
+
+    tokens: Int[Tensor, "query candidate pos"]
+    log_prob: Float[Tensor, "query candidate"]
+
+
+@torch.no_grad()
+def sample(
+    decoder: Decoder,
+    activations: Float[Tensor, "query d_activation"],
+    site_index: Int[Tensor, " query"],
+    n: int,
+    *,
+    temperature: float = 1.0,
+    noise: float = 0.0,
+    generator: torch.Generator | Sequence[torch.Generator],
+) -> Samples:
+    """Draw `n` inputs for each query from `q(x | z, s)`.
+
+    `noise` adds Gaussian noise to each draw's activation, in units of the site's root mean square deviation a
+    dimension; the density of such a draw is not known, so its `log_prob` is what the activation itself gives it.
+    With a sequence of generators, one a query, what is drawn for a query does not depend on the queries beside it.
+
+    Source: InversionView (arXiv 2405.17653), appendix on sampling, for temperatures and noise.
+    """
+    generators = [generator] * len(activations) if isinstance(generator, torch.Generator) else generator
+    length, width = decoder.config.max_length, decoder.config.d_activation
+    # All randomness is drawn first, and on the CPU, so that neither chunks nor devices change the result.
+    uniforms = torch.stack([torch.rand(n, length - 1, generator=g) for g in generators]).to(activations.device)
+    tokens, log_probs = [], []
+    queries = max(1, MAX_ROWS // n)
+    for start in range(0, len(activations), queries):
+        part = slice(start, start + queries)
+        z, site, u = activations[part], site_index[part], uniforms[part].flatten(0, 1)
+        if noise == 0.0:
+            drawn, log_prob = _generate(decoder, z, site, n, temperature, u)
+        else:
+            jitter = torch.stack([torch.randn(n, width, generator=g) for g in generators[part]]).to(z.device)
+            noisy = z[:, None] + noise * decoder.trunk.scale[site, None, None] * jitter
+            drawn, _ = _generate(decoder, noisy.flatten(0, 1), site.repeat_interleave(n), 1, temperature, u)
+            log_prob = decoder.log_prob(drawn, z.repeat_interleave(n, 0), site.repeat_interleave(n))
+        tokens.append(drawn.view(len(z), n, length))
+        log_probs.append(log_prob.view(len(z), n))
+    return Samples(torch.cat(tokens), torch.cat(log_probs))
+
+
+def _generate(
+    decoder: Decoder, z: Tensor, site: Positions, copies: int, temperature: float, uniforms: Float[Tensor, "row step"]
+) -> tuple[Int[Tensor, "row pos"], Float[Tensor, " row"]]:
+    """Ancestral sampling by inverting the cumulative distribution at the given uniforms."""
+    config = decoder.config
+    rows = len(z) * copies
+    cache = decoder.start_cache(z, site, copies)
+    tokens = torch.full((rows, config.max_length), config.pad, device=z.device)
+    tokens[:, 0] = config.begin
+    log_prob = torch.zeros(rows, device=z.device)
+    running = torch.ones(rows, dtype=torch.bool, device=z.device)
+    for position in range(config.max_length - 1):
+        logits = decoder.step(tokens[:, position], position, cache)
+        # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
+        cumulative = (logits / temperature).softmax(-1).double().cumsum(-1)
+        below = cumulative < uniforms[:, position, None] * cumulative[:, -1:]
+        picked = below.sum(-1).clamp(max=config.vocab_size - 1)
+        log_prob += running * logits.log_softmax(-1).gather(1, picked[:, None])[:, 0]
+        tokens[:, position + 1] = torch.where(running, picked, config.pad)
+        running = running & (picked != config.end)
+        if not running.any():
+            break
+    return tokens, log_prob

@@ -1,0 +1,181 @@
+"""What a decoder is trained on: activations made on the fly from the task's training inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import Activations, Positions, Tokens
+from inversionview.sites import Site
+from inversionview.tasks import Task
+
+Rates = Callable[[Decoder], Sequence[float]]
+"""Measures a decoder's in-ε rate at each of its sites."""
+
+
+@dataclass
+class DecoderTrainingConfig:
+    """How the instances of a decoder's training are made."""
+
+    seed: int = 0
+    activations_per_input: int = 1
+    """Instances taken from one forward of the probed model; more where the probed model is the larger cost."""
+    begin_share: float = 0.01
+    """Share of activations taken at the begin token: the uninformed activation, against which tokens are coloured."""
+    full_share: float = 0.25
+    """Share of instances trained to the end of the input; the others stop at the position their activation comes from,
+    since what comes after cannot have shaped it. Training on it all costs twice the time for the same in-ε rate."""
+    groups: int = 4
+    """Instances of a batch are sorted by length and cut to one length a group."""
+    reweight_every: int = 0
+    """Steps between measurements of the in-ε rate by which sites are re-weighted; 0: sites are drawn equally."""
+    reweight_power: float = 1.0
+    """A site is drawn in proportion to (1 - rate) to this power, never less than a third of an equal share."""
+
+
+class Batch(NamedTuple):
+    """One rank's instances, sorted by length."""
+
+    tokens: Tokens
+    activations: Activations
+    site_index: Positions
+    lengths: Positions
+    """Number of tokens, after begin, that count in the loss."""
+    ragged: tuple[RaggedRows, ...]
+
+
+@dataclass
+class DecoderObjective:
+    """Nats per instance on activations of training inputs; a pure function of (seed, step, site weights)."""
+
+    module: Decoder
+    probed: ProbedModel
+    task: Task
+    config: DecoderTrainingConfig
+    rates: Rates | None = None
+    weights: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sites = [Site.parse(name) for name in self.module.config.sites]
+        self.weights = torch.ones(len(self.sites))
+
+    def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
+        """Make one rank's equal slice of the global batch of `step`."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        k = self.config.activations_per_input
+        inputs = self.task.sample(-(-size // k), generator=generator, split="train")
+        tokens = inputs.repeat_interleave(k, dim=0)[:size]
+        positions = draw_positions(self.task, tokens, generator)
+        positions[torch.rand(size, generator=generator) < self.config.begin_share] = 0
+        site_index = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+        whole = torch.rand(size, generator=generator) < self.config.full_share
+        mine = slice(rank, None, world)
+        tokens, positions, site_index, whole = tokens[mine], positions[mine], site_index[mine], whole[mine]
+        activations = activations_at(self.probed, self.sites, tokens, positions, site_index)
+        return self._ragged(tokens, activations, site_index, positions, whole)
+
+    def _ragged(
+        self, tokens: Tokens, activations: Activations, site_index: Positions, positions: Positions, whole: Tensor
+    ) -> Batch:
+        # The input's own length: the loss goes up to its end token.
+        full = (tokens == self.task.end).long().argmax(dim=1)
+        lengths = torch.where(whole | (positions == 0), full, positions)
+        order = lengths.argsort(stable=True)
+        groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
+        device = activations.device
+        return Batch(
+            tokens[order].to(device),
+            activations[order.to(device)],
+            site_index[order].to(device),
+            lengths[order].to(device),
+            tuple(groups),
+        )
+
+    def loss(self, module: nn.Module, batch: Batch) -> Tensor:
+        """Mean over instances of the summed negative log-probability of the tokens that count, in nats."""
+        logits = module(batch.tokens, batch.activations, batch.site_index, batch.ragged)
+        targets, start = [], 0
+        for rows, length in batch.ragged:
+            part = slice(start, start + rows)
+            target = batch.tokens[part, 1 : length + 1]
+            beyond = torch.arange(length, device=target.device) >= batch.lengths[part, None]
+            targets.append(target.masked_fill(beyond, -100).reshape(-1))
+            start += rows
+        return F.cross_entropy(logits, torch.cat(targets), ignore_index=-100, reduction="sum") / len(batch.tokens)
+
+    def after_step(self, step: int) -> dict[str, float]:
+        """Measure the in-ε rates now and then, and draw the sites that lag behind more often."""
+        every = self.config.reweight_every
+        if not every or self.rates is None or step == 0 or step % every:
+            return {}
+        rates = torch.tensor(self.rates(self.module), dtype=torch.float32)
+        weights = (1 - rates).clamp(min=0.02) ** self.config.reweight_power
+        weights = weights / weights.mean()
+        self.weights = weights.clamp(min=1 / 3)
+        return {f"rate/{name}": float(rate) for name, rate in zip(self.module.config.sites, rates, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the module."""
+        return {"weights": self.weights.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where `state_dict` was taken."""
+        self.weights = torch.tensor(state["weights"])
+
+
+def draw_positions(task: Task, tokens: Tokens, generator: torch.Generator) -> Positions:
+    """One eligible position [batch] of each input, uniformly."""
+    return torch.multinomial(task.eligible(tokens).float(), 1, generator=generator)[:, 0]
+
+
+def activations_at(
+    probed: ProbedModel, sites: Sequence[Site], tokens: Tokens, positions: Positions, site_index: Positions
+) -> Activations:
+    """Activation [batch, d_model] of each input at its own position and its own one of `sites`; one forward."""
+    needed = sorted(set(site_index.tolist()))
+    captured = probed.capture(tokens, [sites[i] for i in needed], positions)
+    device = next(iter(captured.values())).device
+    stacked = torch.stack([captured[sites[i]] for i in needed])
+    row_of = torch.zeros(len(sites), dtype=torch.long)
+    row_of[needed] = torch.arange(len(needed))
+    return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
+
+
+def make_decoder(
+    probed: ProbedModel, task: Task, sites: Sequence[Site], *, seed: int = 0, n_statistics: int = 4096, **changes: Any
+) -> Decoder:
+    """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs.
+
+    `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone.
+    """
+    config = DecoderConfig(
+        sites=tuple(str(s) for s in sites),
+        d_activation=probed.d_model,
+        vocab_size=task.vocab_size,
+        max_length=task.max_length,
+        begin=task.begin,
+        end=task.end,
+        pad=task.pad,
+        task=task.name,
+        convention=probed.convention,
+        fingerprint=probed.fingerprint,
+        **changes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        decoder = Decoder(config)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = task.sample(n_statistics, generator=generator, split="train")
+    captured = probed.capture(tokens, sites, draw_positions(task, tokens, generator))
+    stacked = torch.stack([captured[s].float().cpu() for s in sites])
+    mean = stacked.mean(dim=1)
+    scale = (stacked - mean[:, None]).pow(2).mean(dim=(1, 2)).sqrt().clamp(min=1e-8)
+    decoder.set_normalisation(mean, scale)
+    return decoder
