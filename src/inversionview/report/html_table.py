@@ -16,6 +16,7 @@ from inversionview.report.reading import (
     bar_scale,
     format_distance,
     group,
+    printable,
     visible,
 )
 
@@ -242,4 +243,4 @@ def _number(value: float | None) -> str:
 
 def escaped(text: str) -> str:
     """Escape text for HTML, as content or in a quoted attribute."""
-    return escape(text, quote=True)
+    return escape(printable(text), quote=True)

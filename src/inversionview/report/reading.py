@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 
 class Query(TypedDict):
@@ -74,11 +74,9 @@ class Reading(TypedDict):
 
     study: str
     site: str
-    metric: str
-    """`euclidean` or `cosine`."""
+    metric: Literal["euclidean", "cosine"]
     epsilon: float
-    position_rule: str
-    """`same` or `any`."""
+    position_rule: Literal["same", "any"]
     seed: int
     domain_size: int | None
     exact: bool
@@ -152,19 +150,9 @@ def summary(reading: Reading) -> str:
 
 def settings(reading: Reading) -> list[tuple[str, str]]:
     """Return what the reading was made with, as names and values in words."""
-    at = reading["query"]["at"]
-    rows = [
-        (
-            "distance",
-            {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}.get(reading["metric"], reading["metric"]),
-        ),
-        (
-            "positions",
-            {"same": f"only at {at}", "any": "the best of each input"}.get(
-                reading["position_rule"], reading["position_rule"]
-            ),
-        ),
-    ]
+    metrics = {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}
+    rules = {"same": f"only at {visible(reading['query']['at'])}", "any": "the best of each input"}
+    rows = [("distance", metrics[reading["metric"]]), ("positions", rules[reading["position_rule"]])]
     if reading["domain_size"] is not None:
         rows.append(("domain", f"{reading['domain_size']:,} inputs"))
     if not reading["exact"]:
@@ -206,6 +194,11 @@ def visible(token: str) -> str:
         return "∅"
     shown = "".join(_visible_character(c, alone=len(token) == 1) for c in token)
     return "◌" + shown if unicodedata.combining(shown[0]) else shown
+
+
+def printable(text: str) -> str:
+    """Return a name or a sentence with its spaces as they are, and everything else that is hidden made visible."""
+    return "".join(c if c == " " else _visible_character(c, alone=False) for c in text)
 
 
 _MARKS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍"}

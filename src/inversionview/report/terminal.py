@@ -1,0 +1,146 @@
+"""Draw readings and measurements in a terminal with rich: as wide as the console, and readable without colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NotRequired, TypedDict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from inversionview.report.reading import (
+    Groups,
+    Reading,
+    group,
+    headline,
+    printable,
+    settings,
+    source_lines,
+    summary,
+    visible,
+)
+from inversionview.report.terminal_lines import ramp, sample_lines
+
+
+class Rate(TypedDict):
+    """A share of decoder samples inside epsilon, its standard error, and the share that random inputs get."""
+
+    rate: float
+    se: NotRequired[float]
+    floor: float
+
+
+class Evaluation(TypedDict):
+    """What `evaluate` measured; `sites` and `mean` have a rate for each position rule."""
+
+    study: str
+    epsilon: float
+    sites: dict[str, dict[str, Rate]]
+    mean: dict[str, Rate]
+    in_domain: float
+    accuracy: float
+
+
+def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near: int = 4) -> None:
+    """Print at most `limit` members and `near` near misses to the console, and how many are left out."""
+    groups = group(reading)
+    shown = Groups(groups.members[: max(limit, 0)], groups.near[: max(near, 0)], [])
+    query = reading["query"]
+    place = f"{printable(reading['site'])} at {visible(query['at'])}"
+    facts = " · ".join(f"{name} {value}" for name, value in settings(reading))
+    console.print(Text(f"{place} · {headline(reading)}", style="bold"))
+    console.print(Text(summary(reading)))
+    console.print(Text(f"{printable(reading['study'])}, position {query['position']} · {facts}", style="dim"))
+    console.print()
+    for line in sample_lines(reading, groups.members, shown, console.width):
+        console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
+    console.print()
+    for note in (_left_out(reading, shown), _legend(reading, groups, console), *_sources(reading)):
+        if note:
+            console.print(note)
+
+
+def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None:
+    """Print the rates of each site beside their floors, a bar for each, and the mean in the last row."""
+    rules = list(evaluation["mean"])
+    title = f"{printable(evaluation['study'])}: share of decoder samples inside ε = {evaluation['epsilon']:g}"
+    console.print(Text(title, style="bold"))
+    console.print(Text("floor, and │ in a bar: the share that random inputs of the domain get\n", style="dim"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("site")
+    roomy = console.width >= 12 + 42 * len(rules)
+    for rule in rules:
+        table.add_column(f"{rule} position", justify="right", no_wrap=True)
+        table.add_column("floor", justify="right", no_wrap=True)
+        if roomy:
+            table.add_column("", no_wrap=True)
+    for site, rates in evaluation["sites"].items():
+        table.add_row(printable(site), *_rate_cells(rates, rules, roomy))
+    table.add_section()
+    table.add_row("mean", *_rate_cells(evaluation["mean"], rules, roomy), style="bold")
+    console.print(table)
+    console.print()
+    console.print(f"decoder samples in the domain  {evaluation['in_domain']:.2%}", highlight=False)
+    console.print(f"probed model, exact match on held-out inputs  {evaluation['accuracy']:.2%}", highlight=False)
+
+
+def render_table(rows: Sequence[Mapping[str, object]], console: Console) -> None:
+    """Print rows of named values, such as the studies there are; numbers are set to the right."""
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for name in rows[0]:
+        numeric = all(isinstance(row[name], int | float) for row in rows)
+        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row[name])) for name in rows[0]))
+    console.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
+
+
+def _rate_cells(rates: Mapping[str, Rate], rules: Sequence[str], roomy: bool) -> list[str]:
+    cells = []
+    for rule in rules:
+        rate = rates[rule]
+        error = f" ± {rate['se']:.3f}" if "se" in rate else ""
+        cells += [f"{rate['rate']:.3f}{error}", f"{rate['floor']:.3f}"]
+        cells += [_rate_bar(rate, 16)] if roomy else []
+    return cells
+
+
+def _rate_bar(rate: Rate, length: int) -> str:
+    filled, floor = round(length * rate["rate"]), min(length - 1, int(length * rate["floor"]))
+    bar = ("━" * filled).ljust(length)
+    return bar[:floor] + ("┿" if filled > floor else "│") + bar[floor + 1 :]
+
+
+def _left_out(reading: Reading, shown: Groups) -> Text | None:
+    counts = reading["counts"]
+    parts = [
+        (counts["inside"] - len(shown.members), "more inside ε"),
+        (counts["in_domain"] - counts["inside"] - len(shown.near), "more outside ε"),
+        (counts["distinct"] - counts["in_domain"], "not in the domain"),
+    ]
+    words = ", ".join(f"{count:,} {what}" for count, what in parts if count > 0)
+    return Text(f"Not shown: {words}.", style="dim") if words else None
+
+
+def _legend(reading: Reading, groups: Groups, console: Console) -> Text:
+    legend = Text("[ ] position read", style="dim")
+    if groups.members:
+        legend.append("   ▁ to █ share of members with the query's token there")
+    colored = any(sample["colors"] for sample in reading["samples"])
+    if colored and console.color_system is not None and not console.no_color:
+        scale = Text.assemble("lowered ", *ramp(), " raised  ", (printable(reading["colors_about"]), "dim"))
+        return Text("\n").join([legend, scale])
+    return legend
+
+
+def _sources(reading: Reading) -> list[Text]:
+    return [Text.assemble(printable(name), (f"  {words}", "dim")) for name, words, _ in source_lines(reading)]
