@@ -137,18 +137,21 @@ def architecture_of(config: Any) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
+Affine = nn.Linear | Conv1D
+
+
 @dataclass(frozen=True)
 class LayerParts:
     """The modules of one block that carry its sites; `ln2` is None where attention and MLP run in parallel."""
 
     block: nn.Module
     attention: nn.Module
-    projection: nn.Module
+    projection: Affine
     attn_out: nn.Module
     mlp_out: nn.Module
     ln1: nn.Module
     ln2: nn.Module | None
-    value: nn.Module
+    value: Affine
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ class Parts:
     """The modules of a model that carry its sites."""
 
     architecture: Architecture
-    decoder: nn.Module
-    embed: nn.Module
+    decoder: PreTrainedModel
+    embed: nn.Embedding
     pos_embed: nn.Module | None
     final_norm: nn.Module
     layers: tuple[LayerParts, ...]
@@ -167,26 +170,27 @@ class Parts:
 
     def output_weight(self, layer: int) -> Tensor:
         """W_O of one layer, a view of the model's weight: `[head, d_head, d_model]`."""
-        return _input_by_output(self.layers[layer].projection).unflatten(0, (self.n_heads, self.d_head))
+        return _input_by_output(self.layers[layer].projection).view(self.n_heads, self.d_head, self.d_model)
 
     def value_weight(self, layer: int) -> tuple[Tensor, Tensor | None]:
-        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer, views of the model's weights."""
+        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer."""
         module = self.layers[layer].value
         return self._values(_input_by_output(module)), None if module.bias is None else self._values(module.bias)
 
     def _values(self, tensor: Tensor) -> Tensor:
-        layout = self.architecture.value_layout
-        if layout == "queries|keys|values":
-            return tensor.unflatten(-1, (3, self.n_heads, self.d_head))[..., 2, :, :]
-        if layout == "by head":
-            return tensor.unflatten(-1, (self.n_heads, 3, self.d_head))[..., 2, :]
-        by_group = tensor.unflatten(-1, (-1, self.d_head))
-        return by_group.repeat_interleave(self.n_heads // by_group.shape[-2], dim=-2)
+        rest = tensor.shape[:-1]
+        match self.architecture.value_layout:
+            case "queries|keys|values":
+                return tensor.view(*rest, 3, self.n_heads, self.d_head)[..., 2, :, :]
+            case "by head":
+                return tensor.view(*rest, self.n_heads, 3, self.d_head)[..., 2, :]
+            case "values":
+                by_group = tensor.view(*rest, -1, self.d_head)
+                return by_group.repeat_interleave(self.n_heads // by_group.shape[-2], dim=-2)
 
 
-def _input_by_output(module: nn.Module) -> Tensor:
-    weight: Tensor = module.weight
-    return weight if isinstance(module, Conv1D) else weight.T
+def _input_by_output(module: Affine) -> Tensor:
+    return module.weight if isinstance(module, Conv1D) else module.weight.T
 
 
 def locate(model: PreTrainedModel) -> Parts:
@@ -196,43 +200,58 @@ def locate(model: PreTrainedModel) -> Parts:
     """
     architecture = architecture_of(model.config)
     try:
-        decoder = model
-        if not hasattr(model, architecture.blocks):
-            decoder = attrgetter(architecture.decoder)(model)
-        config = decoder.config
-        parallel = architecture.is_parallel(config)
-        layers = tuple(_locate_layer(architecture, block, parallel) for block in getattr(decoder, architecture.blocks))
-        n_heads = config.num_attention_heads
-        return Parts(
-            architecture=architecture,
-            decoder=decoder,
-            embed=getattr(decoder, architecture.embed),
-            pos_embed=getattr(decoder, architecture.pos_embed) if architecture.pos_embed else None,
-            final_norm=getattr(decoder, architecture.final_norm),
-            layers=layers,
-            n_heads=n_heads,
-            d_head=_input_by_output(layers[0].projection).shape[0] // n_heads,
-            d_model=config.hidden_size,
-        )
+        parts = _locate(model, architecture)
     except (AttributeError, IndexError) as error:
+        raise _not_as_usual(model, str(error)) from error
+    width, d_model = parts.n_heads * parts.d_head, parts.d_model
+    for layer, part in enumerate(parts.layers):
+        weight = part.projection.weight
+        if not weight.is_floating_point() or _input_by_output(part.projection).shape != (width, d_model):
+            found = f"{weight.dtype} {tuple(weight.shape)}"
+            raise _not_as_usual(model, f"the attention of layer {layer} has an output projection of {found}")
+    if any(parameter.is_meta for parameter in parts.decoder.parameters()):
         raise UserError(
-            f"this {type(model).__name__} is not built as models of type {model.config.model_type!r} are ({error}): "
-            "give an unmodified Hugging Face causal language model"
-        ) from error
+            f"weights of this {type(model).__name__} are not in memory (offloaded): load it whole on one device"
+        )
+    return parts
+
+
+def _not_as_usual(model: PreTrainedModel, why: str) -> UserError:
+    return UserError(
+        f"this {type(model).__name__} is not built as models of type {model.config.model_type!r} are ({why}): "
+        "give an unmodified, unquantised Hugging Face causal language model"
+    )
+
+
+def _locate(model: PreTrainedModel, architecture: Architecture) -> Parts:
+    decoder = model if hasattr(model, architecture.blocks) else attrgetter(architecture.decoder)(model)
+    config = decoder.config
+    parallel = architecture.is_parallel(config)
+    layers = tuple(_locate_layer(architecture, block, parallel) for block in getattr(decoder, architecture.blocks))
+    return Parts(
+        architecture=architecture,
+        decoder=decoder,
+        embed=getattr(decoder, architecture.embed),
+        pos_embed=getattr(decoder, architecture.pos_embed) if architecture.pos_embed else None,
+        final_norm=getattr(decoder, architecture.final_norm),
+        layers=layers,
+        n_heads=config.num_attention_heads,
+        d_head=_input_by_output(layers[0].projection).shape[0] // config.num_attention_heads,
+        d_model=config.hidden_size,
+    )
 
 
 def _locate_layer(architecture: Architecture, block: nn.Module, parallel: bool) -> LayerParts:
-    def part(name: str) -> nn.Module:
-        module: nn.Module = attrgetter(getattr(architecture, name))(block)
-        return module
+    def part(path: str) -> Any:
+        return attrgetter(path)(block)
 
     return LayerParts(
         block=block,
-        attention=part("attention"),
-        projection=part("projection"),
-        attn_out=part("attn_out"),
-        mlp_out=part("mlp_out"),
-        ln1=part("ln1"),
-        ln2=None if parallel else part("ln2"),
-        value=part("value"),
+        attention=part(architecture.attention),
+        projection=part(architecture.projection),
+        attn_out=part(architecture.attn_out),
+        mlp_out=part(architecture.mlp_out),
+        ln1=part(architecture.ln1),
+        ln2=None if parallel else part(architecture.ln2),
+        value=part(architecture.value),
     )

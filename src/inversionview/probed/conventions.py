@@ -57,8 +57,8 @@ class Folded:
     def __init__(self, parts: Parts):
         if parts.architecture.norm != "LayerNorm":
             raise UserError(
-                f"convention 'tl' is only derived for LayerNorm models, and {type(parts.decoder).__name__} has RMSNorm: "
-                "use convention 'raw'"
+                f"convention 'tl' is only derived for models with LayerNorm, and {type(parts.decoder).__name__} "
+                "has RMSNorm: use convention 'raw'"
             )
         self.parts = parts
         self._maps: dict[int, tuple[tuple[int, ...], HeadMap, Tensor]] = {}
@@ -77,23 +77,21 @@ class Folded:
 
     def _folded(self, layer: int) -> tuple[HeadMap, Tensor]:
         part = self.parts.layers[layer]
-        tensors = [
-            t for t in (part.projection.weight, part.value.weight, part.value.bias, part.ln1.bias) if t is not None
-        ]
-        state = tuple(number for t in tensors for number in (t.data_ptr(), t._version))
+        sources = (part.projection.weight, part.value.weight, part.value.bias, part.ln1.bias)
+        state = tuple(number for t in sources if isinstance(t, Tensor) for number in (t.data_ptr(), t._version))
         known = self._maps.get(layer)
         if known is None or known[0] != state:  # the caller may have trained the model on since
-            known = (state, *self._fold(layer))
-            self._maps[layer] = known
+            known = self._maps[layer] = (state, *self._fold(layer))
         return known[1:]
 
     @torch.no_grad()
     def _fold(self, layer: int) -> tuple[HeadMap, Tensor]:
         weight = self.parts.output_weight(layer)
         value_weight, value_bias = self.parts.value_weight(layer)
-        constant = torch.einsum("d,dhk->hk", self.parts.layers[layer].ln1.bias, value_weight)
-        if value_bias is not None:
-            constant = constant + value_bias
+        norm_bias = self.parts.layers[layer].ln1.bias
+        constant = torch.zeros_like(value_weight[0]) if value_bias is None else value_bias
+        if isinstance(norm_bias, Tensor):
+            constant = constant + torch.einsum("d,dhk->hk", norm_bias, value_weight)
         added = torch.einsum("hk,hkd->hd", constant, weight)
         return HeadMap(_centred(weight), _centred(added)[:, None]), added
 

@@ -23,8 +23,8 @@ class Point(NamedTuple):
     before: bool
 
 
-class Stop(BaseException):  # noqa: N818  not an error; BaseException, so that no `except Exception` on the way eats it
-    """Raised by an edit that needs nothing more of the forward."""
+class Stop(BaseException):
+    """Raised by an edit that needs nothing more of the forward; no `except Exception` on the way eats it."""
 
 
 @contextmanager
@@ -63,6 +63,26 @@ def _register(point: Point, edit: Edit, thread: int) -> RemovableHandle:
     if point.before:
         return point.module.register_forward_pre_hook(before)
     return point.module.register_forward_hook(after)
+
+
+@contextmanager
+def arguments_of(module: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
+    """Get what this thread's next forward hands to `module`, and stop it there."""
+    thread = threading.get_ident()
+    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if threading.get_ident() == thread:
+            seen.append((args, kwargs))
+            raise Stop
+
+    handle = module.register_forward_pre_hook(take, with_kwargs=True)
+    try:
+        yield seen
+    except Stop:
+        pass
+    finally:
+        handle.remove()
 
 
 @contextmanager

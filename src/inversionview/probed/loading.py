@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
@@ -26,7 +27,7 @@ _INDEX = "model.safetensors.index.json"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
 _FILES = ("config.json", "generation_config.json", "model*.safetensors", _INDEX, *_TOKENIZER_FILES)
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
-_HUB_TIMEOUT = 10.0
+_HUB_TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer."""
 
 
@@ -43,8 +44,13 @@ def load(
         _check_safetensors(file)
     device = _device(device)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=_dtype(dtype), use_safetensors=True, local_files_only=True, output_loading_info=True
+        model, report = _quietly(
+            AutoModelForCausalLM.from_pretrained,
+            folder,
+            dtype=_dtype(dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise UserError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
@@ -52,6 +58,19 @@ def load(
         missing = sorted(report["missing_keys"])
         raise UserError(f"the weights in {folder} lack {len(missing)} of the model's tensors, {missing[0]} among them")
     return model.to(device).eval(), _tokenizer(tokenizer, folder)
+
+
+def _quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call without transformers' progress bar and its report of what did not fit, which `load` turns into an error."""
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        return load(*args, **options)
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _folder(name_or_path: str | Path) -> Path:
@@ -82,14 +101,11 @@ def _from_hub(name: str) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(f"there is no folder {name}, and no model of that name on the hub that you may read") from error
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise _unreachable(name, error) from error
-
-
-def _unreachable(name: str, error: Exception) -> UserError:
-    return UserError(
-        f"there is no folder {name}, no local copy of a model of that name, and the hub cannot be reached ({_one_line(error)})"
-    )
+    except Exception as error:  # of the HTTP library, which is another one in each major version of huggingface_hub
+        raise UserError(
+            f"there is no folder {name}, no local copy of a model of that name, "
+            f"and the hub cannot be reached: {_one_line(error)}"
+        ) from error
 
 
 def _config(folder: Path) -> Any:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.probed.architectures import locate
+from inversionview.probed.arguments import all_sites, checked_positions, checked_site, checked_tokens, checked_value
+from inversionview.probed.attention import pattern
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
-from inversionview.probed.hooks import Edit, Point, Stop, as_in_evaluation, editing, lock_of
+from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
 from inversionview.probed.loading import load
-from inversionview.probed.patching import Patch, Write, checked_value, edits
+from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.reading import Tap, taps
-from inversionview.shapes import Logits, Positions, Tokens
+from inversionview.probed.selfcheck import check
+from inversionview.shapes import Logits
 from inversionview.sites import Site
 
 __all__ = ["Patch", "ProbedModel"]
+
+# Tokens and positions are annotated as plain tensors: what is wrong with them is the user's to mend, and checked here.
+
+_AS_TOLD = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
+"""Options of a forward whose defaults come from the model's configuration."""
 
 
 class _Plan(NamedTuple):
@@ -45,12 +53,17 @@ class ProbedModel:
         self._parts = locate(model)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
+        self._head: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._fingerprint: tuple[object, str] | None = None
         self._plans: dict[tuple[Site | str, ...], _Plan] = {}
+        self.sites = all_sites(self._parts)
         self.n_layers = len(self._parts.layers)
         self.n_heads = self._parts.n_heads
         self.d_model = self._parts.d_model
-        self.vocab_size = int(self._parts.embed.weight.shape[0])
+        self.vocab_size = self._parts.embed.num_embeddings
         self.max_length = int(self._parts.decoder.config.max_position_embeddings)
+        with self._forward():
+            check(self._parts)
 
     @classmethod
     def from_pretrained(
@@ -78,35 +91,28 @@ class ProbedModel:
     @property
     def device(self) -> torch.device:
         """Where the model's embedding lies; tokens are moved there."""
-        device: torch.device = self._parts.embed.weight.device
-        return device
+        return self._parts.embed.weight.device
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the weights and of what else determines the activations."""
-        return fingerprint(self._parts.decoder, self._head)
-
-    @cached_property
-    def sites(self) -> tuple[Site, ...]:
-        """Every site this model has, in the order of a forward."""
-        sites = [Site("embed")] + [Site("pos_embed")] * (self._parts.pos_embed is not None)
-        for layer, part in enumerate(self._parts.layers):
-            sites += [Site("resid_pre", layer), *(Site("head", layer, head) for head in range(self.n_heads))]
-            sites += [Site("attn_out", layer)] + [Site("resid_mid", layer)] * (part.ln2 is not None)
-            sites += [Site("mlp_out", layer), Site("resid_post", layer)]
-        return tuple(sites)
+        """SHA-256, in hex, of the weights and of what else determines the activations; kept until these change."""
+        state = tuple((p.data_ptr(), p._version) for p in self.model.parameters())
+        if self._fingerprint is None or self._fingerprint[0] != state:
+            self._fingerprint = state, fingerprint(self._parts.decoder, self._head)
+        return self._fingerprint[1]
 
     def capture(
-        self, tokens: Tokens, sites: Iterable[Site | str] | Site | str, positions: int | Positions | None = None
+        self, tokens: Tensor, sites: Iterable[Site | str] | Site | str, positions: int | Tensor | None = None
     ) -> dict[Site, Tensor]:
         """The activations of `tokens` at `sites`, by site in the order asked for.
 
-        Each is `[batch, pos, d_model]`, or `[batch, d_model]` at one position of each input with `positions` (`[batch]`,
-        or one index for all). Raises UserError for tokens, sites or positions that the model does not have.
+        `tokens`: integers `[batch, pos]`. `positions`: integers `[batch]`, or one index for all inputs. The activations
+        are `[batch, pos, d_model]`, or with `positions` `[batch, d_model]`. Raises UserError for tokens, sites or
+        positions that the model does not have.
         """
         plan = self._plan((sites,) if isinstance(sites, (Site, str)) else tuple(sites))
-        tokens = self._checked_tokens(tokens)
-        at = None if positions is None else self._checked_positions(positions, tokens)
+        tokens = checked_tokens(tokens, self._parts)
+        at = None if positions is None else checked_positions(positions, tokens)
         if not plan.taps:
             return {}
         batch = tokens.shape[0]
@@ -126,10 +132,10 @@ class ProbedModel:
             return record
 
         with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
-            self._parts.decoder(tokens, use_cache=False)
+            self._parts.decoder(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD)
         return {site: found[site] for site in plan.sites}
 
-    def logits(self, tokens: Tokens, patches: Sequence[Patch] = ()) -> Logits:
+    def logits(self, tokens: Tensor, patches: Sequence[Patch] = ()) -> Logits:
         """The model's logits, with activations replaced by `patches` (the last wins where two meet at one place).
 
         Raises UserError for tokens, sites, positions or values that do not fit the model.
@@ -138,79 +144,44 @@ class ProbedModel:
             raise UserError(
                 f"{type(self.model).__name__} has no language modelling head: load it as a causal language model"
             )
-        tokens = self._checked_tokens(tokens)
-        writes = [self._checked_patch(patch, tokens) for patch in patches]
+        tokens = checked_tokens(tokens, self._parts)
+        writes = [self._write(patch, tokens) for patch in patches]
         with self._forward(edits(writes, tokens.shape[0], self._parts, self._convention)):
-            logits: Tensor = self.model(tokens, use_cache=False).logits
+            logits: Tensor = self.model(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD).logits
         return logits
 
-    @cached_property
-    def _head(self) -> nn.Module | None:
-        head: nn.Module | None = self.model.get_output_embeddings()
-        return head
+    def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
+        """Attention probabilities of a layer's heads: row p holds what position p attends to, and sums to 1.
+
+        `tokens`: integers `[batch, pos]`. Raises UserError for tokens or layers that the model does not have.
+        """
+        if layer not in range(self.n_layers):
+            raise UserError(f"there is no layer {layer}: this model has layers 0 to {self.n_layers - 1}")
+        tokens = checked_tokens(tokens, self._parts)
+        attention = self._parts.layers[layer].attention
+        with self._forward():
+            with arguments_of(attention) as seen:
+                self._parts.decoder(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD)
+            args, options = seen[0]
+            return pattern(attention, args, options, tokens.shape[1])
 
     @contextmanager
-    def _forward(self, changes: Iterable[tuple[Point, Edit]]) -> Iterator[None]:
+    def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:
+        """A forward as in evaluation, one at a time, with these changes.
+
+        Embedded by its own embedding and not from token ids, because GPT-2 warns of padding it sees among the ids.
+        """
         with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
             yield
 
     def _plan(self, names: tuple[Site | str, ...]) -> _Plan:
         plan = self._plans.get(names)
         if plan is None:
-            sites = tuple(dict.fromkeys(self._checked_site(name) for name in names))
-            if len(self._plans) > 1000:
-                self._plans.clear()
+            sites = tuple(dict.fromkeys(checked_site(name, self.sites) for name in names))
             plan = self._plans[names] = _Plan(sites, taps(sites, self._parts, self._convention))
         return plan
 
-    def _checked_site(self, name: Site | str) -> Site:
-        site = Site.parse(name)
-        if site not in self.sites:
-            raise UserError(f"this {self.model.config.model_type} model has no site {name}: {self._sites_there_are()}")
-        return site
-
-    def _sites_there_are(self) -> str:
-        first = [site for site in self.sites if site.layer in (None, 0) and site.head in (None, 0)]
-        return f"there are {', '.join(map(str, first))}, for layers 0 to {self.n_layers - 1} and heads 0 to {self.n_heads - 1}"
-
-    def _checked_tokens(self, tokens: Tokens) -> Tensor:
-        if (
-            not isinstance(tokens, Tensor)
-            or tokens.dim() != 2
-            or tokens.is_floating_point()
-            or tokens.dtype == torch.bool
-        ):
-            raise UserError("tokens must be a tensor of integers [batch, pos]: for one input, tokens[None]")
-        if not 0 < tokens.shape[1] <= self.max_length:
-            raise UserError(
-                f"inputs of {tokens.shape[1]} tokens do not fit this model: it takes 1 to {self.max_length}"
-            )
-        if tokens.numel():
-            lowest, highest = (int(bound) for bound in tokens.aminmax())
-            if lowest < 0 or highest >= self.vocab_size:
-                wrong = lowest if lowest < 0 else highest
-                raise UserError(
-                    f"token {wrong} is not in this model's vocabulary: its tokens are 0 to {self.vocab_size - 1}"
-                )
-        return tokens.to(self.device, torch.long)
-
-    def _checked_positions(self, positions: int | Positions, tokens: Tensor) -> Tensor:
-        batch, length = tokens.shape
-        at = torch.as_tensor(positions, device=self.device)
-        if at.is_floating_point() or at.dtype == torch.bool or at.shape not in ((), (batch,)):
-            raise UserError(
-                f"positions must be one integer or one for each of the {batch} inputs, not shape {tuple(at.shape)}"
-            )
-        if at.numel():
-            lowest, highest = (int(bound) for bound in at.aminmax())
-            if lowest < 0 or highest >= length:
-                wrong = lowest if lowest < 0 else highest
-                raise UserError(
-                    f"position {wrong} is not in inputs of {length} tokens: positions are 0 to {length - 1}"
-                )
-        return at.expand(batch).long()
-
-    def _checked_patch(self, patch: Patch, tokens: Tensor) -> Write:
-        site = self._checked_site(patch.site)
-        value = checked_value(patch, site, tokens.shape[0], self.d_model, self._parts.embed.weight)
-        return Write(site, self._checked_positions(patch.positions, tokens), value)
+    def _write(self, patch: Patch, tokens: Tensor) -> Write:
+        site = checked_site(patch.site, self.sites)
+        value = checked_value(patch.value, site, tokens.shape[0], self._parts)
+        return Write(site, checked_positions(patch.positions, tokens), value)

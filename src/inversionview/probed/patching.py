@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inversionview.errors import UserError
 from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Edit, Point
@@ -32,7 +31,7 @@ class Patch:
 
 
 class Write(NamedTuple):
-    """A checked patch: `positions` are `[batch]`, `value` is `[d_model]` or `[batch, d_model]` in the model's own form."""
+    """A checked patch: `positions` are `[batch]`, `value` fits the model's device and type."""
 
     site: Site
     positions: Tensor
@@ -41,16 +40,6 @@ class Write(NamedTuple):
     def into(self, tensor: Tensor) -> None:
         """Write the value over `[batch, pos, d_model]` in place."""
         tensor[torch.arange(tensor.shape[0], device=tensor.device), self.positions] = self.value
-
-
-def checked_value(patch: Patch, site: Site, batch: int, d_model: int, like: Tensor) -> Tensor:
-    """The patch's value on the device and in the type of `like`. Raises UserError when its shape does not fit."""
-    value = torch.as_tensor(patch.value)
-    if value.shape not in ((d_model,), (batch, d_model)):
-        raise UserError(
-            f"the value of the patch at {site} has shape {tuple(value.shape)}: it must be ({d_model},) or ({batch}, {d_model})"
-        )
-    return value.detach().to(like)
 
 
 def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
@@ -87,7 +76,7 @@ def _written(tensor: Tensor, writes: Sequence[Write]) -> Tensor:
 
 
 def _mid_edits(writes: Sequence[Write], parts: Parts) -> tuple[tuple[Point, Edit], ...]:
-    """Patches of resid_mid, which no module puts out: what the MLP's norm sees, and again in the sum with the MLP's output.
+    """Patches of resid_mid, which no module puts out: written into what the MLP's norm sees, and into the block's sum.
 
     Changing the attention's output by the difference instead would lose the value's last bits, many in bf16.
     """
@@ -123,7 +112,7 @@ def _head_edits(
     seen: list[Tensor] = []
 
     def remember(z: Tensor) -> None:
-        seen[:] = [z.unflatten(-1, (parts.n_heads, parts.d_head))]
+        seen[:] = [z.view(*z.shape[:-1], parts.n_heads, parts.d_head)]
 
     def change(output: Tensor) -> Tensor:
         for head in {write.site.head for write in writes}:

@@ -1,0 +1,86 @@
+"""What is asked of a probed model, checked before a forward is spent on it: every mistake is one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.probed.architectures import Parts
+from inversionview.sites import Site
+
+
+def all_sites(parts: Parts) -> tuple[Site, ...]:
+    """Every site of a model, in the order of a forward."""
+    sites = [Site("embed")] + [Site("pos_embed")] * (parts.pos_embed is not None)
+    for layer, part in enumerate(parts.layers):
+        sites += [Site("resid_pre", layer), *(Site("head", layer, head) for head in range(parts.n_heads))]
+        sites += [Site("attn_out", layer)] + [Site("resid_mid", layer)] * (part.ln2 is not None)
+        sites += [Site("mlp_out", layer), Site("resid_post", layer)]
+    return tuple(sites)
+
+
+def checked_site(name: Site | str, sites: tuple[Site, ...]) -> Site:
+    """The site of this name. Raises UserError that names the sites there are."""
+    site = Site.parse(name)
+    if site not in sites:
+        shown = [str(site) for site in sites if site.layer in (None, 0) and site.head in (None, 0)]
+        layers = max(site.layer for site in sites if site.layer is not None)
+        heads = max(site.head for site in sites if site.head is not None)
+        raise UserError(
+            f"this model has no site {name}: there are {', '.join(shown)}, "
+            f"with layers 0 to {layers} and heads 0 to {heads}"
+        )
+    return site
+
+
+def checked_tokens(tokens: Any, parts: Parts) -> Tensor:
+    """Tokens `[batch, pos]` as the model takes them. Raises UserError when it has no such tokens or no such length."""
+    longest, vocab_size = parts.decoder.config.max_position_embeddings, parts.embed.num_embeddings
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2 or not _is_whole(tokens):
+        raise UserError("tokens must be a tensor of integers [batch, pos]; for one input: tokens[None]")
+    if not 0 < tokens.shape[1] <= longest:
+        raise UserError(f"inputs of {tokens.shape[1]} tokens do not fit this model: it takes 1 to {longest}")
+    wrong = _outside(tokens, vocab_size)
+    if wrong is not None:
+        raise UserError(f"token {wrong} is not in this model's vocabulary: its tokens are 0 to {vocab_size - 1}")
+    return tokens.to(parts.embed.weight.device, torch.long)
+
+
+def checked_positions(positions: Any, tokens: Tensor) -> Tensor:
+    """Positions `[batch]` beside the tokens. Raises UserError when they are not in the inputs."""
+    batch, length = tokens.shape
+    try:
+        at = torch.as_tensor(positions, device=tokens.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"positions must be integers, not {positions!r}") from error
+    if not _is_whole(at) or at.shape not in ((), (batch,)):
+        raise UserError(f"positions must be an integer, or one for each of the {batch} inputs: [{batch}]")
+    wrong = _outside(at, length)
+    if wrong is not None:
+        raise UserError(f"position {wrong} is not in inputs of {length} tokens: positions are 0 to {length - 1}")
+    return at.long().expand(batch)
+
+
+def checked_value(given: Any, site: Site, batch: int, parts: Parts) -> Tensor:
+    """A patch's value on the model's device, in its type. Raises UserError when its shape does not fit."""
+    value: Tensor = torch.as_tensor(given).detach()
+    if value.shape not in ((parts.d_model,), (batch, parts.d_model)):
+        raise UserError(
+            f"the value of the patch at {site} has shape {tuple(value.shape)}: "
+            f"it must be ({parts.d_model},) or ({batch}, {parts.d_model})"
+        )
+    return value.to(parts.embed.weight)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _outside(tensor: Tensor, end: int) -> int | None:
+    if not tensor.numel():
+        return None
+    lowest, highest = (int(bound) for bound in tensor.aminmax())
+    return lowest if lowest < 0 else highest if highest >= end else None

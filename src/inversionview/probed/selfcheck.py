@@ -1,0 +1,124 @@
+"""A check, on a short input, that the sites of a model hold what their names say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from inversionview.errors import UserError
+from inversionview.probed.architectures import Parts
+from inversionview.probed.hooks import Edit, Point, editing
+from inversionview.probed.reading import point_of
+from inversionview.sites import Site
+
+_LENGTH = 5
+
+
+def check(parts: Parts) -> None:
+    """Compare the sites with the model's own hidden states, and with each other.
+
+    Call it as in evaluation and with the model's lock held. Raises UserError that says which site disagrees with what.
+    """
+    values = _run(parts)
+    tolerance = 1e-4 if values[Site("embed")].dtype in (torch.float32, torch.float64) else 0.05
+    for name, value, expected in _identities(parts, values):
+        error = ((value - expected).abs().max() / expected.abs().max().clamp_min(1e-6)).item()
+        if not error <= tolerance:  # NaN as well
+            raise UserError(
+                f"this {type(parts.decoder).__name__} cannot be read: {name} by {error:.2g} of its size "
+                f"(allowed: {tolerance:g})"
+            )
+
+
+class _Values(dict[Site, Tensor]):
+    """What one forward held at every site; a layer's head sites are one entry, head 0, with the whole z."""
+
+    hidden_states: tuple[Tensor, ...]
+    projected: list[Tensor]
+
+
+def _run(parts: Parts) -> _Values:
+    """Two inputs that differ in the last token alone."""
+    length = min(_LENGTH, parts.decoder.config.max_position_embeddings)
+    n_tokens = parts.embed.num_embeddings
+    tokens = (torch.arange(2 * length, device=parts.embed.weight.device).view(2, length) * 7) % n_tokens
+    tokens[1, :-1] = tokens[0, :-1]
+    tokens[1, -1] = (tokens[0, -1] + 1) % n_tokens
+    values = _Values()
+    values.projected = [torch.empty(0)] * len(parts.layers)
+    edits = [(point_of(site, parts), _keep(values, site)) for site in _sites(parts)]
+    edits += [(Point(part.projection, False), _keep(values.projected, i)) for i, part in enumerate(parts.layers)]
+    with _no_recording_hooks_left(parts.decoder), editing(edits):
+        output = parts.decoder(inputs_embeds=parts.embed(tokens), use_cache=False, output_hidden_states=True)
+        values.hidden_states = output.hidden_states
+    return values
+
+
+def _sites(parts: Parts) -> Iterator[Site]:
+    yield Site("embed")
+    if parts.pos_embed is not None:
+        yield Site("pos_embed")
+    for layer, part in enumerate(parts.layers):
+        yield from (Site("resid_pre", layer), Site("head", layer, 0), Site("attn_out", layer), Site("mlp_out", layer))
+        yield Site("resid_post", layer)
+        if part.ln2 is not None:
+            yield Site("resid_mid", layer)
+
+
+def _keep(store: Any, key: Any) -> Edit:
+    def keep(tensor: Tensor) -> None:
+        store[key] = tensor.clone()
+
+    return keep
+
+
+def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(what disagrees with what, a value, what it must equal)."""
+    embedded = values[Site("embed")]
+    if parts.pos_embed is not None:
+        embedded = embedded + values[Site("pos_embed")]
+    yield "x0.pre differs from the sum of the embeddings", values[Site("resid_pre", 0)], embedded
+    for layer, part in enumerate(parts.layers):
+        pre, post = values[Site("resid_pre", layer)], values[Site("resid_post", layer)]
+        attn, mlp = values[Site("attn_out", layer)], values[Site("mlp_out", layer)]
+        yield f"x{layer}.pre differs from the model's hidden states", pre, values.hidden_states[layer]
+        last = layer == len(parts.layers) - 1
+        seen = parts.final_norm(post) if last else post  # the last hidden state comes after the final norm
+        yield f"x{layer}.post differs from the model's hidden states", seen, values.hidden_states[layer + 1]
+        if part.ln2 is not None:
+            mid = values[Site("resid_mid", layer)]
+            yield f"x{layer}.mid differs from x{layer}.pre + attn{layer}", mid, pre + attn
+            yield f"x{layer}.post differs from x{layer}.mid + m{layer}", post, mid + mlp
+        yield f"x{layer}.post differs from x{layer}.pre + attn{layer} + m{layer}", post, pre + attn + mlp
+        z = values[Site("head", layer, 0)].view(*pre.shape[:2], parts.n_heads, parts.d_head)
+        results = torch.einsum("bphk,hkd->bpd", z, parts.output_weight(layer))
+        bias = part.projection.bias
+        results = results if bias is None else results + bias
+        yield f"the sum of the heads of layer {layer} differs from their projection", results, values.projected[layer]
+        # The first position attends to nothing but itself, so its z are its values: this tells the heads apart.
+        weight, value_bias = parts.value_weight(layer)
+        first = torch.einsum("bd,dhk->bhk", part.ln1(pre[:, 0]), weight)
+        first = first if value_bias is None else first + value_bias
+        yield f"z of the heads of layer {layer} at position 0 differs from their values", z[:, 0], first
+        yield f"x{layer}.post depends on tokens to the right", post[1, :-1], post[0, :-1]
+
+
+@contextmanager
+def _no_recording_hooks_left(model: PreTrainedModel) -> Iterator[None]:
+    """Take away the hooks that transformers puts on a model for good when its hidden states are first asked for."""
+    flag = "_output_capturing_hooks_installed"
+    before = {module: set(module._forward_hooks) for module in model.modules()}
+    unmarked = [module for module in before if flag not in module.__dict__]
+    try:
+        yield
+    finally:
+        for module, hooks in before.items():
+            for new in set(module._forward_hooks) - hooks:
+                del module._forward_hooks[new]
+        for module in unmarked:
+            module.__dict__.pop(flag, None)
