@@ -1,0 +1,115 @@
+"""Where candidates come from. What a source proposes counts for nothing until it is verified."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.sampling import sample
+from inversionview.errors import UserError
+from inversionview.preimage.result import Query
+
+_BLOCK = 4096
+"""Draws of one query that are generated together; more would need memory in proportion."""
+
+
+class Draws(NamedTuple):
+    """What one source drew for each query, repeats included, on the CPU."""
+
+    tokens: Int[Tensor, "query candidate pos"]
+    log_prob: Float[Tensor, "query candidate"]
+    """Under the decoder at temperature 1 given the query activation; NaN where the source does not know it."""
+
+
+class Source(Protocol):
+    """One way to propose inputs for activations."""
+
+    @property
+    def name(self) -> str:
+        """What the results call it."""
+        ...
+
+    def propose(
+        self, activations: Float[Tensor, "query d_model"], sites: Sequence[str], generators: Sequence[Generator]
+    ) -> Draws:
+        """Draw for every query, whose randomness comes from its own generator alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecoderSource:
+    """Samples of the decoder at one temperature and one level of noise on the activation."""
+
+    decoder: Decoder
+    n: int
+    """Draws a query."""
+    temperature: float = 1.0
+    noise: float = 0.0
+    """Standard deviation of the noise, in units of the normalised activation's."""
+
+    @property
+    def name(self) -> str:
+        """`decoder t=1`, with the noise where there is some."""
+        return f"decoder t={self.temperature:g}" + (f", noise {self.noise:g}" if self.noise else "")
+
+    def propose(
+        self, activations: Float[Tensor, "query d_model"], sites: Sequence[str], generators: Sequence[Generator]
+    ) -> Draws:
+        """Draw `n` inputs for every query."""
+        device = next(self.decoder.parameters()).device
+        index = torch.tensor([self.decoder.config.sites.index(site) for site in sites], device=device)
+        drawn = [
+            sample(
+                self.decoder,
+                activations.to(device),
+                index,
+                n,
+                temperature=self.temperature,
+                noise=self.noise,
+                generator=generators,
+            )
+            for n in _blocks(self.n)
+        ]
+        tokens = torch.cat([samples.tokens for samples in drawn], dim=1)
+        return Draws(tokens.cpu(), torch.cat([samples.log_prob for samples in drawn], dim=1).cpu())
+
+
+def _blocks(n: int) -> list[int]:
+    """Sizes that add up to `n`; of a query alone, so that its draws do not depend on the queries beside it."""
+    return [_BLOCK] * (n // _BLOCK) + ([n % _BLOCK] if n % _BLOCK else [])
+
+
+def ladder(
+    decoder: Decoder, n: int, temperatures: Sequence[float] = (1.0,), noise: Sequence[float] = (0.0,)
+) -> list[DecoderSource]:
+    """Share `n` draws a query evenly among all pairs of a temperature and a noise, the first ones taking what is over.
+
+    Raises `UserError` for a temperature that is not above 0, a negative noise, or fewer draws than pairs.
+    """
+    for name, values, right in (("temperature", temperatures, "above 0"), ("noise", noise, "0 or more")):
+        for value in values:
+            if not math.isfinite(value) or value < 0 or (name == "temperature" and value == 0):
+                raise UserError(f"{name} must be {right}, not {value:g}")
+        if not values:
+            raise UserError(f"give at least one {name}")
+    pairs = list(dict.fromkeys(product(temperatures, noise)))
+    if n < len(pairs):
+        raise UserError(f"n must be at least {len(pairs)}, one draw for each setting of the decoder, not {n}")
+    shares = [n // len(pairs) + (i < n % len(pairs)) for i in range(len(pairs))]
+    return [DecoderSource(decoder, share, *pair) for share, pair in zip(shares, pairs, strict=True)]
+
+
+def query_generator(seed: int, source: str, query: Query) -> Generator:
+    """The random stream of one source for one query, the same whatever else is asked in the same call."""
+    identity = repr((seed, source, query.site, query.position, query.tokens)).encode()
+    digest = hashlib.blake2b(identity, digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

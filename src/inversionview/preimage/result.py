@@ -1,0 +1,277 @@
+"""What was asked (`Query`) and what was found (`Preimage`), as plain data that outlives the models it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from inversionview.errors import UserError
+from inversionview.report.reading import Reading, Sample
+
+SCHEMA = 1
+
+Metric = Literal["euclidean", "cosine"]
+PositionRule = Literal["same", "any"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """An input, a token position and a site: which activation is read."""
+
+    study: str
+    input: str
+    """As a user types it, without begin and end."""
+    tokens: tuple[int, ...]
+    """Token ids, begin and end included."""
+    token_strings: tuple[str, ...]
+    """One string for each of `tokens`."""
+    position: int
+    """Index into `tokens`; 0 is the begin token."""
+    role: str
+    """What that position is called by the task: `=`, `A1`; in free text its index."""
+    site: str
+    """Short name: `a0.1`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preimage:
+    """The distinct inputs that were proposed for a query, each run through the probed model again.
+
+    All fields are parallel over candidates, nearest first; ties are in the order of their token ids, and what has no
+    distance comes last. A candidate is a member where `inside` says so.
+    """
+
+    query: Query
+    epsilon: float
+    """The largest distance of a member."""
+    metric: Metric
+    position_rule: PositionRule
+    """`same`: only the position that plays the query's role counts; `any`: the best eligible position of each input."""
+    seed: int
+    domain_size: int | None
+    """Number of inputs in the task's domain, where it is finite and known."""
+    inputs: tuple[str, ...]
+    tokens: Int[np.ndarray, "candidate pos"]
+    token_strings: tuple[tuple[str, ...], ...]
+    """One string a token, up to and including the first end token."""
+    positions: Int[np.ndarray, " candidate"]
+    """Where the rule finds the least distance (ties: the lowest index); -1 where it allows no position."""
+    distances: Float[np.ndarray, " candidate"]
+    """At `positions`; NaN where there is none."""
+    in_domain: Bool[np.ndarray, " candidate"]
+    """Whether the candidate is an input of the domain; under rule `same` it must have the query's role too."""
+    sources: tuple[dict[str, int], ...]
+    """How many times each source drew the candidate."""
+    log_prob: Float[np.ndarray, " candidate"]
+    """In nats, under the decoder at temperature 1 given the query activation; NaN where it is not known."""
+    token_distances: Float[np.ndarray, "candidate pos"]
+    """Distance at every eligible position, NaN elsewhere."""
+    colors: Float[np.ndarray, "candidate pos"] | None = None
+    """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None."""
+    colors_about: str = ""
+    """What `colors` compares with, in words."""
+
+    @property
+    def inside(self) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates are members: in the domain, and within epsilon."""
+        return self.in_domain & (self.distances <= self.epsilon)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " candidate"]:
+        """How many times each candidate was drawn, by all sources together."""
+        return np.array([sum(times.values()) for times in self.sources], dtype=np.int64)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The inputs that are members, nearest first."""
+        return tuple(text for text, inside in zip(self.inputs, self.inside, strict=True) if inside)
+
+    @property
+    def n_drawn(self) -> int:
+        """Number of draws, repeated ones included."""
+        return int(self.counts.sum())
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of distinct candidates."""
+        return len(self.inputs)
+
+    @property
+    def n_in_domain(self) -> int:
+        """Number of distinct candidates that are in the domain."""
+        return int(self.in_domain.sum())
+
+    @property
+    def n_inside(self) -> int:
+        """Number of members, each counted once however often it was drawn."""
+        return int(self.inside.sum())
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __repr__(self) -> str:
+        query = self.query
+        return (
+            f"<Preimage of {query.input} at {query.role}, {query.site}: {self.n_drawn:,} drawn, {self.n_distinct:,} "
+            f"distinct, {self.n_in_domain:,} in the domain, {self.n_inside:,} inside ε = {self.epsilon:g}>"
+        )
+
+    def at_epsilon(self, epsilon: float) -> Preimage:
+        """The same candidates with another ε; nothing is computed again. Raises `UserError` unless it is above 0."""
+        return dataclasses.replace(self, epsilon=checked_epsilon(epsilon))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `inversionview read --json` prints: JSON types only, None for what is not known.
+
+        `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs.
+        """
+        query = self.query
+        return {
+            "schema": SCHEMA,
+            "study": query.study,
+            "query": {
+                "input": query.input,
+                "tokens": list(query.tokens),
+                "position": query.position,
+                "at": query.role,
+                "site": query.site,
+            },
+            "epsilon": self.epsilon,
+            "metric": self.metric,
+            "position_rule": self.position_rule,
+            "seed": self.seed,
+            "exact": False,
+            "drawn": self.n_drawn,
+            "distinct": self.n_distinct,
+            "in_domain": self.n_in_domain,
+            "inside": self.n_inside,
+            "samples": self._samples(),
+        }
+
+    def _samples(self) -> list[dict[str, Any]]:
+        columns = {
+            "input": self.inputs,
+            "position": [None if position < 0 else position for position in self.positions.tolist()],
+            "distance": or_none(self.distances),
+            "inside": self.inside.tolist(),
+            "in_domain": self.in_domain.tolist(),
+            "sources": [dict(times) for times in self.sources],
+            "log_prob": or_none(self.log_prob),
+        }
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def to_reading(self) -> Reading:
+        """The plain data that `inversionview.report` draws."""
+        query, inside = self.query, self.inside
+        drawn: Counter[str] = Counter()
+        drawn_inside: Counter[str] = Counter()
+        for times, member in zip(self.sources, inside, strict=True):
+            drawn.update(times)
+            drawn_inside.update(times if member else {})
+        return {
+            "study": query.study,
+            "site": query.site,
+            "metric": self.metric,
+            "epsilon": self.epsilon,
+            "position_rule": self.position_rule,
+            "seed": self.seed,
+            "domain_size": self.domain_size,
+            "exact": False,
+            "query": {"tokens": list(query.token_strings), "position": query.position, "at": query.role},
+            "counts": {
+                "drawn": self.n_drawn,
+                "distinct": self.n_distinct,
+                "in_domain": self.n_in_domain,
+                "inside": self.n_inside,
+            },
+            "sources": [{"name": name, "drawn": drawn[name], "inside": drawn_inside[name]} for name in sorted(drawn)],
+            "samples": [self._drawn_sample(i, bool(member)) for i, member in enumerate(inside)],
+            "colors_about": self.colors_about,
+        }
+
+    def _drawn_sample(self, i: int, inside: bool) -> Sample:
+        strings = self.token_strings[i]
+        return {
+            "tokens": list(strings),
+            "position": max(0, int(self.positions[i])),
+            "distance": or_none(self.distances[i : i + 1])[0],
+            "inside": inside,
+            "in_domain": bool(self.in_domain[i]),
+            "count": sum(self.sources[i].values()),
+            "log_prob": or_none(self.log_prob[i : i + 1])[0],
+            "colors": None if self.colors is None else self.colors[i, : len(strings)].tolist(),
+            "token_distances": or_none(self.token_distances[i, : len(strings)]),
+        }
+
+    def to_pandas(self) -> Any:
+        """A pandas `DataFrame`, one row a candidate. Raises `UserError` without pandas (the extra `notebook`)."""
+        try:
+            import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+        except ImportError as error:
+            raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
+        return pd.DataFrame(
+            {
+                "input": self.inputs,
+                "position": self.positions,
+                "distance": self.distances,
+                "inside": self.inside,
+                "in_domain": self.in_domain,
+                "count": self.counts,
+                "sources": self.sources,
+                "log_prob": self.log_prob,
+            }
+        )
+
+    def to_html(self) -> str:
+        """A self-contained HTML page that shows this preimage."""
+        from inversionview.report.html import render_html
+
+        query = self.query
+        return render_html([self.to_reading()], title=f"{query.input} at {query.role}, {query.site}")
+
+    def _repr_html_(self) -> str:
+        from inversionview.report.html import render_fragment
+
+        return render_fragment(self.to_reading())
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.
+
+        Raises `UserError` for another kind of file, or when it cannot be written.
+        """
+        from inversionview.preimage import storage
+
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Preimage:
+        """Read what `save` wrote, to the last bit.
+
+        Raises `UserError` for a file that is missing, damaged, truncated, or written by a newer version.
+        """
+        from inversionview.preimage import storage
+
+        return storage.load(Path(path))
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """Give ε as a float. Raises `UserError` unless it is a finite number above 0."""
+    try:
+        value = float(epsilon)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"epsilon must be a number above 0, such as 0.1, not {epsilon}")
+    return value
+
+
+def or_none(values: Float[np.ndarray, " any"]) -> list[float | None]:
+    """Floats as a list, with None for NaN, which JSON does not have."""
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -1,0 +1,158 @@
+"""Sampled preimages: propose inputs for many activations at once, merge repeats, and verify every one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inversionview.preimage.distance import checked_metric, distances
+from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, role_positions
+from inversionview.preimage.proposals import Draws, Source, query_generator
+from inversionview.preimage.result import Metric, PositionRule, Preimage, Query, checked_epsilon
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import PerPosition, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+
+class _Settings(NamedTuple):
+    epsilon: float
+    metric: Metric
+    position_rule: PositionRule
+    seed: int
+
+
+class _Candidates(NamedTuple):
+    """The distinct inputs drawn for one query, in the order of their token ids."""
+
+    tokens: Tokens
+    log_prob: np.ndarray
+    sources: list[dict[str, int]]
+
+
+def sampled_preimages(
+    probed: ProbedModel,
+    task: Task,
+    queries: Sequence[Query],
+    sources: Sequence[Source],
+    *,
+    epsilon: float,
+    metric: str = "euclidean",
+    position_rule: str = "same",
+    seed: int = 0,
+) -> list[Preimage]:
+    """One preimage a query, in their order; inputs, positions and sites may all differ.
+
+    A query's draws depend on the seed, the query and the source alone, not on what else is asked. Malformed candidates
+    are kept, with their distances, and are never members.
+    Raises `UserError` for a metric, rule or ε that cannot be, or a query activation of norm 0.
+    """
+    settings = _Settings(checked_epsilon(epsilon), checked_metric(metric), checked_rule(position_rule), seed)
+    if not queries:
+        return []
+    z_q = query_activations(probed, task, queries)
+    distances(z_q, z_q, metric)  # a query activation without a direction is known before anything is drawn
+    draws = [_draw(source, z_q, queries, seed) for source in sources]
+    found = [
+        _merge([source.name for source in sources], [Draws(d.tokens[i], d.log_prob[i]) for d in draws])
+        for i in range(len(queries))
+    ]
+    everywhere = _verify(probed, task, queries, found, z_q, metric)
+    return [_preimage(task, *row, settings) for row in zip(queries, found, everywhere, strict=True)]
+
+
+def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query d_model"]:
+    """The activations that are read, on the CPU."""
+    tokens = torch.nn.utils.rnn.pad_sequence(
+        [torch.tensor(query.tokens) for query in queries], batch_first=True, padding_value=task.pad
+    )
+    positions = torch.tensor([query.position for query in queries])
+    found = torch.empty(len(queries), probed.d_model)
+    for site, rows in _by_site(queries).items():
+        found[rows] = probed.capture(tokens[rows], [site], positions[rows])[site].float().cpu()
+    return found
+
+
+def _by_site(queries: Sequence[Query]) -> dict[Site, Tensor]:
+    sites = [Site.parse(query.site) for query in queries]
+    return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
+
+
+def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:
+    generators = [query_generator(seed, source.name, query) for query in queries]
+    return source.propose(z_q, [query.site for query in queries], generators)
+
+
+def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
+    """One row a distinct input, with how many times each source drew it; `draws` are those of one query."""
+    tokens = np.concatenate([d.tokens.numpy() for d in draws])
+    log_prob = np.concatenate([d.log_prob.numpy() for d in draws]).astype(np.float64)
+    source = np.repeat(np.arange(len(draws)), [len(d.tokens) for d in draws])
+    distinct, index = np.unique(tokens, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    times = np.zeros((len(distinct), len(draws)), dtype=np.int64)
+    np.add.at(times, (index, source), 1)
+    merged = np.full(len(distinct), np.nan)
+    known = ~np.isnan(log_prob)
+    merged[index[known][::-1]] = log_prob[known][
+        ::-1
+    ]  # of repeats the first, which its batch may set apart by rounding
+    counts = [{name: int(t) for name, t in zip(names, row, strict=True) if t} for row in times]
+    return _Candidates(torch.from_numpy(distinct), merged, counts)
+
+
+def _verify(
+    probed: ProbedModel,
+    task: Task,
+    queries: Sequence[Query],
+    found: Sequence[_Candidates],
+    z_q: Float[Tensor, "query d_model"],
+    metric: str,
+) -> list[PerPosition]:
+    """Distances [candidate, pos] for each query, all queries of one site run together."""
+    verified: dict[int, PerPosition] = {}
+    for site, rows in _by_site(queries).items():
+        sizes = [len(found[i].tokens) for i in rows]
+        tokens = torch.cat([found[i].tokens for i in rows])
+        wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
+        everywhere = eligible_distances(probed, task, tokens, site, wanted, metric)
+        verified.update(zip(rows.tolist(), torch.split(everywhere, sizes), strict=True))
+    return [verified[i] for i in range(len(queries))]
+
+
+def _preimage(
+    task: Task,
+    query: Query,
+    found: _Candidates,
+    everywhere: PerPosition,
+    settings: _Settings,
+) -> Preimage:
+    in_domain = task.contains(found.tokens)
+    if settings.position_rule == "same":
+        positions = role_positions(task, found.tokens, [query.role] * len(found.tokens))
+        nearest = at_role(everywhere, positions)
+        in_domain &= positions >= 0
+    else:
+        nearest = best(everywhere)
+    order = np.argsort(nearest.distances.numpy(), kind="stable")  # NaN comes last; candidates are in order of token ids
+    rows = torch.from_numpy(order)
+    tokens = found.tokens[rows]
+    return Preimage(
+        query=query,
+        **settings._asdict(),
+        domain_size=task.size,
+        inputs=tuple(task.decode(row) for row in tokens),
+        tokens=tokens.numpy(),
+        token_strings=tuple(tuple(task.token_strings(row)) for row in tokens),
+        positions=nearest.positions[rows].numpy(),
+        distances=nearest.distances[rows].double().numpy(),
+        in_domain=in_domain[rows].numpy(),
+        sources=tuple(found.sources[i] for i in order),
+        log_prob=found.log_prob[order],
+        token_distances=everywhere[rows].double().numpy(),
+    )

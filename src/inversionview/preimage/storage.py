@@ -1,0 +1,157 @@
+"""Preimages on disk: the document of `Preimage.to_dict`, and beside it what is needed to take it up again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inversionview.errors import UserError
+from inversionview.files import atomic_file, read_json, write_atomic
+from inversionview.preimage.result import SCHEMA, Preimage, Query, or_none
+
+_KIND = "preimage"
+_METADATA = b"inversionview"
+_ROWS = "samples"
+
+
+def save(preimage: Preimage, path: Path) -> None:
+    """Write a preimage as `.json` or `.parquet`; see `Preimage.save`."""
+    document = _document(preimage)
+    match path.suffix:
+        case ".json":
+            write_atomic(path, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+        case ".parquet":
+            _write_parquet(document, path)
+        case _:
+            raise _unknown_suffix(path)
+
+
+def load(path: Path) -> Preimage:
+    """Read a preimage that `save` wrote; see `Preimage.load`."""
+    match path.suffix:
+        case ".json":
+            document = read_json(path, _KIND)
+        case ".parquet":
+            document = _read_parquet(path)
+        case _:
+            raise _unknown_suffix(path)
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        raise UserError(f"{path} is not a saved preimage: it has no schema version")
+    if document["schema"] > SCHEMA:
+        raise UserError(f"{path} was written by a newer inversionview (schema {document['schema']}): upgrade first")
+    try:
+        return _preimage(document)
+    except KeyError as error:
+        raise UserError(f"{path} is not a whole saved preimage: it lacks {error}; use Preimage.save") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the {_KIND} {path} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _document(preimage: Preimage) -> dict[str, Any]:
+    document = preimage.to_dict()
+    document["query"]["token_strings"] = list(preimage.query.token_strings)
+    document |= {"domain_size": preimage.domain_size, "colors_about": preimage.colors_about}
+    for i, sample in enumerate(document[_ROWS]):
+        sample["tokens"] = preimage.tokens[i].tolist()
+        sample["token_strings"] = list(preimage.token_strings[i])
+        sample["token_distances"] = or_none(preimage.token_distances[i])
+        sample["colors"] = None if preimage.colors is None else or_none(preimage.colors[i])
+    document[_ROWS] = document.pop(_ROWS)  # last, so that a person who opens the file sees the rest first
+    return document
+
+
+def _preimage(document: dict[str, Any]) -> Preimage:
+    query, rows = document["query"], document[_ROWS]
+    width = len(rows[0]["tokens"]) if rows else 0
+    colored = bool(rows) and rows[0]["colors"] is not None
+    preimage = Preimage(
+        query=Query(
+            study=document["study"],
+            input=query["input"],
+            tokens=tuple(query["tokens"]),
+            token_strings=tuple(query["token_strings"]),
+            position=query["position"],
+            role=query["at"],
+            site=query["site"],
+        ),
+        epsilon=document["epsilon"],
+        metric=document["metric"],
+        position_rule=document["position_rule"],
+        seed=document["seed"],
+        domain_size=document["domain_size"],
+        inputs=tuple(row["input"] for row in rows),
+        tokens=np.array([row["tokens"] for row in rows], dtype=np.int64).reshape(len(rows), width),
+        token_strings=tuple(tuple(row["token_strings"]) for row in rows),
+        positions=np.array([-1 if row["position"] is None else row["position"] for row in rows], dtype=np.int64),
+        distances=_floats([row["distance"] for row in rows], len(rows)),
+        in_domain=np.array([row["in_domain"] for row in rows], dtype=bool),
+        sources=tuple({name: int(times) for name, times in dict(row["sources"]).items()} for row in rows),
+        log_prob=_floats([row["log_prob"] for row in rows], len(rows)),
+        token_distances=_floats([row["token_distances"] for row in rows], len(rows), width),
+        colors=_floats([row["colors"] for row in rows], len(rows), width) if colored else None,
+        colors_about=document["colors_about"],
+    )
+    if (preimage.n_drawn, preimage.n_distinct, preimage.n_inside) != tuple(
+        document[name] for name in ("drawn", "distinct", "inside")
+    ):
+        raise ValueError("its samples are not as many as it says")
+    return preimage
+
+
+def _floats(values: list[Any], *shape: int) -> np.ndarray:
+    return np.array(values, dtype=np.float64).reshape(shape)  # None becomes NaN
+
+
+def _write_parquet(document: dict[str, Any], path: Path) -> None:
+    pyarrow, parquet = _pyarrow()
+    header = {name: value for name, value in document.items() if name != _ROWS}
+    integers, floats = pyarrow.list_(pyarrow.int64()), pyarrow.list_(pyarrow.float64())
+    schema = pyarrow.schema(
+        {
+            "input": pyarrow.string(),
+            "position": pyarrow.int64(),
+            "distance": pyarrow.float64(),
+            "inside": pyarrow.bool_(),
+            "in_domain": pyarrow.bool_(),
+            "sources": pyarrow.map_(pyarrow.string(), pyarrow.int64()),
+            "log_prob": pyarrow.float64(),
+            "tokens": integers,
+            "token_strings": pyarrow.list_(pyarrow.string()),
+            "token_distances": floats,
+            "colors": floats,
+        },
+        metadata={_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()},
+    )
+    rows = [row | {"sources": list(row["sources"].items())} for row in document[_ROWS]]
+    with atomic_file(path) as part:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part)
+
+
+def _read_parquet(path: Path) -> dict[str, Any]:
+    pyarrow, parquet = _pyarrow()
+    try:
+        table = parquet.read_table(path)
+        header = json.loads((table.schema.metadata or {})[_METADATA])
+        return {**header, _ROWS: table.to_pylist()}
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {_KIND} at {path}") from error
+    except KeyError as error:
+        raise UserError(f"{path} is not a saved preimage: it was not written by Preimage.save") from error
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"the {_KIND} {path} is damaged or truncated: {' '.join(str(error).split())}") from error
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # type: ignore[import-untyped, unused-ignore]
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise UserError("Parquet files need pyarrow: pip install 'inversionview[parquet]', or use .json") from error
+    return pyarrow, parquet
+
+
+def _unknown_suffix(path: Path) -> UserError:
+    return UserError(f"{path} must end in .json or .parquet, which says how a preimage is stored")

@@ -1,0 +1,54 @@
+"""Token colours: which tokens of a candidate the activation made more, or less, probable."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inversionview.decoder.model import Decoder
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import PerPosition, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+BASELINE = (
+    "Probability of each token under the decoder given this activation, minus given the activation at the begin token, "
+    "as in the paper: the begin token is the same in every input and nothing came before it, so that activation says "
+    "nothing about the input."
+)
+"""What the colours compare with, in words that a report can print."""
+
+_BLOCK = 2048
+
+
+@torch.no_grad()
+def token_colors(
+    decoder: Decoder,
+    probed: ProbedModel,
+    task: Task,
+    tokens: Tokens,
+    site: Site | str,
+    z_q: Float[Tensor, " d_model"],
+) -> PerPosition:
+    """Change of each token's probability, given the tokens before it, from the uninformed activation to `z_q`.
+
+    In [-1, 1]; 0 at the begin token and after the end token. The uninformed activation is the one at the begin token.
+    Source: InversionView, section 3 (token colours of its figures).
+    """
+    site = Site.parse(site)
+    begin = torch.tensor([[task.begin]])
+    baseline = probed.capture(begin, [site], 0)[site][0].float().cpu()
+    index = decoder.config.sites.index(str(site))
+    informed, uninformed = (_probabilities(decoder, tokens, z, index) for z in (z_q, baseline))
+    return informed - uninformed
+
+
+def _probabilities(decoder: Decoder, tokens: Tokens, z: Float[Tensor, " d_model"], index: int) -> PerPosition:
+    device = next(decoder.parameters()).device
+    parts = []
+    for rows in torch.split(tokens, _BLOCK):
+        activations = z.expand(len(rows), -1).to(device)
+        site_index = torch.full((len(rows),), index, device=device)
+        parts.append(decoder.token_log_probs(rows.to(device), activations, site_index).exp().cpu())
+    return torch.cat(parts)

@@ -1,0 +1,79 @@
+"""Tiny random models, and what to ask them; shared by the tests of preimages, readings and studies."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.training import make_decoder
+from inversionview.preimage.proposals import Draws
+from inversionview.preimage.result import Query
+from inversionview.probed.model import ProbedModel
+from inversionview.sites import Site
+from inversionview.tasks import get_task
+
+SITES = ("x0.pre", "a0.0", "a0.1", "x1.post")
+
+
+@functools.cache
+def task():
+    return get_task("addition")
+
+
+def gpt2(seed: int = 0, **changes) -> GPT2LMHeadModel:
+    fields = {"vocab_size": 15, "n_positions": 14, "n_embd": 16, "n_layer": 2, "n_head": 2, "initializer_range": 0.4}
+    config = GPT2Config(**fields | changes, bos_token_id=10, eos_token_id=13, pad_token_id=14)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return GPT2LMHeadModel(config).eval()
+
+
+@functools.cache
+def probed(seed: int = 0, convention: str = "tl") -> ProbedModel:
+    return ProbedModel(gpt2(seed), convention=convention)
+
+
+@functools.cache
+def decoder(sites: tuple[str, ...] = SITES) -> Decoder:
+    made = make_decoder(
+        probed(),
+        task(),
+        [Site.parse(site) for site in sites],
+        n_statistics=256,
+        d_model=16,
+        n_heads=2,
+        trunk_blocks=1,
+        trunk_width=16,
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in made.parameters():  # some weights start at zero, and would hide what depends on them
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+def query(text: str = "615+861=1476", at: str = "=", site: str = "a0.0") -> Query:
+    tokens = task().encode(text)
+    position = int(task().position_of(tokens[None], at)[0])
+    strings = tuple(task().token_strings(tokens))
+    return Query("addition", text, tuple(tokens.tolist()), strings, position, at, site)
+
+
+class Fixed:
+    """A source that proposes the rows it was given, to every query."""
+
+    def __init__(self, tokens: torch.Tensor, name: str = "fixed", log_prob: float = float("nan")) -> None:
+        self.tokens, self.name, self._log_prob = tokens, name, log_prob
+
+    def propose(self, activations, sites, generators) -> Draws:
+        shape = (len(activations), *self.tokens.shape)
+        return Draws(self.tokens.expand(shape), torch.full(shape[:2], self._log_prob))
+
+
+def rows(*texts: str) -> torch.Tensor:
+    """Inputs typed with B and E, malformed ones too, padded to the task's length."""
+    symbols = "0123456789B+=E_"
+    return torch.tensor([[symbols.index(c) for c in text.ljust(14, "_")] for text in texts])
