@@ -141,7 +141,7 @@ class _Run:
 
     def _step(self) -> None:
         config, progress, time = self.config, self.progress, self.clock.time
-        torch.manual_seed(_seed(config.seed, progress.step, self.processes.rank))
+        _seed_generators(self.device, config.seed, progress.step, self.processes.rank)
         if not self.objective.module.training:
             self.module.train()
         with time("batch"):
@@ -270,6 +270,10 @@ class _Run:
         return TrainingResult(steps, seconds, rate, self.losses, interrupted, self.clock.shares())
 
 
-def _seed(*numbers: int) -> int:
-    """Mix the run's seed, the step and the process into one seed: so the random state needs no saving."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _seed_generators(device: torch.device, *numbers: int) -> None:
+    """Seed torch's generators for the CPU and `device` with a mix of the numbers: then no random state needs saving."""
+    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    # torch.manual_seed reaches for every kind of device, and keeps a list of the calls to those that are not in use.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
