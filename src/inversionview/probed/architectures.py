@@ -127,10 +127,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def architecture_of(config: Any) -> Architecture:
-    """The row for a Hugging Face configuration. Raises UserError that names the model types there are."""
-    model_type = getattr(config, "model_type", None)
-    if model_type not in ARCHITECTURES:
+def architecture_of(model_type: object) -> Architecture:
+    """The row for the `model_type` of a configuration. Raises UserError that names the types there are."""
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise UserError(
             f"models of type {model_type!r} cannot be probed: the types there are: {', '.join(ARCHITECTURES)}"
         )
@@ -198,7 +197,7 @@ def locate(model: PreTrainedModel) -> Parts:
 
     Raises UserError when the type is not in the table, or the model is not built as the table says.
     """
-    architecture = architecture_of(model.config)
+    architecture = architecture_of(model.config.model_type)
     try:
         parts = _locate(model, architecture)
     except (AttributeError, IndexError) as error:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from inversionview.errors import UserError
@@ -39,7 +39,7 @@ def load(
 ) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`."""
     folder = _folder(name_or_path)
-    architecture_of(_config(folder))
+    _check_config(folder / "config.json")
     for file in _weight_files(folder):
         _check_safetensors(file)
     device = _device(device)
@@ -51,8 +51,9 @@ def load(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            trust_remote_code=False,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # anything at all, for a configuration that is not what it should be
         raise UserError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = sorted(report["missing_keys"])
@@ -108,16 +109,11 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _config(folder: Path) -> Any:
-    fields = read_json(folder / "config.json", "the model's configuration")
+def _check_config(file: Path) -> None:
+    fields = read_json(file, "model configuration")
     if not isinstance(fields, dict) or "model_type" not in fields:
-        raise UserError(
-            f"{folder / 'config.json'} is not the configuration of a Hugging Face model: it has no model_type"
-        )
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / 'config.json'} cannot be read: {_one_line(error)}") from error
+        raise UserError(f"{file} is no configuration of a Hugging Face model: it has no model_type")
+    architecture_of(fields["model_type"])
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -131,7 +127,7 @@ def _weight_files(folder: Path) -> list[Path]:
             else "it has no weights"
         )
         raise UserError(f"there is no model.safetensors in {folder}: {advice}")
-    index = read_json(folder / _INDEX, "the index of the model's weights")
+    index = read_json(folder / _INDEX, "index of the model's weights")
     if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
         raise UserError(f"{folder / _INDEX} is damaged: it has no weight_map")
     files = [folder / file for file in sorted(set(index["weight_map"].values()))]
@@ -157,7 +153,7 @@ def _tokenizer(tokenizer: Any, folder: Path) -> Any:
             return None
         tokenizer = folder
     try:
-        return AutoTokenizer.from_pretrained(tokenizer)
+        return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file
         raise UserError(f"the tokenizer in {tokenizer} cannot be loaded: {_one_line(error)}") from error
 

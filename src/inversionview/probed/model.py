@@ -53,7 +53,7 @@ class ProbedModel:
         self._parts = locate(model)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
-        self._head: nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._fingerprint: tuple[object, str] | None = None
         self._plans: dict[tuple[Site | str, ...], _Plan] = {}
         self.sites = all_sites(self._parts)
@@ -113,9 +113,10 @@ class ProbedModel:
         plan = self._plan((sites,) if isinstance(sites, (Site, str)) else tuple(sites))
         tokens = checked_tokens(tokens, self._parts)
         at = None if positions is None else checked_positions(positions, tokens)
-        if not plan.taps:
-            return {}
         batch = tokens.shape[0]
+        if not (batch and plan.taps):
+            shape = (batch, tokens.shape[1], self.d_model) if at is None else (batch, self.d_model)
+            return {site: self._parts.embed.weight.new_empty(shape) for site in plan.sites}
         rows = None if at is None else torch.arange(batch, device=at.device)
         found: dict[Site, Tensor] = {}
         missing = {tap.point for tap in plan.taps}
@@ -146,6 +147,8 @@ class ProbedModel:
             )
         tokens = checked_tokens(tokens, self._parts)
         writes = [self._write(patch, tokens) for patch in patches]
+        if not tokens.shape[0]:  # the attention of Hugging Face models fails on it
+            return self._parts.embed.weight.new_empty(*tokens.shape, self._head.out_features)
         with self._forward(edits(writes, tokens.shape[0], self._parts, self._convention)):
             logits: Tensor = self.model(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD).logits
         return logits

@@ -25,14 +25,20 @@ def check(parts: Parts) -> None:
     Call it as in evaluation and with the model's lock held. Raises UserError that says which site disagrees with what.
     """
     values = _run(parts)
+    for site, value in values.items():
+        if site.kind != "head" and value.shape[-1] != parts.d_model:
+            raise _refusal(
+                parts, f"{site} has {value.shape[-1]} numbers a position and not the {parts.d_model} of d_model"
+            )
     tolerance = 1e-4 if values[Site("embed")].dtype in (torch.float32, torch.float64) else 0.05
     for name, value, expected in _identities(parts, values):
-        error = ((value - expected).abs().max() / expected.abs().max().clamp_min(1e-6)).item()
+        error = ((value - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
         if not error <= tolerance:  # NaN as well
-            raise UserError(
-                f"this {type(parts.decoder).__name__} cannot be read: {name} by {error:.2g} of its size "
-                f"(allowed: {tolerance:g})"
-            )
+            raise _refusal(parts, f"{name} by {error:.2g} of its size (allowed: {tolerance:g})")
+
+
+def _refusal(parts: Parts, why: str) -> UserError:
+    return UserError(f"this {type(parts.decoder).__name__} cannot be read: {why}")
 
 
 class _Values(dict[Site, Tensor]):
@@ -86,6 +92,8 @@ def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Te
     for layer, part in enumerate(parts.layers):
         pre, post = values[Site("resid_pre", layer)], values[Site("resid_post", layer)]
         attn, mlp = values[Site("attn_out", layer)], values[Site("mlp_out", layer)]
+        if post.shape[1] > 1:
+            yield f"x{layer}.post changes with tokens to the right", post[1, :-1], post[0, :-1]
         yield f"x{layer}.pre differs from the model's hidden states", pre, values.hidden_states[layer]
         last = layer == len(parts.layers) - 1
         seen = parts.final_norm(post) if last else post  # the last hidden state comes after the final norm
@@ -105,7 +113,6 @@ def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Te
         first = torch.einsum("bd,dhk->bhk", part.ln1(pre[:, 0]), weight)
         first = first if value_bias is None else first + value_bias
         yield f"z of the heads of layer {layer} at position 0 differs from their values", z[:, 0], first
-        yield f"x{layer}.post depends on tokens to the right", post[1, :-1], post[0, :-1]
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.sites import Site
+from tests.probed.tiny import MODELS, some_tokens, tiny
+
+TOKENS = some_tokens()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("own", ["eager", "sdpa"])
+def test_patterns_are_those_of_plain_attention(name, own):
+    if own == "sdpa" and not tiny(name)._supports_sdpa:
+        pytest.skip("this architecture has no fused attention")
+    reference = tiny(name)
+    reference.set_attn_implementation("eager")
+    expected = reference(TOKENS, output_attentions=True).attentions
+    model = tiny(name)
+    model.set_attn_implementation(own)
+    probed = ProbedModel(model)
+    for layer in range(2):
+        pattern = probed.attention(TOKENS, layer)
+        torch.testing.assert_close(pattern, expected[layer], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(pattern.sum(-1), torch.ones(3, 4, TOKENS.shape[1]))
+        assert (pattern.triu(1) == 0).all()
+        assert not pattern.requires_grad
+
+
+def test_a_window_hides_what_is_far_behind():
+    pattern = ProbedModel(tiny("mistral")).attention(TOKENS, 0)  # its window is 4
+    assert (pattern.tril(-4) == 0).all()
+    assert (pattern.tril(-3).sum(-1)[..., 3:] > 0).all()
+
+
+def test_pattern_times_values_gives_the_heads():
+    probed = ProbedModel(tiny("gpt2"))
+    parts = probed._parts
+    normed = parts.layers[0].ln1(probed.capture(TOKENS, "x0.pre")[Site("resid_pre", 0)])
+    weight, bias = parts.value_weight(0)
+    values = torch.einsum("bpd,dhk->bhpk", normed, weight) + bias[:, None]
+    results = torch.einsum("bhqp,bhpk,hkd->hbqd", probed.attention(TOKENS, 0), values, parts.output_weight(0))
+    for head, result in enumerate(results):
+        torch.testing.assert_close(probed.capture(TOKENS, f"a0.{head}")[Site("head", 0, head)], result)
+
+
+@pytest.mark.parametrize("layer", [-1, 2, "0"])
+def test_a_layer_that_the_model_lacks(layer):
+    with pytest.raises(UserError, match="layers 0 to 1"):
+        ProbedModel(tiny("gpt2")).attention(TOKENS, layer)

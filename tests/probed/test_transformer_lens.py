@@ -1,0 +1,108 @@
+"""TransformerLens, where it is installed, reads and patches the same values at the same names.
+
+Its bridge is built around a copy of the same model object, which needs no hub. Only its patch of resid_mid means
+something else: it changes what the MLP's norm sees and not the residual stream, so there the attention's output is
+set to what makes the stream the value.
+"""
+
+import copy
+import logging
+import warnings
+
+import pytest
+import torch
+
+from inversionview.probed.model import Patch, ProbedModel
+from inversionview.sites import Site
+from tests.paths import shared
+from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("transformer_lens")
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # TransformerLens' own
+CASES = [(name, "raw") for name in MODELS] + [(name, "tl") for name in LAYER_NORM]
+TOKENS = some_tokens()
+ROWS, POSITIONS = torch.arange(3), torch.tensor([1, 4, 8])
+
+
+def bridge_to(model, convention):
+    logging.disable(logging.WARNING)
+    try:
+        model = copy.deepcopy(model)  # the bridge changes the model it is given
+        bridge = build_bridge_from_module(model, type(model).__name__, hf_config=model.config)
+        bridge.enable_compatibility_mode(disable_warnings=True, no_processing=convention == "raw")
+        bridge.set_use_attn_result(True)
+    finally:
+        logging.disable(logging.NOTSET)
+    return bridge
+
+
+def hook_of(site):
+    return site.hook_name.rsplit(".", 1)[0] if site.kind == "head" else site.hook_name
+
+
+def setting(site, value):
+    def hook(tensor, hook):
+        tensor = tensor.expand(len(ROWS), *tensor.shape[1:]).clone()
+        (tensor[:, :, site.head] if site.kind == "head" else tensor)[ROWS, POSITIONS] = value
+        return tensor
+
+    return hook_of(site), hook
+
+
+@pytest.fixture(scope="module", params=CASES, ids=" ".join)
+def both(request):
+    name, convention = request.param
+    model = tiny(name)
+    return ProbedModel(model, convention=convention), bridge_to(model, convention)
+
+
+def test_captured_values_are_the_same(both):
+    probed, bridge = both
+    _, cache = bridge.run_with_cache(TOKENS)
+    for site, value in probed.capture(TOKENS, probed.sites).items():
+        expected = cache[hook_of(site)]
+        expected = expected[:, :, site.head] if site.kind == "head" else expected.expand_as(value)
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5, msg=lambda text, site=site: f"{site}: {text}")
+
+
+def test_patches_have_the_same_effect(both):
+    probed, bridge = both
+    values = probed.capture(TOKENS, probed.sites, POSITIONS)
+    for site in probed.sites:
+        value = 1.5 * values[site].roll(1, 0)
+        if site.kind == "resid_mid":
+            before = values[Site("resid_pre", site.layer)]
+            hooks = [setting(Site("attn_out", site.layer), value - before)]
+        else:
+            hooks = [setting(site, value)]
+        expected = bridge.run_with_hooks(TOKENS, fwd_hooks=hooks).log_softmax(-1)  # 'tl' centres the logits
+        logits = probed.logits(TOKENS, [Patch(site, POSITIONS, value)]).log_softmax(-1)
+        torch.testing.assert_close(
+            logits, expected, atol=1e-4, rtol=1e-4, msg=lambda text, site=site: f"{site}: {text}"
+        )
+
+
+def test_several_patches_have_the_same_effect(both):
+    probed, bridge = both
+    sites = [Site("head", 0, 1), Site("head", 0, 3), Site("mlp_out", 0), Site("head", 1, 2)]
+    values = {site: value.roll(1, 0) for site, value in probed.capture(TOKENS, sites, POSITIONS).items()}
+    hooks = [setting(site, value) for site, value in values.items()]
+    expected = bridge.run_with_hooks(TOKENS, fwd_hooks=hooks).log_softmax(-1)
+    patches = [Patch(site, POSITIONS, value) for site, value in values.items()]
+    torch.testing.assert_close(probed.logits(TOKENS, patches).log_softmax(-1), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["paper_addition", "paper_counting"])
+@pytest.mark.parametrize("convention", ["raw", "tl"])
+def test_published_models(name, convention):
+    probed = ProbedModel.from_pretrained(shared(f"models/{name}"), convention=convention, device="cpu")
+    tokens = torch.randint(0, probed.vocab_size, (4, 14), generator=torch.Generator().manual_seed(0))
+    _, cache = bridge_to(probed.model, convention).run_with_cache(tokens)
+    for site, value in probed.capture(tokens, probed.sites).items():
+        expected = cache[hook_of(site)]
+        expected = expected[:, :, site.head] if site.kind == "head" else expected.expand_as(value)
+        torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4, msg=lambda text, site=site: f"{site}: {text}")
