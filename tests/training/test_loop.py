@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.training import NoLogger, loop, saved_config, train
+from inversionview.training import NoLogger, loop, saved_config, signals, train
 from inversionview.training.checkpoint import newest_checkpoint
 from tests.paths import ROOT
 from tests.training.toy import Toy, config
@@ -142,10 +142,13 @@ def test_a_kill_in_the_middle_of_a_checkpoint_costs_only_that(tmp_path):
     assert not list((tmp_path / "killed").glob(".checkpoint*"))
 
 
-def test_a_second_signal_is_not_held_back(tmp_path):
+def test_a_later_ctrl_c_is_not_held_back(tmp_path, monkeypatch):
     class Stubborn(Toy):
         def batch(self, step, **sizes):
             signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)  # the same Ctrl-C, passed on by a launcher
+            monkeypatch.setattr(signals, "monotonic", lambda: time.monotonic() + 2)
+            signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
@@ -160,7 +163,7 @@ def test_minutes_become_steps_once_and_the_checkpoint_keeps_them(tmp_path):
                 signal.raise_signal(signal.SIGINT)
             return super().batch(step, **sizes)
 
-    timed = config(steps=None, minutes=10, warmup_steps=20)
+    timed = config(minutes=10, warmup_steps=20)
     assert train(Hasty(), timed, tmp_path / "run").interrupted
     rates = {line["step"]: line["learning_rate"] for line in lines(tmp_path / "run") if "loss" in line}
     assert max(rates, key=rates.get) == 21
@@ -174,7 +177,7 @@ def test_minutes_become_steps_once_and_the_checkpoint_keeps_them(tmp_path):
 
 
 def test_a_budget_that_is_over_ends_the_run(tmp_path):
-    result = train(Toy(), config(steps=None, minutes=1e-9), tmp_path / "run")
+    result = train(Toy(), config(minutes=1e-9), tmp_path / "run")
     assert (result.steps, result.interrupted) == (4, False)
     assert lines(tmp_path / "run")[-1]["step"] == 4
 
@@ -223,7 +226,7 @@ def test_a_finished_run_is_resumed_by_doing_nothing(tmp_path):
     ({"seed": 5}, "started with seed 0, not 5"),
     ({"batch_size": 16}, "started with batch_size 8, not 16"),
     ({"steps": 31}, "started with steps 30, not 31"),
-    ({"steps": None, "minutes": 2}, "started with minutes None, not 2"),
+    ({"minutes": 2}, "started with minutes None, not 2"),
 ])  # fmt: skip
 def test_a_run_is_not_resumed_with_another_config(tmp_path, changes, said):
     train(Toy(), config(), tmp_path / "run")
@@ -277,9 +280,15 @@ def test_a_run_in_another_thread_takes_no_signals(tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "Processes", lambda accelerator: SimpleNamespace(world=3))
+    monkeypatch.setattr(loop, "Processes", lambda *_: SimpleNamespace(world=3))
     with pytest.raises(UserError, match="batch_size 8 cannot be shared equally by 3 processes"):
         train(Toy(), config(), tmp_path / "run")
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="2 processes were launched but accelerate knows of 1"):
+        train(Toy(), config(), tmp_path / "run", accelerator=SimpleNamespace(num_processes=1))
 
 
 def test_the_logger_is_closed_whatever_happens(tmp_path):
@@ -314,5 +323,6 @@ def test_two_processes_compute_what_one_does(tmp_path):
     assert process.returncode == 0
     one = train(Toy(dropout=0.0), config(log_every=1), tmp_path / "one").losses
     two = {line["step"]: line["loss"] for line in lines(tmp_path / "two")}
+    assert {line["world"] for line in lines(tmp_path / "two") if "world" in line} == {2}
     assert two.keys() == one.keys()
     assert two == pytest.approx(one, abs=1e-5)

@@ -42,6 +42,7 @@ class Toy:
 
     def batch(self, step, *, size, rank, world):
         self.seen.append(step)
+        self.world = world
         time.sleep(self.pause)
         generator = torch.Generator().manual_seed(1000 + step)
         tokens = torch.randint(7, (size,), generator=generator)
@@ -55,7 +56,7 @@ class Toy:
         if step % self.after_step_period:
             return {}
         self.shift = 1 + (step // self.after_step_period) % 2
-        return {"shift": float(self.shift)}
+        return {"shift": float(self.shift), "world": float(self.world)}
 
     def state_dict(self):
         return {"shift": self.shift}
@@ -65,7 +66,8 @@ class Toy:
 
 
 def config(**changes):
-    usual = {"batch_size": 8, "steps": 30, "warmup_steps": 5, "log_every": 3, "precision": "fp32"}
+    usual = {"batch_size": 8, "warmup_steps": 5, "log_every": 3, "precision": "fp32"}
+    usual |= {} if changes.get("minutes") else {"steps": 30}
     return TrainingConfig(**(usual | {"checkpoint_every_seconds": 1e9} | changes))
 
 
@@ -88,9 +90,10 @@ def main(out, *settings):
     }
     die_at = options.pop("die_at", 0)
     toy = Toy(pause=options.pop("pause", 0.0), dropout=options.pop("dropout", 0.1))
+    resume = bool(options.pop("resume", 0))
     if die_at:
         die_while_saving(die_at)
-    result = train(toy, config(**options), out, resume=bool(options.pop("resume", 0)))
+    result = train(toy, config(**options), out, resume=resume)
     sys.exit(130 if result.interrupted else 0)
 
 

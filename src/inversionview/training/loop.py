@@ -75,7 +75,7 @@ def train(
     """
     clock = Clock()
     out = Path(out)
-    processes = Processes(accelerator)
+    processes = Processes(accelerator, _device(objective))
     if config.batch_size % processes.world:
         raise UserError(f"batch_size {config.batch_size} cannot be shared equally by {processes.world} processes")
     if processes.is_first:
@@ -107,7 +107,7 @@ class _Run:
         self.objective, self.config, self.out = objective, config, out
         self.processes, self.clock = processes, clock
         self.module = processes.wrap(objective.module)
-        self.device = next(objective.module.parameters()).device
+        self.device = _device(objective)
         saved = self._load() if resume else None
         self.progress = saved.progress if saved else Progress(self._choose_dtype(), total_steps=config.steps)
         self.dtype: torch.dtype = getattr(torch, self.progress.dtype)
@@ -268,6 +268,10 @@ class _Run:
         steps, seconds = self.progress.step, self.clock.seconds
         rate = steps * self.config.batch_size / seconds
         return TrainingResult(steps, seconds, rate, self.losses, interrupted, self.clock.shares())
+
+
+def _device(objective: Objective) -> torch.device:
+    return next(objective.module.parameters()).device
 
 
 def _seed_generators(device: torch.device, *numbers: int) -> None:

@@ -25,12 +25,21 @@ def default_device() -> torch.device:
 
 
 class Processes:
-    """The processes that train together, over accelerate; a single one needs no accelerate and pays nothing for it."""
+    """The processes that train together, over accelerate; a single one needs no accelerate and pays nothing for it.
 
-    def __init__(self, accelerator: Accelerator | None = None) -> None:
-        if accelerator is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            accelerator = _launched()
-        self._accelerator = accelerator if accelerator and accelerator.num_processes > 1 else None
+    Raises `UserError` when a launcher started several processes that do not know of each other.
+    """
+
+    def __init__(self, accelerator: Accelerator | None, device: torch.device) -> None:
+        launched = int(os.environ.get("WORLD_SIZE", "1"))
+        if accelerator is None and launched > 1:
+            accelerator = _launched(device.type == "cpu")
+        known = accelerator.num_processes if accelerator else 1
+        if launched > 1 and known != launched:  # each would train by itself, and all write the same files
+            raise UserError(
+                f"{launched} processes were launched but accelerate knows of {known}; without GPUs, pass it cpu=True"
+            )
+        self._accelerator = accelerator if known > 1 else None
         self.rank = self._accelerator.process_index if self._accelerator else 0
         self.world = self._accelerator.num_processes if self._accelerator else 1
         # Whether to stop is agreed at every step: over gloo, so that no GPU is waited for.
@@ -74,10 +83,10 @@ class Processes:
 
 
 @cache
-def _launched() -> Accelerator:
+def _launched(on_cpu: bool) -> Accelerator:
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision="no")  # the run's own precision decides
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")  # the run's own precision decides
     atexit.register(_leave)
     return accelerator
 

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 from typing import Any
+
+AGAIN = 1.0
+"""Seconds after which another Ctrl-C is meant: a launcher passes on what the terminal has sent to all already."""
 
 
 class Stop:
     """Whether to stop; becomes true, and stays so."""
 
-    requested = False
+    since = math.inf
+    """When it became true, on the clock of `time.monotonic`."""
 
     def __bool__(self) -> bool:
-        return self.requested
+        return self.since < math.inf
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Stop]:
-    """Note SIGINT and SIGTERM in the `Stop` that is given; a second one acts as it would have without this.
+    """Note SIGINT and SIGTERM in the `Stop` that is given; another SIGINT, a second later, acts as it did before.
 
     The handlers from before are back when the block ends. Outside the main thread, where Python allows no handlers,
     nothing is noted.
@@ -30,10 +36,10 @@ def stop_on_signals() -> Iterator[Stop]:
     before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        if stop:
+        stop.since = min(stop.since, monotonic())
+        if number == signal.SIGINT and monotonic() - stop.since >= AGAIN:
             signal.signal(number, before[number])
             signal.raise_signal(number)
-        stop.requested = True
 
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
