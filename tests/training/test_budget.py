@@ -52,10 +52,14 @@ def test_the_run_takes_the_time_it_was_given(costs):
 
 
 def test_the_plan_waits_for_the_peak_and_for_periodic_work():
-    assert run(3600.0, warmup=50)[0] == 50
-    assert run(3600.0, warmup=0)[0] == DISCARDED + TIMED
-    assert run(3600.0, warmup=50, period=80)[0] == 80
-    assert run(3600.0, warmup=50, period=80, began=70)[0] == 70 + DISCARDED + TIMED  # resumed beyond the peak
+    assert run(1200.0, warmup=50)[0] == 50
+    assert run(400.0, warmup=0, slow_start=1.0)[0] == DISCARDED + TIMED
+    assert run(1200.0, warmup=50, period=80)[0] == 80
+    assert run(400.0, warmup=50, period=80, began=70, slow_start=1.0)[0] == 70 + DISCARDED + TIMED  # beyond the peak
+
+
+def test_short_steps_are_timed_for_longer():
+    assert run(1000.0, step=0.1, slow_start=1.0, warmup=5)[0] == 3 + (0.03 * 1000 - 3) / 0.1
 
 
 def test_timing_takes_no_more_than_a_tenth():

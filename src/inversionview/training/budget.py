@@ -9,8 +9,10 @@ from inversionview.training.clock import Clock
 DISCARDED = 3
 """Steps that are not timed: the first ones pay for memory, kernels and caches."""
 TIMED = 10
-"""Steps that are timed at least."""
-TIMING_SHARE = 0.1
+"""Steps that are timed at least ..."""
+LEAST_SHARE = 0.03
+"""... and for at least this share of the budget: short steps vary a lot."""
+MOST_SHARE = 0.1
 """Timing ends after this share of the budget (and one step)."""
 
 
@@ -56,9 +58,11 @@ class Planner:
         return step + self._steps_left(self._mark, step, clock)
 
     def _is_enough(self, timed: int, step: int, clock: Clock) -> bool:
-        if clock.seconds - self._start.seconds >= TIMING_SHARE * self.seconds:
+        share = (clock.seconds - self._start.seconds) / self.seconds
+        if share >= MOST_SHARE:
             return True
-        return timed >= TIMED and step >= self.warmup_steps and self._periodic_work(step) > 0
+        peaked = step >= self.warmup_steps and self._periodic_work(step) > 0
+        return peaked and timed >= TIMED and share >= LEAST_SHARE
 
     def _steps_left(self, mark: _Mark, step: int, clock: Clock) -> int:
         apart = sum(clock.parts[part] - mark.parts[part] for part in ("after_step", "checkpoint"))
