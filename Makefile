@@ -1,0 +1,65 @@
+# Everything runs in .venv, which the first command makes. `make PYTHON=python3.12 demo` chooses the interpreter.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
+
+# The packages that build ours are pinned too: older versions of pip read the first, newer ones the second.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help demo test lint bench docs docs-check clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo    install, then read one activation of the bundled addition model"
+	@echo "make test    install what development needs, then run the tests (ARGS=... goes to pytest)"
+	@echo "make lint    style and types"
+	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
+	@echo "make docs    write the generated pages of docs"
+	@echo "make clean   remove .venv and all caches"
+
+demo: $(VENV)/.installed
+	$(BIN)/inversionview demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.run $(ARGS)
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.generate
+
+docs-check: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.generate --check
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+# Made again when what is to be installed has changed; code needs no new install.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/pip:
+	@for candidate in $(or $(PYTHON),python3.11 python3 python3.13 python3.12); do \
+		if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "making $(VENV) with $$candidate"; \
+			exec "$$candidate" -m venv $(VENV); \
+		fi; \
+	done; \
+	found=$$($(or $(PYTHON),python3) --version 2>&1 | head -n 1); \
+	echo "inversionview needs Python 3.11 or newer, but found: $${found:-none}." >&2; \
+	echo "Install it, or say where it is: make PYTHON=/path/to/python3.11 demo" >&2; \
+	exit 1
