@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from inversionview import files
 from inversionview.errors import UserError
@@ -45,10 +46,13 @@ def test_what_is_written_is_read_back(tmp_path):
 def test_files_get_the_usual_permissions(tmp_path):
     files.write_atomic(tmp_path / "text", "x")
     files.write_tensors(tmp_path / "tensors", {"x": torch.zeros(1)})
+    with files.atomic_folder(tmp_path / "folder") as part:
+        save_file({"x": torch.zeros(1)}, part / "tensors")
     (tmp_path / "plain").touch()
     plain = (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "text").stat().st_mode == plain
     assert (tmp_path / "tensors").stat().st_mode == plain
+    assert (tmp_path / "folder" / "tensors").stat().st_mode == plain
 
 
 def test_json_has_no_nan(tmp_path):

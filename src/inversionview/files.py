@@ -64,6 +64,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         part.mkdir(parents=True)
         yield part
         for file in sorted(part.rglob("*")):
+            if file.is_file():
+                file.chmod(part.stat().st_mode & 0o666)  # as in atomic_file
             _to_disk(file)
         _swap(part, path)
     except OSError as error:

@@ -16,8 +16,10 @@ class Objective(Protocol):
     set in place of autocasting.
     """
 
-    module: nn.Module
-    """What is optimised and saved; on its device already when training starts."""
+    @property
+    def module(self) -> nn.Module:
+        """What is optimised and saved; on its device already when training starts."""
+        ...
 
     def batch(self, step: int, *, size: int, rank: int, world: int) -> Any:
         """Give this process's slice (`size / world` instances, the `rank`-th) of the step's global batch of `size`.
