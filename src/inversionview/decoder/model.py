@@ -11,8 +11,7 @@ Axes: batch (activations), pos (tokens), flat (all tokens of a ragged batch, row
 model's width), d_model (this decoder's width), head, slot (keys and values that come from the activation).
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: PyTorchModelHubMixin reads the type of `config` from the signature.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

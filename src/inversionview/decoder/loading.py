@@ -1,0 +1,54 @@
+"""Saving a decoder, and loading it for the probed model that it belongs to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inversionview.decoder.model import Decoder, DecoderConfig
+from inversionview.errors import UserError
+from inversionview.files import atomic_folder, read_json, read_tensors
+from inversionview.probed.model import ProbedModel
+
+SHOWN = 12
+"""Leading characters of a fingerprint that are shown; enough to tell models apart by eye."""
+
+
+def save_decoder(decoder: Decoder, path: str | Path) -> None:
+    """Write `config.json` and `model.safetensors` into a new folder `path`, whole or not at all."""
+    with atomic_folder(path) as folder:
+        decoder.save_pretrained(folder)
+
+
+def load_decoder(path: str | Path, probed: ProbedModel) -> Decoder:
+    """Load a decoder from a folder, in evaluation mode, on the probed model's device.
+
+    Raises `UserError` when it is missing, damaged, or was trained on another probed model or another convention.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"there is no decoder at {path}; give the folder that `inversionview train` wrote")
+    fields = read_json(folder / "config.json", "the decoder's configuration")
+    tensors = read_tensors(folder / "model.safetensors")
+    try:
+        decoder = Decoder(DecoderConfig(**fields))
+        decoder.load_state_dict(tensors, strict=True)
+    except (TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a decoder of this version: {reason}") from error
+    check_belongs(decoder, probed, str(path))
+    return decoder.to(probed.device).eval()
+
+
+def check_belongs(decoder: Decoder, probed: ProbedModel, name: str) -> None:
+    """Raise `UserError`, saying both sides, where a decoder was not trained on this model's activations."""
+    config = decoder.config
+    if config.fingerprint != probed.fingerprint:
+        raise UserError(
+            f"the decoder {name} was trained on the probed model {config.fingerprint[:SHOWN]}, and this is the probed "
+            f"model {probed.fingerprint[:SHOWN]}; load that model, or train a decoder for this one"
+        )
+    if config.convention != probed.convention:
+        raise UserError(
+            f"the decoder {name} was trained on activations in convention {config.convention!r}, and the probed model "
+            f"is loaded in {probed.convention!r}; load it with convention={config.convention!r}"
+        )

@@ -1,0 +1,61 @@
+"""Training a probed model from scratch on a task, and measuring how well it does the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import Tokens
+from inversionview.tasks import Task
+
+
+@dataclass
+class ProbedObjective:
+    """Cross-entropy of the answer's tokens, on inputs of the training side of the task's split."""
+
+    module: nn.Module
+    task: Task
+    seed: int = 0
+
+    def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Tokens:
+        """Tokens [size / world, pos]; a pure function of (seed, step)."""
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        tokens = self.task.sample(size, generator=generator, split="train")[rank::world]
+        return tokens.to(next(self.module.parameters()).device)
+
+    def loss(self, module: nn.Module, batch: Tokens) -> Tensor:
+        """Mean over inputs of the answer's summed negative log-probability, in nats."""
+        logits = module(batch[:, :-1], use_cache=False).logits
+        targets = batch[:, 1:].masked_fill(~self.task.answer_mask(batch)[:, 1:], -100)
+        total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
+        return total / len(batch)
+
+    def after_step(self, step: int) -> dict[str, float]:
+        """Nothing is done between steps."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing beside the module needs keeping."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing was kept."""
+
+
+@torch.no_grad()
+def exact_match(probed: ProbedModel, task: Task, tokens: Tokens, *, block: int = 4096) -> float:
+    """Share of inputs whose answer the model gets right by greedy decoding, between 0 and 1.
+
+    One forward an input is enough: greedy decoding gives the whole answer exactly if each of its tokens is the most
+    likely one after the right ones before it, end token included.
+    """
+    right = 0
+    for rows in torch.split(tokens, block):
+        predicted = probed.logits(rows)[:, :-1].argmax(-1).cpu()
+        right += int(((predicted == rows[:, 1:].cpu()) | ~task.answer_mask(rows)[:, 1:].cpu()).all(dim=1).sum())
+    return right / len(tokens)
