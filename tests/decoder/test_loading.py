@@ -1,0 +1,93 @@
+"""A decoder comes back as it was, and only for the model that it belongs to."""
+
+import json
+
+import pytest
+import torch
+
+from inversionview.decoder.loading import load_decoder, save_decoder
+from inversionview.decoder.model import Decoder
+from inversionview.errors import UserError
+from tests.decoder.tiny import tiny_decoder
+
+
+class Probed:
+    """What loading asks of a probed model."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, fingerprint="f" * 64, convention="tl"):
+        self.fingerprint, self.convention = fingerprint, convention
+
+
+@pytest.fixture
+def saved(tmp_path):
+    decoder = tiny_decoder(fingerprint="f" * 64, convention="tl")
+    save_decoder(decoder, tmp_path / "decoder")
+    return decoder, tmp_path / "decoder"
+
+
+def test_it_comes_back_to_the_bit(saved):
+    decoder, path = saved
+    loaded = load_decoder(path, Probed())
+    assert loaded.config == decoder.config
+    assert not loaded.training
+    for name, tensor in decoder.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_the_hub_mixin_reads_the_same_files(saved, capsys):
+    decoder, path = saved
+    loaded = Decoder.from_pretrained(str(path), strict=True)
+    assert loaded.config == decoder.config
+    assert torch.equal(loaded.head.weight, decoder.head.weight)
+
+
+def test_loading_prints_nothing(saved, capsys):
+    load_decoder(saved[1], Probed())
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("probed", "says"),
+    [(Probed(fingerprint="0" * 64), "ffffffffffff.*000000000000"), (Probed(convention="raw"), "'tl'.*'raw'")],
+)
+def test_another_model_is_refused_and_both_are_named(saved, probed, says):
+    with pytest.raises(UserError, match=says):
+        load_decoder(saved[1], probed)
+
+
+def damage_weights(path):
+    with open(path / "model.safetensors", "r+b") as file:
+        file.truncate(1000)
+
+
+def damage_config(path):
+    (path / "config.json").write_text('{"sites": ["a0.0"')
+
+
+def other_version(path):
+    fields = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(fields | {"n_experts": 8}))
+
+
+def other_size(path):
+    fields = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(fields | {"trunk_width": 50}))
+
+
+def remove_weights(path):
+    (path / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_weights, damage_config, other_version, other_size, remove_weights])
+def test_a_damaged_decoder_is_named_in_one_line(saved, damage):
+    damage(saved[1])
+    with pytest.raises(UserError, match="decoder") as error:
+        load_decoder(saved[1], Probed())
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_decoder_is_named(tmp_path):
+    with pytest.raises(UserError, match="there is no decoder at"):
+        load_decoder(tmp_path / "nothing", Probed())

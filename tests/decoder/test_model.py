@@ -1,0 +1,120 @@
+"""The decoder computes one distribution, whichever way it is asked."""
+
+import pytest
+import torch
+
+from inversionview.decoder.model import RaggedRows, attend, until_end
+from tests.decoder.tiny import activations, inputs, tiny_decoder
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return tiny_decoder()
+
+
+def full_logits(decoder, tokens, z, site):
+    return decoder(tokens[:, :-1], z, site).view(len(tokens), 13, 15)
+
+
+@torch.no_grad()
+def test_ragged_rows_give_the_logits_of_whole_rows(decoder):
+    tokens, (z, site) = inputs(6), activations(6)
+    whole = full_logits(decoder, tokens, z, site)
+    ragged = decoder(tokens[:, :-1], z, site, [RaggedRows(2, 4), RaggedRows(3, 7), RaggedRows(1, 13)])
+    expected = torch.cat([whole[:2, :4].flatten(0, 1), whole[2:5, :7].flatten(0, 1), whole[5:].flatten(0, 1)])
+    torch.testing.assert_close(ragged, expected)
+
+
+@torch.no_grad()
+def test_cached_steps_give_the_logits_of_a_whole_pass(decoder):
+    tokens, (z, site) = inputs(5), activations(5)
+    cache = decoder.start_cache(z, site)
+    stepped = torch.stack([decoder.step(tokens[:, t], t, cache) for t in range(13)], dim=1)
+    torch.testing.assert_close(stepped, full_logits(decoder, tokens, z, site))
+
+
+@torch.no_grad()
+def test_a_later_token_changes_no_earlier_logit(decoder):
+    tokens, (z, site) = inputs(2), activations(2)
+    changed = tokens.clone()
+    changed[:, 6] = (changed[:, 6] + 1) % 10
+    before, after = (full_logits(decoder, t, z, site) for t in (tokens, changed))
+    torch.testing.assert_close(before[:, :6], after[:, :6])
+    assert not torch.allclose(before[:, 6:], after[:, 6:])
+
+
+@torch.no_grad()
+def test_activation_and_site_reach_every_position(decoder):
+    tokens, (z, site) = inputs(3), activations(3)
+    base = full_logits(decoder, tokens, z, site)
+    for other in (full_logits(decoder, tokens, z + 0.1, site), full_logits(decoder, tokens, z, (site + 1) % 3)):
+        assert ((base - other).abs().amax(dim=(0, 2)) > 1e-4).all()
+
+
+@torch.no_grad()
+def test_normalisation_undoes_shift_and_scale(decoder):
+    tokens, (z, site) = inputs(4), activations(4)
+    moved = tiny_decoder()
+    moved.set_normalisation(3 * decoder.trunk.mean + 2, 3 * decoder.trunk.scale)
+    torch.testing.assert_close(
+        full_logits(moved, tokens, 3 * z + 2, site), full_logits(decoder, tokens, z, site), rtol=1e-4, atol=1e-4
+    )
+
+
+@torch.no_grad()
+def test_log_prob_sums_to_one_over_all_short_strings():
+    decoder = tiny_decoder(vocab_size=3, max_length=5, begin=0, end=1, pad=2)
+    z, site = activations(1)
+    total = 0.0
+    for code in range(3**4):
+        row = [0] + [code // 3**k % 3 for k in range(4)]
+        ends = [t for t in range(1, 5) if row[t] == 1]
+        stop = ends[0] if ends else 4
+        if row[stop + 1 :] == [2] * (4 - stop):  # every string once: what follows its end is padding
+            total += decoder.log_prob(torch.tensor([row]), z, site).exp().item()
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+@torch.no_grad()
+def test_token_log_probs_against_a_loop(decoder):
+    tokens, (z, site) = inputs(3), activations(3)
+    tokens[0, 5], tokens[0, 6:] = 13, 14
+    got = decoder.token_log_probs(tokens, z, site)
+    logits = full_logits(decoder, tokens, z, site)
+    for row in range(3):
+        ended = False
+        for t in range(1, 14):
+            expected = 0.0 if ended else logits[row, t - 1].log_softmax(-1)[tokens[row, t]].item()
+            assert got[row, t].item() == pytest.approx(expected, abs=1e-5)
+            ended = ended or tokens[row, t].item() == 13
+    assert (got[:, 0] == 0).all()
+
+
+def test_attention_is_torchs():
+    q, k, v = (torch.randn(2, 4, 5, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    mask = torch.full((5, 5), -torch.inf).triu(1)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(attend(q, k, v, mask), expected)
+
+
+@torch.no_grad()
+def test_bf16_is_near_fp32():
+    decoder = tiny_decoder()
+    tokens, (z, site) = inputs(8), activations(8)
+    exact = decoder.log_prob(tokens, z, site)
+    decoder.compute_dtype = torch.bfloat16
+    rough = decoder.log_prob(tokens, z, site)
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+def test_matrix_parameters_are_the_inner_matrices(decoder):
+    names = {id(p): n for n, p in decoder.named_parameters()}
+    chosen = {names[id(p)] for p in decoder.matrix_parameters()}
+    assert not any("embedding" in n or n.startswith("head") or n.endswith(("bias", "norm.weight")) for n in chosen)
+    assert {"trunk.input.weight", "blocks.0.attention.qkv.weight", "blocks.1.mlp.down.weight"} <= chosen
+
+
+def test_until_end():
+    tokens = torch.tensor([[10, 3, 13, 14, 13], [10, 1, 2, 3, 4]])
+    assert until_end(tokens, 13).tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]

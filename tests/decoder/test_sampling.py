@@ -1,0 +1,89 @@
+"""Samples come from the density that is reported for them."""
+
+import pytest
+import torch
+
+from inversionview.decoder import sampling
+from inversionview.decoder.sampling import sample
+from tests.decoder.tiny import activations, tiny_decoder
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return tiny_decoder()
+
+
+def test_log_prob_is_that_of_teacher_forcing(decoder):
+    z, site = activations(4)
+    drawn = sample(decoder, z, site, 30, temperature=1.7, generator=generator(0))
+    with torch.no_grad():
+        forced = decoder.log_prob(drawn.tokens.flatten(0, 1), z.repeat_interleave(30, 0), site.repeat_interleave(30))
+    torch.testing.assert_close(drawn.log_prob.flatten(), forced, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_are_begun_ended_and_padded(decoder):
+    z, site = activations(4)
+    rows = sample(decoder, z, site, 50, generator=generator(1)).tokens.flatten(0, 1)
+    assert (rows[:, 0] == 10).all()
+    after = ((rows == 13).cumsum(1) - (rows == 13).long()) > 0
+    assert after.any()
+    assert (rows[after] == 14).all()
+
+
+def test_same_seed_same_samples(decoder):
+    z, site = activations(3)
+    first, again, other = (sample(decoder, z, site, 20, generator=generator(s)).tokens for s in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_query_alone_is_sampled_as_among_others(decoder, noise):
+    z, site = activations(4)
+    many = sample(decoder, z, site, 25, noise=noise, generator=[generator(s) for s in range(4)])
+    alone = sample(decoder, z[2:3], site[2:3], 25, noise=noise, generator=[generator(2)])
+    assert torch.equal(many.tokens[2], alone.tokens[0])
+    torch.testing.assert_close(many.log_prob[2], alone.log_prob[0])
+
+
+def test_chunks_do_not_change_the_result(decoder, monkeypatch):
+    z, site = activations(5)
+    whole = sample(decoder, z, site, 8, noise=0.1, generator=generator(3))
+    monkeypatch.setattr(sampling, "MAX_ROWS", 16)
+    torch.testing.assert_close(sample(decoder, z, site, 8, noise=0.1, generator=generator(3)), whole)
+
+
+def test_frequencies_follow_the_density():
+    """Against the exact distribution over all strings of a three-token vocabulary: a chi-squared test at 1e-4."""
+    decoder = tiny_decoder(vocab_size=3, max_length=4, begin=0, end=1, pad=2)
+    z, site = activations(1)
+    n = 20_000
+    drawn = sample(decoder, z, site, n, generator=generator(0))
+    strings, inverse, counts = torch.unique(drawn.tokens[0], dim=0, return_inverse=True, return_counts=True)
+    with torch.no_grad():
+        expected = n * decoder.log_prob(strings, z.expand(len(strings), -1), site.expand(len(strings))).exp()
+    common = expected > 5
+    statistic = ((counts - expected)[common] ** 2 / expected[common]).sum()
+    freedom = int(common.sum())
+    assert freedom >= 5
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+    assert inverse.shape == (n,)
+
+
+def test_low_temperature_takes_the_likeliest_token(decoder):
+    z, site = activations(2)
+    rows = sample(decoder, z, site, 4, temperature=1e-4, generator=generator(0)).tokens
+    assert (rows == rows[:, :1]).all()
+
+
+def test_noise_widens_what_is_drawn_and_reports_the_clean_density(decoder):
+    z, site = activations(1)
+    noisy = sample(decoder, z, site, 40, noise=2.0, generator=generator(0))
+    with torch.no_grad():
+        clean = decoder.log_prob(noisy.tokens[0], z.expand(40, -1), site.expand(40))
+    torch.testing.assert_close(noisy.log_prob[0], clean, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(noisy.tokens, sample(decoder, z, site, 40, generator=generator(0)).tokens)

@@ -1,0 +1,115 @@
+"""What the decoder is trained on."""
+
+import pytest
+import torch
+
+from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, activations_at, make_decoder
+from inversionview.sites import Site
+from tests.preimage.tiny import SITES, probed, task
+
+
+def objective(rates=None, **changes):
+    sites = [Site.parse(name) for name in SITES]
+    module = make_decoder(probed(), task(), sites, n_statistics=512, d_model=16, n_heads=2, trunk_width=16)
+    return DecoderObjective(module, probed(), task(), DecoderTrainingConfig(**changes), rates=rates)
+
+
+def as_set(batch: Batch):
+    rows = zip(batch.tokens, batch.activations, batch.site_index, batch.lengths, strict=True)
+    return sorted((t.tolist(), [round(v, 4) for v in z.tolist()], s.item(), n.item()) for t, z, s, n in rows)
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    made = objective()
+    first, again, next_step = (made.batch(step, size=32) for step in (3, 3, 4))
+    assert as_set(first) == as_set(again)
+    assert as_set(first) != as_set(next_step)
+    assert as_set(first) != as_set(objective(seed=1).batch(3, size=32))
+
+
+def test_ranks_share_the_global_batch():
+    made = objective()
+    parts = [made.batch(7, size=32, rank=rank, world=4) for rank in range(4)]
+    assert [len(part.tokens) for part in parts] == [8] * 4
+    assert sorted(row for part in parts for row in as_set(part)) == as_set(made.batch(7, size=32))
+
+
+def test_only_training_inputs_are_used():
+    made = objective(activations_per_input=3)
+    tokens = torch.cat([made.batch(step, size=100).tokens for step in range(5)])
+    assert not task().is_held_out(tokens).any()
+    assert len(torch.unique(made.batch(0, size=99).tokens, dim=0)) == 33
+
+
+def test_activations_are_those_of_the_input_at_its_length():
+    batch = objective(full_share=0.0, begin_share=0.0).batch(0, size=64)
+    captured = probed().capture(batch.tokens, list(SITES))
+    stacked = torch.stack([captured[Site.parse(name)] for name in SITES])
+    expected = stacked[batch.site_index, torch.arange(64), batch.lengths]  # cut where the activation comes from
+    torch.testing.assert_close(batch.activations, expected)
+
+
+def test_begin_and_full_shares():
+    batch = objective(begin_share=1.0).batch(0, size=32)
+    ends = (batch.tokens == 13).long().argmax(dim=1)
+    assert torch.equal(batch.lengths, ends)
+    assert len(torch.unique(batch.activations[batch.site_index == 1].round(decimals=4), dim=0)) == 1
+    lengths = torch.cat([objective(full_share=0.5).batch(step, size=200).lengths for step in range(5)])
+    assert 0.45 < (lengths >= 12).float().mean() < 0.70  # half, and some that stop at the last digit
+
+
+@pytest.mark.parametrize("groups", [1, 5])
+def test_the_loss_is_the_mean_log_probability_of_the_tokens_that_count(groups):
+    made = objective(groups=groups)
+    batch = made.batch(0, size=40)
+    with torch.no_grad():
+        log_probs = made.module.token_log_probs(batch.tokens, batch.activations, batch.site_index)
+    counted = torch.arange(14) <= batch.lengths[:, None]
+    expected = -(log_probs * counted).sum(dim=1).mean()
+    torch.testing.assert_close(made.loss(made.module, batch).detach(), expected)
+
+
+def test_weights_reach_the_sampler_and_the_checkpoint():
+    rates = [0.95, 0.95, 0.2, 0.95, 0.95]
+    made = objective(rates=lambda decoder: rates, reweight_every=10)
+    assert made.after_step(9) == {}
+    assert made.after_step(10) == pytest.approx(dict(zip((f"rate/{s}" for s in SITES), rates, strict=True)))
+    drawn = torch.cat([made.batch(step, size=500).site_index for step in range(4)])
+    shares = torch.bincount(drawn, minlength=5) / len(drawn)
+    expected = made.weights / made.weights.sum()
+    assert shares[2] > 0.5
+    assert (shares - expected).abs().max() < 0.05
+    assert made.weights.min() >= 1 / 3
+    resumed = objective(reweight_every=10)
+    resumed.load_state_dict(made.state_dict())
+    assert as_set(resumed.batch(11, size=50)) == as_set(made.batch(11, size=50))
+
+
+def test_normalisation_is_that_of_the_training_activations():
+    made = objective()
+    batch = made.batch(0, size=4000)
+    for index in range(len(SITES)):
+        mine = batch.activations[batch.site_index == index]
+        z = (mine - made.module.trunk.mean[index]) / made.module.trunk.scale[index]
+        assert z.mean(dim=0).abs().max() < 0.5
+        assert z.pow(2).mean().sqrt() == pytest.approx(1, abs=0.2)
+
+
+def test_a_decoder_knows_what_it_belongs_to_and_depends_on_its_seed():
+    sites = [Site.parse(name) for name in SITES]
+    one, same, other = (make_decoder(probed(), task(), sites, seed=s, n_statistics=64) for s in (0, 0, 1))
+    assert one.config.fingerprint == probed().fingerprint
+    assert one.config.convention == "tl"
+    assert one.config.sites == SITES
+    assert torch.equal(one.head.weight, same.head.weight)
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_activations_at_mixes_sites_in_one_forward():
+    tokens = task().sample(6, generator=torch.Generator().manual_seed(0))
+    sites = [Site.parse(name) for name in SITES]
+    positions, index = torch.tensor([1, 4, 8, 11, 2, 9]), torch.tensor([0, 2, 1, 4, 2, 0])
+    together = activations_at(probed(), sites, tokens, positions, index)
+    for i in range(6):
+        alone = probed().capture(tokens[i : i + 1], [sites[index[i]]])[sites[index[i]]][0, positions[i]]
+        torch.testing.assert_close(together[i], alone)
