@@ -1,0 +1,57 @@
+"""Read what an activation inside a language model encodes: the inputs that the model cannot tell apart there.
+
+```python
+import inversionview as iv
+
+study = iv.load_study("addition")
+query = study.query("615+861=1476", at="=", site="a0.0")
+preimage = study.preimage(query, n=1000)
+```
+
+Names are imported when they are first used, so that `import inversionview` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inversionview.decoder.model import Decoder as Decoder
+    from inversionview.errors import UserError as UserError
+    from inversionview.preimage.result import Preimage as Preimage
+    from inversionview.preimage.result import Query as Query
+    from inversionview.probed.model import ProbedModel as ProbedModel
+    from inversionview.probed.patching import Patch as Patch
+    from inversionview.sites import Site as Site
+    from inversionview.studies.study import Study as Study
+    from inversionview.studies.study import load_study as load_study
+    from inversionview.tasks import get_task as get_task
+
+_HOMES = {
+    "Decoder": "decoder.model",
+    "Patch": "probed.patching",
+    "Preimage": "preimage.result",
+    "ProbedModel": "probed.model",
+    "Query": "preimage.result",
+    "Site": "sites",
+    "Study": "studies.study",
+    "UserError": "errors",
+    "get_task": "tasks",
+    "load_study": "studies.study",
+}
+
+__all__ = [*_HOMES]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

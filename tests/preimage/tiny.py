@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import make_decoder
 from inversionview.preimage.proposals import Draws
@@ -15,7 +17,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.tasks import get_task
 
-SITES = ("x0.pre", "a0.0", "a0.1", "x1.post")
+SITES = ("x0.pre", "a0.0", "a0.1", "x0.post", "x1.post")
 
 
 @functools.cache
@@ -77,3 +79,26 @@ def rows(*texts: str) -> torch.Tensor:
     """Inputs typed with B and E, malformed ones too, padded to the task's length."""
     symbols = "0123456789B+=E_"
     return torch.tensor([[symbols.index(c) for c in text.ljust(14, "_")] for text in texts])
+
+
+def save_study(folder: Path, *, with_decoder: bool = True, **changes) -> Path:
+    """Write a study of the tiny models."""
+    from inversionview.studies.description import StudyDescription, write_description
+
+    folder.mkdir(parents=True, exist_ok=True)
+    probed().model.save_pretrained(folder / "probed")
+    if with_decoder:
+        save_decoder(decoder(), folder / "decoder")
+    fields = {
+        "name": "tiny",
+        "task": "addition",
+        "convention": "tl",
+        "sites": SITES,
+        "metric": "euclidean",
+        "epsilon": 0.5,
+        "probed": "probed",
+        "fingerprint": probed().fingerprint,
+        "decoder": "decoder" if with_decoder else None,
+    }
+    write_description(folder, StudyDescription(**fields | changes))
+    return folder

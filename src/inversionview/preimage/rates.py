@@ -18,7 +18,7 @@ from inversionview.preimage.matching import at_role, best, eligible_distances, r
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Split, Task
 
 
 class Hits(NamedTuple):
@@ -70,10 +70,12 @@ def in_epsilon(
     metric: str = "euclidean",
     floor: bool = True,
     sites: Sequence[str] | None = None,
+    split: Split = "held-out",
 ) -> InEpsilon:
     """One sample at temperature 1 for each of `n` held-out inputs a site, position uniform over the eligible ones.
 
-    `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's.
+    `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
+    `split` is for what steers the training, which must not see held-out inputs.
     The decoder may be in the middle of its training; `generator` is on the CPU.
     Raises `UserError` for n < 1 or a query activation of norm 0. Source: design, in-ε rate; InversionView reports it
     only pooled over temperatures.
@@ -82,7 +84,7 @@ def in_epsilon(
         raise UserError(f"n must be at least 1, not {n}")
     known = decoder.config.sites
     names = tuple(known if sites is None else sites)
-    tokens = task.sample(n * len(names), generator=generator, split="held-out")
+    tokens = task.sample(n * len(names), generator=generator, split=split)
     positions = draw_positions(task, tokens, generator)
     activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)

@@ -1,0 +1,312 @@
+"""The command line. What takes long to import is imported inside the commands, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inversionview import __version__
+from inversionview.errors import UserError
+
+if TYPE_CHECKING:
+    from inversionview.preimage.result import Preimage
+    from inversionview.studies.recipes import Budget
+    from inversionview.training import Logger, TrainingResult
+
+OK, ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
+TRACEBACK = "INVERSIONVIEW_TRACEBACK"
+
+DEMO_INPUT, DEMO_AT = "615+861=1476", "="
+DEMO_SITES = ("a0.0", "a0.1", "x0.post")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code: 0 done, 2 a mistake of the user's, 130 interrupted, 1 otherwise.
+
+    What went wrong is one line on standard error.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # ε in a terminal that cannot show it must not end a run
+    try:
+        code = cli.main(args=None if args is None else list(args), prog_name="inversionview", standalone_mode=False)
+        return code if isinstance(code, int) else OK
+    except UserError as error:
+        return _fail(str(error), USER_ERROR)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "inversionview"
+        return _fail(f"{error.format_message().rstrip('.')} (see `{command} --help`)", USER_ERROR)
+    except click.ClickException as error:
+        return _fail(error.format_message(), USER_ERROR)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        return _fail(f"{type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)", ERROR)
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo("inversionview: " + " ".join(message.split()), err=True)
+    return code
+
+
+class _Commands(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}; the commands are: {', '.join(self.commands)}")
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)  # in the order a newcomer meets them
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="inversionview")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Read what an activation inside a language model encodes: the inputs that the model cannot tell apart there."""
+    # Before transformers is imported: its bars and advice are not about what was asked.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(path_type=Path)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
+_seed = click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result.")
+_run_options = _options(
+    click.option("--out", type=_FOLDER, required=True, help="Folder of the new study."),
+    click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
+    click.option("--steps", type=int, help="Length of the run in steps."),
+    click.option("--seed", type=int, help="Seed of weights and data.  [default: 0]"),
+    click.option("--resume", is_flag=True, help="Go on with the run in the folder, from its last checkpoint."),
+)
+
+
+@cli.command()
+@click.option("--html", type=_FILE, default="inversionview-report.html", show_default=True, help="The report to write.")
+def demo(html: Path) -> None:
+    """Read one activation of the bundled model, without training."""
+    from inversionview.studies.study import load_study
+
+    study = load_study("addition")
+    queries = [study.query(DEMO_INPUT, DEMO_AT, site) for site in DEMO_SITES]
+    found = study.preimage(queries)
+    _show(found)
+    _write_html(found, html, f"{DEMO_INPUT} at {DEMO_AT}, addition")
+    click.echo(f"\nThe same in a browser: {html}\n\nNext:")
+    click.echo(f"  inversionview read addition {DEMO_INPUT} --at A1 --site x1.post    another place of the same input")
+    click.echo("  inversionview evaluate addition                                  how far to trust this decoder")
+    click.echo("  inversionview train addition --model FOLDER --out FOLDER         a model of your own")
+
+
+@cli.command()
+def studies() -> None:
+    """List the bundled studies, and the recipes to train from."""
+    from rich.console import Console
+
+    from inversionview.report.terminal import render_table
+    from inversionview.studies.description import bundled_studies, read_description
+    from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES
+
+    rows = []
+    for name, folder in bundled_studies().items():
+        study = read_description(folder)
+        about = f"task {study.task}, {len(study.sites)} sites: {', '.join(study.sites)}"
+        rows.append({"name": name, "what": "study", "about": about})
+    rows += [
+        {"name": name, "what": "recipe", "about": f"a decoder: inversionview train {name} --out FOLDER"}
+        for name in DECODER_RECIPES
+    ]
+    rows += [
+        {"name": name, "what": "recipe", "about": f"a probed model: inversionview train-probed {name} --out FOLDER"}
+        for name in PROBED_RECIPES
+    ]
+    render_table(rows, Console())
+
+
+@cli.command()
+@click.argument("study")
+@click.argument("input_", metavar="INPUT")
+@click.option("--at", help="Position to read: a role such as '=', or an index.  [default: the last eligible one]")
+@click.option("--site", required=True, help="Activation site, such as a0.1 or x1.post.")
+@click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
+@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), help="Distance.  [default: the study's]")
+@click.option("--position-rule", type=click.Choice(["same", "any"]), default="same", show_default=True,
+              help="Match only the position that plays the same role, or the best one.")  # fmt: skip
+@click.option("-n", "n", type=int, default=1000, show_default=True, help="Candidates to draw.")
+@_seed
+@click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
+@click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
+@_json_option
+@click.option("--html", type=_FILE, help="Write the reading as a self-contained HTML file.")
+def read(
+    study: str, input_: str, at: str | None, site: str, as_json: bool, html: Path | None, temperatures: str, noise: str,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Read one activation: the inputs that look the same there.
+
+    Shows inputs that the model cannot tell apart from INPUT at one position and site, each verified.
+
+    STUDY is a bundled name or a folder; INPUT is typed without begin and end tokens.
+    """
+    from inversionview.studies.study import load_study
+
+    opened = load_study(study)
+    query = opened.query(input_, at, site)
+    settings["temperatures"], settings["noise"] = _numbers(temperatures, "--temperatures"), _numbers(noise, "--noise")
+    found = opened.preimage(query, colors=bool(html) or not as_json, **settings)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        _show([found])
+    if html:
+        _write_html([found], html, f"{query.input} at {query.role}, {query.site}")
+        click.echo(f"wrote {html}", err=True)
+
+
+@cli.command()
+@click.argument("source", metavar="STUDY_OR_RECIPE")
+@click.option(
+    "--model", metavar="PATH_OR_ID", help="Probed model; a folder needs no tokenizer.  [default: the study's]"
+)
+@click.option("--convention", type=click.Choice(["raw", "tl"]), help="Form of the activations.  [default: the study's]")
+@click.option("--sites", help="Sites to train on, separated by commas.  [default: the study's, or the paper's choice]")
+@_run_options
+def train(
+    source: str, out: Path, model: str | None, convention: str | None, sites: str | None,
+    minutes: float | None, steps: int | None, seed: int | None, resume: bool,
+) -> int:  # fmt: skip
+    """Train a decoder for a probed model, into a study."""
+    from inversionview.studies.training_runs import train_decoder
+
+    names = None if sites is None else [name.strip() for name in sites.split(",") if name.strip()]
+    result = train_decoder(
+        source,
+        out,
+        model=model,
+        convention=convention,
+        sites=names,
+        budget=_budget(minutes, steps),
+        seed=seed,
+        resume=resume,
+        logger=_progress("decoder"),
+    )
+    return _report_run(result, out, f"inversionview evaluate {out}")
+
+
+@cli.command("train-probed")
+@click.argument("recipe")
+@_run_options
+def train_probed(
+    recipe: str, out: Path, minutes: float | None, steps: int | None, seed: int | None, resume: bool
+) -> int:
+    """Train a model to be probed, from scratch."""
+    from inversionview.studies import training_runs
+
+    result, accuracy = training_runs.train_probed(
+        recipe, out, budget=_budget(minutes, steps), seed=seed, resume=resume, logger=_progress("probed model")
+    )
+    if accuracy is not None:
+        click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
+    return _report_run(result, out, f"inversionview train {out} --out FOLDER")
+
+
+@cli.command()
+@click.argument("study")
+@click.option("-n", "n", type=int, default=2000, show_default=True, help="Held-out queries a site.")
+@_seed
+@_json_option
+def evaluate(study: str, n: int, seed: int, as_json: bool) -> None:
+    """Measure a decoder, beside its floor, and its probed model.
+
+    The in-ε rate is how often one sample at temperature 1 is a member of the preimage it was drawn for; the floor is
+    how often a random input of the domain is.
+    """
+    from rich.console import Console
+
+    from inversionview.report.terminal import render_evaluation_terminal
+    from inversionview.studies.study import load_study
+
+    found = load_study(study).evaluate(n, seed=seed)
+    if as_json:
+        _print_json(found)
+    else:
+        render_evaluation_terminal(found, Console())  # type: ignore[arg-type]
+
+
+def _numbers(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise UserError(f"{option} takes numbers separated by commas, such as 0.5,1,2, not {text!r}") from error
+
+
+def _budget(minutes: float | None, steps: int | None) -> Budget:
+    from inversionview.studies.recipes import Budget
+
+    return Budget(minutes, steps)
+
+
+def _progress(about: str) -> Logger:
+    from inversionview.training import ProgressBar
+
+    return ProgressBar(about=about)
+
+
+def _report_run(result: TrainingResult, out: Path, then: str) -> int:
+    if result.interrupted:
+        return _fail(f"stopped after {result.steps:,} steps; the same command with --resume goes on", INTERRUPTED)
+    spent = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
+    click.echo(
+        f"{result.steps:,} steps in {result.seconds:,.0f} s, {result.instances_per_second:,.0f} instances/s ({spent})"
+    )
+    click.echo(f"wrote the study {out}; next: {then}")
+    return OK
+
+
+def _show(found: Sequence[Preimage]) -> None:
+    from rich.console import Console
+
+    from inversionview.report.terminal import render_terminal
+
+    console = Console()
+    for i, preimage in enumerate(found):
+        if i:
+            console.print()
+        render_terminal(preimage.to_reading(), console)
+
+
+def _write_html(found: Sequence[Preimage], path: Path, title: str) -> None:
+    from inversionview.files import write_atomic
+    from inversionview.report.html import render_html
+
+    write_atomic(path, render_html([preimage.to_reading() for preimage in found], title=title))
+
+
+def _print_json(document: dict[str, Any]) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))

@@ -1,0 +1,97 @@
+"""What a study says of itself on disk, `study.json`, and the studies that come with the package. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from inversionview.errors import UserError
+from inversionview.files import read_json, restore_folder, write_json
+from inversionview.preimage.result import checked_epsilon
+from inversionview.sites import Site
+
+SCHEMA = 1
+FILE = "study.json"
+PROBED, DECODER, TRAINING = "probed", "decoder", "training"
+"""The folders of a study."""
+
+
+@dataclass(frozen=True)
+class StudyDescription:
+    """A probed model, the task it was trained on, and the sites at which a decoder can read it."""
+
+    name: str
+    task: str
+    convention: str
+    sites: tuple[str, ...]
+    metric: str
+    epsilon: float
+    probed: str
+    """`probed`, the folder beside this file; or the absolute path or the hub's name of a model."""
+    fingerprint: str
+    """Of the probed model; what is trained for another one is refused."""
+    decoder: str | None
+    """`decoder`, the folder beside this file; None before one is trained."""
+
+
+def bundled_studies() -> dict[str, Path]:
+    """The folders of the studies that come with the package, by name."""
+    assets = Path(str(files("inversionview"))) / "assets"
+    return {path.parent.name: path.parent for path in sorted(assets.glob(f"*/{FILE}"))}
+
+
+def find_study(name_or_path: str | Path) -> Path:
+    """The folder of a bundled study, or of one on disk. Raises `UserError` that lists what there is."""
+    bundled = bundled_studies()
+    if isinstance(name_or_path, str) and name_or_path in bundled:
+        return bundled[name_or_path]
+    path = Path(name_or_path).expanduser()
+    restore_folder(path)
+    if (path / FILE).is_file():
+        return path
+    there_are = f"the bundled studies are: {', '.join(bundled) or 'none'}"
+    if path.is_dir():
+        raise UserError(f"the folder {path} is not a study: it has no {FILE}; {there_are}")
+    raise UserError(f"there is no study {str(name_or_path)!r}: give a study's folder; {there_are}")
+
+
+def write_description(folder: Path, description: StudyDescription) -> None:
+    """Write `study.json`. Raises `UserError` when it cannot be written."""
+    write_json(folder / FILE, {"schema": SCHEMA, **asdict(description)})
+
+
+def read_description(folder: Path) -> StudyDescription:
+    """Read `study.json`. Raises `UserError` naming it when it is missing, damaged or written by a newer version."""
+    file = folder / FILE
+    content = read_json(file, "study description")
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise UserError(f"{file} is not the description of a study: it has no schema version")
+    if content["schema"] > SCHEMA:
+        raise UserError(f"{file} was written by a newer inversionview (schema {content['schema']}): upgrade first")
+    for name, kind in _KINDS.items():
+        if not isinstance(content.get(name), kind):
+            raise UserError(f"{file} is damaged: {name} is {_shown(content.get(name))}")
+    return StudyDescription(
+        **{name: content[name] for name in _KINDS if name not in ("sites", "epsilon")},
+        sites=tuple(str(Site.parse(site)) for site in content["sites"]),
+        epsilon=checked_epsilon(content["epsilon"]),
+    )
+
+
+_KINDS: dict[str, Any] = {
+    "name": str,
+    "task": str,
+    "convention": str,
+    "sites": list,
+    "metric": str,
+    "epsilon": (int, float),
+    "probed": str,
+    "fingerprint": str,
+    "decoder": (str, type(None)),
+}
+
+
+def _shown(value: object) -> str:
+    return "missing" if value is None else f"{value!r}"[:40]

@@ -1,0 +1,120 @@
+"""Recipes: one function a run, which gives its whole configuration. Importing this needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from inversionview.errors import UserError
+
+if TYPE_CHECKING:
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class ProbedRecipe:
+    """A probed model to train from scratch."""
+
+    task: str
+    model: dict[str, Any]
+    """Fields of transformers' `GPT2Config`."""
+    training: TrainingConfig
+    convention: str
+    """In which form the model's activations are then read."""
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """A decoder to train for a probed model of a task; its sites are those of the study or the model."""
+
+    task: str
+    convention: str
+    metric: str
+    epsilon: float
+    decoder: dict[str, Any]
+    """Fields of `DecoderConfig` that differ from its defaults."""
+    data: DecoderTrainingConfig
+    training: TrainingConfig
+    rate_queries: int
+    """Queries a site in each measurement of the in-ε rates by which sites are re-weighted."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train; a recipe has its own length where neither is given."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def or_else(self, **length: Any) -> dict[str, Any]:
+        """The fields of `TrainingConfig` that say the length."""
+        return length if self.minutes is None and self.steps is None else {"minutes": self.minutes, "steps": self.steps}
+
+
+def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
+    """The paper's model of 3-digit addition (2 layers, 4 heads, d=32), trained with Muon and without dropout."""
+    from inversionview.training import TrainingConfig
+
+    return ProbedRecipe(
+        task="addition",
+        model={
+            "vocab_size": 15,
+            "n_positions": 14,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "bos_token_id": 10,
+            "eos_token_id": 13,
+            "pad_token_id": 14,
+        },
+        training=TrainingConfig(
+            batch_size=512,
+            learning_rate_matrices=0.02,
+            learning_rate=4e-3,
+            weight_decay=0.0,
+            precision="fp32",
+            seed=seed,
+            **budget.or_else(steps=4000),
+        ),
+        convention="tl",
+    )
+
+
+def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder of the paper's size for models of 3-digit addition."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task="addition",
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={},
+        data=DecoderTrainingConfig(seed=seed, reweight_every=1000),
+        training=TrainingConfig(seed=seed, **budget.or_else(minutes=15.0)),
+        rate_queries=100,
+    )
+
+
+PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {"addition": probed_addition}
+DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {"addition": addition}
+
+
+def probed_recipe(name: str) -> Callable[[Budget, int], ProbedRecipe]:
+    """The recipe of this name for a probed model. Raises `UserError` that lists the ones there are."""
+    if name not in PROBED_RECIPES:
+        raise UserError(f"there is no recipe {name!r} for a probed model; the recipes are: {', '.join(PROBED_RECIPES)}")
+    return PROBED_RECIPES[name]
+
+
+def decoder_recipe(task: str) -> Callable[[Budget, int], DecoderRecipe]:
+    """The recipe for decoders of this task. Raises `UserError` that lists the ones there are."""
+    if task not in DECODER_RECIPES:
+        raise UserError(f"there is no recipe for task {task!r}; there are recipes for: {', '.join(DECODER_RECIPES)}")
+    return DECODER_RECIPES[task]

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from inversionview.errors import UserError
+from inversionview.preimage.result import Preimage
+from inversionview.sites import Site
+from inversionview.studies import description
+from inversionview.studies.study import load_study
+from tests.preimage.tiny import SITES, gpt2, probed, save_study, task
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_study(tmp_path_factory.mktemp("study") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def study(folder):
+    return load_study(folder)
+
+
+def edited(folder, tmp_path, change):
+    """A copy of the study whose description was changed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    content = json.loads((copy / "study.json").read_text())
+    change(content)
+    (copy / "study.json").write_text(json.dumps(content))
+    return copy
+
+
+def test_a_reading_from_text_to_verified_members(study):
+    query = study.query("615+861=1476", at="=", site="a0.0")
+    assert (query.position, query.role, query.site, query.study) == (8, "=", "a0.0", "tiny")
+    found = study.preimage(query, n=80, seed=0)
+    assert isinstance(found, Preimage)
+    assert found.n_drawn == 80
+    assert found.epsilon == 0.5
+    assert found.metric == "euclidean"
+    assert found.colors.shape == found.tokens.shape
+    assert np.abs(found.colors).max() <= 1
+    assert "begin token" in found.colors_about
+    assert study.preimage(query, n=80, seed=0).to_dict() == found.to_dict()
+
+
+def test_every_setting_reaches_the_result(study):
+    query = study.query("615+861=1476", at="=", site="a0.0")
+    found = study.preimage(
+        query,
+        n=30,
+        epsilon=0.7,
+        metric="cosine",
+        position_rule="any",
+        seed=5,
+        temperatures=(1.0, 2.0),
+        noise=(0.0, 0.1),
+        colors=False,
+    )
+    assert (found.epsilon, found.metric, found.position_rule, found.seed) == (0.7, "cosine", "any", 5)
+    assert {name for times in found.sources for name in times} == {
+        "decoder t=1",
+        "decoder t=1, noise 0.1",
+        "decoder t=2",
+        "decoder t=2, noise 0.1",
+    }
+    assert found.colors is None
+
+
+def test_many_queries_in_one_call_give_a_list(study):
+    queries = [study.query("615+861=1476", at, site) for at in ("=", "A4") for site in SITES]
+    found = study.preimage(queries, n=20)
+    assert [preimage.query for preimage in found] == queries
+    alone = study.preimage(queries[5], n=20)
+    assert alone.inputs == found[5].inputs
+    np.testing.assert_allclose(alone.colors, found[5].colors, atol=1e-5)
+    assert study.preimage([], n=20) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "position", "role"), [(None, 12, "A4"), ("A1", 9, "A1"), (8, 8, "="), ("8", 8, "="), ("+", 4, "+")]
+)
+def test_a_position_is_a_role_or_an_index_or_the_last(study, at, position, role):
+    query = study.query(" 615+861=1476 ", at=at, site="a0.0")
+    assert (query.position, query.role, query.input) == (position, role, "615+861=1476")
+    assert query.tokens == (10, 6, 1, 5, 11, 8, 6, 1, 12, 1, 4, 7, 6, 13)
+    assert "".join(query.token_strings) == "B615+861=1476E"
+
+
+def test_without_a_position_the_last_digit_of_a_short_sum_is_read(study):
+    assert study.query("100+200=300", site="a0.0").role == "A3"
+
+
+@pytest.mark.parametrize("site", ["a0.0", "blocks.0.attn.hook_result.0", Site("head", 0, 0)])
+def test_a_site_has_any_of_its_names(study, site):
+    assert study.query("615+861=1476", site=site).site == "a0.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"at": "A5"}, "615+861=1476 has no position 'A5'; its positions are F1 F2 F3 + S1 S2 S3 = A1 A2"),
+        ({"at": 14}, "has no position '14'; its positions are F1"),
+        ({"at": "-1"}, "has no position '-1'"),
+        ({"at": 0}, "position 0 of 615+861=1476 is its begin token, which is never read; its positions are F1"),
+        ({"at": 13}, "position 13 of 615+861=1476 is its end token"),
+        ({"at": "B"}, "has no position 'B'"),
+        ({"site": "a7.0"}, "the decoder of tiny was not trained on site a7.0; the sites of tiny are: x0.pre, a0.0"),
+        ({"site": "nowhere"}, "unknown site 'nowhere'; the sites of tiny are: x0.pre"),
+        ({"site": None}, "give a site to read; the sites of tiny are: x0.pre"),
+        ({"text": "615+861=1477"}, "615+861 is 1476, not '1477'"),
+        ({"text": "6a5+861=1476"}, "does not tokenise: 'a' at character 1"),
+        ({"text": ""}, "not an input of addition"),
+    ],
+)  # fmt: skip
+def test_a_query_that_cannot_be_says_what_there_is(study, arguments, words):
+    given = {"text": "615+861=1476", "at": "=", "site": "a0.0"} | arguments
+    with pytest.raises(UserError) as raised:
+        study.query(**given)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_short_sum_lacks_its_fourth_digit(study):
+    with pytest.raises(UserError, match=r"100\+200=300 has no position 'A4'; its positions are F1 .* A3, or 1 to 11"):
+        study.query("100+200=300", at="A4", site="a0.0")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"epsilon": 0}, "epsilon must be a number above 0"),
+        ({"epsilon": -0.1}, "epsilon must be a number above 0"),
+        ({"epsilon": float("nan")}, "epsilon must be a number above 0"),
+        ({"n": 0}, "n must be at least 1"),
+        ({"n": -5}, "n must be at least 1"),
+        ({"metric": "manhattan"}, "unknown metric"),
+        ({"position_rule": "best"}, "unknown position rule"),
+        ({"temperatures": (0.0,)}, "temperature must be above 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(study, settings, words):
+    query = study.query("615+861=1476", site="a0.0")
+    with pytest.raises(UserError, match=words):
+        study.preimage(query, **settings)
+
+
+def test_a_query_of_a_site_that_another_study_has_is_refused(study):
+    import dataclasses
+
+    query = dataclasses.replace(study.query("615+861=1476", site="a0.0"), site="a1.1")
+    with pytest.raises(UserError, match=r"not trained on site a1\.1"):
+        study.preimage(query)
+
+
+def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
+    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 500)
+    found = json.loads(json.dumps(study.evaluate(20, seed=1), allow_nan=False))
+    assert found["schema"] == 1
+    assert found["study"] == "tiny"
+    assert found["epsilon"] == 0.5
+    assert tuple(found["sites"]) == SITES
+    for rates in (*found["sites"].values(), found["mean"]):
+        assert set(rates) == {"any", "same"}
+        for rate in rates.values():
+            assert set(rate) == {"rate", "se", "floor"}
+            assert 0 <= rate["rate"] <= 1
+            assert 0 <= rate["floor"] <= 1
+    for rule in ("any", "same"):
+        rates = [found["sites"][site][rule] for site in SITES]
+        assert found["mean"][rule]["rate"] == pytest.approx(np.mean([r["rate"] for r in rates]))
+        assert found["mean"][rule]["floor"] == pytest.approx(np.mean([r["floor"] for r in rates]))
+        assert found["mean"][rule]["se"] == pytest.approx(np.sqrt(sum(r["se"] ** 2 for r in rates)) / len(SITES))
+        for r in rates:
+            assert r["se"] == pytest.approx((r["rate"] * (1 - r["rate"]) / 20) ** 0.5)
+    assert 0 <= found["in_domain"] <= 1
+    assert found["accuracy"] < 0.01
+    assert study.evaluate(20, seed=1) == study.evaluate(20, seed=1)
+    with pytest.raises(UserError, match="n must be at least 1"):
+        study.evaluate(0)
+
+
+def test_accuracy_is_greedy_exact_match(monkeypatch):
+    """Teacher forcing counts as right just what a plain greedy loop gets right."""
+    from inversionview.studies.train_probed import exact_match
+
+    sums = task().sample(200, generator=torch.Generator().manual_seed(0), split="held-out")
+    model = probed()
+
+    def greedy(row: torch.Tensor) -> bool:
+        tokens = row[:9].tolist()
+        while len(tokens) < 14:
+            with torch.no_grad():
+                tokens.append(int(model.model(torch.tensor([tokens])).logits[0, -1].argmax()))
+            if tokens[-1] == 13:
+                break
+        length = row.tolist().index(13) + 1
+        return tokens == row[:length].tolist()
+
+    real = model.logits
+
+    def knowing_some(tokens, patches=()):
+        """A model that knows the sums whose first digit is even: logits a greedy loop would follow."""
+        logits = real(tokens, patches)
+        known = (tokens[:, 1] % 2 == 0).nonzero()[:, 0]
+        for position in range(tokens.shape[1] - 1):
+            logits[known, position] = torch.nn.functional.one_hot(tokens[known, position + 1], 15).float() * 100
+        return logits
+
+    expected = np.mean([greedy(row) for row in sums])
+    assert exact_match(model, task(), sums, block=64) == pytest.approx(expected)
+    monkeypatch.setattr(model, "logits", knowing_some)
+    even = (sums[:, 1] % 2 == 0).float().mean().item()
+    assert exact_match(model, task(), sums, block=64) == pytest.approx(even, abs=0.02)
+
+
+def test_the_paper_models_accuracy_over_all_sums_is_the_known_one():
+    from inversionview.probed.model import ProbedModel
+    from inversionview.studies.train_probed import exact_match
+    from tests.paths import shared
+
+    model = ProbedModel.from_pretrained(shared("models/paper_addition"))
+    sums = task().sample(20_000, generator=torch.Generator().manual_seed(0))
+    assert exact_match(model, task(), sums) == pytest.approx(0.98035, abs=0.004)
+
+
+def test_unknown_studies_and_folders_that_are_none_say_what_there_is(tmp_path):
+    with pytest.raises(UserError, match="there is no study 'subtraction': give a study's folder; the bundled studies"):
+        load_study("subtraction")
+    with pytest.raises(UserError, match=r"is not a study: it has no study\.json"):
+        load_study(tmp_path)
+
+
+def test_bundled_studies_are_found_by_name(monkeypatch, folder):
+    monkeypatch.setattr(description, "bundled_studies", lambda: {"small": folder})
+    assert load_study("small").folder == folder
+
+
+def change(**fields):
+    return lambda content: content.update(fields)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (change(schema=2), "was written by a newer inversionview"),
+        (change(schema=None), "has no schema version"),
+        (lambda content: content.pop("task"), "is damaged: task is missing"),
+        (change(sites="a0.0"), "is damaged: sites is 'a0.0'"),
+        (change(sites=["z9"]), "unknown site 'z9'"),
+        (change(epsilon=0), "epsilon must be a number above 0"),
+    ],
+)
+def test_a_damaged_description_is_named(folder, tmp_path, edit, words):
+    with pytest.raises(UserError) as raised:
+        load_study(edited(folder, tmp_path, edit))
+    assert words in str(raised.value)
+
+
+def test_truncated_files_of_a_study_are_named(folder, tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("study.json", "probed/model.safetensors", "probed/config.json", "decoder/model.safetensors",
+                 "decoder/config.json"):  # fmt: skip
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(content[: len(content) // 2])
+        with pytest.raises(UserError) as raised:
+            _ = load_study(copy).decoder
+        assert name.split("/")[-1] in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_study_without_a_decoder_says_how_to_get_one(tmp_path):
+    without = load_study(save_study(tmp_path / "s", with_decoder=False))
+    query = without.query("615+861=1476", site="a0.0")
+    with pytest.raises(UserError, match="study tiny has no decoder yet: train one with `inversionview train"):
+        without.preimage(query)
+    with pytest.raises(UserError, match="has no decoder yet"):
+        without.evaluate()
+
+
+def test_another_probed_model_than_the_studys_is_refused(folder, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    gpt2(seed=9).save_pretrained(copy / "probed")
+    with pytest.raises(UserError, match="is not the one of study tiny: its fingerprint is"):
+        _ = load_study(copy).probed
+
+
+def test_a_decoder_of_another_probed_model_is_refused_with_both_named(folder, tmp_path):
+    from inversionview.probed.model import ProbedModel
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    other = gpt2(seed=9)
+    other.save_pretrained(copy / "probed")
+    fingerprint = ProbedModel(other).fingerprint
+    content = json.loads((copy / "study.json").read_text())
+    (copy / "study.json").write_text(json.dumps(content | {"fingerprint": fingerprint}))
+    with pytest.raises(UserError) as raised:
+        _ = load_study(copy).decoder
+    assert fingerprint[:8] in str(raised.value)
+    assert probed().fingerprint[:8] in str(raised.value)
+
+
+def test_a_decoder_for_another_convention_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match="convention"):
+        _ = load_study(edited(folder, tmp_path, change(convention="raw"))).decoder
+
+
+def test_a_decoder_of_other_sites_is_refused(folder, tmp_path):
+    with pytest.raises(UserError, match=r"was trained on sites x0\.pre, a0\.0"):
+        _ = load_study(edited(folder, tmp_path, change(sites=["x0.pre"]))).decoder

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+
+import pytest
+import torch
+
+from inversionview.decoder.training import DecoderTrainingConfig
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.studies import recipes, training_runs
+from inversionview.studies.recipes import Budget, DecoderRecipe
+from inversionview.studies.study import load_study
+from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
+from inversionview.training import TrainingConfig
+from tests.preimage.tiny import gpt2, probed, save_study
+
+
+def tiny_recipe(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    training = TrainingConfig(
+        batch_size=8, warmup_steps=2, precision="fp32", log_every=1, seed=seed, **budget.or_else(steps=4)
+    )
+    return DecoderRecipe(
+        task="addition",
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={"d_model": 16, "n_heads": 2, "trunk_blocks": 1, "trunk_width": 16},
+        data=DecoderTrainingConfig(seed=seed, reweight_every=2),
+        training=training,
+        rate_queries=3,
+    )
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
+    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
+
+
+@pytest.fixture
+def model(tmp_path):
+    gpt2().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def losses(out) -> dict[int, float]:
+    lines = [json.loads(line) for line in (out / "training" / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_a_decoder_for_a_model_becomes_a_study_that_reads(tmp_path, model):
+    out = tmp_path / "mine"
+    result = train_decoder("addition", out, model=model, budget=Budget(steps=5))
+    assert result.steps == 5
+    assert not result.interrupted
+    study = load_study(out)
+    assert study.name == "mine"
+    assert study.description.convention == "tl"
+    assert study.sites == ("x0.pre", "a0.0", "a0.1", "x0.mid", "x0.post", "a1.0", "a1.1", "x1.mid", "x1.post")
+    assert study.description.probed == "probed"
+    assert study.probed.fingerprint == ProbedModel(gpt2()).fingerprint
+    found = study.preimage(study.query("615+861=1476", at="=", site="a1.1"), n=20)
+    assert found.n_drawn == 20
+    rates = [json.loads(line) for line in (out / "training" / "metrics.jsonl").read_text().splitlines()]
+    assert any("rate/a0.0" in line for line in rates), "the in-ε rates reach the training"
+
+
+def test_what_is_asked_for_takes_the_place_of_the_recipes(tmp_path, model):
+    out = tmp_path / "raw"
+    train_decoder("addition", out, model=model, convention="raw", sites=["a0.1", "blocks.1.hook_resid_post"], seed=7)
+    study = load_study(out)
+    assert study.sites == ("a0.1", "x1.post")
+    assert study.probed.convention == study.decoder.config.convention == "raw"
+    assert study.decoder.config.d_model == 16
+
+
+def test_a_study_is_a_source_and_its_model_too(tmp_path):
+    first = save_study(tmp_path / "first", with_decoder=False, epsilon=0.25, metric="cosine")
+    train_decoder(first, tmp_path / "second", budget=Budget(steps=2))
+    second = load_study(tmp_path / "second")
+    assert second.sites == load_study(first).sites
+    assert (second.description.epsilon, second.description.metric) == (0.25, "cosine")
+    train_decoder("addition", tmp_path / "third", model=first, budget=Budget(steps=2))
+    assert load_study(tmp_path / "third").probed.fingerprint == second.probed.fingerprint
+
+
+def test_the_recipe_reads_the_bundled_model_where_there_is_one(tmp_path, monkeypatch):
+    bundled = save_study(tmp_path / "bundled")
+    monkeypatch.setattr(training_runs.on_disk, "bundled_studies", lambda: {"addition": bundled})
+    train_decoder("addition", tmp_path / "out", budget=Budget(steps=2))
+    assert load_study(tmp_path / "out").probed.fingerprint == probed().fingerprint
+    monkeypatch.setattr(training_runs.on_disk, "bundled_studies", dict)
+    with pytest.raises(UserError, match="there is no bundled model for task addition here: give one with --model"):
+        train_decoder("addition", tmp_path / "other")
+
+
+def test_a_large_model_is_named_and_not_copied(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(training_runs, "COPIED_BELOW", 100)
+    out = tmp_path / "out"
+    train_decoder("addition", out, model=model, budget=Budget(steps=2))
+    assert not (out / "probed").exists()
+    assert load_study(out).description.probed == str(model)
+    assert load_study(out).decoder is not None
+
+
+def stop_at(step: int):
+    """A logger that sends Ctrl-C when so many steps are done."""
+
+    class Stopper:
+        def log(self, done, total, values):
+            if done == step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def close(self):
+            pass
+
+    return Stopper()
+
+
+def test_an_interrupted_run_is_no_readable_study_yet_and_resumes_to_the_same_losses(tmp_path, model):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train_decoder("addition", whole, model=model, budget=Budget(steps=8), seed=3)
+    result = train_decoder("addition", cut, model=model, budget=Budget(steps=8), seed=3, logger=stop_at(3))
+    assert result.interrupted
+    with pytest.raises(UserError, match="has no decoder yet"):
+        _ = load_study(cut).decoder
+    result = train_decoder("addition", cut, resume=True)
+    assert (result.steps, result.interrupted) == (8, False)
+    assert losses(cut) == losses(whole)
+    a, b = (load_study(folder).decoder.state_dict() for folder in (whole, cut))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_resuming_with_something_else_is_refused(tmp_path, model):
+    out = tmp_path / "out"
+    train_decoder("addition", out, model=model, sites=["a0.0"], budget=Budget(steps=8), logger=stop_at(2))
+    gpt2(seed=4).save_pretrained(tmp_path / "other")
+    for changes, words in (
+        ({"sites": ["a0.1"]}, "the run was started with sites a0.0, not a0.1"),
+        ({"convention": "raw"}, "the run was started with convention tl, not raw"),
+        ({"model": tmp_path / "other"}, "is another one than the run was started with: its fingerprint is"),
+        ({"seed": 1}, "was started with seed 0, not 1"),
+        ({"budget": Budget(steps=9)}, "was started with steps 8, not 9"),
+    ):
+        with pytest.raises(UserError) as raised:
+            train_decoder("addition", out, resume=True, **changes)
+        assert words in str(raised.value)
+    given_again = {"model": model, "sites": ["a0.0"], "convention": "tl", "budget": Budget(steps=8), "seed": 0}
+    assert train_decoder("addition", out, resume=True, **given_again).steps == 8
+
+
+def test_resuming_nothing_or_starting_over_something_is_refused(tmp_path, model):
+    with pytest.raises(UserError, match=r"there is no run in .*none to resume"):
+        train_decoder("addition", tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="full exists and is not empty"):
+        train_decoder("addition", tmp_path / "full", model=model)
+    assert (tmp_path / "full" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": "subtraction"}, "there is no study 'subtraction': .*; the recipes are: addition"),
+        ({"sites": ["a9.9"]}, r"has no site a9\.9"),
+        ({"sites": ["nowhere"]}, "unknown site 'nowhere'"),
+        ({"convention": "mixed"}, "unknown convention 'mixed'"),
+        ({"model": "no/such/folder/anywhere"}, "there is no folder"),
+        ({"budget": Budget(steps=0)}, "steps must be"),
+        ({"budget": Budget(minutes=-1.0)}, "minutes must be more than 0"),
+        ({"budget": Budget(minutes=1.0, steps=5)}, "steps or minutes, and not both"),
+    ],
+)
+def test_runs_that_cannot_be_are_refused_in_one_line(tmp_path, model, changes, words):
+    options = {"source": "addition", "out": tmp_path / "out", "model": model} | changes
+    with pytest.raises(UserError, match=words) as raised:
+        train_decoder(**options)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_model_that_is_too_small_for_the_task_is_refused(tmp_path):
+    for name, fields in (("short", {"n_positions": 8}), ("poor", {"vocab_size": 12})):
+        small = gpt2(**fields)
+        small.config.bos_token_id = small.config.eos_token_id = small.config.pad_token_id = 0
+        small.save_pretrained(tmp_path / name)
+    with pytest.raises(UserError, match="does not fit task addition: it has 8 positions, and the task needs 14"):
+        train_decoder("addition", tmp_path / "out", model=tmp_path / "short")
+    with pytest.raises(UserError, match="it has 12 tokens in its vocabulary, and the task needs 15"):
+        train_decoder("addition", tmp_path / "out", model=tmp_path / "poor")
+
+
+def tiny_probed(budget: Budget, seed: int = 0) -> recipes.ProbedRecipe:
+    real = recipes.probed_addition(budget, seed)
+    training = TrainingConfig(batch_size=8, precision="fp32", log_every=1, seed=seed, **budget.or_else(steps=4))
+    return dataclasses.replace(real, model={**real.model, "n_embd": 8, "n_head": 2}, training=training)
+
+
+def test_a_probed_model_becomes_a_study_without_a_decoder_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.setitem(recipes.PROBED_RECIPES, "addition", tiny_probed)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result, accuracy = train_probed("addition", whole, budget=Budget(steps=6), seed=2)
+    assert result.steps == 6
+    assert 0 <= accuracy <= 1
+    result, accuracy = train_probed("addition", cut, budget=Budget(steps=6), seed=2, logger=stop_at(3))
+    assert result.interrupted
+    assert accuracy is None
+    result, accuracy = train_probed("addition", cut, resume=True)
+    assert accuracy is not None
+    assert losses(cut) == losses(whole)
+    assert load_study(cut).probed.fingerprint == load_study(whole).probed.fingerprint
+    study = load_study(whole)
+    assert study.description.decoder is None
+    assert study.probed.convention == "tl"
+    train_decoder(whole, tmp_path / "read", budget=Budget(steps=2))
+    assert load_study(tmp_path / "read").decoder is not None
+
+
+def test_an_unknown_probed_recipe_lists_the_ones_there_are(tmp_path):
+    with pytest.raises(UserError, match="there is no recipe 'chess' for a probed model; the recipes are: addition"):
+        train_probed("chess", tmp_path / "out")
+
+
+def test_the_real_recipes_are_the_papers_sizes():
+    plan = recipes.probed_addition(Budget())
+    assert (plan.model["n_layer"], plan.model["n_head"], plan.model["n_embd"]) == (2, 4, 32)
+    assert plan.training.steps
+    decoder = recipes.addition(Budget(minutes=3.0), seed=5)
+    assert (decoder.training.minutes, decoder.training.steps) == (3.0, None)
+    assert decoder.training.seed == decoder.data.seed == 5
+    assert decoder.decoder == {}
+
+
+def test_the_default_sites_are_the_first_stream_then_heads_mid_and_post():
+    assert default_sites(probed()) == (
+        "x0.pre", "a0.0", "a0.1", "x0.mid", "x0.post", "a1.0", "a1.1", "x1.mid", "x1.post",
+    )  # fmt: skip

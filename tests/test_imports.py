@@ -1,0 +1,144 @@
+"""The shape of the house: who may import whom, and what must not be imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inversionview
+from tests.paths import ROOT
+
+SOURCE = ROOT / "src" / "inversionview"
+GROUND = ("errors", "files", "sites", "shapes", "expressions", "report", "training")
+GROUND_FOR_ALL = ("errors", "files", "sites", "shapes")
+HOUSE = ("probed", "tasks", "decoder", "preimage", "reading", "causal", "studies", ("cli", "web"))
+FRONT_DOOR = ("__init__", "__main__")
+"""They hand on names of every part, and may know all of them."""
+LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",
+         "inversionview.report.html", "inversionview.report.terminal", "inversionview.studies.description",
+         "inversionview.studies.recipes", "inversionview.preimage.result")  # fmt: skip
+HEAVY = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "pandas", "pyarrow")
+
+
+NOT_FOR_HELP = {*HEAVY, "rich", "numpy"}
+
+
+def part_of(module: str) -> str:
+    names = module.split(".")
+    return names[1] if len(names) > 1 else "__init__"
+
+
+def imports_of(path: Path, package: str) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(filter(None, [*package.split(".")[: len(package.split(".")) - node.level + 1], base]))
+            found |= {f"{base}.{alias.name}" for alias in node.names} if base == "inversionview" else {base}
+    return {name for name in found if name.split(".")[0] == "inversionview"}
+
+
+def rank(part: str) -> int:
+    for i, parts in enumerate(HOUSE, start=1):
+        if part == parts or part in parts if isinstance(parts, tuple) else part == parts:
+            return i
+    return 0
+
+
+def breaches(source: Path = SOURCE) -> list[str]:
+    """Imports that go right, or sideways between ground-floor parts."""
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        module = ".".join(["inversionview", *path.relative_to(source).with_suffix("").parts])
+        part, package = part_of(module), module.rpartition(".")[0]
+        if part in FRONT_DOOR:
+            continue
+        for name in imports_of(path, package):
+            other = part_of(name)
+            below = GROUND_FOR_ALL if part in GROUND else (*GROUND, "__version__")
+            if other not in (part, *below) and not 0 < rank(other) < rank(part):
+                found.append(f"{module} imports {name}")
+    return found
+
+
+def test_every_part_has_a_place_in_the_house():
+    parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert {part for part in parts if not rank(part)} <= {*GROUND, *FRONT_DOOR}
+
+
+def test_a_module_imports_only_from_its_left():
+    assert breaches() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("probed/x.py", "from inversionview.tasks.base import Task"),
+        ("probed/x.py", "def f():\n    import inversionview.decoder.model"),
+        ("tasks/x.py", "from inversionview import preimage"),
+        ("report/x.py", "from inversionview.training import train"),
+        ("report/x.py", "from inversionview.probed import model"),
+        ("preimage/x.py", "from ..reading import attribution"),
+        ("files.py", "from inversionview.report import html"),
+        ("studies/x.py", "import inversionview as iv"),
+    ],
+)
+def test_the_rule_sees_what_breaks_it(tmp_path, file, line):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(line)
+    assert len(breaches(tmp_path)) == 1
+
+
+def test_the_rule_lets_pass_what_keeps_it(tmp_path):
+    (tmp_path / "preimage").mkdir()
+    (tmp_path / "preimage" / "x.py").write_text(
+        "import os\nfrom inversionview.tasks import Task\nfrom .result import Query\nfrom ..sites import Site\n"
+        "from inversionview.report.reading import Reading\n"
+    )
+    assert breaches(tmp_path) == []
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed():
+    code = (
+        "import importlib, sys\n"
+        f"for module in {LIGHT!r}:\n"
+        "    importlib.import_module(module)\n"
+        f"    assert not set(sys.modules) & {set(HEAVY)!r}, module"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import sys; from inversionview.cli import main; code = main(['read', '--help']); "
+        f"assert code == 0; sys.exit(' '.join(sorted(set(sys.modules) & {NOT_FOR_HELP!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert "--position-rule" in done.stdout
+
+
+def test_the_public_names_are_there_and_are_the_real_ones():
+    from inversionview.probed.model import ProbedModel
+    from inversionview.sites import Site
+
+    assert inversionview.ProbedModel is ProbedModel
+    assert inversionview.Site is Site
+    for name in inversionview.__all__:
+        assert getattr(inversionview, name).__name__ == name
+        assert name in dir(inversionview)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = inversionview.Nothing
+
+
+def test_the_version_is_the_packages():
+    assert inversionview.__version__ == importlib.metadata.version("inversionview")
