@@ -309,6 +309,19 @@ def test_nothing_is_left_behind(name, training):
     assert all(torch.equal(tensor, weights[key]) for key, tensor in model.state_dict().items())
 
 
+def test_what_the_configuration_asks_of_a_forward_leaves_nothing_behind_either(probed):
+    model = copy.deepcopy(probed.model)
+    for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
+        config.output_hidden_states, config.use_cache = True, True
+    before = state_of(model)
+    other = ProbedModel(model)
+    close(other.logits(TOKENS), probed.logits(TOKENS))
+    close(other.attention(TOKENS, 1), probed.attention(TOKENS, 1))
+    for site, value in other.capture(TOKENS, probed.sites).items():
+        close(value, probed.capture(TOKENS, site)[site])
+    assert state_of(model) == before
+
+
 def test_a_forward_that_fails_leaves_nothing_behind(monkeypatch):
     model = tiny("gpt2").train()
     probed = ProbedModel(model)

@@ -138,6 +138,8 @@ def architecture_of(model_type: object) -> Architecture:
 
 Affine = nn.Linear | Conv1D
 
+_OPTIONS = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
+
 
 @dataclass(frozen=True)
 class LayerParts:
@@ -166,6 +168,14 @@ class Parts:
     n_heads: int
     d_head: int
     d_model: int
+
+    def run(self, model: nn.Module, tokens: Tensor, **options: Any) -> Any:
+        """The output of the decoder, or of the model around it, for tokens `[batch, pos]`.
+
+        Every option is given, since their defaults are whatever the model's configuration says. Tokens are embedded
+        first, by the model's own embedding, because GPT-2 warns of missing masks when it sees padding among token ids.
+        """
+        return model(inputs_embeds=self.embed(tokens), **{**_OPTIONS, **options})
 
     def output_weight(self, layer: int) -> Tensor:
         """W_O of one layer, a view of the model's weight: `[head, d_head, d_model]`."""

@@ -30,9 +30,6 @@ __all__ = ["Patch", "ProbedModel"]
 
 # Tokens and positions are annotated as plain tensors: what is wrong with them is the user's to mend, and checked here.
 
-_AS_TOLD = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
-"""Options of a forward whose defaults come from the model's configuration."""
-
 
 class _Plan(NamedTuple):
     sites: tuple[Site, ...]
@@ -133,7 +130,7 @@ class ProbedModel:
             return record
 
         with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
-            self._parts.decoder(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD)
+            self._parts.run(self._parts.decoder, tokens)
         return {site: found[site] for site in plan.sites}
 
     def logits(self, tokens: Tensor, patches: Sequence[Patch] = ()) -> Logits:
@@ -150,7 +147,7 @@ class ProbedModel:
         if not tokens.shape[0]:  # the attention of Hugging Face models fails on it
             return self._parts.embed.weight.new_empty(*tokens.shape, self._head.out_features)
         with self._forward(edits(writes, tokens.shape[0], self._parts, self._convention)):
-            logits: Tensor = self.model(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD).logits
+            logits: Tensor = self._parts.run(self.model, tokens).logits
         return logits
 
     def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
@@ -164,16 +161,13 @@ class ProbedModel:
         attention = self._parts.layers[layer].attention
         with self._forward():
             with arguments_of(attention) as seen:
-                self._parts.decoder(inputs_embeds=self._parts.embed(tokens), **_AS_TOLD)
+                self._parts.run(self._parts.decoder, tokens)
             args, options = seen[0]
             return pattern(attention, args, options, tokens.shape[1])
 
     @contextmanager
     def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:
-        """A forward as in evaluation, one at a time, with these changes.
-
-        Embedded by its own embedding and not from token ids, because GPT-2 warns of padding it sees among the ids.
-        """
+        """A forward as in evaluation, one at a time, with these changes."""
         with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
             yield
 

@@ -60,8 +60,7 @@ def _run(parts: Parts) -> _Values:
     edits = [(point_of(site, parts), _keep(values, site)) for site in _sites(parts)]
     edits += [(Point(part.projection, False), _keep(values.projected, i)) for i, part in enumerate(parts.layers)]
     with _no_recording_hooks_left(parts.decoder), editing(edits):
-        output = parts.decoder(inputs_embeds=parts.embed(tokens), use_cache=False, output_hidden_states=True)
-        values.hidden_states = output.hidden_states
+        values.hidden_states = parts.run(parts.decoder, tokens, output_hidden_states=True).hidden_states
     return values
 
 
