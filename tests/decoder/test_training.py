@@ -8,10 +8,12 @@ from inversionview.sites import Site
 from tests.preimage.tiny import SITES, probed, task
 
 
-def objective(rates=None, **changes):
+def objective(rates=None, full_steps=0, **changes):
     sites = [Site.parse(name) for name in SITES]
     module = make_decoder(probed(), task(), sites, n_statistics=512, d_model=16, n_heads=2, trunk_width=16)
-    return DecoderObjective(module, probed(), task(), DecoderTrainingConfig(**changes), rates=rates)
+    return DecoderObjective(
+        module, probed(), task(), DecoderTrainingConfig(full_steps=full_steps, **changes), rates=rates
+    )
 
 
 def as_set(batch: Batch):
@@ -56,6 +58,14 @@ def test_begin_and_full_shares():
     assert len(torch.unique(batch.activations[batch.site_index == 1].round(decimals=4), dim=0)) == 1
     lengths = torch.cat([objective(full_share=0.5).batch(step, size=200).lengths for step in range(5)])
     assert 0.45 < (lengths >= 12).float().mean() < 0.70  # half, and some that stop at the last digit
+
+
+def test_the_first_steps_train_every_input_to_its_end():
+    made = objective(full_steps=3, full_share=0.0)
+    for step, all_full in ((2, True), (3, False)):
+        batch = made.batch(step, size=64)
+        ends = (batch.tokens == 13).long().argmax(dim=1)
+        assert torch.equal(batch.lengths, ends) is all_full
 
 
 @pytest.mark.parametrize("groups", [1, 5])

@@ -16,7 +16,7 @@ from inversionview.studies.recipes import Budget, DecoderRecipe
 from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
 from inversionview.training import TrainingConfig
-from tests.preimage.tiny import gpt2, probed, save_study
+from tests.preimage.tiny import gpt2, probed, save_study, task
 
 
 def tiny_recipe(budget: Budget, seed: int = 0) -> DecoderRecipe:
@@ -39,6 +39,8 @@ def tiny_recipe(budget: Budget, seed: int = 0) -> DecoderRecipe:
 def tiny(monkeypatch):
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
     monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
+    for user in ("training_runs", "study"):  # one task for all, since making the split of a new one takes a second
+        monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name: task())
 
 
 @pytest.fixture

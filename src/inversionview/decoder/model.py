@@ -64,7 +64,7 @@ class RaggedRows(NamedTuple):
     length: int
 
 
-Cache = list[tuple[Float[Tensor, "batch head slot_pos d_head"], Float[Tensor, "batch head slot_pos d_head"]]]
+Cache = list[tuple[Float[Tensor, "row head slot_pos d_head"], Float[Tensor, "row head slot_pos d_head"]]]
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class Trunk(nn.Module):
         nn.init.normal_(self.site_embedding.weight, std=0.5)
 
     def forward(
-        self, activations: Activations, site_index: Positions, dtype: torch.dtype
+        self, activations: Float[Tensor, "batch d_activation"], site_index: Positions, dtype: torch.dtype
     ) -> Float[Tensor, "batch d_model"]:
         # One scale a site, not one a dimension: the distance that decides membership has one scale too.
         z = (activations.float() - self.mean[site_index]) / self.scale[site_index, None]

@@ -31,7 +31,10 @@ class DecoderTrainingConfig:
     """Share of activations taken at the begin token: the uninformed activation, against which tokens are coloured."""
     full_share: float = 0.25
     """Share of instances trained to the end of the input; the others stop at the position their activation comes from,
-    since what comes after cannot have shaped it. Training on it all costs twice the time for the same in-ε rate."""
+    since what comes after cannot have shaped it."""
+    full_steps: int = 400
+    """Steps at the start in which every instance is trained to its end: how an input goes on, here the sum of its two
+    numbers, is learned first, and late if from a few instances only."""
     groups: int = 4
     """Instances of a batch are sorted by length and cut to one length a group."""
     reweight_every: int = 0
@@ -62,6 +65,11 @@ class DecoderObjective:
     rates: Rates | None = None
     weights: Tensor = field(init=False)
 
+    @property
+    def after_step_period(self) -> int:
+        """Steps between two times that `after_step` does its work."""
+        return self.config.reweight_every or 1
+
     def __post_init__(self) -> None:
         self.sites = [Site.parse(name) for name in self.module.config.sites]
         self.weights = torch.ones(len(self.sites))
@@ -75,7 +83,8 @@ class DecoderObjective:
         positions = draw_positions(self.task, tokens, generator)
         positions[torch.rand(size, generator=generator) < self.config.begin_share] = 0
         site_index = torch.multinomial(self.weights, size, replacement=True, generator=generator)
-        whole = torch.rand(size, generator=generator) < self.config.full_share
+        share = 1.0 if step < self.config.full_steps else self.config.full_share
+        whole = torch.rand(size, generator=generator) < share
         mine = slice(rank, None, world)
         tokens, positions, site_index, whole = tokens[mine], positions[mine], site_index[mine], whole[mine]
         activations = activations_at(self.probed, self.sites, tokens, positions, site_index)
