@@ -1,4 +1,5 @@
 import copy
+import weakref
 
 import pytest
 import torch
@@ -58,6 +59,9 @@ def test_one_site_alone_is_the_same_as_among_all(probed):
     together = probed.capture(TOKENS, probed.sites, POSITIONS)
     for site in probed.sites:
         close(probed.capture(TOKENS, str(site), POSITIONS)[site], together[site])
+    heads = [f"a1.{head}" for head in (2, 0, 3, 1)]
+    for site, value in probed.capture(TOKENS, heads, POSITIONS).items():
+        close(value, together[site])
     few = probed.capture(TOKENS, ["a1.2", "x0.post", "a1.0", "a1.2"])
     assert [str(site) for site in few] == ["a1.2", "x0.post", "a1.0"]
 
@@ -384,6 +388,14 @@ def test_weights_trained_on_are_read_as_they_are_now():
             parameter.mul_(1.1)
     for site, value in probed.capture(TOKENS, probed.sites).items():
         close(value, ProbedModel(model, convention="tl").capture(TOKENS, site)[site])
+
+
+def test_a_probed_model_goes_with_its_last_user():
+    probed = ProbedModel(tiny("gpt2"), convention="tl")
+    probed.logits(TOKENS, [Patch("a0.1", 1, probed.capture(TOKENS, probed.sites, 1)[Site("head", 0, 1)])])
+    probed.attention(TOKENS, 0)
+    probed = weakref.ref(probed)
+    assert probed() is None  # at once, without waiting for the collector of cycles
 
 
 def test_no_warning_of_padding(caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
-from inversionview.probed.architectures import locate
+from inversionview.probed.architectures import Parts, locate
 from inversionview.probed.arguments import all_sites, checked_positions, checked_site, checked_tokens, checked_value
 from inversionview.probed.attention import pattern
+from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
@@ -36,6 +38,13 @@ class _Plan(NamedTuple):
     taps: tuple[Tap, ...]
 
 
+def _make_plan(
+    there_are: tuple[Site, ...], parts: Parts, convention: Raw | Folded, names: tuple[Site | str, ...]
+) -> _Plan:
+    sites = tuple(dict.fromkeys(checked_site(name, there_are) for name in names))
+    return _Plan(sites, taps(sites, parts, convention))
+
+
 class ProbedModel:
     """A causal language model whose activations can be read and replaced.
 
@@ -52,8 +61,9 @@ class ProbedModel:
         self._modules = tuple(model.modules())
         self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._fingerprint: tuple[object, str] | None = None
-        self._plans: dict[tuple[Site | str, ...], _Plan] = {}
         self.sites = all_sites(self._parts)
+        # Of a function that does not hold self: a cycle would keep the model in memory after its last user.
+        self._plan = lru_cache(maxsize=256)(partial(_make_plan, self.sites, self._parts, self._convention))
         self.n_layers = len(self._parts.layers)
         self.n_heads = self._parts.n_heads
         self.d_model = self._parts.d_model
@@ -170,13 +180,6 @@ class ProbedModel:
         """A forward as in evaluation, one at a time, with these changes."""
         with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
             yield
-
-    def _plan(self, names: tuple[Site | str, ...]) -> _Plan:
-        plan = self._plans.get(names)
-        if plan is None:
-            sites = tuple(dict.fromkeys(checked_site(name, self.sites) for name in names))
-            plan = self._plans[names] = _Plan(sites, taps(sites, self._parts, self._convention))
-        return plan
 
     def _write(self, patch: Patch, tokens: Tensor) -> Write:
         site = checked_site(patch.site, self.sites)

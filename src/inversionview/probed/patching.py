@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.probed.architectures import Parts
@@ -22,12 +21,12 @@ class Patch:
     """One site's activation replaced at one position of each input.
 
     `positions` is an index for all inputs or `[batch]`; `value` is `[d_model]` or `[batch, d_model]`, in the
-    convention of the model it is given to.
+    convention of the model it is given to. That they fit is checked by the model.
     """
 
     site: Site | str
-    positions: int | Int[Tensor, " batch"]
-    value: Float[Tensor, "*batch d_model"]
+    positions: int | Tensor
+    value: Tensor
 
 
 class Write(NamedTuple):

@@ -65,20 +65,13 @@ def _reader(sites: Sequence[Site], convention: Raw | Folded) -> Read:
     if site.kind != "head" or site.layer is None:
         return lambda values: [convention.read(values)]
     layer, heads = site.layer, [site.head for site in sites if site.head is not None]
-
-    def read(z: Tensor) -> Sequence[Tensor]:
-        weight, offset = convention.head_map(layer)
-        if heads != list(range(weight.shape[0])):
-            weight, offset = weight[heads], None if offset is None else offset[heads]
-        return _project(z, heads, weight, offset)
-
-    return read
+    return lambda z: _project(z, heads, *convention.head_map(layer))
 
 
 def _project(z: Tensor, heads: list[int], weight: Tensor, offset: Tensor | None) -> Sequence[Tensor]:
-    d_head, d_model = weight.shape[1:]
-    by_head = z.reshape(-1, z.shape[-1] // d_head, d_head).transpose(0, 1)
-    if len(heads) != by_head.shape[0]:
-        by_head = by_head[heads]
+    n_heads, d_head, d_model = weight.shape
+    by_head = z.reshape(-1, n_heads, d_head).transpose(0, 1)
+    if heads != list(range(n_heads)):
+        by_head, weight, offset = by_head[heads], weight[heads], None if offset is None else offset[heads]
     results = torch.bmm(by_head, weight) if offset is None else torch.baddbmm(offset, by_head, weight, beta=-1)
     return results.view(len(heads), *z.shape[:-1], d_model).unbind()

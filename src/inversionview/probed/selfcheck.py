@@ -30,11 +30,18 @@ def check(parts: Parts) -> None:
             raise _refusal(
                 parts, f"{site} has {value.shape[-1]} numbers a position and not the {parts.d_model} of d_model"
             )
-    tolerance = 1e-4 if values[Site("embed")].dtype in (torch.float32, torch.float64) else 0.05
+    tolerance = _tolerance(values[Site("embed")])
     for name, value, expected in _identities(parts, values):
         error = ((value - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
         if not error <= tolerance:  # NaN as well
             raise _refusal(parts, f"{name} by {error:.2g} of its size (allowed: {tolerance:g})")
+
+
+def _tolerance(like: Tensor) -> float:
+    """Largest error allowed, relative to the largest value; what is read in the wrong place is off by about 1."""
+    if like.dtype not in (torch.float32, torch.float64):
+        return 0.05
+    return 1e-4 if like.device.type == "cpu" else 2e-3  # accelerators may round the factors of float32 products
 
 
 def _refusal(parts: Parts, why: str) -> UserError:
