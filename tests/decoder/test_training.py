@@ -1,10 +1,17 @@
 """What the decoder is trained on."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, activations_at, make_decoder
 from inversionview.sites import Site
+from tests.decoder.train_tiny import run
+from tests.paths import ROOT
 from tests.preimage.tiny import SITES, probed, task
 
 
@@ -123,3 +130,15 @@ def test_activations_at_mixes_sites_in_one_forward():
     for i in range(6):
         alone = probed().capture(tokens[i : i + 1], [sites[index[i]]])[sites[index[i]]][0, positions[i]]
         torch.testing.assert_close(together[i], alone)
+
+
+def test_two_processes_train_the_decoder_that_one_does(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    command = [*launch, "tests.decoder.train_tiny", str(tmp_path / "two")]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    one = run(tmp_path / "one")
+    lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    two = {line["step"]: line["loss"] for line in lines}
+    assert two.keys() == one.keys()
+    assert two == pytest.approx(one, rel=1e-5)
