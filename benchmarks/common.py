@@ -1,0 +1,85 @@
+"""What the benchmarks share: the shape of a result, the model they read, and what describes the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Literal, NotRequired, TypedDict
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Row(TypedDict):
+    """One number."""
+
+    name: str
+    value: float
+    unit: str
+    target: NotRequired[float]
+    sense: NotRequired[Literal["at most", "at least"]]
+    """How the target is meant; at most, where it is not said."""
+    detail: NotRequired[str]
+
+
+def verdict(row: Row) -> str:
+    """Say whether the target was met; empty where there is none."""
+    if "target" not in row:
+        return ""
+    if row.get("sense", "at most") == "at least":
+        return "met" if row["value"] >= row["target"] else "MISSED"
+    return "met" if row["value"] <= row["target"] else "MISSED"
+
+
+def addition_model() -> tuple[Path, str]:
+    """The folder of a model of 3-digit addition, and what to call it: the paper's where it is at hand, else our own."""
+    paper = ROOT.parent / "shared" / "models" / "paper_addition"
+    if paper.is_dir():
+        return paper, "paper_addition"
+    from inversionview.studies.description import PROBED, bundled_studies
+
+    return bundled_studies()["addition"] / PROBED, "the bundled addition model"
+
+
+def describe_machine() -> dict[str, str | int | float | bool]:
+    """What the numbers depend on, as plain JSON."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "bf16_matmul_instructions": _has_bf16(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else -1.0,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _has_bf16() -> str:
+    """Which instructions for bf16 matrix products the processor has, by its own account."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text(errors="replace").split()) if cpuinfo.exists() else set()
+    return ", ".join(sorted(flags & {"amx_bf16", "avx512_bf16"})) or "none"
+
+
+def _git(*args: str) -> str:
+    try:
+        done = subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()
