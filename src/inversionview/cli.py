@@ -116,8 +116,8 @@ def demo(html: Path) -> None:
     study = load_study("addition")
     queries = [study.query(DEMO_INPUT, DEMO_AT, site) for site in DEMO_SITES]
     found = study.preimage(queries)
-    _show(found)
     _write_html(found, html, f"{DEMO_INPUT} at {DEMO_AT}, addition")
+    _show(found)
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
     click.echo(f"  inversionview read addition {DEMO_INPUT} --at A1 --site x1.post    another place of the same input")
     click.echo("  inversionview evaluate addition                                  how far to trust this decoder")
@@ -180,13 +180,13 @@ def read(
     query = opened.query(input_, at, site)
     settings["temperatures"], settings["noise"] = _numbers(temperatures, "--temperatures"), _numbers(noise, "--noise")
     found = opened.preimage(query, colors=bool(html) or not as_json, **settings)
+    if html:
+        _write_html([found], html, f"{query.input} at {query.role}, {query.site}")
+        click.echo(f"wrote {html}", err=True)
     if as_json:
         _print_json(found.to_dict())
     else:
         _show([found])
-    if html:
-        _write_html([found], html, f"{query.input} at {query.role}, {query.site}")
-        click.echo(f"wrote {html}", err=True)
 
 
 @cli.command()
