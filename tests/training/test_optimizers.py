@@ -6,7 +6,6 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.errors import UserError
-from inversionview.training import optimizers
 from inversionview.training.optimizers import Muon, Optimizers, matrix_parameters, orthogonalize
 from tests.training.toy import Net, config
 
@@ -21,11 +20,11 @@ def spectrum(values, rows, columns):
 @pytest.mark.parametrize("shape", [(12, 20), (20, 12), (12, 12)])
 def test_orthogonalizing_brings_singular_values_near_one_and_keeps_the_vectors(shape):
     torch.manual_seed(0)
-    values = torch.logspace(-2.4, 0, 12).tolist()
+    values = torch.logspace(-2.5, 0, 12).tolist()
     matrix, nearest = spectrum(values, *shape)
     result = orthogonalize(3e-5 * matrix[None], torch.float32)[0]
     found = torch.linalg.svdvals(result)
-    assert 0.79 < found.min() < found.max() < 1.21
+    assert 0.67 < found.min() < found.max() < 1.21
     assert torch.linalg.svdvals(result @ nearest.T).sum() == pytest.approx(found.sum().item(), rel=1e-4)
     assert torch.trace(result.T @ nearest) == pytest.approx(found.sum().item(), rel=1e-4)
 
@@ -47,9 +46,7 @@ def test_matrices_of_one_shape_are_treated_as_if_alone():
     assert torch.equal(orthogonalize(torch.zeros(1, 3, 4), torch.float32), torch.zeros(1, 3, 4))
 
 
-def test_muon_is_torchs_when_it_orthogonalizes_alike(monkeypatch):
-    monkeypatch.setattr(optimizers, "ORTHOGONALIZING", [(3.4445, -4.7750, 2.0315)] * 5)
-    monkeypatch.setattr(optimizers, "MARGIN", 1.0)
+def test_muon_is_torchs():
     torch.manual_seed(0)
     shapes = [(6, 10), (10, 6), (6, 10), (7, 7)]
     ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))

@@ -13,20 +13,13 @@ from torch import Tensor, nn
 from inversionview.errors import UserError
 from inversionview.training.config import TrainingConfig
 
-ORTHOGONALIZING = (
-    (8.3837, -24.7659, 18.3571),
-    (4.0434, -3.0114, 0.5695),
-    (3.5056, -2.6267, 0.5257),
-    (2.4901, -1.8343, 0.4368),
-)
-"""Coefficients (a, b, c) of a s + b s^3 + c s^5, applied one after the other to the singular values.
+ROUNDS = 5
+"""Newton-Schulz iterations of an update."""
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of a s + b s^3 + c s^5, which each round applies to the singular values s: those from 0.0015 on end in [0.68, 1.21].
 
-Each is the polynomial of its form nearest to 1, in the worst case, on the interval that the one before maps to, from
-[0.003, 1] on (Polar Express, arXiv 2505.16932): together they take that interval to [0.8, 1.2]. The five rounds of
-`torch.optim.Muon` take it to [0.44, 1.2] and cost a quarter more.
+From Jordan's Muon (kellerjordan.github.io/posts/muon), as in `torch.optim.Muon`.
 """
-MARGIN = 1.01
-"""Singular values start at most at 1/1.01: just above 1 the polynomials grow fast, and bf16 rounds."""
 
 
 def orthogonalize(
@@ -37,8 +30,9 @@ def orthogonalize(
         turned: Tensor = orthogonalize(matrices.mT, dtype).mT
         return turned
     norms = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
-    result: Tensor = (matrices / (MARGIN * norms).clamp_min(1e-7)).to(dtype)
-    for a, b, c in ORTHOGONALIZING:
+    result: Tensor = (matrices / norms.clamp_min(1e-7)).to(dtype)
+    a, b, c = COEFFICIENTS
+    for _ in range(ROUNDS):
         gram = result @ result.mT
         result = torch.baddbmm(result, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), result, beta=a)
     return result
@@ -47,9 +41,8 @@ def orthogonalize(
 class Muon(torch.optim.Optimizer):
     """Momentum whose update of a matrix is orthogonalised (Jordan 2024), as in `torch.optim.Muon`.
 
-    Written anew for three things: matrices of one shape are orthogonalised together, four rounds do the work of five,
-    and the number format is ours to choose (torch's always rounds to bf16, which is slow on most CPUs and lets two
-    processes drift apart from one).
+    Written anew for two things: matrices of one shape are orthogonalised together, and the number format is ours to
+    choose (torch's always rounds to bf16, which is slow on most CPUs and lets two processes drift apart from one).
     """
 
     def __init__(
