@@ -3,7 +3,8 @@
 The ratio is the matmul FLOPs of the decoder (`flops.py`) per second of wall time, over the best rate at which this
 machine multiplies large square matrices in either dtype with the same threads, in the same run. Wall time is that of
 whole steps of the real loop: making the batch, which runs the probed model, forward, backward, optimisers, logging; and
-the share of a step in what happens only now and then, the in-ε rates that re-weight the sites and the checkpoints.
+the share of a step in what happens only now and then, the in-ε rates that re-weight the sites and the checkpoints. The
+steps are of the kind that makes up most of a run: the first few hundred train longer rows, and would flatter.
 """
 
 from __future__ import annotations
@@ -126,7 +127,8 @@ def make_objective() -> tuple[CountingObjective, DecoderRecipe]:
     task = get_task(plan.task)
     sites = [Site.parse(site) for site in default_sites(probed)]
     decoder = make_decoder(probed, task, sites, **plan.decoder)
-    return CountingObjective(decoder, probed, task, plan.data), plan
+    data = dataclasses.replace(plan.data, full_steps=0)
+    return CountingObjective(decoder, probed, task, data), plan
 
 
 def measure(objective: CountingObjective, plan: DecoderRecipe, warm_up: int, measured: int) -> Steps:

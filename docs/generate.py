@@ -1,0 +1,73 @@
+"""Writes the pages of the documentation that are made from the code: the command line's reference.
+
+`make docs` writes them; `--check` writes nothing and fails where a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from inversionview.cli import cli
+
+FOLDER = Path(__file__).resolve().parent
+WIDTH = 96
+HEAD = """\
+# Command line
+
+What `inversionview COMMAND --help` prints; this page is generated from the program. `python -m inversionview` does the
+same.
+
+Exit codes: 0 when it worked; 2 for a mistake of the user's, with one line on standard error that says what is wrong and
+what would be right; 130 after Ctrl-C; 1 otherwise. With `--json`, standard output holds one JSON document and nothing
+else. `INVERSIONVIEW_TRACEBACK=1` in the environment shows where an unexpected error came from.
+"""
+
+
+def command_line() -> str:
+    """The reference of all commands as Markdown, in the order in which `--help` lists them."""
+    parts = [HEAD]
+    for context in _contexts(click.Context(cli, info_name="inversionview", **cli.context_settings)):
+        parts.append(f"## {context.command_path}\n\n```text\n{_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"command-line.md": command_line}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Write the pages, or with `--check` say which are out of date; the number of these."""
+    check = "--check" in (sys.argv[1:] if args is None else args)
+    stale = [name for name, make in PAGES.items() if _read(FOLDER / name) != make()]
+    for name in stale:
+        if check:
+            print(f"docs/{name} is out of date: run `make docs`", file=sys.stderr)
+        else:
+            (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+            print(f"wrote docs/{name}")
+    return len(stale) if check else 0
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    yield context
+    if isinstance(context.command, click.Group):
+        for name, command in context.command.commands.items():
+            yield from _contexts(click.Context(command, context, name, **command.context_settings))
+
+
+def _help(context: click.Context) -> str:
+    context.terminal_width = WIDTH  # the page must not depend on the terminal it is made in
+    with context.scope(cleanup=False):
+        lines = context.command.get_help(context).splitlines()
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
