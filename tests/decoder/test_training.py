@@ -1,5 +1,6 @@
 """What the decoder is trained on."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,7 +9,15 @@ import sys
 import pytest
 import torch
 
-from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, activations_at, make_decoder
+from inversionview.decoder.training import (
+    Batch,
+    CellHits,
+    DecoderObjective,
+    DecoderTrainingConfig,
+    activations_at,
+    cell_weights,
+    make_decoder,
+)
 from inversionview.sites import Site
 from tests.decoder.train_tiny import run
 from tests.paths import ROOT
@@ -86,20 +95,45 @@ def test_the_loss_is_the_mean_log_probability_of_the_tokens_that_count(groups):
     torch.testing.assert_close(made.loss(made.module, batch).detach(), expected)
 
 
+def cell_hits(rates):
+    """Twelve draws in each cell but the begin token's, of which these shares hit."""
+    drawn = torch.full((len(SITES), 14), 12.0)
+    drawn[:, 0] = 0
+    return CellHits(drawn * rates, drawn)
+
+
 def test_weights_reach_the_sampler_and_the_checkpoint():
-    rates = [0.95, 0.95, 0.2, 0.95, 0.95]
-    made = objective(rates=lambda decoder: rates, reweight_every=10)
+    rates = torch.full((len(SITES), 14), 0.95)
+    rates[2], rates[:, 9] = 0.2, 0.2
+    made = objective(rates=lambda decoder: cell_hits(rates), reweight_every=10)
     assert made.after_step(9) == {}
-    assert made.after_step(10) == pytest.approx(dict(zip((f"rate/{s}" for s in SITES), rates, strict=True)))
+    logged = made.after_step(10)
+    assert logged[f"rate/{SITES[2]}"] == pytest.approx(0.2)
+    assert logged[f"rate/{SITES[0]}"] == pytest.approx(0.95 - 0.75 / 13)
+    assert made.weights[:, 1:].min() >= 1 / 3
+    assert made.weights.max() <= 3
     drawn = torch.cat([made.batch(step, size=500).site_index for step in range(4)])
-    shares = torch.bincount(drawn, minlength=5) / len(drawn)
-    expected = made.weights / made.weights.sum()
-    assert shares[2] > 0.5
-    assert (shares - expected).abs().max() < 0.05
-    assert made.weights.min() >= 1 / 3
+    assert torch.bincount(drawn, minlength=5)[2] / len(drawn) > 0.4
+    equally = objective(full_share=0.0).batch(0, size=2000).lengths
+    lagging = dataclasses.replace(made, config=DecoderTrainingConfig(full_steps=0, full_share=0.0))
+    lagging.load_state_dict(made.state_dict())
+    lagging = lagging.batch(0, size=2000).lengths
+    assert (lagging == 9).float().mean() > 1.5 * (equally == 9).float().mean()
     resumed = objective(reweight_every=10)
     resumed.load_state_dict(made.state_dict())
     assert as_set(resumed.batch(11, size=50)) == as_set(made.batch(11, size=50))
+
+
+def test_cells_are_weighed_by_what_they_lack():
+    nothing = CellHits(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert torch.equal(cell_weights(nothing), torch.ones(2, 3))
+    drawn = torch.tensor([[0.0, 1000.0, 1000.0], [0.0, 1000.0, 1000.0]])
+    share = torch.tensor([[0.0, 0.9, 0.8], [0.0, 0.7, 0.6]])
+    weights = cell_weights(CellHits(drawn * share, drawn))
+    assert (weights[:, 0] == 1).all()
+    assert weights[0, 1] < weights[0, 2] < weights[1, 1] < weights[1, 2]
+    assert weights[:, 1:].mean() == pytest.approx(1, abs=0.05)
+    assert weights[1, 2] / weights[0, 2] == pytest.approx(2, abs=0.1)
 
 
 def test_normalisation_is_that_of_the_training_activations():

@@ -18,12 +18,22 @@ class Simulated:
             self.last[part] = seconds
 
 
-def run(budget, *, step=1.0, slow_start=5.0, period=1, after=0.0, checkpoint=0.0, every=60.0, warmup=20, began=0):
+def run(
+    budget, *, step=1.0, slow_start=5.0, period=1, after=0.0, checkpoint=0.0, every=60.0, warmup=20, began=0, dear=0
+):
     """Run as the loop does; give when the plan was made, the total, and the seconds it all took."""
     clock, done, total, planned, saved = Simulated(), began, None, None, 0.0
-    planner = Planner(budget, warmup_steps=warmup, period=period, checkpoint_every=every, step=began, clock=clock)
+    planner = Planner(
+        budget,
+        warmup_steps=warmup,
+        period=period,
+        checkpoint_every=every,
+        step=began,
+        clock=clock,
+        steady_after=dear,
+    )
     while total is None or done < total:
-        clock.spend(slow_start if done - began < DISCARDED else step)
+        clock.spend(slow_start if done - began < DISCARDED else step * (1.5 if done < dear else 1))
         done += 1
         clock.spend(after if done % period == 0 else 0.0, "after_step")
         if total is None and (total := planner.plan(done, clock)) is not None:
@@ -45,6 +55,10 @@ def run(budget, *, step=1.0, slow_start=5.0, period=1, after=0.0, checkpoint=0.0
     {"checkpoint": 4.0, "after": 20.0, "period": 40, "step": 0.3},
     {"checkpoint": 70.0, "every": 700.0},
     {"began": 1000},
+    {"dear": 200},
+    {"dear": 200, "began": 150},
+    {"dear": 200, "after": 8.0, "period": 250},
+    {"dear": 100, "began": 150},
 ])  # fmt: skip
 def test_the_run_takes_the_time_it_was_given(costs):
     _, _, seconds = run(1800.0, **costs)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
@@ -16,8 +17,21 @@ from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
 
-Rates = Callable[[Decoder], Sequence[float]]
-"""Measures a decoder's in-ε rate at each of its sites."""
+
+class CellHits(NamedTuple):
+    """How many samples were drawn for activations of each cell (a site and a position), and how many were inside ε."""
+
+    hits: Float[Tensor, "site pos"]
+    drawn: Float[Tensor, "site pos"]
+
+
+Rates = Callable[[Decoder], CellHits]
+"""Measures where a decoder succeeds."""
+
+PRIOR_DRAWS = 8
+"""A cell's rate is its hits among its draws and this many more, which have the rate of its site."""
+WEIGHTS = (1 / 3, 3.0)
+"""No cell is trained on less or more often than this, relative to an equal share."""
 
 
 @dataclass
@@ -32,15 +46,14 @@ class DecoderTrainingConfig:
     full_share: float = 0.25
     """Share of instances trained to the end of the input; the others stop at the position their activation comes from,
     since what comes after cannot have shaped it."""
-    full_steps: int = 400
+    full_steps: int = 300
     """Steps at the start in which every instance is trained to its end: how an input goes on, here the sum of its two
     numbers, is learned first, and late if from a few instances only."""
     groups: int = 4
     """Instances of a batch are sorted by length and cut to one length a group."""
     reweight_every: int = 0
-    """Steps between measurements of the in-ε rate by which sites are re-weighted; 0: sites are drawn equally."""
-    reweight_power: float = 1.0
-    """A site is drawn in proportion to (1 - rate) to this power, never less than a third of an equal share."""
+    """Steps between measurements of the in-ε rate, by which sites and positions are then drawn: those that lag behind
+    more often, in proportion to 1 - rate. 0: all are drawn equally."""
 
 
 class Batch(NamedTuple):
@@ -56,23 +69,29 @@ class Batch(NamedTuple):
 
 @dataclass
 class DecoderObjective:
-    """Nats per instance on activations of training inputs; a pure function of (seed, step, site weights)."""
+    """Nats per instance on activations of training inputs; a pure function of (seed, step, weights)."""
 
     module: Decoder
     probed: ProbedModel
     task: Task
     config: DecoderTrainingConfig
     rates: Rates | None = None
-    weights: Tensor = field(init=False)
+    weights: Float[Tensor, "site pos"] = field(init=False)
 
     @property
     def after_step_period(self) -> int:
         """Steps between two times that `after_step` does its work."""
         return self.config.reweight_every or 1
 
+    @property
+    def steady_after(self) -> int:
+        """Steps after which all cost alike: those before are of whole inputs."""
+        return self.config.full_steps
+
     def __post_init__(self) -> None:
         self.sites = [Site.parse(name) for name in self.module.config.sites]
-        self.weights = torch.ones(len(self.sites))
+        self.weights = torch.ones(len(self.sites), self.module.config.max_length)
+        self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
         """Make one rank's equal slice of the global batch of `step`."""
@@ -80,9 +99,9 @@ class DecoderObjective:
         k = self.config.activations_per_input
         inputs = self.task.sample(-(-size // k), generator=generator, split="train")
         tokens = inputs.repeat_interleave(k, dim=0)[:size]
-        positions = draw_positions(self.task, tokens, generator)
+        positions = draw_positions(self.task, tokens, generator, self.weights.sum(dim=0))
         positions[torch.rand(size, generator=generator) < self.config.begin_share] = 0
-        site_index = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+        site_index = torch.multinomial(self.weights.T[positions], 1, generator=generator)[:, 0]
         share = 1.0 if step < self.config.full_steps else self.config.full_share
         whole = torch.rand(size, generator=generator) < share
         mine = slice(rank, None, world)
@@ -120,28 +139,46 @@ class DecoderObjective:
         return F.cross_entropy(logits, torch.cat(targets), ignore_index=-100, reduction="sum") / len(batch.tokens)
 
     def after_step(self, step: int) -> dict[str, float]:
-        """Measure the in-ε rates now and then, and draw the sites that lag behind more often."""
+        """Measure the in-ε rates now and then, and draw the cells that lag behind more often."""
         every = self.config.reweight_every
         if not every or self.rates is None or step == 0 or step % every:
             return {}
-        rates = torch.tensor(self.rates(self.module), dtype=torch.float32)
-        weights = (1 - rates).clamp(min=0.02) ** self.config.reweight_power
-        weights = weights / weights.mean()
-        self.weights = weights.clamp(min=1 / 3)
+        found = self.rates(self.module)
+        # Earlier measurements count for half as much with each new one: a cell has few draws in any one of them.
+        self.seen = CellHits(self.seen.hits / 2 + found.hits, self.seen.drawn / 2 + found.drawn)
+        self.weights = cell_weights(self.seen)
+        rates = found.hits.sum(dim=1) / found.drawn.sum(dim=1)
         return {f"rate/{name}": float(rate) for name, rate in zip(self.module.config.sites, rates, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the module."""
-        return {"weights": self.weights.tolist()}
+        return {"hits": self.seen.hits.tolist(), "drawn": self.seen.drawn.tolist()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was taken."""
-        self.weights = torch.tensor(state["weights"])
+        self.seen = CellHits(torch.tensor(state["hits"]), torch.tensor(state["drawn"]))
+        self.weights = cell_weights(self.seen)
 
 
-def draw_positions(task: Task, tokens: Tokens, generator: torch.Generator) -> Positions:
-    """One eligible position [batch] of each input, uniformly."""
-    return torch.multinomial(task.eligible(tokens).float(), 1, generator=generator)[:, 0]
+def cell_weights(seen: CellHits) -> Float[Tensor, "site pos"]:
+    """How often each cell is to be trained on, relative to an equal share: in proportion to 1 - rate, within bounds."""
+    measured = seen.drawn > 0
+    if not measured.any():
+        return torch.ones_like(seen.hits)
+    of_site = seen.hits.sum(dim=1, keepdim=True) / seen.drawn.sum(dim=1, keepdim=True).clamp(min=1)
+    rates = (seen.hits + PRIOR_DRAWS * of_site) / (seen.drawn + PRIOR_DRAWS)
+    missing = (1 - rates).clamp(min=1e-3)
+    return torch.where(measured, (missing / missing[measured].mean()).clamp(*WEIGHTS), 1.0)
+
+
+def draw_positions(
+    task: Task, tokens: Tokens, generator: torch.Generator, weights: Float[Tensor, " pos"] | None = None
+) -> Positions:
+    """One eligible position [batch] of each input: uniformly, or in proportion to `weights`."""
+    allowed = task.eligible(tokens).float()
+    if weights is not None:
+        allowed = allowed * weights[: tokens.shape[1]]
+    return torch.multinomial(allowed, 1, generator=generator)[:, 0]
 
 
 def activations_at(

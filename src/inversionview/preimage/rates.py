@@ -37,6 +37,8 @@ class InEpsilon(NamedTuple):
 
     samples: Hits
     floor: Hits | None
+    positions: Int[np.ndarray, "site query"]
+    """Where each query was asked."""
 
 
 class Share(NamedTuple):
@@ -77,8 +79,7 @@ def in_epsilon(
     `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
     `split` is for what steers the training, which must not see held-out inputs.
     The decoder may be in the middle of its training; `generator` is on the CPU.
-    Raises `UserError` for n < 1 or a query activation of norm 0. Source: design, in-ε rate; InversionView reports it
-    only pooled over temperatures.
+    Raises `UserError` for n < 1 or a query activation of norm 0.
     """
     if n < 1:
         raise UserError(f"n must be at least 1, not {n}")
@@ -95,7 +96,8 @@ def in_epsilon(
         return _hits(probed, task, names, candidates, activations, roles, epsilon, metric)
 
     random = task.sample(len(tokens), generator=generator) if floor else None
-    return InEpsilon(hits(samples), None if random is None else hits(random))
+    places = positions.view(len(names), n).numpy()
+    return InEpsilon(hits(samples), None if random is None else hits(random), places)
 
 
 def _own_site(

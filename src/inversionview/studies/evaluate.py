@@ -29,7 +29,7 @@ def evaluation(
 ) -> dict[str, Any]:
     """The document that `inversionview evaluate --json` prints; see `Study.evaluate`."""
     generator = torch.Generator().manual_seed(seed)
-    samples, floor = in_epsilon(decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator)
+    samples, floor, _ = in_epsilon(decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator)
     assert floor is not None
     rows = range(len(decoder.config.sites))
     return {

@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.training import DecoderObjective, make_decoder
+from inversionview.decoder.training import CellHits, DecoderObjective, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
 from inversionview.preimage.rates import in_epsilon
@@ -142,14 +142,14 @@ def default_sites(probed: ProbedModel) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Rates:
-    """The in-ε rate at each site, on training inputs: it steers the training, and nothing held out may."""
+    """The in-ε rate at each site and position, on training inputs: it steers the training, and nothing held out may."""
 
     probed: ProbedModel
     task: Task
     target: Target
     n: int
 
-    def __call__(self, decoder: Decoder) -> list[float]:
+    def __call__(self, decoder: Decoder) -> CellHits:
         found = in_epsilon(
             decoder,
             self.probed,
@@ -161,8 +161,14 @@ class _Rates:
             floor=False,
             split="train",
         )
-        rates: list[float] = found.samples.any.mean(axis=1).tolist()
-        return rates
+        hits = torch.zeros(len(decoder.config.sites), decoder.config.max_length)
+        drawn = torch.zeros_like(hits)
+        positions = torch.from_numpy(found.positions)
+        inside = torch.from_numpy(found.samples.any)
+        return CellHits(
+            hits.scatter_add(1, positions, inside.float()),
+            drawn.scatter_add(1, positions, torch.ones_like(inside.float())),
+        )
 
 
 def _target(source: str | Path) -> Target:

@@ -29,7 +29,7 @@ ANSWER = 9
 class AdditionTask:
     """Uniform over `a+b=c` with a and b from 100 to 999; the paper's named positions F1 F2 F3 + S1 S2 S3 = A1 A2 A3 A4.
 
-    The split is the paper's: all pairs in row-major order, shuffled by Python's `random.Random(0)`, the first 75% train.
+    The split is the paper's: all pairs in row-major order, shuffled by `random.Random(0)`, the first 75% for training.
     """
 
     name = "addition"
@@ -41,7 +41,7 @@ class AdditionTask:
     example = "615+861=1476"
 
     def encode(self, text: str) -> OneInput:
-        """Tokens [pos] of a sum such as `615+861=1476`. Raises `UserError` where it is not a correct three-digit sum."""
+        """Tokens [pos] of a sum such as `615+861=1476`. Raises `UserError` where it is not a correct sum."""
         typed = text.strip()
         for index, char in enumerate(typed):
             if char not in "0123456789+=":
@@ -56,7 +56,7 @@ class AdditionTask:
         for name, number in (("first", left), ("second", right)):
             if len(number) != 3 or number[0] == "0":
                 raise UserError(
-                    f"{typed!r} is not an input of addition: its {name} number is {number!r}, and must be from 100 to 999"
+                    f"{typed!r} is not an input of addition: its {name} number is {number!r}, not one from 100 to 999"
                 )
         total = int(left) + int(right)
         if answer != str(total):

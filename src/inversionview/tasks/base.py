@@ -17,8 +17,8 @@ Split = Literal["all", "train", "held-out"]
 class Feature:
     """A named property of an input (at a position), as an integer code.
 
-    `compute(tokens [batch, pos], positions [batch])` gives codes [batch]; `values[code]` is the code's name. An input that
-    lacks the property has the code of the value "none". It is only asked about inputs of the domain.
+    `compute(tokens [batch, pos], positions [batch])` gives codes [batch]; `values[code]` is the code's name. An input
+    that lacks the property has the code of the value "none". It is only asked about inputs of the domain.
     """
 
     name: str
@@ -30,21 +30,54 @@ class Feature:
 class Task(Protocol):
     """One input domain with its prior: what the probed model was trained on, and what its preimages are sets of.
 
-    Token arrays are [batch, pos]: the begin token, the input, the end token, then padding. Positions count from the begin
-    token at 0.
+    Token arrays are [batch, pos]: the begin token, the input, the end token, then padding. Positions count from the
+    begin token at 0.
     """
 
-    name: str
-    vocab_size: int
-    max_length: int
-    """Positions of the longest input, begin and end included."""
-    begin: int
-    end: int
-    pad: int
-    size: int | None
-    """Number of inputs in the domain; None where it is not finite or not known."""
-    roles: tuple[str, ...]
-    features: Mapping[str, Feature]
+    @property
+    def name(self) -> str:
+        """What `get_task` knows it by."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, begin, end and padding included."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Positions of the longest input, begin and end included."""
+        ...
+
+    @property
+    def begin(self) -> int:
+        """The token before every input."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """The token after every input."""
+        ...
+
+    @property
+    def pad(self) -> int:
+        """The token that fills a row after its end."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Number of inputs in the domain; None where it is not finite or not known."""
+        ...
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Names of positions, in order."""
+        ...
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """Named features, by name."""
+        ...
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of an input as a user types it, begin and end added.
@@ -74,7 +107,7 @@ class Task(Protocol):
         ...
 
     def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
-        """The whole domain in blocks of at most `block` inputs, in a fixed order. Raises `UserError` where it has no end."""
+        """The whole domain in blocks of at most `block` inputs, in a fixed order; `UserError` where it has no end."""
         ...
 
     def eligible(self, tokens: Tokens) -> PositionMask:

@@ -13,7 +13,9 @@ TIMED = 10
 LEAST_SHARE = 0.03
 """... and for at least this share of the budget: short steps vary a lot."""
 MOST_SHARE = 0.1
-"""Timing ends after this share of the budget (and one step)."""
+"""Timing ends after this share of the budget (and one step) ..."""
+UNSTEADY_SHARE = 0.3
+"""... or after this one, where the objective says that its first steps cost more than the others."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,21 @@ class Planner:
     """
 
     def __init__(
-        self, seconds: float, *, warmup_steps: int, period: int, checkpoint_every: float, step: int, clock: Clock
+        self,
+        seconds: float,
+        *,
+        warmup_steps: int,
+        period: int,
+        checkpoint_every: float,
+        step: int,
+        clock: Clock,
+        steady_after: int = 0,
     ) -> None:
         self.seconds = seconds
         self.warmup_steps = warmup_steps
         self.period = period
         self.checkpoint_every = checkpoint_every
+        self.steady_after = steady_after
         self._start = _Mark(step, clock.seconds, dict(clock.parts))
         self._mark: _Mark | None = None
 
@@ -50,7 +61,7 @@ class Planner:
         """Give the total number of steps, when `step` are done, or None while more are to be timed."""
         if step < self._start.step + DISCARDED:
             return None
-        if self._mark is None:
+        if self._mark is None or step == self.steady_after:
             self._mark = _Mark(step, clock.seconds, dict(clock.parts))
             return None
         if not self._is_enough(step - self._mark.step, step, clock):
@@ -59,9 +70,9 @@ class Planner:
 
     def _is_enough(self, timed: int, step: int, clock: Clock) -> bool:
         share = (clock.seconds - self._start.seconds) / self.seconds
-        if share >= MOST_SHARE:
+        if share >= (MOST_SHARE if self._start.step >= self.steady_after else UNSTEADY_SHARE):
             return True
-        peaked = step >= self.warmup_steps and self._periodic_work(step) > 0
+        peaked = step >= max(self.warmup_steps, self.steady_after) and self._periodic_work(step) > 0
         return peaked and timed >= TIMED and share >= LEAST_SHARE
 
     def _steps_left(self, mark: _Mark, step: int, clock: Clock) -> int:

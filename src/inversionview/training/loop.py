@@ -242,6 +242,7 @@ class _Run:
             60 * (self.config.minutes or math.inf),
             warmup_steps=self.config.warmup_steps,
             period=getattr(self.objective, "after_step_period", 1),
+            steady_after=getattr(self.objective, "steady_after", 0),
             checkpoint_every=self.config.checkpoint_every_seconds,
             step=self.progress.step,
             clock=self.clock,

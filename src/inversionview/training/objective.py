@@ -10,10 +10,11 @@ from torch import Tensor, nn
 class Objective(Protocol):
     """A module, batches for it, and its loss.
 
-    Two optional attributes are read as well. `after_step_period` (int, 1 if absent) says that `after_step` does its
+    Three optional attributes are read as well. `after_step_period` (int, 1 if absent) says that `after_step` does its
     work at multiples of that many steps, so that a budget in minutes can count it (if it comes round within a tenth of
-    it). The module may offer `matrix_parameters()`, the weight matrices for Muon, and `compute_dtype`, which is then
-    set in place of autocasting.
+    it). `steady_after` (int, 0 if absent) is the number of steps after which all steps cost alike, where the first ones
+    cost more or less. The module may offer `matrix_parameters()`, the weight matrices for Muon, and `compute_dtype`,
+    which is then set in place of autocasting.
     """
 
     @property
