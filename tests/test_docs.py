@@ -1,0 +1,96 @@
+"""What README and docs say is true: their examples run, their commands parse, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import click
+import pytest
+
+import inversionview
+from docs import generate
+from inversionview.cli import cli
+from tests.paths import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
+
+
+def blocks(text, language):
+    return [code for kind, code in FENCE.findall(text) if kind == language]
+
+
+EXAMPLES = {name: blocks(text, "python") for name, text in TEXTS.items()}
+EXAMPLES["inversionview.__doc__"] = blocks(inversionview.__doc__, "python")
+COMMANDS = [
+    (name, line) for name, text in TEXTS.items() for code in blocks(text, "sh") for line in code.splitlines() if line
+]
+
+
+@pytest.mark.parametrize("page", [name for name, examples in EXAMPLES.items() if examples])
+def test_examples_run(page, tmp_path, monkeypatch, capsys):
+    """Those of one page one after the other, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for i, code in enumerate(EXAMPLES[page], start=1):
+        exec(compile(code, f"{page}, example {i}", "exec"), names)
+
+
+def test_there_are_examples_and_commands_to_try():
+    assert sum(map(len, EXAMPLES.values())) >= 10
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_are_ones_that_the_program_takes(page, command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert words[1] in TARGETS
+    elif words[0] == "pip":
+        extras = re.findall(r"\[(.*)\]", words[-1])
+        known = (ROOT / "pyproject.toml").read_text()
+        assert all(f"\n{extra} = [" in known for names in extras for extra in names.split(","))
+    else:
+        given = words[words.index("inversionview") + 1 :]
+        program = click.Context(cli, info_name="inversionview", **cli.context_settings)
+        cli.commands[given[0]].make_context(given[0], given[1:], parent=program)
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page):
+    for link, anchor in LINK.findall(TEXTS[page]):
+        if link.startswith("https://"):
+            continue
+        target = (ROOT / page).parent / link if link else ROOT / page
+        assert target.exists(), f"{page} links to {link}, which is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [slug(heading) for heading in headings], f"{link} has no heading #{anchor}"
+
+
+def slug(heading):
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_page_is_reached_from_the_readme_and_the_index():
+    pages = {path.name for path in PAGES if path.parent.name == "docs"} - {"index.md"}
+    for name in ("README.md", "docs/index.md"):
+        assert pages <= {link.removeprefix("docs/") for link, _ in LINK.findall(TEXTS[name])}
+
+
+def test_generated_pages_are_what_the_code_says(capsys):
+    assert generate.main(["--check"]) == 0
+
+
+def test_a_stale_page_is_named_and_can_be_written_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    assert generate.main(["--check"]) == 1
+    assert "docs/command-line.md is out of date" in capsys.readouterr().err
+    assert generate.main([]) == 0
+    assert generate.main(["--check"]) == 0
+    assert "--position-rule" in (tmp_path / "command-line.md").read_text(encoding="utf-8")
