@@ -43,7 +43,7 @@ class DecoderTrainingConfig:
     """Instances taken from one forward of the probed model; more where the probed model is the larger cost."""
     begin_share: float = 0.01
     """Share of activations taken at the begin token: the uninformed activation, against which tokens are coloured."""
-    full_share: float = 0.25
+    full_share: float = 0.2
     """Share of instances trained to the end of the input; the others stop at the position their activation comes from,
     since what comes after cannot have shaped it."""
     full_steps: int = 300

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -30,6 +30,7 @@ class Draws(NamedTuple):
     """Under the decoder at temperature 1 given the query activation; NaN where the source does not know it."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """One way to propose inputs for activations."""
 

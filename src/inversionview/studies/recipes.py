@@ -93,7 +93,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="euclidean",
         epsilon=0.1,
         decoder={},
-        data=DecoderTrainingConfig(seed=seed, groups=6, reweight_every=500),
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
         training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=15.0)),
         rate_queries=100,
     )
