@@ -83,6 +83,13 @@ def test_nearest_first_ties_by_token_ids_and_what_has_no_distance_last():
     assert found.positions[3] == -1
 
 
+def test_many_ties_stay_in_the_order_of_their_token_ids():
+    sums = random_sums(200)
+    [found] = find([query(at="=", site="pos_embed")], [Fixed(sums)])
+    assert np.all(found.distances == found.distances[0])
+    assert list(map(tuple, found.tokens)) == sorted({tuple(row) for row in sums.tolist()})
+
+
 def test_what_is_outside_the_domain_is_measured_and_never_a_member():
     wrong = ("B615+861=1477E", "B615+861B1476E", "B615+861=1476", "BBBBBBBB=_____", "B615+861=1476E6", "E")
     asked = query(at="=", site="x0.pre")
@@ -207,7 +214,7 @@ def test_log_probabilities_are_the_decoders_at_temperature_1_whatever_the_ladder
 
 
 def test_a_ladder_shares_the_draws_and_names_its_rungs():
-    sources = ladder(decoder(), 10, temperatures=(0.5, 1, 2), noise=(0, 0.1))
+    sources = ladder(decoder(), 10, temperatures=(0.5, 1.0, 2.0), noise=(0.0, 0.1))
     assert [(s.name, s.n) for s in sources] == [
         ("decoder t=0.5", 2),
         ("decoder t=0.5, noise 0.1", 2),
@@ -240,7 +247,7 @@ def test_a_ladder_that_cannot_be_is_refused(n, temperatures, noise, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epsilon": 0}, "epsilon must be a number above 0, such as 0.1, not 0"),
+        ({"epsilon": 0.0}, "epsilon must be a number above 0, such as 0.1, not 0"),
         ({"epsilon": float("nan")}, "epsilon must be a number above 0"),
         ({"epsilon": float("inf")}, "epsilon must be a number above 0"),
         ({"metric": "angle"}, "unknown metric 'angle': use euclidean or cosine"),

@@ -134,7 +134,7 @@ def test_a_short_sum_lacks_its_fourth_digit(study):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"epsilon": 0}, "epsilon must be a number above 0"),
+        ({"epsilon": 0.0}, "epsilon must be a number above 0"),
         ({"epsilon": -0.1}, "epsilon must be a number above 0"),
         ({"epsilon": float("nan")}, "epsilon must be a number above 0"),
         ({"n": 0}, "n must be at least 1"),

@@ -71,6 +71,19 @@ def test_a_decoder_for_a_model_becomes_a_study_that_reads(tmp_path, model):
     assert any("rate/a0.0" in line for line in rates), "the in-ε rates reach the training"
 
 
+def test_nothing_held_out_is_seen_in_training(tmp_path, model, monkeypatch):
+    splits = []
+    real = task().sample
+
+    def sample(n, *, generator, split="all"):
+        splits.append(split)
+        return real(n, generator=generator, split=split)
+
+    monkeypatch.setattr(task(), "sample", sample)
+    train_decoder("addition", tmp_path / "out", model=model, budget=Budget(steps=3))
+    assert set(splits) == {"train"}
+
+
 def test_what_is_asked_for_takes_the_place_of_the_recipes(tmp_path, model):
     out = tmp_path / "raw"
     train_decoder("addition", out, model=model, convention="raw", sites=["a0.1", "blocks.1.hook_resid_post"], seed=7)
