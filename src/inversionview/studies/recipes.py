@@ -87,6 +87,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.training import TrainingConfig
 
+    short = budget.minutes is not None and budget.minutes < 5
     return DecoderRecipe(
         task="addition",
         convention="tl",
@@ -94,7 +95,13 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.1,
         decoder={},
         data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
-        training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=15.0)),
+        training=TrainingConfig(
+            # Learning to add takes a few hundred steps: in a short run they must be small.
+            batch_size=256 if short else 512,
+            warmup_steps=30 if short else 100,
+            seed=seed,
+            **budget.or_else(minutes=15.0),
+        ),
         rate_queries=100,
     )
 
