@@ -281,6 +281,8 @@ def _progress(about: str) -> Logger:
 def _report_run(result: TrainingResult, out: Path, then: str) -> int:
     if result.interrupted:
         return _fail(f"stopped after {result.steps:,} steps; the same command with --resume goes on", INTERRUPTED)
+    if os.environ.get("RANK", "0") != "0":
+        return OK  # of several processes that train together, the first one speaks
     spent = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
     click.echo(
         f"{result.steps:,} steps in {result.seconds:,.0f} s, {result.instances_per_second:,.0f} instances/s ({spent})"
