@@ -11,6 +11,8 @@ from typing import Literal, NotRequired, TypedDict
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+ON_CPU = {"CUDA_VISIBLE_DEVICES": ""}
+"""Environment of a process that is to see no GPU: the targets are for processors."""
 
 
 class Row(TypedDict):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.common import ROOT, Row, addition_model
+from benchmarks.common import ON_CPU, ROOT, Row, addition_model
 from benchmarks.flops import training_flops
 from inversionview.decoder.training import Batch, DecoderObjective, make_decoder
 from inversionview.preimage.rates import in_epsilon
@@ -66,7 +67,7 @@ class Steps(NamedTuple):
     """A step."""
     parts: dict[str, float]
     """Seconds a step by part of the loop."""
-    instances_per_second: float
+    batch_size: int
 
 
 @dataclass
@@ -151,7 +152,7 @@ def measure(objective: CountingObjective, plan: DecoderRecipe, warm_up: int, mea
     total = seconds + sum(now_and_then.values())
     parts |= now_and_then
     counted = [objective.flops[step] for step in range(warm_up, warm_up + measured)]
-    return Steps(total, sum(counted) / measured, parts, config.batch_size / total)
+    return Steps(total, sum(counted) / measured, parts, config.batch_size)
 
 
 def kinds_of_work(objective: CountingObjective, plan: DecoderRecipe, steps: int) -> dict[str, float]:
@@ -178,7 +179,7 @@ def kinds_of_work(objective: CountingObjective, plan: DecoderRecipe, steps: int)
 def peak_memory_row(*, quick: bool = False) -> Row:
     """Peak resident memory of a process that does all that a long training run does, once or more."""
     command = [sys.executable, "-m", "benchmarks.decoder_training", "--peak-memory", "4" if quick else "60"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | ON_CPU, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the training run whose memory was to be measured failed: {done.stderr[-2000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
@@ -250,7 +251,8 @@ def _ratio(steps: Steps, best: Ceiling, objective: CountingObjective) -> Row:
         "sense": "at least",
         "detail": f"{rate / 1e9:,.1f} of {best.rate / 1e9:,.1f} GFLOP/s ({best.dtype}, {best.size} x {best.size}), "
         f"{steps.flops / 1e9:.2f} GFLOP and {1e3 * steps.seconds:.1f} ms a step, "
-        f"{steps.instances_per_second:,.0f} instances/s, computed in {dtype}, {torch.get_num_threads()} threads",
+        f"batch {steps.batch_size}, {steps.batch_size / steps.seconds:,.0f} instances/s, computed in {dtype}, "
+        f"{torch.get_num_threads()} threads",
     }
 
 

@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ def main(args: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(args)
     if unknown := sorted(set(asked.names) - set(NAMES)):
         parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before transformers is imported
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     machine = describe_machine()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
     rows, failed = _run(asked.names or NAMES, quick=asked.quick)

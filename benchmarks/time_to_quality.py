@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.common import ROOT, Row, addition_model
+from benchmarks.common import ON_CPU, ROOT, Row, addition_model
 
 SECONDS, TARGET_RATE = 90.0, 0.45
 MARGIN = 3.0
@@ -28,7 +28,7 @@ def run(*, quick: bool = False) -> list[Row]:
     """The in-ε rate that was reached, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.time_to_quality", "--child", str(Path(folder) / "study")]
-        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | ON_CPU
         done = subprocess.run(
             [*command, *(["--quick"] if quick else [])],
             cwd=ROOT,
