@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 
@@ -81,7 +81,7 @@ class AdditionTask:
         """Draw `n` sums [n, 14] uniformly, with replacement."""
         if split == "all":
             return self._from_index(torch.randint(self.size, (n,), generator=generator))
-        pool = self._train_index if split == "train" else self._held_out_index
+        pool = _side(split == "held-out")
         return self._from_index(pool[torch.randint(len(pool), (n,), generator=generator)])
 
     def contains(self, tokens: Tokens) -> InputMask:
@@ -135,7 +135,7 @@ class AdditionTask:
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which sums are among the 25% that neither probed model nor decoder was trained on."""
         a, b = self._number(tokens, F1), self._number(tokens, S1)
-        return self._held_out_mask.to(tokens.device)[(a - FIRST) * COUNT + (b - FIRST)]
+        return _held_out_mask().to(tokens.device)[(a - FIRST) * COUNT + (b - FIRST)]
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The answer digits and the end token."""
@@ -190,21 +190,21 @@ class AdditionTask:
         number = (digits * torch.tensor([100, 10, 1], device=tokens.device)).sum(dim=1)
         return torch.where((digits <= 9).all(dim=1), number, -1)
 
-    @cached_property
-    def _held_out_mask(self) -> InputMask:
-        order = list(range(self.size))
-        random.Random(0).shuffle(order)
-        mask = torch.zeros(self.size, dtype=torch.bool)
-        mask[torch.tensor(order[int(TRAIN_SHARE * self.size) :])] = True
-        return mask
 
-    @cached_property
-    def _train_index(self) -> Positions:
-        return (~self._held_out_mask).nonzero()[:, 0]
+@cache
+def _held_out_mask() -> InputMask:
+    """Which sums, in the order of `enumerate`, are held out; shuffling takes half a second, so it is done once."""
+    order = list(range(AdditionTask.size))
+    random.Random(0).shuffle(order)
+    mask = torch.zeros(AdditionTask.size, dtype=torch.bool)
+    mask[torch.tensor(order[int(TRAIN_SHARE * AdditionTask.size) :])] = True
+    return mask
 
-    @cached_property
-    def _held_out_index(self) -> Positions:
-        return self._held_out_mask.nonzero()[:, 0]
+
+@cache
+def _side(held_out: bool) -> Positions:
+    """Indices of the sums on one side of the split."""
+    return (_held_out_mask() == held_out).nonzero()[:, 0]
 
 
 def _digits(numbers: Positions, count: int) -> Tokens:
