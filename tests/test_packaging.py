@@ -117,7 +117,8 @@ def checkout(tmp_path):
 
 
 def make(folder, *args):
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    ours = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "PYTHON")  # of the make that runs these tests
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
     return subprocess.run(["make", *args], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
