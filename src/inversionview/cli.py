@@ -23,7 +23,7 @@ OK, ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
 
 DEMO_INPUT, DEMO_AT = "615+861=1476", "="
-DEMO_SITES = ("a0.0", "a0.1", "x0.post")
+DEMO_SITES = ("a0.2", "a0.3", "x0.post")
 
 
 def main(args: Sequence[str] | None = None) -> int:
