@@ -17,6 +17,7 @@ def save_decoder(decoder: Decoder, path: str | Path) -> None:
     """Write `config.json` and `model.safetensors` into a new folder `path`, whole or not at all."""
     with atomic_folder(path) as folder:
         decoder.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # the mixin's model card speaks of a hub that it was not sent to
 
 
 def load_decoder(path: str | Path, probed: ProbedModel) -> Decoder:
