@@ -94,7 +94,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="euclidean",
         epsilon=0.1,
         decoder={},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=1 if short else 2, groups=6, reweight_every=500),
         training=TrainingConfig(
             # Learning to add takes a few hundred steps: in a short run they must be small.
             batch_size=256 if short else 512,

@@ -1,0 +1,54 @@
+"""The study that comes with the package, as a user meets it."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+import inversionview as iv
+from inversionview import cli
+from inversionview.studies.study import Study
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return iv.load_study("addition")
+
+
+def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"{site} at =" in out for site in cli.DEMO_SITES)
+    assert (tmp_path / "inversionview-report.html").stat().st_size > 10_000
+
+
+def test_members_are_verified_by_the_model_itself(study):
+    """Against plain transformers: the residual stream without its mean, at `=`, relative to the query's length."""
+    preimage = study.preimage(study.query("615+861=1476", at="=", site="x0.post"), n=200)
+    model = GPT2LMHeadModel.from_pretrained(study.folder / "probed").eval()
+
+    def activation(text):
+        tokens = torch.tensor([study.task.encode(text).tolist()])
+        with torch.no_grad():
+            hidden = model.transformer(inputs_embeds=model.transformer.wte(tokens), output_hidden_states=True)
+        z = hidden.hidden_states[1][0, 8]
+        return z - z.mean()
+
+    z_q = activation("615+861=1476")
+    known = [
+        (text, d) for text, d, ok in zip(preimage.inputs, preimage.distances, preimage.in_domain, strict=True) if ok
+    ]
+    assert len(known) > 150
+    expected = [((activation(text) - z_q).norm() / z_q.norm()).item() for text, _ in known]
+    np.testing.assert_allclose([d for _, d in known], expected, atol=1e-5)
+    assert preimage.n_inside == sum(d <= 0.1 for d in expected)
+
+
+def test_it_is_as_good_as_is_said(study):
+    """The full figures are those of `inversionview evaluate addition`; the bounds leave room for a small sample."""
+    found = study.evaluate(n=150)
+    assert found["mean"]["any"]["rate"] > 0.90
+    assert found["in_domain"] > 0.98
+    assert found["accuracy"] > 0.99
+    assert all(rates["any"]["rate"] > rates["any"]["floor"] for rates in found["sites"].values())
