@@ -98,7 +98,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         training=TrainingConfig(
             # Learning to add takes a few hundred steps: in a short run they must be small.
             batch_size=256 if short else 512,
-            warmup_steps=30 if short else 100,
+            warmup_steps=20 if short else 100,
             seed=seed,
             **budget.or_else(minutes=15.0),
         ),
