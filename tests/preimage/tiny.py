@@ -67,10 +67,12 @@ def query(text: str = "615+861=1476", at: str = "=", site: str = "a0.0") -> Quer
 class Fixed:
     """A source that proposes the rows it was given, to every query."""
 
+    density = None
+
     def __init__(self, tokens: torch.Tensor, name: str = "fixed", log_prob: float = float("nan")) -> None:
         self.tokens, self.name, self._log_prob = tokens, name, log_prob
 
-    def propose(self, activations, sites, generators) -> Draws:
+    def propose(self, activations, queries, generators) -> Draws:
         shape = (len(activations), *self.tokens.shape)
         return Draws(self.tokens.expand(shape), torch.full(shape[:2], self._log_prob))
 

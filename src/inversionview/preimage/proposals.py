@@ -17,6 +17,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
 from inversionview.preimage.result import Query
+from inversionview.tasks.base import Task
 
 _BLOCK = 4096
 """Draws of one query that are generated together; more would need memory in proportion."""
@@ -30,6 +31,21 @@ class Draws(NamedTuple):
     """Under the decoder at temperature 1 given the query activation; NaN where the source does not know it."""
 
 
+@dataclass(frozen=True)
+class DecoderDensity:
+    """q(x) is the decoder's probability of x given the query activation, every step's logits over `temperature`."""
+
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class PriorDensity:
+    """q(x) is the task's prior p(x), whatever the activation."""
+
+
+Density = DecoderDensity | PriorDensity
+
+
 @runtime_checkable
 class Source(Protocol):
     """One way to propose inputs for activations."""
@@ -39,8 +55,13 @@ class Source(Protocol):
         """What the results call it."""
         ...
 
+    @property
+    def density(self) -> Density | None:
+        """How probable each of its draws was, all drawn independently; None where that is not known."""
+        ...
+
     def propose(
-        self, activations: Float[Tensor, "query d_model"], sites: Sequence[str], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw for every query, whose randomness comes from its own generator alone."""
         ...
@@ -62,12 +83,17 @@ class DecoderSource:
         """`decoder t=1`, with the noise where there is some."""
         return f"decoder t={self.temperature:g}" + (f", noise {self.noise:g}" if self.noise else "")
 
+    @property
+    def density(self) -> DecoderDensity | None:
+        """The decoder's at this temperature; not known with noise, which would have to be integrated over."""
+        return None if self.noise else DecoderDensity(self.temperature)
+
     def propose(
-        self, activations: Float[Tensor, "query d_model"], sites: Sequence[str], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
         device = next(self.decoder.parameters()).device
-        index = torch.tensor([self.decoder.config.sites.index(site) for site in sites], device=device)
+        index = torch.tensor([self.decoder.config.sites.index(query.site) for query in queries], device=device)
         drawn = [
             sample(
                 self.decoder,
@@ -84,6 +110,28 @@ class DecoderSource:
         return Draws(tokens.cpu(), torch.cat([samples.log_prob for samples in drawn], dim=1).cpu())
 
 
+@dataclass(frozen=True)
+class PriorSource:
+    """Inputs from the task's prior, which owe nothing to the activation."""
+
+    task: Task
+    n: int
+    """Draws a query."""
+    name: str = "prior"
+
+    @property
+    def density(self) -> PriorDensity:
+        """The prior itself."""
+        return PriorDensity()
+
+    def propose(
+        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+    ) -> Draws:
+        """Draw `n` inputs for every query."""
+        tokens = torch.stack([self.task.sample(self.n, generator=generator) for generator in generators])
+        return Draws(tokens, torch.full(tokens.shape[:2], torch.nan))
+
+
 def _blocks(n: int) -> list[int]:
     """Sizes that add up to `n`; of a query alone, so that its draws do not depend on the queries beside it."""
     return [_BLOCK] * (n // _BLOCK) + ([n % _BLOCK] if n % _BLOCK else [])
@@ -96,17 +144,49 @@ def ladder(
 
     Raises `UserError` for a temperature that is not above 0, a negative noise, or fewer draws than pairs.
     """
+    pairs = _settings(temperatures, noise)
+    if n < len(pairs):
+        raise UserError(f"n must be at least {len(pairs)}, one draw for each setting of the decoder, not {n}")
+    shares = [n // len(pairs) + (i < n % len(pairs)) for i in range(len(pairs))]
+    return [DecoderSource(decoder, share, *pair) for share, pair in zip(shares, pairs, strict=True)]
+
+
+def mixture(
+    decoder: Decoder,
+    task: Task,
+    n: int,
+    temperatures: Sequence[float] = (1.0,),
+    noise: Sequence[float] = (0.0,),
+    prior_share: float = 0.1,
+) -> list[Source]:
+    """Share `n` draws a query between the prior and the decoder's `ladder`, which gets what the prior leaves.
+
+    Draws from the prior bound the importance weights: p(x) / q(x) is then at most 1 / `prior_share`. Any share above 0
+    gives at least one.
+    Raises `UserError` for a share that is not from 0 up to, and without, 1, too few draws, or what `ladder` refuses.
+    """
+    if not 0 <= prior_share < 1:
+        raise UserError(f"the prior's share must be at least 0 and below 1, such as 0.1, not {prior_share:g}")
+    n_prior = max(1, round(prior_share * n)) if prior_share else 0
+    pairs = _settings(temperatures, noise)
+    if n - n_prior < len(pairs):
+        raise UserError(
+            f"n is {n}, and with {n_prior} for the prior too few are left: the decoder needs {len(pairs)}, "
+            "one draw for each of its settings"
+        )
+    prior = [PriorSource(task, n_prior)] if n_prior else []
+    return [*ladder(decoder, n - n_prior, temperatures, noise), *prior]
+
+
+def _settings(temperatures: Sequence[float], noise: Sequence[float]) -> list[tuple[float, float]]:
+    """The distinct pairs of a temperature and a noise."""
     for name, values, right in (("temperature", temperatures, "above 0"), ("noise", noise, "0 or more")):
         for value in values:
             if not math.isfinite(value) or value < 0 or (name == "temperature" and value == 0):
                 raise UserError(f"{name} must be {right}, not {value:g}")
         if not values:
             raise UserError(f"give at least one {name}")
-    pairs = list(dict.fromkeys(product(temperatures, noise)))
-    if n < len(pairs):
-        raise UserError(f"n must be at least {len(pairs)}, one draw for each setting of the decoder, not {n}")
-    shares = [n // len(pairs) + (i < n % len(pairs)) for i in range(len(pairs))]
-    return [DecoderSource(decoder, share, *pair) for share, pair in zip(shares, pairs, strict=True)]
+    return list(dict.fromkeys(product(temperatures, noise)))
 
 
 def query_generator(seed: int, source: str, query: Query) -> Generator:

@@ -85,7 +85,7 @@ def _by_site(queries: Sequence[Query]) -> dict[Site, Tensor]:
 
 def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:
     generators = [query_generator(seed, source.name, query) for query in queries]
-    return source.propose(z_q, [query.site for query in queries], generators)
+    return source.propose(z_q, queries, generators)
 
 
 def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
