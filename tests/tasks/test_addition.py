@@ -4,10 +4,12 @@ import random
 
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from inversionview.errors import UserError
 from inversionview.tasks import get_task
 from inversionview.tasks.addition import END, PAD, AdditionTask
+from inversionview.tasks.base import Editable
 
 SUMS = ["615+861=1476", "100+100=200", "999+999=1998", "500+500=1000", "199+800=999"]
 
@@ -138,6 +140,62 @@ def test_features_against_arithmetic(task):
         for digit in range(4):
             assert named[f"A{digit + 1}"][i] == (answer[digit] if digit < len(answer) else "none")
         assert named["four digits"][i] == ("no", "yes")[len(answer) == 4]
+
+
+def edits_of(text: str) -> dict[str, float]:
+    """How probable each edit of a sum is, in strings and by counting all choices."""
+    left, right = text.split("=")[0].split("+")
+    found: dict[str, float] = {}
+
+    def add(a: str, b: str, probability: float) -> None:
+        if "0" in (a[0], b[0]):
+            a, b = left, right
+        edited = f"{a}+{b}={int(a) + int(b)}"
+        found[edited] = found.get(edited, 0) + probability
+
+    for i in range(3):
+        others = "123456789" if i == 0 else "0123456789"
+        for digit in others:
+            if digit != left[i]:
+                add(left[:i] + digit + left[i + 1 :], right, 1 / 2 / 6 / (len(others) - 1))
+            if digit != right[i]:
+                add(left, right[:i] + digit + right[i + 1 :], 1 / 2 / 6 / (len(others) - 1))
+        for j in range(3):
+            add(left[:i] + right[j] + left[i + 1 :], right[:j] + left[i] + right[j + 1 :], 1 / 2 / 9)
+    return found
+
+
+def edited(task, text, n, seed=0) -> dict[str, int]:
+    drawn = task.edit(rows(task, [text]).expand(n, -1), torch.Generator().manual_seed(seed))
+    assert task.contains(drawn).all()
+    distinct, counts = torch.unique(drawn, dim=0, return_counts=True)
+    return {task.decode(row): int(count) for row, count in zip(distinct, counts, strict=True)}
+
+
+@pytest.mark.parametrize("text", ["615+861=1476", "100+100=200", "907+192=1099", "999+999=1998"])
+def test_edits_are_all_digit_changes_and_swaps_as_probable_as_they_should_be(task, text):
+    found, expected = edited(task, text, 100_000), edits_of(text)
+    assert set(found) == set(expected)
+    assert sum(expected.values()) == pytest.approx(1)
+    order = sorted(expected)
+    test = chisquare([found[key] for key in order], [100_000 * expected[key] for key in order])
+    assert test.pvalue > 1e-3
+
+
+def test_edits_are_symmetric(task):
+    text, n = "607+192=799", 20_000
+    there = edited(task, text, n)
+    for i, (other, count) in enumerate(there.items()):
+        back = edited(task, other, n, seed=i + 1).get(text, 0)
+        assert abs(count - back) < 4.5 * (count + back) ** 0.5, other
+
+
+def test_the_seed_decides_the_edits(task):
+    tokens = task.sample(50, generator=torch.Generator().manual_seed(0))
+    one, again, other = (task.edit(tokens, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert isinstance(task, Editable)
 
 
 def test_an_unknown_task_says_which_there_are():

@@ -22,6 +22,7 @@ FIRST, COUNT = 100, 900
 TRAIN_SHARE = 0.75
 
 F1, F2, F3, S1, S2, S3 = 1, 2, 3, 5, 6, 7
+OPERANDS = (F1, F2, F3, S1, S2, S3)
 ANSWER = 9
 """Position of A1, the first answer digit; A2, A3, A4 follow it."""
 
@@ -137,6 +138,19 @@ class AdditionTask:
         a, b = self._number(tokens, F1), self._number(tokens, S1)
         return _held_out_mask().to(tokens.device)[(a - FIRST) * COUNT + (b - FIRST)]
 
+    def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Change one digit of a number, or swap a digit of the first with one of the second; the answer follows.
+
+        A swap that would put a 0 in front of a number changes nothing.
+        """
+        digits = tokens[:, OPERANDS]
+        swaps = torch.rand(len(tokens), generator=generator) < 0.5
+        edited = torch.where(swaps[:, None], _swapped(digits, generator), _redrawn(digits, generator))
+        leading = (edited[:, [0, 3]] == 0).any(dim=1)
+        edited = torch.where(leading[:, None], digits, edited)
+        a, b = (edited.view(-1, 2, 3) * torch.tensor([100, 10, 1])).sum(dim=2).unbind(1)
+        return self._from_numbers(a, b)
+
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The answer digits and the end token."""
         mask = between_begin_and_end(tokens, END) | (tokens == END)
@@ -210,6 +224,22 @@ def _side(held_out: bool) -> Positions:
 def _digits(numbers: Positions, count: int) -> Tokens:
     powers = torch.tensor([10**k for k in reversed(range(count))], device=numbers.device)
     return numbers[:, None] // powers % 10
+
+
+def _redrawn(digits: Tokens, generator: torch.Generator) -> Tokens:
+    """The operands' digits [batch, 6] with one of them another one; the first of a number is not made 0."""
+    place = torch.randint(6, (len(digits), 1), generator=generator)
+    lowest = (place % 3 == 0).long()
+    others = 9 - lowest  # digits that it could be instead
+    up = 1 + (torch.rand(len(digits), 1, generator=generator) * others).long()
+    old = digits.gather(1, place)
+    return digits.scatter(1, place, lowest + (old - lowest + up) % (others + 1))
+
+
+def _swapped(digits: Tokens, generator: torch.Generator) -> Tokens:
+    """The operands' digits [batch, 6] with one of the first number and one of the second in each other's place."""
+    pair = torch.randint(3, (len(digits), 2), generator=generator) + torch.tensor([0, 3])
+    return digits.scatter(1, pair, digits.gather(1, pair).flip(1))
 
 
 def _token_feature(role: str, values: tuple[str, ...], about: str) -> Feature:

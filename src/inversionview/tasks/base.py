@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -128,6 +128,18 @@ class Task(Protocol):
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """Positions that the probed model has to predict: the answer, and the end token where it closes the answer."""
+        ...
+
+
+@runtime_checkable
+class Editable(Protocol):
+    """A task whose inputs can be changed a little, which lets a random walk explore a preimage."""
+
+    def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Change each input [batch, pos] of the domain at random, into another one of the domain, or leave it.
+
+        Symmetric: from x to y is as probable as from y to x. All randomness comes from `generator`, on the CPU.
+        """
         ...
 
 
