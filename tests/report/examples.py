@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 
+from inversionview.report.map import FeatureBits, Map, with_best
 from inversionview.report.reading import Reading, Sample
+from inversionview.report.terminal_tables import HypothesisTest, Validation
 
 
 def addition(*, draws: int = 1000, seed: int = 0, site: str = "a0.0", exact: bool = False) -> Reading:
@@ -80,3 +83,121 @@ def text(*, length: int = 512, samples: int = 50, seed: int = 0) -> Reading:
     }  # fmt: skip
     reading.pop("features")
     return reading
+
+
+def exact() -> Reading:
+    """All 6,394 members of a preimage, of which only the nearest are listed, with what is known of the whole."""
+    reading = addition(exact=True)
+    reading["counts"] = {"drawn": 810_000, "distinct": 810_000, "in_domain": 810_000, "inside": 6394}
+    reading["sources"] = []
+    reading["shares"] = [1.0, 0.97, 0.11, 0.1, 1.0, 0.96, 0.12, 0.1, 1.0, 1.0, 0.55, 0.1, 0.1, 1.0]
+    reading["size"] = {"inputs": 6394, "log2_domain_over_preimage": math.log2(810_000 / 6394), "domain": 810_000}
+    reading["bits"] = [
+        {"name": "C3", "bits": -0.01, "of": 0.99},
+        *({"name": name, "bits": bits, "of": of} for name, bits, of in (
+            ("F1+S1", 4.09, 4.09), ("S1", 2.91, 3.17), ("F1", 3.02, 3.17), ("A2", 0.98, 3.32), ("C1", 0.99, 0.99),
+            ("F2+S2", 0.12, 4.09),
+        )),
+    ]  # fmt: skip
+    reading["curve"] = [
+        {"epsilon": 0.2, "inside": 60_412, "log2_domain_over_preimage": 3.745, "floor": 0.0746},
+        {"epsilon": 0.1, "inside": 6394, "log2_domain_over_preimage": 6.985, "floor": 0.0079},
+        {"epsilon": 0.05, "inside": 1, "log2_domain_over_preimage": 19.628, "floor": 0.000001},
+    ]
+    return reading
+
+
+def estimated() -> Reading:
+    """A sampled reading with estimates of everything that was not seen."""
+    reading = addition()
+    reading["size"] = {
+        "inputs": 6412.7, "interval": [5893.2, 7021.0], "log2_domain_over_preimage": 6.981,
+        "bits_interval": [6.8501, 7.1], "effective_size": 1234.4, "pareto_k": 0.314, "why_not": None, "domain": 810_000,
+    }  # fmt: skip
+    reading["completeness"] = {
+        "reach": 0.0411, "interval": [0.0371, 0.0455], "unseen": {"mass": 0.9312, "interval": [0.91, 0.95]},
+        "recall": {"share": 0.0563, "interval": [0.0184, 0.126], "held_out": 71},
+        "at_least": {"inputs": 3120.0, "interval": [2803.0, 3555.0]}, "why_not": None,
+    }  # fmt: skip
+    reading["bits"] = [
+        {"name": "F1+S1", "bits": 4.051, "of": 4.09, "interval": [4.0123, 4.0871]},
+        {"name": "A1", "bits": 0.93, "of": 0.99, "interval": None},
+    ]
+    reading["curve"] = [
+        {"epsilon": 0.1, "inside": 298, "log2_domain_over_preimage": 6.98, "floor": None},
+        {"epsilon": 0.2, "inside": 320, "log2_domain_over_preimage": None},
+    ]
+    reading["sources"][0] |= {"distinct_inside": 180, "only": 41, "forwards": 600}
+    return reading
+
+
+ENTROPIES = {
+    "F1": 3.17, "F2": 3.32, "F3": 3.32, "S1": 3.17, "S2": 3.32, "S3": 3.32, "F1+S1": 4.0, "F2+S2": 4.09, "F3+S3": 4.09,
+    "C1": 0.99, "C2": 1.0, "C3": 0.99, "A1": 2.0, "A2": 3.3, "A3": 3.32, "A4": 2.3, "four digits": 0.99,
+}  # fmt: skip
+
+
+def addition_map(*, text: str | None = None) -> Map:
+    """A map of 13 sites by 12 named positions: embeddings know their own digit, heads some digit pairs at the end."""
+    ats = ["F1", "F2", "F3", "+", "S1", "S2", "S3", "=", "A1", "A2", "A3", "A4"]
+    sites = ["x0.pre", *(f"a{layer}.{head}" for layer in (0, 1) for head in range(4)), "m0", "x0.post", "m1", "x1.post"]
+    at_the_end = {"a0.0": ["F1", "S1"], "a0.1": ["F1", "S1"], "a0.3": ["F2", "S2"], "m0": ["A1"], "x0.post": ["A1"]}
+
+    def bits(site: str, at: str) -> dict[str, FeatureBits]:
+        read = [at] if site == "x0.pre" else at_the_end.get(site, []) if at in ("=", "A1", "A2") else [at]
+        shares = dict.fromkeys(ENTROPIES, 0.004) | {name: 0.99 for name in read if name in ENTROPIES}
+        if set(read) == {"F1", "S1"}:
+            shares |= {"F1+S1": 0.99, "C1": 0.93, "four digits": 0.93, "A1": 0.7}
+        if site == "a1.2":
+            shares |= {"A2": 0.61, "C2": 0.31}
+        if site == "a1.0":
+            shares |= {"C2": 0.24, "A3": 0.2}
+        return {
+            name: {"bits": known * ENTROPIES[name], "of": ENTROPIES[name], "se": None if text else 0.012,
+                   "divergence": known * ENTROPIES[name] + 0.02}
+            for name, known in shares.items()
+        }  # fmt: skip
+
+    cells = [
+        with_best({
+            "site": site, "at": at, "queries": 1 if text else 100, "log2_domain_over_preimage": 7.25,
+            "se": None if text else 0.04, "bits": bits(site, at),
+        })
+        for site in sites for at in ats if not (text and at == "A4")
+    ]  # fmt: skip
+    return {
+        "schema": 1, "study": "addition", "task": "addition", "input": text, "epsilon": 0.1, "epsilon_rule": "0.1",
+        "metric": "euclidean", "position_rule": "same", "queries": 1 if text else 100, "seed": 0, "exact": True,
+        "domain": 810_000, "sites": sites, "ats": ats, "cells": cells,
+    }  # fmt: skip
+
+
+def hypotheses() -> list[HypothesisTest]:
+    """One hypothesis that holds, one that could not be tested."""
+    holds: HypothesisTest = {
+        "name": "F1 + S1 == 14", "site": "a0.0", "at": "=", "consistency": 0.9823, "interval": [0.971, 0.99],
+        "members": 6394, "effective_size": 6394.0, "base_rate": 0.0617, "lift": 15.92, "p_value": 0.001,
+        "p_corrected": 0.013, "sites_tried": 13, "why_not": None,
+        "controls": {
+            "random input": {"consistency": 0.0713, "members": 512}, "begin token": {"consistency": 0.0617},
+            "random direction": {"consistency": None, "members": 0}, "no activation": {"consistency": 0.0622},
+        },
+    }  # fmt: skip
+    untested: HypothesisTest = {
+        **holds, "site": "x1.post", "consistency": None, "interval": None, "lift": None, "p_value": None,
+        "p_corrected": None, "controls": {}, "why_not": "only the query itself is in the preimage",
+    }  # fmt: skip
+    return [holds, untested]
+
+
+def validation() -> Validation:
+    """Two estimators, one of which is dropped."""
+    return {
+        "study": "addition", "targets": ["coverage of at least 90%", "a median width of |B| of at most 1 bit"],
+        "estimators": [
+            {"estimator": "importance", "quantity": "log2 |B|", "cells": 204, "answered": 199, "coverage": 0.9412,
+             "median_width": 0.4213, "median_error": 0.0712, "unit": "bits", "kept": True},
+            {"estimator": "capture-recapture", "quantity": "|B|", "cells": 204, "answered": 0, "coverage": 0.0,
+             "median_width": None, "median_error": None, "unit": "inputs", "kept": False},
+        ],
+    }  # fmt: skip

@@ -6,7 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from inversionview.report import colors
-from inversionview.report.html import render_fragment, render_html, stylesheet
+from inversionview.report.html import render_fragment, render_html
+from inversionview.report.html_page import stylesheet
 from inversionview.report.html_table import OPEN
 from inversionview.report.reading import Reading
 from tests.report.examples import addition, text

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import NamedTuple
 
 from inversionview.report import colors
+from inversionview.report.html_page import change_class, escaped
 from inversionview.report.reading import (
     Groups,
-    Query,
     Reading,
     Row,
-    agreement,
     bar_scale,
     format_distance,
     group,
-    printable,
+    shares,
     visible,
 )
 
@@ -99,10 +97,9 @@ class _Table:
         return f"{row}</tr>{self._shared()}"
 
     def _shared(self) -> str:
-        members = self.groups.members
-        if not members:
+        cells = agreement_cells(self.reading, self.groups.members)
+        if not cells:
             return ""
-        cells = agreement_cells(self.reading["query"], members)
         return f'<tr class="shared"><th scope="row" colspan="2">same in members</th>{cells}</tr>'
 
     def _rows(self, rows: Iterable[Row], kind: str = "member") -> str:
@@ -222,25 +219,17 @@ class _Line(NamedTuple):
         return start, stop
 
 
-def agreement_cells(query: Query, members: Sequence[Row]) -> str:
+def agreement_cells(reading: Reading, members: Sequence[Row]) -> str:
     """Return a cell for each token of the query with a bar as high as the share of members that have it there."""
+    whole = f"all {reading['counts']['inside']:,} members"
+    of = whole if "shares" in reading else f"{len(members):,} members listed"
     cells = []
-    for token, share in zip(query["tokens"], agreement(query, members), strict=True):
-        title = escaped(f"{share:.0%} of {len(members):,} members listed have {visible(token)} here")
+    for token, share in zip(reading["query"]["tokens"], shares(reading, members), strict=False):
+        title = escaped(f"{share:.0%} of {of} have {visible(token)} here")
         bar = f'<div class="base"><i style="height:{100 * share:.4g}%"></i></div>'
         cells.append(f'<td class="s" title="{title}">{bar}</td>')
     return "".join(cells)
 
 
-def change_class(step: int) -> str:
-    """Return the CSS class of a level of the colour scale; none for no change."""
-    return "" if step == 0 else f"{'p' if step > 0 else 'm'}{abs(step)}"
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}".replace("-", "−")
-
-
-def escaped(text: str) -> str:
-    """Escape text for HTML, as content or in a quoted attribute."""
-    return escape(printable(text), quote=True)

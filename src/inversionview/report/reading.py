@@ -7,6 +7,16 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
+from inversionview.report.estimates import (
+    Completeness,
+    CurvePoint,
+    Fact,
+    KnownBits,
+    Size,
+    completeness_facts,
+    size_fact,
+)
+
 
 class Query(TypedDict):
     """The input and the place that were read."""
@@ -32,11 +42,17 @@ class Counts(TypedDict):
 
 
 class Source(TypedDict):
-    """One way in which candidates were proposed. Both numbers are draws, repeated ones included."""
+    """One way in which candidates were proposed. The first two numbers are draws, repeated ones included."""
 
     name: str
     drawn: int
     inside: int
+    distinct_inside: NotRequired[int]
+    """Members that it drew, each counted once."""
+    only: NotRequired[int]
+    """Members that no other source drew."""
+    forwards: NotRequired[int]
+    """Inputs that the probed model was run on for it."""
 
 
 class Sample(TypedDict):
@@ -89,6 +105,12 @@ class Reading(TypedDict):
     colors_about: str
     """What `colors` compares with, and why; empty where there are none."""
     features: NotRequired[list[FeatureColumn]]
+    shares: NotRequired[list[float]]
+    """For each token of the query, the share of all members that have it there; else it is that of the samples."""
+    size: NotRequired[Size]
+    completeness: NotRequired[Completeness]
+    bits: NotRequired[list[KnownBits]]
+    curve: NotRequired[list[CurvePoint]]
 
 
 class Row(NamedTuple):
@@ -127,6 +149,22 @@ def agreement(query: Query, members: Sequence[Row]) -> list[float]:
         same = sum(i < len(row.sample["tokens"]) and row.sample["tokens"][i] == token for row in members)
         shares.append(same / len(members) if members else 0.0)
     return shares
+
+
+def shares(reading: Reading, members: Sequence[Row]) -> list[float]:
+    """Return, for each token of the query, the share of members with it there: of all where known, or of those given.
+
+    Empty where there are no members.
+    """
+    if "shares" in reading:
+        return reading["shares"] if reading["counts"]["inside"] else []
+    return agreement(reading["query"], members) if members else []
+
+
+def facts(reading: Reading) -> list[Fact]:
+    """Say how large the preimage is and what of it may be missing, as far as the reading knows."""
+    said = [size_fact(reading["size"], exact=reading["exact"])] if "size" in reading else []
+    return said + (completeness_facts(reading["completeness"]) if "completeness" in reading else [])
 
 
 def headline(reading: Reading) -> str:
@@ -168,8 +206,19 @@ def source_lines(reading: Reading) -> list[tuple[str, str, float]]:
         rate = source["inside"] / source["drawn"] if source["drawn"] else 0.0
         share = source["drawn"] / total if total else 0.0
         words = f"{source['drawn']:,} draws ({share:.0%}), {source['inside']:,} of them inside ε ({rate:.0%})"
-        lines.append((source["name"], words, rate))
+        lines.append((source["name"], words + _contribution(source), rate))
     return lines
+
+
+def _contribution(source: Source) -> str:
+    parts = []
+    if "distinct_inside" in source:
+        parts.append(f"{source['distinct_inside']:,} {'member' if source['distinct_inside'] == 1 else 'members'}")
+    if "only" in source:
+        parts.append(f"{source['only']:,} found by no other source")
+    if "forwards" in source:
+        parts.append(f"{source['forwards']:,} {'forward' if source['forwards'] == 1 else 'forwards'} of the model")
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def bar_scale(epsilon: float, rows: Sequence[Row]) -> float:

@@ -16,11 +16,14 @@ from inversionview.report.reading import (
     headline,
     printable,
     settings,
+    shares,
     source_lines,
     summary,
     visible,
 )
+from inversionview.report.terminal_estimates import estimate_tables, fact_lines
 from inversionview.report.terminal_lines import ramp, sample_lines
+from inversionview.report.terminal_tables import plain_table
 
 
 class Rate(TypedDict):
@@ -51,14 +54,22 @@ def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near
     facts = " · ".join(f"{name} {value}" for name, value in settings(reading))
     console.print(Text(f"{place} · {headline(reading)}", style="bold"))
     console.print(Text(summary(reading)))
+    for fact in fact_lines(reading):
+        console.print(fact)
     console.print(Text(f"{printable(reading['study'])}, position {query['position']} · {facts}", style="dim"))
     console.print()
     for line in sample_lines(reading, groups.members, shown, console.width):
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
     console.print()
-    for note in (_left_out(reading, shown), _legend(reading, groups, console), *_sources(reading)):
+    for note in (_left_out(reading, shown), _legend(reading, groups, console)):
         if note:
             console.print(note)
+    if tables := estimate_tables(reading):
+        console.print()
+    for part in tables:
+        console.print(part)
+    for source in _sources(reading):
+        console.print(source)
 
 
 def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None:
@@ -89,10 +100,8 @@ def render_table(rows: Sequence[Mapping[str, object]], console: Console) -> None
     """Print rows of named values, such as the studies there are; numbers are set to the right."""
     if not rows:
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in rows[0]:
-        numeric = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(Text(printable(name)), justify="right" if numeric else "left", overflow="fold")
+    numeric = (i for i, name in enumerate(rows[0]) if all(isinstance(row[name], int | float) for row in rows))
+    table = plain_table(*rows[0], right=numeric)
     for row in rows:
         table.add_row(*(Text(_cell(row[name])) for name in rows[0]))
     console.print(table)
@@ -133,7 +142,7 @@ def _left_out(reading: Reading, shown: Groups) -> Text | None:
 
 def _legend(reading: Reading, groups: Groups, console: Console) -> Text:
     legend = Text("[ ] position read", style="dim")
-    if groups.members:
+    if shares(reading, groups.members):
         legend.append("   ▁ to █ share of members with the query's token there")
     colored = any(sample["colors"] for sample in reading["samples"])
     if colored and console.color_system is not None and not console.no_color:

@@ -15,10 +15,10 @@ from inversionview.report.reading import (
     Groups,
     Reading,
     Row,
-    agreement,
     bar_scale,
     format_distance,
     printable,
+    shares,
     visible,
 )
 
@@ -71,7 +71,7 @@ def sample_lines(reading: Reading, members: Sequence[Row], shown: Groups, width:
     label = f"── ε = {reading['epsilon']:g} "
     divider = Text(label + "─" * max(0, min(width, _total(columns)) - len(label)), style="bold")
     above = 3 + len(shown.members)
-    if not members or tokens is not in_places:
+    if not shares(reading, members) or tokens is not in_places:
         del lines[2]
         above -= 1
     return [*lines[:above], divider, *lines[above:]]
@@ -155,10 +155,10 @@ def _grid(reading: Reading, members: Sequence[Row], rows: Sequence[Row]) -> _Col
     count = max(len(line.tokens) for line in lines)
     widths = [max(cell_len(visible(line.tokens[i])) for line in lines if i < len(line.tokens)) for i in range(count)]
     before = sum(width + 1 for width in widths[: query["position"]]) + 1 + widths[query["position"]] // 2
-    marks = ["▁▁▂▃▄▅▆▇█"[round(8 * share)] for share in agreement(query, members)] if members else []
-    shares = " " + " ".join(mark.center(width) for mark, width in zip(marks, widths, strict=False)) if marks else ""
+    marks = ["▁▁▂▃▄▅▆▇█"[round(8 * share)] for share in shares(reading, members)]
+    shared = " " + " ".join(mark.center(width) for mark, width in zip(marks, widths, strict=False)) if marks else ""
     drawn = [_grid_line(line, widths) for line in lines]
-    return _Column([Text(" " * before + "▾"), drawn[0], Text(shares), *drawn[1:]])
+    return _Column([Text(" " * before + "▾"), drawn[0], Text(shared), *drawn[1:]])
 
 
 def _grid_line(line: _Line, widths: Sequence[int]) -> Text:

@@ -1,0 +1,229 @@
+"""What is said of a whole preimage beyond the members shown: its size, what may be missing, bits about features.
+
+The words never make an estimate look exact: a number that is not exact has its 95% interval or the word "about", and
+no more digits than it deserves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NotRequired, TypedDict
+
+
+class Size(TypedDict):
+    """How many inputs a preimage holds, and what the activation so gives about the input under the task's prior."""
+
+    inputs: float | None
+    interval: NotRequired[Sequence[float] | None]
+    """Lowest and highest, at 95%; None where `inputs` is exact or has none."""
+    log2_domain_over_preimage: float | None
+    """Bits: minus log2 of the preimage's share of the prior."""
+    bits_interval: NotRequired[Sequence[float] | None]
+    effective_size: NotRequired[float | None]
+    """Of the importance weights of the members (Kish)."""
+    pareto_k: NotRequired[float | None]
+    why_not: NotRequired[str | None]
+    """Why no number can be given; then none is shown."""
+    domain: NotRequired[int | None]
+    """Inputs of the domain."""
+
+
+class Unseen(TypedDict):
+    """Good-Turing: the share of the proposals' own draws inside epsilon that would be new members."""
+
+    mass: float
+    interval: NotRequired[Sequence[float] | None]
+
+
+class Recall(TypedDict):
+    """Of the held-out inputs that fall in the preimage, the share that was found."""
+
+    share: float
+    interval: NotRequired[Sequence[float] | None]
+    held_out: int
+
+
+class AtLeast(TypedDict):
+    """Capture-recapture between sources: they depend on each other, so this bounds the size from below."""
+
+    inputs: float
+    interval: NotRequired[Sequence[float] | None]
+
+
+class Completeness(TypedDict, total=False):
+    """What of the preimage was found; each key may be missing or None where it is not known."""
+
+    reach: float | None
+    """Share of the preimage's probability that was found, or that as many draws are expected to find."""
+    interval: Sequence[float] | None
+    unseen: Unseen | None
+    recall: Recall | None
+    at_least: AtLeast | None
+    why_not: str | None
+
+
+class KnownBits(TypedDict):
+    """Bits about a named feature: H(feature) − H(feature | preimage)."""
+
+    name: str
+    bits: float
+    of: float
+    """H(feature) under the prior."""
+    interval: NotRequired[Sequence[float] | None]
+
+
+class CurvePoint(TypedDict):
+    """What another epsilon would give."""
+
+    epsilon: float
+    inside: float
+    log2_domain_over_preimage: float | None
+    floor: NotRequired[float | None]
+    """Share of random inputs of the domain that are inside."""
+
+
+class Fact(NamedTuple):
+    """Something said of a preimage, under a label."""
+
+    label: str
+    words: str
+
+
+TOP_FEATURES = 6
+"""Features shown with their bits."""
+
+
+def size_fact(size: Size, *, exact: bool) -> Fact:
+    """Say how many inputs the preimage holds and how many bits that is, or why it cannot be said."""
+    inputs, bits, domain = size["inputs"], size["log2_domain_over_preimage"], size.get("domain")
+    if size.get("why_not") or inputs is None:
+        return Fact("size", _unknown(size.get("why_not")))
+    interval, bits_interval = size.get("interval"), size.get("bits_interval")
+    of = "" if domain is None else f" of {domain:,}"
+    gives = "" if bits is None else f": the activation gives {bits_words(bits, bits_interval, exact)} about the input"
+    if exact:
+        noun = "input" if inputs == 1 and domain is None else "inputs"
+        return Fact("size", f"exactly {inputs:,.0f}{of} {noun}{gives}")
+    return Fact("size", f"about {_inputs_words(inputs, interval, domain)}{of}{gives}{_trust(size)}")
+
+
+def completeness_facts(completeness: Completeness) -> list[Fact]:
+    """Say what of the preimage was found and what may be missing, a fact for each way it was estimated."""
+    facts = []
+    reach, unseen = completeness.get("reach"), completeness.get("unseen")
+    recall, at_least = completeness.get("recall"), completeness.get("at_least")
+    if reach is not None:
+        words = share_words(reach, completeness.get("interval"))
+        facts.append(Fact("found", f"{words} of the preimage, by the task's prior"))
+    elif completeness.get("why_not"):
+        facts.append(Fact("found", _unknown(completeness["why_not"])))
+    if recall:
+        words = share_words(recall["share"], recall.get("interval"))
+        facts.append(Fact("recall", f"{words} of the {recall['held_out']:,} held-out inputs in the preimage"))
+    if unseen:
+        words = share_words(unseen["mass"], unseen.get("interval"))
+        facts.append(Fact("unseen", f"{words} of further members that the same proposals drew would be new"))
+    if at_least:
+        words = _inputs_words(at_least["inputs"], at_least.get("interval"), None)
+        facts.append(Fact("at least", f"about {words}, by capture and recapture between sources"))
+    return facts
+
+
+def best_bits(bits: Sequence[KnownBits]) -> list[KnownBits]:
+    """Return the features to be shown, most bits first."""
+    return sorted(bits, key=lambda known: -known["bits"])[:TOP_FEATURES]
+
+
+def share_known(bits: float, of: float) -> float:
+    """Return bits as a share of the feature's entropy, in [0, 1]; 0 for a feature that is constant."""
+    return max(0.0, min(1.0, bits / of)) if of > 0 else 0.0
+
+
+def bits_words(bits: float, interval: Sequence[float] | None, exact: bool) -> str:
+    """Write `6.98 bits` where that is exact, `6.98 bits (6.85 to 7.10)` with an interval, and `about 7.0 bits`."""
+    if exact:
+        return f"{bits:.2f} bits"
+    if interval is None:
+        return f"about {bits:.1f} bits"
+    return f"{bits:.2f} bits ({_interval_of_bits(interval)})"
+
+
+def share_words(share: float, interval: Sequence[float] | None) -> str:
+    """Write `83.0% (78.1% to 87.5%)`, or `about 83%` without an interval."""
+    if interval is None:
+        return f"about {share:.0%}"
+    return f"{percent(share)} ({percent(interval[0])} to {percent(interval[1])})"
+
+
+def percent(share: float) -> str:
+    """Write a share with one decimal; only none and all are written 0.0% and 100.0%."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+
+
+def bits_row(known: KnownBits, *, exact: bool) -> tuple[str, str, str]:
+    """Return bits, the entropy they are of, and the interval, as words."""
+    interval = known.get("interval")
+    if exact or interval is None:
+        return (f"{known['bits']:.2f}" if exact else f"about {known['bits']:.1f}"), f"of {known['of']:.2f}", ""
+    return f"{known['bits']:.2f}", f"of {known['of']:.2f}", f"({_interval_of_bits(interval)})"
+
+
+def curve_rows(curve: Sequence[CurvePoint], epsilon: float, *, exact: bool) -> list[tuple[bool, list[str]]]:
+    """Return a row for each epsilon, smallest first, and whether it is the reading's: epsilon, members, bits, floor."""
+    rows = []
+    for point in sorted(curve, key=lambda point: point["epsilon"]):
+        bits, floor = point["log2_domain_over_preimage"], point.get("floor")
+        cells = [
+            f"{point['epsilon']:.4g}",
+            f"{point['inside']:,.0f}",
+            "–" if bits is None else f"{bits:.2f}" if exact else f"about {bits:.1f}",
+            "–" if floor is None else percent(floor),
+        ]
+        rows.append((math.isclose(point["epsilon"], epsilon, rel_tol=1e-6), cells))
+    return rows
+
+
+def curve_header(*, exact: bool) -> tuple[str, ...]:
+    """Return the names of the columns of `curve_rows`."""
+    return "ε", "members" if exact else "members found", "bits about the input", "floor"
+
+
+def _unknown(reason: str | None) -> str:
+    return f"not known, because {reason}" if reason else "not known"
+
+
+def _trust(size: Size) -> str:
+    effective, k = size.get("effective_size"), size.get("pareto_k")
+    parts = [] if effective is None else [f"effective sample size {effective:,.0f}"]
+    parts += [] if k is None else [f"Pareto k̂ {k:.2f}"]
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _inputs_words(inputs: float, interval: Sequence[float] | None, domain: int | None) -> str:
+    digits = _digits(inputs, interval)
+    words = f"{_rounded(inputs, digits, round):,} inputs"
+    if interval is None:
+        return words
+    low, high = _rounded(interval[0], digits, math.floor), _rounded(interval[1], digits, math.ceil)
+    return f"{words} ({low:,} to {high if domain is None else min(high, domain):,})"
+
+
+def _digits(value: float, interval: Sequence[float] | None) -> int:
+    """Return how many digits of a value its interval leaves meaningful: two at the least."""
+    width = 0.0 if interval is None else interval[1] - interval[0]
+    if value <= 0 or width <= 0:
+        return 2
+    return max(2, 1 - math.floor(math.log10(width / value)))
+
+
+def _rounded(value: float, digits: int, to: Callable[[float], int]) -> int:
+    unit = 10 ** max(0, math.floor(math.log10(value)) + 1 - digits) if value >= 1 else 1
+    return to(value / unit) * unit
+
+
+def _interval_of_bits(interval: Sequence[float]) -> str:
+    # outwards, or rounding would make it narrower than it is; 1e-9 keeps 6.85 from becoming 6.84
+    return f"{math.floor(interval[0] * 100 + 1e-9) / 100:.2f} to {math.ceil(interval[1] * 100 - 1e-9) / 100:.2f}"

@@ -1,0 +1,128 @@
+"""Draw a map in a terminal: two lines a site, as many named positions side by side as fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from inversionview.report.map import Cell, Map, heading, mark, marks, notes, rows, share
+from inversionview.report.reading import printable, visible
+from inversionview.report.terminal_lines import tint
+
+LEAST = 5
+"""Cells of the narrowest column: a name such as F1+S1, and its bits below."""
+MOST = 20
+
+
+class _Face(NamedTuple):
+    """What is drawn of a cell: the feature it knows best, its bits, and the other features it knows."""
+
+    best: str
+    bits: str
+    others: list[str]
+    style: Style
+
+    def below(self, width: int) -> str:
+        """Return the line below the name: bits, other features as they fit, and the number of those that do not."""
+        fitting = 0
+        while fitting < len(self.others) and cell_len(self._second(fitting + 1)) <= width:
+            fitting += 1
+        return self._second(fitting)
+
+    def _second(self, named: int) -> str:
+        left = len(self.others) - named
+        return " ".join([self.bits, *self.others[:named]]) + (str(left).translate(_RAISED) if left else "")
+
+
+_RAISED) if left else "")
+
+
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def render_map_terminal(document: Map, console: Console) -> None:
+    """Print the map, what its signs and colours mean, the rule by which features were chosen, and what was measured."""
+    console.print(Text(heading(document), style="bold"))
+    console.print()
+    for line in map_lines(document, console.width):
+        console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
+    for sign, least, words in marks():
+        console.print(Text.assemble((f" {sign} ", tint(_strength(least))), (f" {words}", "dim")))
+    for note in (*notes(document), _raised(document)):
+        if note:
+            console.print(Text(note, style="dim"))
+
+
+def map_lines(document: Map, width: int) -> list[Text]:
+    """Return the lines of the map, none wider than `width` cells; positions that do not fit beside come below."""
+    faces = {site: [_face(cell) for cell in cells] for site, cells in rows(document)}
+    ats = [visible(at) for at in document["ats"]]
+    drawn = [face for line in faces.values() for face in line if face]
+    label = min(max((cell_len(printable(site)) for site in faces), default=0), max(4, width // 3))
+    least = max([LEAST, *(cell_len(face.below(LEAST)) for face in drawn)])
+    room = width - label
+    per = max(1, min(len(ats), room // (least + 1)))
+    per = math.ceil(len(ats) / max(1, math.ceil(len(ats) / per)))  # blocks of equal size
+    lines_of_cells = [line for face in drawn for line in (face.best, face.below(MOST))]
+    wanted = max([least, *map(cell_len, [*ats, *lines_of_cells])])
+    column = max(1, min(wanted, MOST, room // max(1, per) - 1))
+    lines: list[Text] = []
+    for start in range(0, len(ats), max(1, per)):
+        part = slice(start, start + per)
+        lines.append(_header(ats[part], label, column))
+        for site, line in faces.items():
+            lines += _site(printable(site), line[part], label, column)
+        lines.append(Text(""))
+    return lines
+
+
+def _header(ats: Sequence[str], label: int, column: int) -> Text:
+    return Text(" " * label + "".join(" " + _centred(at, column) for at in ats), style="dim")
+
+
+def _site(site: str, faces: Sequence[_Face | None], label: int, column: int) -> Iterator[Text]:
+    first, second = Text(_cut(site, label).ljust(label)), Text(" " * label)
+    for face in faces:
+        for line, words in ((first, face.best if face else ""), (second, face.below(column) if face else "")):
+            line.append(" ")
+            line.append(_centred(words, column), face.style if face else None)
+    yield first
+    yield second
+
+
+def _face(cell: Cell | None) -> _Face | None:
+    if cell is None:
+        return None
+    best = cell["best"]
+    if best is None:
+        return _Face("·", "", [], Style.null())
+    others = [printable(name) for name in cell["knows"] if name != best]
+    bits, known = cell["bits"][best]["bits"], share(cell["bits"][best])
+    return _Face(printable(best), f"{bits:.1f}{mark(known)}", others, tint(_strength(known)))
+
+
+def _strength(known: float) -> float:
+    """Return the change that is tinted fully where a feature is known, clearly where it is partly, else weakly."""
+    return {"●": 1.0, "◐": 0.5, "○": 0.2}[mark(known)] if known > 0 else 0.0
+
+
+def _raised(document: Map) -> str:
+    if any(len(cell["knows"]) > 1 for cell in document["cells"]):
+        return "Beside the bits: names, or the number, of other features known to as much (●)."
+    return ""
+
+
+def _centred(words: str, width: int) -> str:
+    words = _cut(words, width)
+    space = width - cell_len(words)
+    return " " * (space // 2) + words + " " * (space - space // 2)
+
+
+def _cut(words: str, width: int) -> str:
+    return words if cell_len(words) <= width else set_cell_size(words, max(0, width - 1)).rstrip() + "…"

@@ -1,0 +1,158 @@
+"""Tables of measurements in a terminal: tested hypotheses, and how well estimators did against the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NotRequired, TypedDict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from inversionview.report.estimates import percent, share_words
+from inversionview.report.reading import printable
+
+
+class Control(TypedDict):
+    """The same hypothesis, asked of an activation that should not know it."""
+
+    consistency: float | None
+    members: NotRequired[int]
+
+
+class HypothesisTest(TypedDict):
+    """How consistent a hypothesis is over a preimage, and how surprising that would be elsewhere."""
+
+    name: str
+    site: str
+    at: str
+    consistency: float | None
+    """Share of the members, weighted by the prior, for which it holds."""
+    interval: Sequence[float] | None
+    members: int
+    effective_size: NotRequired[float | None]
+    base_rate: float | None
+    """Share of the domain for which it holds."""
+    lift: float | None
+    """Consistency divided by base rate."""
+    p_value: float | None
+    """By permutation against random queries."""
+    p_corrected: float | None
+    """For the sites that were tried."""
+    sites_tried: int
+    controls: dict[str, Control]
+    why_not: NotRequired[str | None]
+    """Why it could not be tested; then no number is shown."""
+
+
+class Estimator(TypedDict):
+    """How often an estimator's interval held the truth, over cells of which the truth is known."""
+
+    estimator: str
+    quantity: str
+    cells: int
+    answered: int
+    """Cells for which it gave a number."""
+    coverage: float
+    """Share of all cells whose interval held the truth; no answer counts as a failure."""
+    median_width: float | None
+    median_error: float | None
+    unit: str
+    kept: bool
+
+
+class Validation(TypedDict):
+    """Estimators, each against its own truth."""
+
+    study: str
+    estimators: Sequence[Estimator]
+    title: NotRequired[str]
+    targets: NotRequired[Sequence[str]]
+    """What was asked for beforehand, in words."""
+
+
+def render_hypotheses_terminal(tests: Sequence[HypothesisTest], console: Console) -> None:
+    """Print a row for each hypothesis, its controls below, and why the others could not be tested."""
+    tested = [test for test in tests if not test.get("why_not")]
+    if tested:
+        console.print(_hypotheses(tested))
+        console.print()
+        for line in _controls(tested):
+            console.print(line)
+        tried = max(test["sites_tried"] for test in tested)
+        console.print(Text(_how_tested(tried), style="dim"))
+    for test in tests:
+        if test.get("why_not"):
+            console.print(Text(printable(f"{_name(test)}: not tested, because {test['why_not']}")))
+
+
+def render_validation_terminal(document: Validation, console: Console) -> None:
+    """Print a row for each estimator, what the columns mean, and the targets that were set beforehand."""
+    title = document.get("title") or f"{document['study']}: estimators against the exact preimages"
+    console.print(Text(printable(title), style="bold"))
+    names = ("estimator", "of", "answered", "coverage", "width", "error", "kept")
+    table = plain_table(*names, right=(2, 3, 4, 5))
+    for row in document["estimators"]:
+        answered = f"{row['answered']:,} of {row['cells']:,}"
+        sizes = (_measure(row["median_width"], row["unit"]), _measure(row["median_error"], row["unit"]))
+        words = (row["estimator"], row["quantity"], answered, percent(row["coverage"]), *sizes)
+        table.add_row(*(Text(printable(word)) for word in (*words, "yes" if row["kept"] else "no")))
+    console.print(table)
+    about = "coverage: cells whose 95% interval held the truth, no answer counts as a failure; width, error: medians"
+    console.print(Text(about, style="dim"))
+    for target in document.get("targets", ()):
+        console.print(Text(f"target: {printable(target)}", style="dim"))
+
+
+def plain_table(*names: str, right: Iterable[int] = (), header: bool = True) -> Table:
+    """Return a table without lines; the columns at the indices `right` are set to the right."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=header)
+    numeric = set(right)
+    for i, name in enumerate(names):
+        table.add_column(Text(printable(name)), justify="right" if i in numeric else "left", overflow="fold")
+    return table
+
+
+def _name(test: HypothesisTest) -> str:
+    return f"{test['name']}, {test['site']} at {test['at']}"
+
+
+def _hypotheses(tests: Sequence[HypothesisTest]) -> Table:
+    table = plain_table("hypothesis", "place", "holds for", "members", "base rate", "lift", "p", right=(3, 4, 5, 6))
+    for test in tests:
+        cells = (
+            test["name"],
+            f"{test['site']} at {test['at']}",
+            "–" if test["consistency"] is None else share_words(test["consistency"], test["interval"]),
+            f"{test['members']:,}",
+            "–" if test["base_rate"] is None else percent(test["base_rate"]),
+            "–" if test["lift"] is None else f"{test['lift']:.2f}",
+            _p_value(test),
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _p_value(test: HypothesisTest) -> str:
+    p = test["p_value"] if test["p_corrected"] is None else test["p_corrected"]
+    return "–" if p is None else f"{p:.2g}"
+
+
+def _controls(tests: Sequence[HypothesisTest]) -> list[Text]:
+    lines = []
+    for test in tests:
+        shares = (
+            f"{name} {'–' if control['consistency'] is None else percent(control['consistency'])}"
+            for name, control in test["controls"].items()
+        )
+        lines.append(Text.assemble((f"controls of {printable(_name(test))}: ", "dim"), printable(" · ".join(shares))))
+    return [line for line, test in zip(lines, tests, strict=True) if test["controls"]]
+
+
+def _how_tested(tried: int) -> str:
+    corrected = f", corrected for {tried:,} sites tried" if tried > 1 else ""
+    return f"in brackets: 95% intervals (Clopper-Pearson); p by permutation against random queries{corrected}"
+
+
+def _measure(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.3g} {unit}".rstrip()
