@@ -40,9 +40,6 @@ class _Face(NamedTuple):
         return " ".join([self.bits, *self.others[:named]]) + (str(left).translate(_RAISED) if left else "")
 
 
-_RAISED) if left else "")
-
-
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
