@@ -58,7 +58,8 @@ class Expression:
     features: tuple[str, ...]
     """The features it uses, each once."""
     is_condition: bool
-    """Whether it gives truth values; if not, it gives numbers (`NONE` where there is none), or one feature's codes."""
+    """Whether it gives truth values; if not, it gives numbers, `NONE` where there is none (of one feature whose values
+    are no numbers, its codes)."""
     _evaluate: Callable[[Codes], Array]
 
     def __call__(self, codes: Codes) -> Array:
@@ -129,7 +130,10 @@ class _Compiler:
             case _Condition(evaluate):
                 return Expression(self.text, features, True, evaluate)
             case _Feature(name, _):
-                return Expression(self.text, features, False, lambda codes: _integers(codes[name]))
+                if (table := node.numbers) is None:
+                    return Expression(self.text, features, False, lambda codes: _integers(codes[name]))
+                looked_up = _looked_up(name, table).evaluate
+                return Expression(self.text, features, False, lambda codes: _filled(looked_up(codes)))
             case _Number(numbers, _):
                 return Expression(self.text, features, False, lambda codes: _filled(numbers(codes)))
 
