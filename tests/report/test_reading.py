@@ -51,13 +51,13 @@ def test_agreement_is_the_share_of_members_with_the_same_token() -> None:
 def test_words_give_every_count() -> None:
     reading = addition()
     reading["counts"] = {"drawn": 1000, "distinct": 298, "in_domain": 293, "inside": 1}
-    assert plain.headline(reading) == "1 input inside ε = 0.1"
+    assert plain.headline(reading) == "1 input found inside ε = 0.1"
     assert plain.summary(reading) == (
         "1,000 candidates drawn, 298 distinct, 293 in the domain. "
         "Verified: each member was run through the model again, and its distance measured."
     )
     reading["counts"]["inside"] = 0
-    assert plain.headline(reading) == "0 inputs inside ε = 0.1"
+    assert plain.headline(reading) == "0 inputs found inside ε = 0.1"
     assert "none came within ε" in plain.summary(reading)
 
 

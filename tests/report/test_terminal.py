@@ -130,7 +130,7 @@ def test_no_members_is_said() -> None:
         sample["inside"] = False
     reading["counts"]["inside"] = 0
     lines = drawn(reading)
-    assert "0 inputs inside" in lines[0]
+    assert "0 inputs found inside" in lines[0]
     assert not [line for line in lines if line.startswith("members")]
     query = next(i for i, line in enumerate(lines) if line.startswith("query"))
     assert lines[query + 1].startswith("── ε = 0.1 ──")

@@ -175,6 +175,6 @@ def _epsilon(document: Map) -> str:
     return f"ε from {own[0]:.4g} to {own[-1]:.4g}{by}" if own else f"ε by {rule}"
 
 
-def full_name(cell: Measured) -> str:
+def place(cell: Measured) -> str:
     """Return site and named position of a cell."""
     return f"{printable(cell['site'])} at {visible(cell['at'])}"

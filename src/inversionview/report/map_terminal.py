@@ -30,14 +30,13 @@ class _Face(NamedTuple):
 
     def below(self, width: int) -> str:
         """Return the line below the name: bits, other features as they fit, and the number of those that do not."""
-        fitting = 0
-        while fitting < len(self.others) and cell_len(self._second(fitting + 1)) <= width:
-            fitting += 1
-        return self._second(fitting)
+        lines = [self._second(named) for named in range(len(self.others), -1, -1)]
+        raised = self.bits + str(len(self.others) or "").translate(_RAISED)
+        return next((line for line in lines if cell_len(line) <= width), raised)
 
     def _second(self, named: int) -> str:
         left = len(self.others) - named
-        return " ".join([self.bits, *self.others[:named]]) + (str(left).translate(_RAISED) if left else "")
+        return " ".join([self.bits, *self.others[:named], *([f"+{left}"] if left else [])])
 
 
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -111,7 +110,7 @@ def _strength(known: float) -> float:
 
 def _raised(document: Map) -> str:
     if any(len(cell["knows"]) > 1 for cell in document["cells"]):
-        return "Beside the bits: names, or the number, of other features known to as much (●)."
+        return "Beside the bits: other features known to as much (●), by name or by number."
     return ""
 
 

@@ -168,9 +168,10 @@ def facts(reading: Reading) -> list[Fact]:
 
 
 def headline(reading: Reading) -> str:
-    """Say how many inputs are inside epsilon."""
+    """Say how many inputs are inside epsilon, or how many were found to be."""
     inside = reading["counts"]["inside"]
-    return f"{inside:,} input{'' if inside == 1 else 's'} inside ε = {reading['epsilon']:g}"
+    found = "" if reading["exact"] else "found "
+    return f"{inside:,} input{'' if inside == 1 else 's'} {found}inside ε = {reading['epsilon']:g}"
 
 
 def summary(reading: Reading) -> str:
