@@ -24,18 +24,39 @@ def distances(
     """
     checked_metric(metric)
     z, z_q = z.float(), z_q.float()
-    length = z_q.norm(dim=-1)
+    length = _checked_length(z_q)
+    if metric == "euclidean":
+        found: Tensor = (z - z_q).norm(dim=-1) / length
+        return found
+    cosine: Tensor = (z * z_q).sum(dim=-1) / (z.norm(dim=-1) * length).clamp_min(torch.finfo(torch.float32).tiny)
+    return 1 - cosine.clamp(-1, 1)
+
+
+def pairwise_distances(
+    z_q: Float[Tensor, "query d_model"], z: Float[Tensor, "prefix d_model"], metric: str = "euclidean"
+) -> Float[Tensor, "query prefix"]:
+    """Distances in fp32 of every activation from every query activation, as `distances` has them; raises as it does."""
+    checked_metric(metric)
+    z, z_q = z.float(), z_q.float()
+    length = _checked_length(z_q)[:, None]
+    if metric == "euclidean":
+        # Not by |z|² + |q|² - 2 z·q, which loses small distances to rounding.
+        apart: Tensor = torch.cdist(z_q, z, compute_mode="donot_use_mm_for_euclid_dist")
+        return apart / length
+    lengths = (length * z.norm(dim=-1)).clamp_min(torch.finfo(torch.float32).tiny)
+    cosine: Tensor = z_q @ z.T / lengths
+    return 1 - cosine.clamp(-1, 1)
+
+
+def _checked_length(z_q: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any"]:
+    length: Tensor = z_q.norm(dim=-1)
     if not torch.isfinite(length).all():
         raise UserError("the query activation is not finite: the probed model overflows there, so use a wider dtype")
     if (length == 0).any():
         raise UserError(
             "the query activation has norm 0, and no distance from it is defined: read another position or site"
         )
-    if metric == "euclidean":
-        found: Tensor = (z - z_q).norm(dim=-1) / length
-        return found
-    cosine: Tensor = (z * z_q).sum(dim=-1) / (z.norm(dim=-1) * length).clamp_min(torch.finfo(torch.float32).tiny)
-    return 1 - cosine.clamp(-1, 1)
+    return length
 
 
 def checked_metric(metric: str) -> Metric:

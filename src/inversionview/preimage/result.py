@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from inversionview.errors import UserError
+from inversionview.preimage.importance import effective_size, inclusion
 from inversionview.report.reading import Reading, Sample
 
 SCHEMA = 1
@@ -40,12 +43,22 @@ class Query:
     """Short name: `a0.1`."""
 
 
+class Component(NamedTuple):
+    """A source whose draws are independent, with a density that is known."""
+
+    source: str
+    """Its name, as in `Preimage.sources`."""
+    n: int
+    """Draws, repeated and malformed ones included."""
+
+
 @dataclass(frozen=True, eq=False)
 class Preimage:
     """The distinct inputs that were proposed for a query, each run through the probed model again.
 
     All fields are parallel over candidates, nearest first; ties are in the order of their token ids, and what has no
-    distance comes last. A candidate is a member where `inside` says so.
+    distance comes last. A candidate is a member where `inside` says so. In an exact preimage the whole domain was run,
+    and only its members are kept.
     """
 
     query: Query
@@ -56,10 +69,10 @@ class Preimage:
     """`same`: only the position that plays the query's role counts; `any`: the best eligible position of each input."""
     seed: int
     domain_size: int | None
-    """Number of inputs in the task's domain, where it is finite and known."""
-    inputs: tuple[str, ...]
+    """Number of inputs in the domain, where it can be counted; under rule `same`, of those that have the role."""
+    inputs: Sequence[str]
     tokens: Int[np.ndarray, "candidate pos"]
-    token_strings: tuple[tuple[str, ...], ...]
+    token_strings: Sequence[tuple[str, ...]]
     """One string a token, up to and including the first end token."""
     positions: Int[np.ndarray, " candidate"]
     """Where the rule finds the least distance (ties: the lowest index); -1 where it allows no position."""
@@ -71,8 +84,16 @@ class Preimage:
     """How many times each source drew the candidate."""
     log_prob: Float[np.ndarray, " candidate"]
     """In nats, under the decoder at temperature 1 given the query activation; NaN where it is not known."""
-    token_distances: Float[np.ndarray, "candidate pos"]
-    """Distance at every eligible position, NaN elsewhere."""
+    token_distances: Float[np.ndarray, "candidate pos"] | None = None
+    """Distance at every eligible position, NaN elsewhere; None where only `positions` were looked at."""
+    log_prior: Float[np.ndarray, " candidate"] | None = None
+    """log p(x) in nats under the task's prior; minus infinity outside the domain. None where it has no density."""
+    domain_mass: float = 1.0
+    """Prior mass of the domain: 1, or under rule `same` that of the inputs that have the role."""
+    exact: bool = False
+    components: tuple[Component, ...] = ()
+    log_densities: Float[np.ndarray, "component candidate"] | None = None
+    """log q(x) in nats of every candidate under each of `components`; NaN outside the domain."""
     colors: Float[np.ndarray, "candidate pos"] | None = None
     """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None."""
     colors_about: str = ""
@@ -82,6 +103,41 @@ class Preimage:
     def inside(self) -> Bool[np.ndarray, " candidate"]:
         """Which candidates are members: in the domain, and within epsilon."""
         return self.in_domain & (self.distances <= self.epsilon)
+
+    @cached_property
+    def weights(self) -> Float[np.ndarray, " candidate"]:
+        """How much each member counts for, adding up to 1; 0 for what is none.
+
+        In an exact preimage in proportion to the prior. In a sampled one in proportion to p(x) over the probability
+        that x was drawn at all, so that a sum over members estimates a mean over the preimage under the prior; members
+        that only sources of unknown density drew have weight 0. All NaN where no density is known.
+        """
+        return self._sampling_weights[0]
+
+    @property
+    def effective_size(self) -> float:
+        """How many members of equal weight would be as good as these; of an exact preimage, their number."""
+        return self._sampling_weights[1]
+
+    @cached_property
+    def _sampling_weights(self) -> tuple[Float[np.ndarray, " candidate"], float]:
+        if self.log_prior is None or not (self.exact or self.components):
+            return np.full(len(self), np.nan), 0.0
+        raw = np.zeros(len(self))
+        usable = self.inside & (self.exact | self.independent)
+        raw[usable] = np.exp(self.log_prior[usable])
+        if self.exact:
+            return raw / max(raw.sum(), np.finfo(float).tiny), float(usable.sum())
+        assert self.log_densities is not None
+        drawn = inclusion(self.log_densities[:, usable], [component.n for component in self.components])
+        raw[usable] /= drawn
+        return raw / max(raw.sum(), np.finfo(float).tiny), effective_size(raw[usable], drawn)
+
+    @cached_property
+    def independent(self) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates were drawn by a source whose density is known."""
+        names = {component.source for component in self.components}
+        return np.array([not names.isdisjoint(times) for times in self.sources], dtype=bool)
 
     @property
     def counts(self) -> Int[np.ndarray, " candidate"]:
@@ -95,18 +151,18 @@ class Preimage:
 
     @property
     def n_drawn(self) -> int:
-        """Number of draws, repeated ones included."""
-        return int(self.counts.sum())
+        """Number of draws, repeated ones included; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else int(self.counts.sum())
 
     @property
     def n_distinct(self) -> int:
-        """Number of distinct candidates."""
-        return len(self.inputs)
+        """Number of distinct candidates; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else len(self)
 
     @property
     def n_in_domain(self) -> int:
-        """Number of distinct candidates that are in the domain."""
-        return int(self.in_domain.sum())
+        """Number of distinct candidates that are in the domain; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else int(self.in_domain.sum())
 
     @property
     def n_inside(self) -> int:
@@ -114,18 +170,44 @@ class Preimage:
         return int(self.inside.sum())
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return len(self.tokens)
 
     def __repr__(self) -> str:
         query = self.query
+        if self.exact:
+            return (
+                f"<Preimage of {query.input} at {query.role}, {query.site}: exactly {self.n_inside:,} of "
+                f"{self.domain_size:,} inputs inside ε = {self.epsilon:g}>"
+            )
         return (
             f"<Preimage of {query.input} at {query.role}, {query.site}: {self.n_drawn:,} drawn, {self.n_distinct:,} "
             f"distinct, {self.n_in_domain:,} in the domain, {self.n_inside:,} inside ε = {self.epsilon:g}>"
         )
 
     def at_epsilon(self, epsilon: float) -> Preimage:
-        """The same candidates with another ε; nothing is computed again. Raises `UserError` unless it is above 0."""
-        return dataclasses.replace(self, epsilon=checked_epsilon(epsilon))
+        """The same candidates with another ε; nothing is computed again.
+
+        Raises `UserError` unless it is above 0, and in an exact preimage at most the ε that was searched.
+        """
+        epsilon = checked_epsilon(epsilon)
+        if not self.exact:
+            return dataclasses.replace(self, epsilon=epsilon)
+        if epsilon > self.epsilon:
+            raise UserError(
+                f"this exact preimage holds what is within {self.epsilon:g}: to have what is within {epsilon:g}, "
+                "search again"
+            )
+        return self.head(int((self.distances <= epsilon).sum()), epsilon=epsilon)
+
+    def head(self, n: int, **changes: Any) -> Preimage:
+        """The nearest `n` candidates; of an exact preimage this is no longer all there is, and only for showing."""
+        rows = slice(0, n)
+        columns = ["tokens", "positions", "distances", "in_domain", "sources", "log_prob", "token_distances"]
+        columns += ["log_prior", "colors", "inputs", "token_strings"]
+        cut = {name: value[rows] for name in columns if (value := getattr(self, name)) is not None}
+        if self.log_densities is not None:
+            cut["log_densities"] = self.log_densities[:, rows]
+        return dataclasses.replace(self, **cut, **changes)
 
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview read --json` prints: JSON types only, None for what is not known.
@@ -147,7 +229,8 @@ class Preimage:
             "metric": self.metric,
             "position_rule": self.position_rule,
             "seed": self.seed,
-            "exact": False,
+            "exact": self.exact,
+            "domain": self.domain_size,
             "drawn": self.n_drawn,
             "distinct": self.n_distinct,
             "in_domain": self.n_in_domain,
@@ -183,7 +266,7 @@ class Preimage:
             "position_rule": self.position_rule,
             "seed": self.seed,
             "domain_size": self.domain_size,
-            "exact": False,
+            "exact": self.exact,
             "query": {"tokens": list(query.token_strings), "position": query.position, "at": query.role},
             "counts": {
                 "drawn": self.n_drawn,
@@ -197,7 +280,7 @@ class Preimage:
         }
 
     def _drawn_sample(self, i: int, inside: bool) -> Sample:
-        strings = self.token_strings[i]
+        strings, distances = self.token_strings[i], self.token_distances
         return {
             "tokens": list(strings),
             "position": max(0, int(self.positions[i])),
@@ -207,7 +290,7 @@ class Preimage:
             "count": sum(self.sources[i].values()),
             "log_prob": or_none(self.log_prob[i : i + 1])[0],
             "colors": None if self.colors is None else self.colors[i, : len(strings)].tolist(),
-            "token_distances": or_none(self.token_distances[i, : len(strings)]),
+            "token_distances": None if distances is None else or_none(distances[i, : len(strings)]),
         }
 
     def to_pandas(self) -> Any:
@@ -273,5 +356,5 @@ def checked_epsilon(epsilon: float) -> float:
 
 
 def or_none(values: Float[np.ndarray, " any"]) -> list[float | None]:
-    """Floats as a list, with None for NaN, which JSON does not have."""
-    return [None if math.isnan(value) else value for value in values.tolist()]
+    """Floats as a list, with None for NaN and for infinity, which JSON does not have."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

@@ -10,10 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inversionview.decoder.scoring import score
+from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
+from inversionview.preimage.domain import domain_size
 from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, role_positions
-from inversionview.preimage.proposals import Draws, Source, query_generator
-from inversionview.preimage.result import Metric, PositionRule, Preimage, Query, checked_epsilon
+from inversionview.preimage.proposals import DecoderDensity, DecoderSource, Draws, Source, query_generator
+from inversionview.preimage.result import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import PerPosition, Tokens
 from inversionview.sites import Site
@@ -21,10 +24,19 @@ from inversionview.tasks.base import Task
 
 
 class _Settings(NamedTuple):
-    epsilon: float
     metric: Metric
     position_rule: PositionRule
     seed: int
+
+
+class _Densities(NamedTuple):
+    """How probable the candidates of one query were, under the sources that know it."""
+
+    log_prior: np.ndarray
+    components: tuple[Component, ...]
+    log_densities: np.ndarray
+    log_prob: np.ndarray
+    """Of the decoder at temperature 1."""
 
 
 class _Candidates(NamedTuple):
@@ -41,21 +53,24 @@ def sampled_preimages(
     queries: Sequence[Query],
     sources: Sequence[Source],
     *,
-    epsilon: float,
+    epsilon: float | Sequence[float],
     metric: str = "euclidean",
     position_rule: str = "same",
     seed: int = 0,
+    activations: Float[Tensor, "query d_model"] | None = None,
 ) -> list[Preimage]:
     """One preimage a query, in their order; inputs, positions and sites may all differ.
 
     A query's draws depend on the seed, the query and the source alone, not on what else is asked. Malformed candidates
-    are kept, with their distances, and are never members.
+    are kept, with their distances, and are never members. `epsilon` may be one number or one a query; `activations`
+    stand in for the queries' own.
     Raises `UserError` for a metric, rule or ε that cannot be, or a query activation of norm 0.
     """
-    settings = _Settings(checked_epsilon(epsilon), checked_metric(metric), checked_rule(position_rule), seed)
+    settings = _Settings(checked_metric(metric), checked_rule(position_rule), seed)
+    limits = epsilons(epsilon, len(queries))
     if not queries:
         return []
-    z_q = query_activations(probed, task, queries)
+    z_q = query_activations(probed, task, queries) if activations is None else activations
     distances(z_q, z_q, metric)  # a query activation without a direction is known before anything is drawn
     draws = [_draw(source, z_q, queries, seed) for source in sources]
     found = [
@@ -63,7 +78,17 @@ def sampled_preimages(
         for i in range(len(queries))
     ]
     everywhere = _verify(probed, task, queries, found, z_q, metric)
-    return [_preimage(task, *row, settings) for row in zip(queries, found, everywhere, strict=True)]
+    known = [_densities(task, *row, sources) for row in zip(queries, found, z_q, strict=True)]
+    rows = zip(queries, found, everywhere, known, limits, strict=True)
+    return [_preimage(task, *row, settings) for row in rows]
+
+
+def epsilons(epsilon: float | Sequence[float], n: int) -> list[float]:
+    """One ε a query. Raises `UserError` for one that cannot be, or another number of them."""
+    given = list(epsilon) if isinstance(epsilon, Sequence) and not isinstance(epsilon, str) else [epsilon] * n
+    if len(given) != n:
+        raise UserError(f"give one epsilon, or one for each of the {n} queries, not {len(given)}")
+    return [checked_epsilon(limit) for limit in given]
 
 
 def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query d_model"]:
@@ -125,11 +150,43 @@ def _verify(
     return [verified[i] for i in range(len(queries))]
 
 
+def _densities(
+    task: Task, query: Query, found: _Candidates, z_q: Float[Tensor, " d_model"], sources: Sequence[Source]
+) -> _Densities:
+    """Every known density of every candidate in the domain, by teacher forcing: one pass for all temperatures."""
+    known = [source for source in sources if source.density is not None]
+    log_prior = task.log_prior(found.tokens).double().numpy()
+    inside = task.contains(found.tokens)
+    decoder = next((source.decoder for source in sources if isinstance(source, DecoderSource)), None)
+    temperatures = [s.density.temperature for s in known if isinstance(s.density, DecoderDensity)]
+    by_temperature: dict[float, np.ndarray] = {}
+    log_prob = found.log_prob
+    if decoder is not None:
+        asked = list(dict.fromkeys([1.0, *temperatures]))
+        scores = score(decoder, found.tokens[inside], z_q, decoder.config.sites.index(query.site), asked)
+        for temperature, total in zip(asked, scores.double().sum(dim=2).numpy(), strict=True):
+            by_temperature[temperature] = np.full(len(found.tokens), np.nan)
+            by_temperature[temperature][inside.numpy()] = total
+        log_prob = np.where(inside.numpy(), by_temperature[1.0], log_prob)
+    rows = [
+        by_temperature[s.density.temperature] if isinstance(s.density, DecoderDensity) else log_prior for s in known
+    ]
+    times = {s.name: sum(row.get(s.name, 0) for row in found.sources) for s in known}
+    return _Densities(
+        log_prior,
+        tuple(Component(s.name, times[s.name]) for s in known),
+        np.array(rows).reshape(len(known), len(found.tokens)),
+        log_prob,
+    )
+
+
 def _preimage(
     task: Task,
     query: Query,
     found: _Candidates,
     everywhere: PerPosition,
+    known: _Densities,
+    epsilon: float,
     settings: _Settings,
 ) -> Preimage:
     in_domain = task.contains(found.tokens)
@@ -142,10 +199,13 @@ def _preimage(
     order = np.argsort(nearest.distances.numpy(), kind="stable")  # NaN comes last; candidates are in order of token ids
     rows = torch.from_numpy(order)
     tokens = found.tokens[rows]
+    domain = domain_size(task, query.role if settings.position_rule == "same" else None)
     return Preimage(
         query=query,
+        epsilon=epsilon,
         **settings._asdict(),
-        domain_size=task.size,
+        domain_size=domain.inputs,
+        domain_mass=domain.mass,
         inputs=tuple(task.decode(row) for row in tokens),
         tokens=tokens.numpy(),
         token_strings=tuple(tuple(task.token_strings(row)) for row in tokens),
@@ -153,6 +213,9 @@ def _preimage(
         distances=nearest.distances[rows].double().numpy(),
         in_domain=in_domain[rows].numpy(),
         sources=tuple(found.sources[i] for i in order),
-        log_prob=found.log_prob[order],
+        log_prob=known.log_prob[order],
+        log_prior=known.log_prior[order],
+        components=known.components,
+        log_densities=known.log_densities[:, order],
         token_distances=everywhere[rows].double().numpy(),
     )

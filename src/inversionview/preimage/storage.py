@@ -10,7 +10,7 @@ import numpy as np
 
 from inversionview.errors import UserError
 from inversionview.files import atomic_file, read_json, write_atomic
-from inversionview.preimage.result import SCHEMA, Preimage, Query, or_none
+from inversionview.preimage.result import SCHEMA, Component, Preimage, Query, or_none
 
 _KIND = "preimage"
 _METADATA = b"inversionview"
@@ -54,11 +54,15 @@ def _document(preimage: Preimage) -> dict[str, Any]:
     document = preimage.to_dict()
     document["query"]["token_strings"] = list(preimage.query.token_strings)
     document |= {"domain_size": preimage.domain_size, "colors_about": preimage.colors_about}
+    document |= {"domain_mass": preimage.domain_mass, "components": [list(part) for part in preimage.components]}
+    densities = None if preimage.log_densities is None else preimage.log_densities.T
     for i, sample in enumerate(document[_ROWS]):
         sample["tokens"] = preimage.tokens[i].tolist()
         sample["token_strings"] = list(preimage.token_strings[i])
-        sample["token_distances"] = or_none(preimage.token_distances[i])
-        sample["colors"] = None if preimage.colors is None else or_none(preimage.colors[i])
+        sample["log_prior"] = None if preimage.log_prior is None else or_none(preimage.log_prior[i : i + 1])[0]
+        sample["log_densities"] = None if densities is None else or_none(densities[i])
+        for name, values in (("token_distances", preimage.token_distances), ("colors", preimage.colors)):
+            sample[name] = None if values is None else or_none(values[i])
     document[_ROWS] = document.pop(_ROWS)  # last, so that a person who opens the file sees the rest first
     return document
 
@@ -66,7 +70,13 @@ def _document(preimage: Preimage) -> dict[str, Any]:
 def _preimage(document: dict[str, Any]) -> Preimage:
     query, rows = document["query"], document[_ROWS]
     width = len(rows[0]["tokens"]) if rows else 0
-    colored = bool(rows) and rows[0]["colors"] is not None
+
+    def table(name: str, columns: int) -> np.ndarray | None:
+        known = bool(rows) and rows[0][name] is not None
+        return _floats([row[name] for row in rows], len(rows), columns) if known else None
+
+    components = tuple(Component(str(source), int(n)) for source, n in document["components"])
+    densities = table("log_densities", len(components))
     preimage = Preimage(
         query=Query(
             study=document["study"],
@@ -90,8 +100,13 @@ def _preimage(document: dict[str, Any]) -> Preimage:
         in_domain=np.array([row["in_domain"] for row in rows], dtype=bool),
         sources=tuple({name: int(times) for name, times in dict(row["sources"]).items()} for row in rows),
         log_prob=_floats([row["log_prob"] for row in rows], len(rows)),
-        token_distances=_floats([row["token_distances"] for row in rows], len(rows), width),
-        colors=_floats([row["colors"] for row in rows], len(rows), width) if colored else None,
+        token_distances=table("token_distances", width),
+        colors=table("colors", width),
+        log_prior=_log_prior(rows),
+        domain_mass=document["domain_mass"],
+        exact=document["exact"],
+        components=components,
+        log_densities=None if densities is None else densities.T,
         colors_about=document["colors_about"],
     )
     if (preimage.n_drawn, preimage.n_distinct, preimage.n_inside) != tuple(
@@ -99,6 +114,13 @@ def _preimage(document: dict[str, Any]) -> Preimage:
     ):
         raise ValueError("its samples are not as many as it says")
     return preimage
+
+
+def _log_prior(rows: list[dict[str, Any]]) -> np.ndarray | None:
+    """Minus infinity outside the domain is null in a file."""
+    if not rows or all(row["log_prior"] is None and row["in_domain"] for row in rows):
+        return None
+    return np.array([-np.inf if row["log_prior"] is None else row["log_prior"] for row in rows])
 
 
 def _floats(values: list[Any], *shape: int) -> np.ndarray:
@@ -122,6 +144,8 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
             "token_strings": pyarrow.list_(pyarrow.string()),
             "token_distances": floats,
             "colors": floats,
+            "log_prior": pyarrow.float64(),
+            "log_densities": floats,
         },
         metadata={_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()},
     )

@@ -1,0 +1,59 @@
+"""How probable given inputs are under a decoder, at several temperatures from one pass, each distinct prefix once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inversionview.decoder.model import Decoder, until_end
+from inversionview.probed.prefixes import prefix_tree
+from inversionview.shapes import Tokens
+
+_BLOCK = 4096
+"""Inputs scored together; bounds the memory of the cache."""
+
+
+@torch.no_grad()
+def score(
+    decoder: Decoder,
+    tokens: Tokens,
+    activation: Float[Tensor, " d_activation"],
+    site_index: int,
+    temperatures: Sequence[float] = (1.0,),
+) -> Float[Tensor, "temperature batch pos"]:
+    """log q of each token given those before it, in nats and fp32, for one activation; on the CPU.
+
+    0 at begin and after the first end token. At temperature T every step's logits are divided by T before they are
+    normalised, as in sampling. Inputs in the order of their token ids share the most, and take the least time.
+    """
+    if not len(tokens):
+        return torch.zeros(len(temperatures), *tokens.shape)
+    device = next(decoder.parameters()).device
+    parts = [
+        _score_block(decoder, rows.to(device), activation.to(device), site_index, temperatures)
+        for rows in torch.split(tokens, _BLOCK)
+    ]
+    return torch.cat([part.cpu() for part in parts], dim=1)
+
+
+def _score_block(
+    decoder: Decoder, tokens: Tokens, activation: Tensor, site_index: int, temperatures: Sequence[float]
+) -> Float[Tensor, "temperature batch pos"]:
+    tree = prefix_tree(tokens)
+    cache = decoder.start_cache(activation[None], torch.tensor([site_index], device=tokens.device))
+    found = torch.zeros(len(temperatures), *tokens.shape, device=tokens.device)
+    scales = torch.tensor(temperatures, device=tokens.device)[:, None, None]
+    before = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+    for t in range(tokens.shape[1] - 1):
+        rows, owner = tree.rows[t], tree.owners[t]
+        if t and len(rows) > len(tree.rows[t - 1]):
+            parents = before[rows]
+            cache = [(keys[parents], values[parents]) for keys, values in cache]
+        logits = decoder.step(tokens[rows, t], t, cache)
+        log_probs = (logits / scales).log_softmax(-1)
+        found[:, :, t + 1] = log_probs[:, owner, tokens[:, t + 1]]
+        before = owner
+    return found * until_end(tokens, decoder.config.end)

@@ -1,0 +1,113 @@
+"""The whole domain of a task, block by block: its inputs, and their activations with each distinct prefix once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.probed.model import PrefixActivations, ProbedModel
+from inversionview.shapes import Positions, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+BLOCK = 8192
+"""Inputs that are run together; more would leave the processor's caches."""
+
+
+class DomainBlock(NamedTuple):
+    """Consecutive inputs of the domain and their activations."""
+
+    start: int
+    """Index of the first, in the order of `Task.enumerate`."""
+    tokens: Tokens
+    read: PrefixActivations
+
+
+class Domain(Protocol):
+    """Where the activations of all inputs come from: the model, or what was kept of an earlier run."""
+
+    def blocks(self, sites: Sequence[Site], roles: Sequence[str] | None) -> Iterator[DomainBlock]:
+        """Every input once, with its activations where it has one of `roles`; None for all eligible positions."""
+        ...
+
+
+class ModelDomain:
+    """Runs the probed model over the domain. Raises `UserError` for a task that cannot enumerate."""
+
+    def __init__(self, probed: ProbedModel, task: Task, block: int = BLOCK) -> None:
+        checked_enumerable(task)
+        self.probed, self.task, self.block = probed, task, block
+
+    @torch.no_grad()
+    def blocks(self, sites: Sequence[Site], roles: Sequence[str] | None) -> Iterator[DomainBlock]:
+        """As `Domain.blocks` says; a pass goes no deeper and no further to the right than it must."""
+        start = 0
+        for tokens in self.task.enumerate(self.block):
+            yield DomainBlock(
+                start, tokens, self.probed.capture_prefixes(tokens, sites, needed(self.task, tokens, roles))
+            )
+            start += len(tokens)
+
+
+def needed(task: Task, tokens: Tokens, roles: Sequence[str] | None) -> list[int]:
+    """The positions at which some of `tokens` has one of `roles`; None for all eligible positions."""
+    if roles is None:
+        return [t for t, some in enumerate(task.eligible(tokens).any(dim=0).tolist()) if some]
+    found = {t for role in roles for t in set(eligible_role(task, tokens, role).tolist())}
+    return sorted(found - {-1})
+
+
+def eligible_role(task: Task, tokens: Tokens, role: str) -> Positions:
+    """Position of a role in each input, -1 where it lacks it or the position is not an eligible one."""
+    positions = task.position_of(tokens, role)
+    eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
+    return torch.where(eligible, positions, -1)
+
+
+class DomainSize(NamedTuple):
+    """How many inputs of the domain have a role, and their share of the prior."""
+
+    inputs: int | None
+    """None where the domain cannot be enumerated."""
+    mass: float
+
+
+def domain_size(task: Task, role: str | None) -> DomainSize:
+    """What a preimage is a part of: under rule `same` the inputs that have `role`, under `any` (None) all inputs.
+
+    Counted where the task can enumerate; elsewhere the mass is the share among 20,000 draws from the prior.
+    """
+    if role is None:
+        return DomainSize(task.size, 1.0)
+    known = _role_sizes.setdefault(task, {})
+    if role not in known:
+        known[role] = _role_size(task, role)
+    return known[role]
+
+
+_role_sizes: WeakKeyDictionary[Task, dict[str, DomainSize]] = WeakKeyDictionary()
+
+
+def _role_size(task: Task, role: str) -> DomainSize:
+    if task.size is None:
+        drawn = task.sample(20_000, generator=torch.Generator().manual_seed(0))
+        return DomainSize(None, (eligible_role(task, drawn, role) >= 0).double().mean().item())
+    count, mass = 0, 0.0
+    for tokens in task.enumerate():
+        has = eligible_role(task, tokens, role) >= 0
+        count += int(has.sum())
+        mass += task.log_prior(tokens[has]).double().exp().sum().item()
+    return DomainSize(count, mass)
+
+
+def checked_enumerable(task: Task) -> None:
+    """Raise `UserError` for a task whose domain cannot be enumerated."""
+    if task.size is None:
+        raise UserError(
+            f"the inputs of {task.name} cannot be enumerated, so nothing about them is exact: read a sample instead "
+            "(without exact), whose size and completeness are estimated"
+        )

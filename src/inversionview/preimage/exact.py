@@ -1,0 +1,185 @@
+"""Exact preimages: every input of an enumerable domain, run through the probed model and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inversionview.preimage.distance import checked_metric, distances, pairwise_distances
+from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size, eligible_role
+from inversionview.preimage.matching import checked_rule
+from inversionview.preimage.result import Preimage, Query
+from inversionview.preimage.sampled import epsilons, query_activations
+from inversionview.preimage.texts import Decoded
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import OneInput
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+
+class Scan(NamedTuple):
+    """What one block of the domain is to some of the queries."""
+
+    queries: tuple[int, ...]
+    start: int
+    tokens: Int[Tensor, "input pos"]
+    distances: Float[Tensor, "query input"]
+    """At the position that the rule gives; infinite where it allows none."""
+    positions: Int[Tensor, "query input"]
+
+
+def exact_preimages(
+    probed: ProbedModel,
+    task: Task,
+    queries: Sequence[Query],
+    *,
+    epsilon: float | Sequence[float],
+    metric: str = "euclidean",
+    position_rule: str = "same",
+    activations: Float[Tensor, "query d_model"] | None = None,
+    domain: Domain | None = None,
+) -> list[Preimage]:
+    """All inputs of the domain within ε of each query, in one pass over the domain; one preimage a query.
+
+    `epsilon` may be one number or one a query. `activations` stand in for the queries' own; `domain` says where the
+    inputs' activations come from, by default from running the model.
+    Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
+    """
+    limits = epsilons(epsilon, len(queries))
+    found: list[list[tuple[Tensor, ...]]] = [[] for _ in queries]
+    for scan in scan_domain(
+        probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
+    ):
+        bound = torch.tensor([limits[q] for q in scan.queries], dtype=torch.float64)[:, None]
+        which, rows = (scan.distances.double() <= bound).nonzero(as_tuple=True)
+        sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
+        for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
+            if len(part):
+                # Small types, since half of a domain may be inside.
+                kept = (scan.tokens[part].to(torch.int32), scan.distances[i, part], scan.positions[i, part])
+                found[q].append((*kept[:2], kept[2].to(torch.int16)))
+    return [
+        _preimage(task, query, parts, limit, metric, position_rule)
+        for query, parts, limit in zip(queries, found, limits, strict=True)
+    ]
+
+
+def exact_distances(
+    probed: ProbedModel,
+    task: Task,
+    queries: Sequence[Query],
+    *,
+    metric: str = "euclidean",
+    position_rule: str = "same",
+    activations: Float[Tensor, "query d_model"] | None = None,
+    domain: Domain | None = None,
+) -> Float[np.ndarray, "query input"]:
+    """Distances of all inputs of the domain, in the order of `Task.enumerate`; infinite where the rule allows none.
+
+    4 bytes an input and query. Raises as `exact_preimages` does.
+    """
+    assert task.size is not None or not queries
+    found = np.full((len(queries), task.size or 0), np.inf, dtype=np.float32)
+    for scan in scan_domain(
+        probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
+    ):
+        found[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
+    return found
+
+
+@torch.no_grad()
+def scan_domain(
+    probed: ProbedModel,
+    task: Task,
+    queries: Sequence[Query],
+    *,
+    metric: str,
+    position_rule: str,
+    activations: Float[Tensor, "query d_model"] | None = None,
+    domain: Domain | None = None,
+) -> Iterator[Scan]:
+    """Compare every input of the domain with every query, block by block, on the CPU; raises as `exact_preimages`."""
+    checked_metric(metric)
+    rule = checked_rule(position_rule)
+    domain = ModelDomain(probed, task) if domain is None else domain
+    if not queries:
+        return
+    z_q = query_activations(probed, task, queries) if activations is None else activations
+    distances(z_q, z_q, metric)  # a query activation without a direction is known before the pass begins
+    groups: dict[tuple[Site, str | None], list[int]] = {}
+    for i, query in enumerate(queries):
+        groups.setdefault((Site.parse(query.site), query.role if rule == "same" else None), []).append(i)
+    sites = tuple(dict.fromkeys(site for site, _ in groups))
+    roles = tuple(dict.fromkeys(query.role for query in queries)) if rule == "same" else None
+    for block in domain.blocks(sites, roles):
+        for (site, role), members in groups.items():
+            nearest = _everywhere if role is None else _at_role
+            found = nearest(task, block, site, z_q[members], metric, role)
+            yield Scan(tuple(members), block.start, block.tokens, *found)
+
+
+def _at_role(
+    task: Task, block: DomainBlock, site: Site, z_q: Tensor, metric: str, role: str | None
+) -> tuple[Tensor, Tensor]:
+    assert role is not None
+    at = eligible_role(task, block.tokens, role)
+    found = torch.full((len(z_q), len(at)), torch.inf)
+    for t in sorted(set(at.tolist()) - {-1}):
+        rows = (at == t).nonzero()[:, 0]
+        here = pairwise_distances(z_q, block.read.at[site][t].cpu(), metric)
+        found[:, rows] = here[:, block.read.tree.owners[t][rows].cpu()]
+    return found, at.expand(len(z_q), -1)
+
+
+def _everywhere(
+    task: Task, block: DomainBlock, site: Site, z_q: Tensor, metric: str, role: str | None
+) -> tuple[Tensor, Tensor]:
+    eligible = task.eligible(block.tokens)
+    found = torch.full((len(z_q), len(block.tokens)), torch.inf)
+    at = torch.full(found.shape, -1)
+    for t, z in sorted(block.read.at[site].items()):  # ties go to the lowest position
+        here = pairwise_distances(z_q, z.cpu(), metric)[:, block.read.tree.owners[t].cpu()]
+        nearer = (here < found) & eligible[:, t]
+        found, at = torch.where(nearer, here, found), torch.where(nearer, t, at)
+    return found, at
+
+
+def _preimage(
+    task: Task, query: Query, parts: list[tuple[Tensor, ...]], epsilon: float, metric: str, position_rule: str
+) -> Preimage:
+    empty = (torch.empty(0, task.max_length, dtype=torch.int32), torch.empty(0), torch.empty(0, dtype=torch.int16))
+    tokens, distance, positions = (torch.cat(column) for column in zip(*(parts or [empty]), strict=True))
+    # Stable, and the domain is in the order of token ids: so ties are, too.
+    order = distance.argsort(stable=True)
+    rows = tokens[order].long()
+    inside = domain_size(task, query.role if position_rule == "same" else None)
+    return Preimage(
+        query=query,
+        epsilon=epsilon,
+        metric=checked_metric(metric),
+        position_rule=checked_rule(position_rule),
+        seed=0,
+        domain_size=inside.inputs,
+        domain_mass=inside.mass,
+        inputs=Decoded(rows.numpy(), task.decode),
+        tokens=rows.numpy(),
+        token_strings=Decoded(rows.numpy(), partial(_strings, task)),
+        positions=positions[order].long().numpy(),
+        distances=distance[order].double().numpy(),
+        in_domain=np.ones(len(rows), dtype=bool),
+        sources=({},) * len(rows),
+        log_prob=np.full(len(rows), np.nan),
+        log_prior=task.log_prior(rows).double().numpy(),
+        token_distances=None,
+        exact=True,
+    )
+
+
+def _strings(task: Task, row: OneInput) -> tuple[str, ...]:
+    return tuple(task.token_strings(row))
