@@ -11,7 +11,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
-from inversionview.preimage.result import PositionRule
+from inversionview.preimage.result import PositionRule, Query
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, InputMask, PerPosition, Positions, Tokens
 from inversionview.sites import Site
@@ -55,6 +55,12 @@ def eligible_distances(
         z = probed.capture(rows, [site])[site]
         found.append(distances(z, wanted[:, None].to(z.device), metric).cpu())
     return torch.cat(found).masked_fill(~task.eligible(tokens), torch.nan)
+
+
+def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:
+    """Which queries read each site, in order."""
+    sites = [Site.parse(query.site) for query in queries]
+    return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
 
 
 def role_positions(task: Task, tokens: Tokens, roles: Sequence[str]) -> Positions:
