@@ -201,6 +201,14 @@ def test_inputs_with_the_querys_own_activation_make_no_epsilon():
         measure(1e-6, torch.cat([same, inputs(30)]), asked)
 
 
+@pytest.mark.parametrize("last", [1.0, math.nan])
+def test_of_inputs_at_one_distance_none_is_inside_if_one_moves_the_output(last):
+    ranked = module._Ranked(inputs(4), torch.zeros(4).long(), torch.tensor([0.1, 0.2, 0.2, 0.3]).double())
+    got = module._calibrated(ranked, torch.tensor([0.0, 0.0, last]).double(), 0.5, 1e-5)
+    assert got.interval == pytest.approx((0.1, 0.2))
+    assert "1 of 4 inputs" in got.detail
+
+
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, math.inf, math.nan])
 def test_a_tolerance_that_cannot_be_is_refused(tolerance):
     with pytest.raises(UserError, match="tolerance must be a number of nats above 0"):

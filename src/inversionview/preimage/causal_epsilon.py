@@ -149,7 +149,7 @@ def _no_epsilon(
     different = moves[ranked.distances[: len(moves)] >= rounding]
     least = float((different if len(different) else moves).min())
     return UserError(
-        f"causal:{tolerance:g} leaves no epsilon: an input {float(ranked.distances[beyond[0]]):.4g} away, the nearest "
-        f"tried, moves the output by {float(moves[beyond[0]]):.4g} nats; the smallest move found is {least:.4g} nats, "
+        f"causal:{tolerance:g} leaves no epsilon: an input {float(ranked.distances[beyond[0]]):.4g} away already moves "
+        f"the output by {float(moves[beyond[0]]):.4g} nats; the smallest move found is {least:.4g} nats, "
         "so try more inputs, or a larger tolerance"
     )
