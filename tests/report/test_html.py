@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 
 import pytest
 
@@ -11,43 +10,7 @@ from inversionview.report.html_page import stylesheet
 from inversionview.report.html_table import OPEN
 from inversionview.report.reading import Reading
 from tests.report.examples import addition, text
-
-VOID = {"meta", "input", "wbr", "br"}
-
-
-class Page(HTMLParser):
-    """The elements with their attributes, and the rows of tables as lists of cells; fails where tags do not nest."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: list[list[dict]] = []
-        self.texts: list[str] = []
-        self.feed(source)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attributes)))
-        if tag == "table":
-            self.tables.append([])
-        if tag == "tr":
-            self.tables[-1].append({"class": dict(attributes).get("class") or "", "cells": []})
-        if tag in ("td", "th"):
-            self.tables[-1][-1]["cells"].append({"text": "", **dict(attributes)})
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-        if "td" in self.open or "th" in self.open:
-            self.tables[-1][-1]["cells"][-1]["text"] += data
-
-    def rows(self, kind: str) -> list[list[dict]]:
-        return [row["cells"] for row in self.tables[0] if kind in row["class"].split()]
+from tests.report.page import Page
 
 
 def tokens(cells: list[dict]) -> list[str]:

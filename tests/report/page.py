@@ -1,0 +1,52 @@
+"""What the HTML that we draw holds, read by the standard library's parser."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+VOID = {"meta", "input", "wbr", "br"}
+
+
+class Page(HTMLParser):
+    """The elements with their attributes, and the rows of tables as lists of cells; fails where tags do not nest."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: list[list[dict]] = []
+        self.open_tables: list[list[dict]] = []
+        self.texts: list[str] = []
+        self.feed(source)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag == "table":
+            self.tables.append([])
+            self.open_tables.append(self.tables[-1])
+        if tag == "tr":
+            self.open_tables[-1].append({"class": dict(attributes).get("class") or "", "cells": []})
+        if tag in ("td", "th"):
+            self.open_tables[-1][-1]["cells"].append({"text": "", **dict(attributes)})
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "table":
+            self.open_tables.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+        if "td" in self.open or "th" in self.open:
+            self.open_tables[-1][-1]["cells"][-1]["text"] += data
+
+    @property
+    def text(self) -> str:
+        """All text that is shown, in one line."""
+        return " ".join("".join(f"{text} " for text in self.texts).split())
+
+    def rows(self, kind: str) -> list[list[dict]]:
+        return [row["cells"] for row in self.tables[0] if kind in row["class"].split()]
