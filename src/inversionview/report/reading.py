@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 from inversionview.report.estimates import (
@@ -238,6 +239,7 @@ def format_distance(distance: float | None, epsilon: float) -> str:
     return f"{distance:.{max(3, 2 - math.floor(math.log10(epsilon)))}f}"
 
 
+@lru_cache(maxsize=65536)
 def visible(token: str) -> str:
     """Return a token as text in which nothing is hidden: spaces, line ends, controls and bidirectional marks show."""
     if not token:

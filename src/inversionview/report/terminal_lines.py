@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import accumulate, takewhile
 from typing import NamedTuple
 
@@ -85,10 +86,14 @@ def ramp() -> list[Text]:
 
 def tint(change: float) -> Style:
     """Return the style of a token that was raised or lowered by `change`, in [-1, 1]."""
-    strength = sum(abs(change) >= least for least in STRENGTHS)
+    return _tint(sum(abs(change) >= least for least in STRENGTHS), change > 0)
+
+
+@cache
+def _tint(strength: int, raised: bool) -> Style:
     if not strength:
         return Style.null()
-    end = colors.LIGHT.raised if change > 0 else colors.LIGHT.lowered
+    end = colors.LIGHT.raised if raised else colors.LIGHT.lowered
     return Style(color=colors.LIGHT.ink, bgcolor=colors.mix(NEUTRAL, end, strength / len(STRENGTHS)))
 
 
