@@ -1,0 +1,277 @@
+"""Hypotheses about what an activation says, and how far the members of its preimage bear them out."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.expressions import NONE, Expression, compile_expression
+from inversionview.preimage.domain import eligible_role
+from inversionview.preimage.result import Preimage, Query
+from inversionview.shapes import InputMask, Tokens
+from inversionview.tasks.base import Task
+
+Given = str | Callable[[str], Hashable]
+"""How a user gives a hypothesis: a feature, an expression, or a function of the typed input."""
+
+CONFIDENCE = 0.95
+_MOST_COUNTS = 1e9
+_ROUNDING = 1e-9
+"""Shares that differ by less are the same share, summed in another order."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """Something that may hold for an input; `as_hypothesis` makes one."""
+
+    name: str
+    """For display: `F1 = 6`, or the condition itself."""
+    about: str
+    """What was given: the feature, the expression, the function's name."""
+    holds: Callable[[Tokens], InputMask]
+    """Of inputs of the domain. What depends on a position is taken at the query's role."""
+
+
+def as_hypothesis(task: Task, given: Given, query: Query) -> Hypothesis:
+    """The hypothesis about `query` that a feature's name, an expression, or a Python function of the typed input gives.
+
+    A condition, and a function that gives True or False, is to hold for the members. A feature, an expression that
+    gives numbers, and a function that gives anything else (hashable) is to have the query's own value.
+    Raises `UserError` for an unknown feature or a malformed expression, and, from `holds` too, for a function that
+    raises or gives no usable value, with its error and the input.
+    """
+    if callable(given):
+        return _from_function(task, given, query)
+    if not isinstance(given, str):
+        raise UserError(
+            f"a hypothesis is a feature, an expression or a function of the input, not {type(given).__name__}"
+        )
+    name = given.strip().removeprefix("`").removesuffix("`")
+    if name in task.features:
+        feature = task.features[name]
+        wanted = int(feature.compute(padded_row(task, query), torch.tensor([query.position])))
+
+        def shares(tokens: Tokens) -> InputMask:
+            return feature.compute(tokens, _places(task, tokens, query.role)) == wanted
+
+        return Hypothesis(f"{name} = {feature.values[wanted]}", name, shares)
+    return _from_expression(task, given, query)
+
+
+def _from_expression(task: Task, text: str, query: Query) -> Hypothesis:
+    expression = compile_expression(text, {name: feature.values for name, feature in task.features.items()})
+    if expression.is_condition:
+        return Hypothesis(text, text, lambda tokens: _evaluated(task, expression, tokens, query.role))
+    wanted = int(_evaluated(task, expression, padded_row(task, query), query.role))
+    shown = "none" if wanted == NONE else str(wanted)
+    return Hypothesis(
+        f"{text} = {shown}", text, lambda tokens: _evaluated(task, expression, tokens, query.role) == wanted
+    )
+
+
+def _evaluated(task: Task, expression: Expression, tokens: Tokens, role: str) -> Tensor:
+    places = _places(task, tokens, role)
+    found: Tensor = expression({name: task.features[name].compute(tokens, places) for name in expression.features})
+    return found
+
+
+def _from_function(task: Task, function: Callable[[str], Hashable], query: Query) -> Hypothesis:
+    name = getattr(function, "__name__", type(function).__name__).strip("<>")
+
+    def value(text: str) -> Hashable:
+        try:
+            found = function(text)
+            if isinstance(found, (np.generic, Tensor)):
+                found = found.item()
+            hash(found)
+        except Exception as error:  # whatever the user's code may raise is the user's to see
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"the hypothesis {name} fails on the input {text!r}: {told}") from error
+        return found
+
+    def answers(tokens: Tokens) -> InputMask:
+        found = [value(task.decode(row)) for row in tokens]
+        if not is_condition:
+            return torch.tensor([other == wanted for other in found], dtype=torch.bool)
+        for row, answer in zip(tokens, found, strict=True):
+            if not isinstance(answer, bool):
+                raise UserError(
+                    f"the hypothesis {name} gives {wanted} for {query.input!r} but {answer!r} for "
+                    f"{task.decode(row)!r}: let it give True or False for every input, or neither for any"
+                )
+        return torch.tensor(found, dtype=torch.bool)
+
+    wanted = value(query.input)
+    is_condition = isinstance(wanted, bool)
+    return Hypothesis(name if is_condition else f"{name} = {wanted!r}", name, answers)
+
+
+def padded_row(task: Task, query: Query) -> Tokens:
+    """The query's input `[1, pos]`, as long as the task's longest."""
+    tokens = torch.full((1, max(task.max_length, len(query.tokens))), task.pad)
+    tokens[0, : len(query.tokens)] = torch.tensor(query.tokens)
+    return tokens
+
+
+def _places(task: Task, tokens: Tokens, role: str) -> Tensor:
+    """Where the role is, or the last eligible position of an input that lacks it (they count under rule `any`)."""
+    found = eligible_role(task, tokens, role)
+    last = (task.eligible(tokens) * torch.arange(tokens.shape[1])).amax(dim=1)
+    return torch.where(found < 0, last, found)
+
+
+class Consistency(NamedTuple):
+    """How far one preimage bears out a hypothesis."""
+
+    share: float | None
+    """Of the members, weighted by the prior; None where `why_not` says why."""
+    interval: tuple[float, float] | None
+    """At 95%; the share itself where the preimage is exact."""
+    members: int
+    """Members that were looked at, without the query's own input."""
+    effective_size: float
+    """How many equal members the weighted ones are worth; at most `members`."""
+    why_not: str | None = None
+
+
+def consistency(preimage: Preimage, hypothesis: Hypothesis, *, leave_out_query: bool = True) -> Consistency:
+    """The share of the members for which a hypothesis holds, weighted by the task's prior.
+
+    The query's own input is a member whatever the activation says, and is left out, unless the activation that was
+    read is another one (`leave_out_query=False`). For a sample, the interval is Clopper and Pearson's on the effective
+    sample size; an exact preimage's share is what it is.
+    """
+    if leave_out_query:
+        is_query = is_row(preimage.tokens, preimage.query.tokens)
+        preimage = dataclasses.replace(preimage, in_domain=preimage.in_domain & ~is_query)
+    inside = preimage.inside
+    members = int(inside.sum())
+    if not members:
+        return nothing_but_the_query(None if preimage.exact else preimage.n_drawn)
+    weights = preimage.weights[inside]
+    if not weights.sum() > 0:  # NaN too
+        unknown = "how probable its members are is not known, neither under the task's prior nor for what drew them"
+        return Consistency(None, None, members, 0.0, unknown)
+    holds = hypothesis.holds(torch.from_numpy(preimage.tokens[inside])).numpy()
+    share = min(1.0, float(weights[holds].sum() / weights.sum()))
+    if preimage.exact:
+        return Consistency(share, (share, share), members, float(members))
+    size = min(preimage.effective_size, float(members))
+    return Consistency(share, clopper_pearson(share * size, size), members, size)
+
+
+def is_row(tokens: Int[np.ndarray, "candidate pos"], row: Sequence[int]) -> Bool[np.ndarray, " candidate"]:
+    """Which inputs are the one of `row`, which ends with the end token: after that there is only padding."""
+    if len(row) > tokens.shape[1]:
+        return np.zeros(len(tokens), dtype=bool)
+    found: Bool[np.ndarray, " candidate"] = (tokens[:, : len(row)] == np.array(row)).all(axis=1)
+    return found
+
+
+def nothing_but_the_query(drawn: int | None) -> Consistency:
+    """What can be said where there is no other member among `drawn` inputs, or (None) in the whole domain."""
+    if drawn is None:
+        return Consistency(None, None, 0, 0.0, "no input but the query's own is in its preimage: use a larger epsilon")
+    why = f"no member but the query's own input is among {drawn:,} draws: draw more, or use a larger epsilon"
+    return Consistency(None, None, 0, 0.0, why)
+
+
+def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The exact interval for a binomial share; counts may be fractions, as effective sample sizes are.
+
+    (0, 1) for n = 0. Source: Clopper and Pearson, Biometrika 1934; for weighted counts, Korn and Graubard 1998.
+    """
+    from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
+
+    if n <= 0:
+        return 0.0, 1.0
+    share, n = successes / n, min(n, _MOST_COUNTS)
+    hits, misses, tail = share * n, (1 - share) * n, (1 - confidence) / 2
+    low = float(betaincinv(hits, misses + 1, tail)) if hits > _ROUNDING else 0.0
+    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > _ROUNDING else 1.0
+    return low, high
+
+
+def permutation_p(observed: float, null: Sequence[float]) -> float:
+    """How probable so high a value is by chance: (1 + how many of `null` are at least as high) / (1 + their number).
+
+    Never 0, and 1 without any. Source: Phipson and Smyth, Permutation p-values should never be zero, 2010.
+    """
+    as_high = sum(value >= observed - _ROUNDING for value in null)
+    return (1 + as_high) / (1 + len(null))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P-values corrected for how many there are, in their order; None counts among them, and stays None.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        corrected[i] = largest
+    return corrected
+
+
+def check_not_constant(hypothesis: Hypothesis, of_query: bool, drawn: Bool[Tensor, " batch"]) -> None:
+    """Raise `UserError` for a hypothesis that is as true, or as false, of every input drawn as it is of the query."""
+    if bool((drawn == of_query).all()):
+        truth = "holds" if of_query else "does not hold"
+        raise UserError(
+            f"{hypothesis.about} is constant, so it says nothing about an activation: {hypothesis.name!r} {truth} for "
+            f"the query and for all of {len(drawn):,} inputs drawn from the prior"
+        )
+
+
+class Control(TypedDict):
+    """What a reader finds who looks at something else than the query activation."""
+
+    consistency: float | None
+    members: int
+
+
+@dataclass(frozen=True)
+class HypothesisTest:
+    """How a hypothesis about one activation fared."""
+
+    name: str
+    site: str
+    at: str
+    consistency: float | None
+    """Share of the members for which it holds, weighted by the prior; None where `why_not` says why."""
+    interval: tuple[float, float] | None
+    """At 95%."""
+    members: int
+    """Members it was tested on, without the query's own input."""
+    effective_size: float
+    """How many equal members those are worth."""
+    base_rate: float
+    """Share of the inputs for which it holds under the prior; under rule `same`, of those that have the role."""
+    lift: float | None
+    """`consistency` over `base_rate`; None where that is 0."""
+    p_value: float | None
+    """Against the preimages of random inputs for which the hypothesis does not hold."""
+    random_queries: int
+    """Those that had members; the smallest possible p-value is 1 / (1 + this)."""
+    p_corrected: float | None
+    """For the number of sites tried, by Holm's method."""
+    sites_tried: int
+    controls: dict[str, Control]
+    why_not: str | None
+    seed: int
+    exact: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only, None for what is not known."""
+        found = dataclasses.asdict(self)
+        return found | {"interval": None if self.interval is None else list(self.interval)}
