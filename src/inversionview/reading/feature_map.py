@@ -1,0 +1,135 @@
+"""The map of a model: what every site knows at every named position about every feature, exactly, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.preimage.distance import distances, within_distance
+from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size, eligible_role
+from inversionview.probed.model import ProbedModel
+from inversionview.reading.information import base_masses, chosen_features, divergence, entropy
+from inversionview.shapes import Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Feature, Task
+
+
+class MapCell(NamedTuple):
+    """One site at one named position; the axis query is of the inputs that were read there."""
+
+    site: str
+    role: str
+    features: tuple[str, ...]
+    of: Float[np.ndarray, " feature"]
+    """H(F) in bits, over inputs that have the role."""
+    size_bits: Float[np.ndarray, " query"]
+    """log2 of prior mass of the domain over that of the preimage."""
+    bits: Float[np.ndarray, "query feature"]
+    divergence: Float[np.ndarray, "query feature"]
+
+
+@torch.no_grad()
+def feature_map(
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[str],
+    queries: Mapping[str, Tokens],
+    *,
+    epsilon: Mapping[str, float],
+    metric: str = "euclidean",
+    domain: Domain | None = None,
+) -> list[MapCell]:
+    """What each site knows at each role about every feature, for `queries[role]` `[query, pos]`; rule `same`.
+
+    `epsilon` is by site. Exact: each query's preimage is counted over the whole domain, in one pass. Raises `UserError`
+    for a task that cannot enumerate, a query that lacks its role, or an activation of norm 0.
+    """
+    domain = ModelDomain(probed, task) if domain is None else domain
+    places, features = [Site.parse(site) for site in sites], chosen_features(task)
+    readers = {role: _readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
+    counts = {(site, role): _Counts() for site in places for role in queries}
+    for block in domain.blocks(places, tuple(queries)):
+        for role, reader in readers.items():
+            for t, weights in _prefix_weights(task, block, role, features).items():
+                for site in places:
+                    z = block.read.at[site][t].cpu()
+                    inside = within_distance(reader[site], z, epsilon[str(site)], metric)
+                    counts[site, role].add(inside.float() @ weights)
+    return [_cell(task, str(site), role, features, found.total) for (site, role), found in counts.items()]
+
+
+class _Counts:
+    """Prior mass of every value of every feature inside each query's preimage, summed over blocks in fp64."""
+
+    total: Float[np.ndarray, "query value"]
+
+    def __init__(self) -> None:
+        self.total = np.zeros((0, 0))
+
+    def add(self, found: Float[Tensor, "query value"]) -> None:
+        self.total = found.double().numpy() + (self.total if self.total.size else 0.0)
+
+
+def _readers(
+    probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, metric: str
+) -> dict[Site, Float[Tensor, "query d_model"]]:
+    """The query activations at every site."""
+    positions = eligible_role(task, tokens, role)
+    if (positions < 0).any():
+        raise UserError(f"{task.decode(tokens[positions < 0][0])} has no position {role!r} that could be read")
+    z_q = {site: z.float().cpu() for site, z in probed.capture(tokens, sites, positions).items()}
+    for z in z_q.values():
+        distances(z, z, metric)  # an activation without a direction is known before the pass begins
+    return z_q
+
+
+def _prefix_weights(
+    task: Task, block: DomainBlock, role: str, features: Sequence[Feature]
+) -> dict[int, Float[Tensor, "prefix value"]]:
+    """For each position that plays the role: how much prior mass the inputs behind each prefix give to each value.
+
+    The values of all features stand side by side. What is inside at a prefix is then counted with one matrix product,
+    for all queries, features and inputs that share it. Masses are in units of an average input's.
+    """
+    at = eligible_role(task, block.tokens, role)
+    width = sum(len(feature.values) for feature in features)
+    found = {}
+    for t in sorted(set(at.tolist()) - {-1}):
+        rows = (at == t).nonzero()[:, 0]
+        tokens, positions, prefix = block.tokens[rows], at[rows], block.read.tree.owners[t].cpu()[rows]
+        mass = (task.log_prior(tokens).double().exp() * (task.size or 1)).float()
+        weights = torch.zeros(len(block.read.tree.rows[t]), width)
+        start = 0
+        for feature in features:
+            column = start + feature.compute(tokens, positions)
+            weights.view(-1).index_add_(0, prefix * width + column, mass)
+            start += len(feature.values)
+        found[t] = weights
+    return found
+
+
+def _cell(
+    task: Task, site: str, role: str, features: Sequence[Feature], counts: Float[np.ndarray, "query value"]
+) -> MapCell:
+    base = base_masses(task, role)
+    ends = np.cumsum([len(feature.values) for feature in features])
+    by_feature = np.split(counts, ends[:-1], axis=1)
+    of = np.array([float(entropy(base[feature.name])) for feature in features])
+    left = np.stack([entropy(mass) for mass in by_feature], axis=1)
+    apart = [divergence(mass, base[feature.name]) for feature, mass in zip(features, by_feature, strict=True)]
+    inside = by_feature[0].sum(axis=1) / (task.size or 1)
+    return MapCell(
+        site=site,
+        role=role,
+        features=tuple(feature.name for feature in features),
+        of=of,
+        size_bits=np.log2(domain_size(task, role).mass / inside),
+        bits=of - left,
+        divergence=np.stack(apart, axis=1),
+    )

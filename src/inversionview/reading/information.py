@@ -1,0 +1,177 @@
+"""What an activation knows about named features of the input, in bits: the entropy that it takes away.
+
+`H(F) - H(F | B)`: the entropy of a feature under the prior, less its entropy within the preimage. Over queries its mean
+is the mutual information of feature and activation, seen at the resolution ε; for one query it may be negative, where
+the activation says something unusual, so the divergence `KL(F | B ‖ F)`, which never is, stands beside it. With rule
+`same`, everything is over inputs that have the query's role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from inversionview.errors import UserError
+from inversionview.preimage.domain import eligible_role
+from inversionview.preimage.importance import inclusion
+from inversionview.preimage.result import Preimage
+from inversionview.shapes import Positions, Tokens
+from inversionview.tasks.base import Feature, Task
+
+PRIOR_DRAWS = 20_000
+"""Draws from the prior that stand for it where the domain cannot be enumerated."""
+_REPLICATES = 200
+
+
+class FeatureBits(NamedTuple):
+    """What is known about one feature, in bits."""
+
+    name: str
+    bits: float
+    """`H(F) - H(F | B)`."""
+    of: float
+    """`H(F)`: what there is to know."""
+    divergence: float
+    """`KL(F | B ‖ F)`."""
+    interval: tuple[float, float] | None
+    """95% interval of `bits`; None where they are exact."""
+
+    @property
+    def share(self) -> float:
+        """Known share of what there is to know; 0 for a feature that is constant."""
+        return self.bits / self.of if self.of > 1e-9 else 0.0
+
+
+def entropy(mass: Float[np.ndarray, "*any value"]) -> Float[np.ndarray, "*any"]:
+    """Entropy in bits of distributions given as masses, which need not add up to 1; 0 where there is no mass."""
+    total = mass.sum(axis=-1, keepdims=True)
+    share = mass / np.where(total > 0, total, 1)
+    return np.asarray(-(share * np.log2(np.where(share > 0, share, 1))).sum(axis=-1) + 0.0)
+
+
+def divergence(mass: Float[np.ndarray, "*any value"], base: Float[np.ndarray, " value"]) -> Float[np.ndarray, "*any"]:
+    """`KL(mass ‖ base)` in bits, both normalised; infinite where `mass` has something that `base` lacks."""
+    total = mass.sum(axis=-1, keepdims=True)
+    share, base = mass / np.where(total > 0, total, 1), base / base.sum()
+    with np.errstate(divide="ignore"):
+        ratio = np.where(share > 0, np.log2(np.where(share > 0, share, 1)) - np.log2(base), 0.0)
+    return np.asarray((share * np.where(share > 0, ratio, 0)).sum(axis=-1))
+
+
+def feature_masses(
+    features: Sequence[Feature], tokens: Tokens, positions: Positions, weights: Float[np.ndarray, "*any batch"]
+) -> list[Float[np.ndarray, "*any value"]]:
+    """Weight of every value of every feature among these inputs; `weights` may be several sets of weights."""
+    found = []
+    for feature in features:
+        one_hot = np.zeros((len(tokens), len(feature.values)))
+        if len(tokens):
+            one_hot[np.arange(len(tokens)), _codes(feature, tokens, positions)] = 1
+        found.append(weights @ one_hot)
+    return found
+
+
+def _codes(feature: Feature, tokens: Tokens, positions: Positions) -> Int[np.ndarray, " batch"]:
+    codes: np.ndarray = feature.compute(tokens, positions).numpy()
+    return codes
+
+
+def chosen_features(task: Task, names: Iterable[str] | None = None) -> list[Feature]:
+    """The features of these names, by default all. Raises `UserError` that lists the ones there are."""
+    if names is None:
+        return list(task.features.values())
+    chosen = []
+    for name in names:
+        if name not in task.features:
+            raise UserError(f"{task.name} has no feature {name!r}; its features are: {', '.join(task.features)}")
+        chosen.append(task.features[name])
+    return chosen
+
+
+_bases: WeakKeyDictionary[Task, dict[str | None, dict[str, np.ndarray]]] = WeakKeyDictionary()
+
+
+def base_masses(task: Task, role: str | None) -> dict[str, Float[np.ndarray, " value"]]:
+    """The prior distribution of every feature, over inputs that have `role` (None: all inputs).
+
+    Exact where the task can enumerate; elsewhere from 20,000 draws. Features that ask for a position get the role's, or
+    without a role the last eligible one.
+    """
+    known = _bases.setdefault(task, {})
+    if role not in known:
+        known[role] = _base_masses(task, role)
+    return known[role]
+
+
+def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:
+    features = chosen_features(task)
+    drawn = task.sample(PRIOR_DRAWS, generator=torch.Generator().manual_seed(0)) if task.size is None else None
+    totals = [np.zeros(len(feature.values)) for feature in features]
+    for tokens in task.enumerate() if drawn is None else [drawn]:
+        positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
+        rows = positions >= 0
+        weights = np.ones(int(rows.sum())) if drawn is not None else task.log_prior(tokens[rows]).double().exp().numpy()
+        for total, mass in zip(totals, feature_masses(features, tokens[rows], positions[rows], weights), strict=True):
+            total += mass
+    return {feature.name: total / total.sum() for feature, total in zip(features, totals, strict=True)}
+
+
+def last_eligible(task: Task, tokens: Tokens) -> Positions:
+    """The last position of each input that may be read."""
+    eligible = task.eligible(tokens)
+    return (eligible * torch.arange(1, eligible.shape[1] + 1)).max(dim=1).values - 1
+
+
+def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None = None) -> list[FeatureBits]:
+    """What the activation of one query knows about each feature; empty where the preimage has no weighted member.
+
+    Of an exact preimage, exact. Of a sampled one, from the weighted members: the entropy gets the correction of Miller
+    and Madow (1955) with the effective number of members, and the interval is 1.96 standard deviations of a bootstrap
+    in which each member's weight is as uncertain as its chance to have been missed.
+    """
+    chosen = chosen_features(task, features)
+    weights = preimage.weights
+    rows = np.flatnonzero(weights > 0)
+    if not len(rows):
+        return []
+    tokens, positions = torch.from_numpy(preimage.tokens[rows]), torch.from_numpy(preimage.positions[rows])
+    base = base_masses(task, preimage.query.role if preimage.position_rule == "same" else None)
+    masses = feature_masses(chosen, tokens, positions, weights[rows])
+    if preimage.exact:
+        return [_feature_bits(f.name, mass, base[f.name]) for f, mass in zip(chosen, masses, strict=True)]
+    replicates = feature_masses(chosen, tokens, positions, _replicates(preimage, rows))
+    size = preimage.effective_size
+    return [
+        _feature_bits(f.name, mass, base[f.name], size, copies)
+        for f, mass, copies in zip(chosen, masses, replicates, strict=True)
+    ]
+
+
+def _replicates(preimage: Preimage, rows: Int[np.ndarray, " member"]) -> Float[np.ndarray, "replicate member"]:
+    """Weights as other draws might have made them: each varied by √(1 - π), π being its chance to be drawn."""
+    assert preimage.log_densities is not None
+    drawn = inclusion(preimage.log_densities[:, rows], [component.n for component in preimage.components])
+    noise = np.random.default_rng(preimage.seed).exponential(size=(_REPLICATES, len(rows))) - 1
+    return np.asarray(preimage.weights[rows] * (1 + np.sqrt(1 - drawn) * noise))
+
+
+def _feature_bits(
+    name: str,
+    mass: Float[np.ndarray, " value"],
+    base: Float[np.ndarray, " value"],
+    size: float | None = None,
+    copies: Float[np.ndarray, "replicate value"] | None = None,
+) -> FeatureBits:
+    of, left = float(entropy(base)), float(entropy(mass))
+    apart = float(divergence(mass, base))
+    if size is None or copies is None:
+        return FeatureBits(name, of - left, of, apart, None)
+    # In nats the correction is (values seen - 1) / 2n; what is certain has an infinite size and none.
+    left = min(left + (np.count_nonzero(mass) - 1) / (2 * size * np.log(2)), np.log2(len(base)))
+    spread = 1.96 * float(entropy(copies).std())
+    return FeatureBits(name, of - left, of, apart, (of - left - spread, of - left + spread))
