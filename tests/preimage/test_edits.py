@@ -54,11 +54,12 @@ class Guesser(Decoder):
         super().__init__(DecoderConfig(("x0.pre", SITE), 16, 15, 14, 10, 13, 14, **small))
 
     def start_cache(self, activations, site_index, copies=1):
-        return [torch.full((len(activations) * copies, 14), -1)]
+        written = torch.full((len(activations) * copies, 14), -1)
+        return [(written, written)]  # in place of keys and values, so that it follows where draws part
 
     def step(self, token, position, cache):
-        cache[0][:, position] = token
-        return self.after(cache[0], position)
+        cache[0][0][:, position] = token
+        return self.after(cache[0][0], position)
 
     def forward(self, tokens, activations, site_index, ragged=None):
         return torch.stack([self.after(tokens, t) for t in range(tokens.shape[1])], dim=1).flatten(0, 1)
@@ -220,22 +221,27 @@ def test_a_move_costs_one_forward_at_most_and_a_draw_is_one_move_from_the_last()
     assert source.forwards == 2 * before
 
 
-def test_the_share_of_the_decoder_is_kept_whatever_the_number_of_chains(monkeypatch):
-    asked_for = []
-    real = EditSource._decoded
-    monkeypatch.setattr(
-        EditSource, "_decoded", staticmethod(lambda *args: asked_for.append(args[-1]) or real(*args)), raising=True
-    )
-    for chains in (1, 3, 64):
-        asked_for.clear()
-        draw(edits(80, decoder=Guesser(), chains=chains), [asked()])
-        assert sum(asked_for) == 20
+@pytest.mark.parametrize("chains", [1, 3, 7, 64])
+def test_the_share_of_the_decoder_is_kept_whatever_the_number_of_chains(monkeypatch, chains):
+    jumps = []
+    real = EditSource._proposals
+
+    def spy(*args):
+        made = real(*args)
+        jumps.append(made.by_decoder.sum(dim=1).tolist())
+        return made
+
+    monkeypatch.setattr(EditSource, "_proposals", spy)
+    draw(edits(80, decoder=Guesser(), chains=chains), [asked(), asked(at="=")])
+    assert len(jumps) == math.ceil(80 / chains)
+    assert [sum(of) for of in zip(*jumps, strict=True)] == [20, 20]
 
 
 def test_it_is_a_source_without_a_density():
     assert isinstance(edits(1), Source)
     assert edits(1).density is None
-    assert draw(edits(1, chains=64), [asked()]).shape == (1, 1, 14)
+    for one in (edits(1), edits(1, decoder=Guesser())):
+        assert draw(one, [asked()]).shape == (1, 1, 14)
     assert edits(3).propose(torch.empty(0, 16), [], []).tokens.shape == (0, 3, 14)
 
 

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.matching import (
@@ -27,7 +26,7 @@ from inversionview.preimage.matching import (
     rows_by_site,
     within,
 )
-from inversionview.preimage.proposals import Draws
+from inversionview.preimage.proposals import DecoderSource, Draws
 from inversionview.preimage.result import Query, checked_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import InputMask, PerInput, Tokens
@@ -42,8 +41,8 @@ ChainTokens = Int[Tensor, "query chain pos"]
 class _Targets(NamedTuple):
     """What the chains of one call walk around, with one random stream a query."""
 
-    queries: Sequence[Query]
     activations: Float[Tensor, "query d_model"]
+    queries: Sequence[Query]
     generators: Sequence[Generator]
 
 
@@ -105,13 +104,13 @@ class EditSource:
         self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` members for every query. Raises `UserError` for a query none of whose starts is a member."""
-        targets = _Targets(queries, activations, generators)
+        targets = _Targets(activations, queries, generators)
         if not queries:
             return Draws(torch.empty(0, self.n, self.task.max_length, dtype=torch.long), torch.empty(0, self.n))
-        states = self._start(targets)
+        states, jumps = self._start(targets), self._jumps(targets)
         drawn: list[ChainTokens] = []
         for done in range(0, self.n, self.chains):
-            states = self._step(targets, states[:, : self.n - done], done)
+            states = self._step(targets, states[:, : self.n - done], jumps, done)
             drawn.append(states)
         return Draws(torch.cat(drawn, dim=1), torch.full((len(queries), self.n), torch.nan))
 
@@ -136,9 +135,26 @@ class EditSource:
         rows = own if self.starts is None else self.starts.get(query, own)
         return torch.nn.functional.pad(rows, (0, self.task.max_length - rows.shape[1]), value=self.task.pad)
 
-    def _step(self, targets: _Targets, states: ChainTokens, done: int) -> ChainTokens:
+    def _share(self) -> float:
+        if self.decoder is None:
+            return 0
+        return self.decoder_share if isinstance(self.task, Editable) else 1
+
+    def _jumps(self, targets: _Targets) -> Int[Tensor, "query jump pos"]:
+        """All that the decoder proposes in a call, drawn together because it does not depend on the states."""
+        number = int(self.n * self._share())
+        if self.decoder is None or not number:
+            return torch.empty(len(targets.queries), 0, self.task.max_length, dtype=torch.long)
+        return DecoderSource(self.decoder, number).propose(*targets).tokens
+
+    def _step(
+        self, targets: _Targets, states: ChainTokens, jumps: Int[Tensor, "query jump pos"], done: int
+    ) -> ChainTokens:
         """One move of every chain; `done` moves a query were made before."""
-        tokens, by_decoder = self._proposals(targets, states, done)
+        # How many chains jump is a function of the step, and which ones is chance: of neither the states nor of the
+        # queries beside this one.
+        first, last = (int(moves * self._share()) for moves in (done, done + states.shape[1]))
+        tokens, by_decoder = self._proposals(targets, states, jumps[:, first:last])
         uniform = torch.stack([torch.rand(states.shape[1], generator=generator) for generator in targets.generators])
         # What does not move needs no forward, and neither does what is outside the domain.
         tried = (tokens != states).any(dim=2) & self.task.contains(tokens.flatten(0, 1)).view(by_decoder.shape)
@@ -154,35 +170,23 @@ class EditSource:
         accepted[inside] = uniform[inside].log() < ratio
         return torch.where(accepted[:, :, None], tokens, states)
 
-    def _proposals(self, targets: _Targets, states: ChainTokens, done: int) -> _Proposals:
-        chains = states.shape[1]
+    def _proposals(self, targets: _Targets, states: ChainTokens, jumps: Int[Tensor, "query jump pos"]) -> _Proposals:
         tokens, by_decoder = states, torch.zeros(states.shape[:2], dtype=torch.bool)
         if isinstance(self.task, Editable):
             pairs = zip(states, targets.generators, strict=True)
             tokens = torch.stack([self.task.edit(rows, generator) for rows, generator in pairs])
-        if self.decoder is not None:
-            # How many chains jump is a function of the step, and which ones is chance: of neither the states nor of
-            # the queries beside this one.
-            share = self.decoder_share if isinstance(self.task, Editable) else 1
-            jumps = int((done + chains) * share) - int(done * share)
-            if jumps:
-                which = torch.stack([torch.randperm(chains, generator=g)[:jumps] for g in targets.generators])
-                drawn = self._decoded(self.decoder, targets, jumps)
-                tokens = tokens.scatter(1, which[:, :, None].expand_as(drawn), drawn)
-                by_decoder = by_decoder.scatter(1, which, True)
+        if jumps.shape[1]:
+            orders = [torch.randperm(states.shape[1], generator=generator) for generator in targets.generators]
+            which = torch.stack(orders)[:, : jumps.shape[1]]
+            tokens = tokens.scatter(1, which[:, :, None].expand_as(jumps), jumps)
+            by_decoder = by_decoder.scatter(1, which, True)
         return _Proposals(tokens, by_decoder)
-
-    @staticmethod
-    def _decoded(decoder: Decoder, targets: _Targets, n: int) -> ChainTokens:
-        z = targets.activations.to(next(decoder.parameters()).device)
-        site = _site_index(decoder, targets.queries).to(z.device)
-        return sample(decoder, z, site, n, generator=targets.generators).tokens.cpu()
 
     def _log_q(self, targets: _Targets, tokens: Tokens, owner: Int[Tensor, " batch"]) -> PerInput:
         """Of both sides of a jump by teacher forcing, since sampling rounds otherwise."""
         assert self.decoder is not None
-        device = next(self.decoder.parameters()).device
-        site = _site_index(self.decoder, targets.queries)
+        device, sites = next(self.decoder.parameters()).device, self.decoder.config.sites
+        site = torch.tensor([sites.index(query.site) for query in targets.queries])
         found = [
             self.decoder.log_prob(rows.to(device), targets.activations[of].to(device), site[of].to(device)).cpu()
             for rows, of in zip(torch.split(tokens, _BLOCK), torch.split(owner, _BLOCK), strict=True)
@@ -204,7 +208,3 @@ class EditSource:
             members[rows] = within(found, self.task.contains(here), self.epsilon)
         self.forwards += len(tokens)
         return members
-
-
-def _site_index(decoder: Decoder, queries: Sequence[Query]) -> Int[Tensor, " query"]:
-    return torch.tensor([decoder.config.sites.index(query.site) for query in queries])

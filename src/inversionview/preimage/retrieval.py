@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
-from inversionview.preimage.matching import checked_rule, role_positions, rows_by_site
+from inversionview.preimage.matching import checked_rule, role_positions
 from inversionview.preimage.proposals import Draws
 from inversionview.preimage.result import Query
 from inversionview.probed.model import ProbedModel
@@ -23,15 +23,19 @@ from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
 _BLOCK = 4096
-"""Inputs of the corpus that are run at once."""
+"""Inputs of the corpus that are run at once, at most."""
+_BLOCK_VALUES = 2**24
+"""Activation values that are captured at once, of all sites together: 64 MiB."""
 _KEPT_VALUES = 2**28
 """Activation values that indexes kept in memory may hold together: 1 GiB."""
 
 IndexKind = Literal["flat", "ivf"]
+_Key = tuple[Site, str | None]
+"""A site and a role; None is for all eligible positions."""
 
 
 class _Index(NamedTuple):
-    """The activations of a corpus at one site, at one role or at all eligible positions."""
+    """The activations of a corpus for one key."""
 
     vectors: Any
     """The faiss index."""
@@ -45,7 +49,8 @@ class _Index(NamedTuple):
 class RetrievalSource:
     """The `n` inputs of a corpus that are nearest to the activation, nearest first, each at its best position.
 
-    Nothing is random but the default corpus. The activations of a site are computed when first needed and kept.
+    Nothing is random but the default corpus. The corpus is run when a site or role is first asked for, and its
+    activations are kept.
     Raises `UserError` for settings that cannot be, or without faiss (the extra `retrieval`).
     """
 
@@ -65,8 +70,8 @@ class RetrievalSource:
     misses some and pays from some hundred thousand activations on."""
     name: str = "retrieval"
     forwards: int = field(default=0, init=False)
-    """Inputs run through the probed model so far: the corpus, once for each site (and later, for each role) asked."""
-    _kept: OrderedDict[tuple[Site, str | None], _Index] = field(default_factory=OrderedDict, init=False, repr=False)
+    """Inputs run through the probed model so far: the corpus, once for each call that asks for new sites or roles."""
+    _kept: OrderedDict[_Key, _Index] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _faiss()
@@ -93,14 +98,14 @@ class RetrievalSource:
     ) -> Draws:
         """The nearest inputs of every query. Raises `UserError` where too few of the corpus have the query's role."""
         assert self.corpus is not None
+        same = self.position_rule == "same"
+        keys = [(Site.parse(query.site), query.role if same else None) for query in queries]
+        indexes = self._indexes(list(dict.fromkeys(keys)))
         nearest = torch.empty(len(queries), self.n, dtype=torch.long)
-        for site, rows in rows_by_site(queries).items():
-            roles = [queries[i].role if self.position_rule == "same" else None for i in rows]
-            indexes = self._indexes(site, list(dict.fromkeys(roles)))
-            for i, role in zip(rows.tolist(), roles, strict=True):
-                if indexes[role].n_inputs < self.n:
-                    raise UserError(self._too_few(indexes[role].n_inputs, role))
-                nearest[i] = torch.from_numpy(self._search(indexes[role], activations[i]))
+        for i, key in enumerate(keys):
+            if indexes[key].n_inputs < self.n:
+                raise UserError(self._too_few(indexes[key].n_inputs, key[1]))
+            nearest[i] = torch.from_numpy(self._search(indexes[key], activations[i]))
         return Draws(self.corpus[nearest], torch.full(nearest.shape, torch.nan))
 
     def _too_few(self, there_are: int, role: str | None = None) -> str:
@@ -131,32 +136,34 @@ class RetrievalSource:
         share = max(1 / 16, 4 * reach / len(index.owners))
         return _faiss().SearchParametersIVF(nprobe=min(index.vectors.nlist, 1 + int(share * index.vectors.nlist)))
 
-    def _indexes(self, site: Site, roles: Sequence[str | None]) -> dict[str | None, _Index]:
-        missing = [role for role in roles if (site, role) not in self._kept]
+    def _indexes(self, keys: Sequence[_Key]) -> dict[_Key, _Index]:
+        missing = [key for key in keys if key not in self._kept]
         if missing:
-            self._kept.update({(site, role): made for role, made in self._make(site, missing).items()})
-        for role in roles:
-            self._kept.move_to_end((site, role))
-        found = {role: self._kept[site, role] for role in roles}
+            self._kept.update(self._make(missing))
+        for key in keys:
+            self._kept.move_to_end(key)
+        found = {key: self._kept[key] for key in keys}
         while len(self._kept) > 1 and sum(map(_values, self._kept.values())) > _KEPT_VALUES:
             self._kept.popitem(last=False)
         return found
 
-    def _make(self, site: Site, roles: Sequence[str | None]) -> dict[str | None, _Index]:
-        """Indexes of one site, from one pass over the corpus."""
+    def _make(self, keys: Sequence[_Key]) -> dict[_Key, _Index]:
+        """Indexes of sites and roles, from one pass over the corpus."""
         assert self.corpus is not None
-        owners: dict[str | None, list[Tensor]] = {role: [] for role in roles}
-        vectors: dict[str | None, list[Tensor]] = {role: [] for role in roles}
-        for start in range(0, len(self.corpus), _BLOCK):
-            rows = self.corpus[start : start + _BLOCK]
-            z = self.probed.capture(rows, [site])[site].float().cpu()
-            finite = z.isfinite().all(dim=2)  # what overflows is at no distance from anything
-            for role in roles:
-                allowed = self._allowed(rows, role) & finite
-                owners[role].append(start + allowed.nonzero()[:, 0])
-                vectors[role].append(self._comparable(z[allowed]))
+        sites = list(dict.fromkeys(site for site, _ in keys))
+        block = max(1, min(_BLOCK, _BLOCK_VALUES // (self.corpus.shape[1] * self.probed.d_model * len(sites))))
+        owners: dict[_Key, list[Tensor]] = {key: [] for key in keys}
+        vectors: dict[_Key, list[Tensor]] = {key: [] for key in keys}
+        for start in range(0, len(self.corpus), block):
+            rows = self.corpus[start : start + block]
+            everywhere = self.probed.capture(rows, sites)
+            for site, role in keys:
+                z = everywhere[site].float().cpu()
+                allowed = self._allowed(rows, role) & z.isfinite().all(dim=2)  # what overflows is near nothing
+                owners[site, role].append(start + allowed.nonzero()[:, 0])
+                vectors[site, role].append(self._comparable(z[allowed]))
         self.forwards += len(self.corpus)
-        return {role: self._built(torch.cat(vectors[role]), torch.cat(owners[role])) for role in roles}
+        return {key: self._built(torch.cat(vectors[key]), torch.cat(owners[key])) for key in keys}
 
     def _built(self, vectors: Float[Tensor, "vector d_model"], owners: Int[Tensor, " vector"]) -> _Index:
         faiss = _faiss()
