@@ -22,8 +22,7 @@ def log_mixture(
     Source: Veach and Guibas 1995, section 3.
     """
     shares = np.log(np.asarray(n, dtype=np.float64) / sum(n))
-    total: np.ndarray = np.log(np.exp(log_densities - (top := log_densities.max(axis=0)) + shares[:, None]).sum(axis=0))
-    return total + top
+    return np.array(np.logaddexp.reduce(log_densities + shares[:, None], axis=0), dtype=np.float64)
 
 
 def inclusion(
@@ -40,13 +39,13 @@ def effective_size(weights: Float[np.ndarray, " member"], drawn: Float[np.ndarra
     """How many independent draws of equal weight are as good as distinct members with these weights.
 
     `weights` are p(x) / π(x) and `drawn` is π(x), the probability to be drawn. (Σw)² / Σw² counts as uncertain what was
-    sure to be drawn; so each square is taken times 1 - π, its share of the variance (Poisson sampling). Infinite where
-    everything was sure to be drawn.
+    sure to be drawn; so each square is taken times 1 - π, its share of the variance (Poisson sampling). A thousand
+    million where everything was sure to be drawn.
     """
     if not len(weights):
         return 0.0
     spread = float((weights**2 * (1 - drawn)).sum())
-    return float(weights.sum()) ** 2 / max(spread, _TINY)
+    return min(float(weights.sum()) ** 2 / max(spread, _TINY), 1e9)
 
 
 class Tail(NamedTuple):

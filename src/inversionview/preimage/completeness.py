@@ -1,0 +1,291 @@
+"""How much of a preimage a sample has found, and how large the preimage is: estimates from verified draws.
+
+Every estimate has a 95% interval, and says why it has none where the draws are too few to say anything. Sizes and
+shares are prior mass; the number of inputs is given beside them. `docs/completeness.md` reports how often each interval
+held the truth where the truth is known.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.scoring import score
+from inversionview.errors import UserError
+from inversionview.preimage.importance import inclusion, log_mixture, pareto_tail
+from inversionview.preimage.result import Preimage
+
+LEAST_SIZE = 5.0
+"""Effective number of members below which no size is given."""
+_Z, _Z_ONE_SIDED = 1.959964, 1.644854
+
+
+class Interval(NamedTuple):
+    """95% confidence."""
+
+    low: float
+    high: float
+
+
+class SizeEstimate(NamedTuple):
+    """The prior mass of a preimage, as a number of inputs and in bits; all None where `why_not` says why."""
+
+    inputs: float | None
+    """How many inputs the preimage holds."""
+    interval: Interval | None
+    bits: float | None
+    """log2 of the domain's prior mass over the preimage's: what the activation says about the input."""
+    bits_interval: Interval | None
+    effective_size: float
+    """The estimate is as good as one from this many members of equal weight."""
+    pareto_k: float | None
+    """Shape of the upper tail of the weights; above 0.7 a few draws carry much of the estimate. None: too few draws."""
+    why_not: str | None = None
+
+
+class ShareEstimate(NamedTuple):
+    """A share between 0 and 1; None where `why_not` says why."""
+
+    share: float | None
+    interval: Interval | None
+    n: int
+    """Observations behind it."""
+    why_not: str | None = None
+
+
+class LowerBound(NamedTuple):
+    """A number of inputs that the preimage holds at least, with 95% confidence; None where `why_not` says why."""
+
+    inputs: float | None
+    bound: float | None
+    between: tuple[str, str] | None
+    why_not: str | None = None
+
+
+def size(preimage: Preimage) -> SizeEstimate:
+    """Estimate the size of a preimage from its members, by Horvitz and Thompson (1952); of an exact one, give it.
+
+    Each distinct member counts for one over the probability that it was drawn at all. The standard error is the smaller
+    of two that hold for it: that of independent inclusion, right where most members were found, and that of the balance
+    heuristic's draws with replacement, right where few were. The interval is normal in the logarithm, and is cut to
+    what is certain: no fewer than were found, no more than there are.
+    """
+    found = preimage.inside & (preimage.exact | preimage.independent)
+    if preimage.exact:
+        n = float(found.sum())
+        bits = _bits(preimage, float(np.exp(_log_prior(preimage)[found]).sum()))
+        return SizeEstimate(n, None, bits, None, n, None, None if n else "no input is inside ε")
+    if not preimage.components or preimage.log_densities is None:
+        return _no_size("no source of these draws has a known density")
+    if not np.isfinite(_log_prior(preimage)[found]).all():
+        return _no_size("the task's prior has no density")
+    if not found.any():
+        return _no_size("no draw is inside ε")
+    counts = [component.n for component in preimage.components]
+    drawn = inclusion(preimage.log_densities[:, found], counts)
+    prior = np.exp(_log_prior(preimage)[found])
+    tail = pareto_tail(np.repeat(_draw_weights(preimage, found), draw_counts(preimage)[:, found].sum(axis=0)))
+    k = None if math.isnan(tail.k) else tail.k
+    effective = preimage.effective_size
+    if _only_the_query(preimage, found):
+        return _no_size("no member but the query itself was drawn", effective, k)
+    if effective < LEAST_SIZE:
+        return _no_size(
+            f"the weights of the members are too uneven: they are worth {effective:.1f} members of equal weight, where "
+            f"{LEAST_SIZE:g} are the least; draw more, or at a higher temperature",
+            effective,
+            k,
+        )
+    mass, inputs = float((prior / drawn).sum()), float((1 / drawn).sum())
+    error = _relative_error(preimage, found, prior, drawn)
+    low = max(math.exp(-_Z * error), float(prior.sum()) / mass)
+    high = min(math.exp(_Z * error), max(preimage.domain_mass / mass, 1.0))
+    bits = _bits(preimage, mass)
+    return SizeEstimate(
+        inputs,
+        Interval(inputs * low, inputs * high),
+        bits,
+        Interval(bits - math.log2(high), bits - math.log2(low)),
+        effective,
+        k,
+    )
+
+
+def reach(preimage: Preimage) -> ShareEstimate:
+    """Share of the preimage's prior mass that was found: mass of the distinct members over the size estimate."""
+    estimate = size(preimage)
+    found = preimage.inside & preimage.independent
+    if preimage.exact:
+        return ShareEstimate(1.0, None, int(preimage.inside.sum()))
+    if estimate.inputs is None or estimate.interval is None:
+        return ShareEstimate(None, None, int(found.sum()), estimate.why_not)
+    n = float(found.sum())
+    interval = Interval(n / estimate.interval.high, min(1.0, n / estimate.interval.low))
+    return ShareEstimate(min(1.0, n / estimate.inputs), interval, int(n))
+
+
+def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
+    """Good-Turing: the probability that one more draw of a source, if it falls inside, is a member not yet drawn by it.
+
+    A mass under the decoder's own distribution within the preimage, not under the prior. `source` is by default the
+    first decoder among the components. The share of members drawn once among all draws inside, with the standard error
+    of Esty (1983): √(f1 (1 - f1/n) + 2 f2) / n.
+    """
+    names = [component.source for component in preimage.components]
+    own = [name for name in names if name != "prior"] if source is None else [name for name in names if name == source]
+    if not own:
+        return ShareEstimate(None, None, 0, "no draws of a decoder without noise")
+    times = draw_counts(preimage)[names.index(own[0]), preimage.inside]
+    n, once, twice = int(times.sum()), int((times == 1).sum()), int((times == 2).sum())
+    if not n:
+        return ShareEstimate(None, None, 0, "no draw is inside ε")
+    share = once / n
+    # Of what was drawn once, 3 / n is the upper end where nothing was (the rule of three).
+    error = _Z * math.sqrt(once * (1 - share) + 2 * twice) / n
+    return ShareEstimate(share, Interval(max(0.0, share - error), min(1.0, max(share + error, 3 / n))), n)
+
+
+def recall(preimage: Preimage) -> ShareEstimate:
+    """Share of the preimage, under the prior, that the other sources found, on the prior's own draws inside.
+
+    Those draws are independent of what the others drew, and are a sample of the preimage: so the share of them that the
+    others found too has a Clopper-Pearson interval.
+    """
+    names = [component.source for component in preimage.components]
+    if "prior" not in names or len(names) < 2:
+        return ShareEstimate(None, None, 0, "it takes draws from the prior, and others")
+    counts = draw_counts(preimage)[:, preimage.inside]
+    held_out = counts[names.index("prior")]
+    others = np.delete(counts, names.index("prior"), axis=0).sum(axis=0) > 0
+    n, hits = int(held_out.sum()), int(held_out[others].sum())
+    if not n:
+        return ShareEstimate(None, None, 0, "no draw from the prior is inside ε")
+    return ShareEstimate(hits / n, clopper_pearson(hits, n), n)
+
+
+def clopper_pearson(hits: float, n: float, confidence: float = 0.95) -> Interval:
+    """Exact interval of a binomial share; `hits` and `n` need not be whole. Source: Clopper and Pearson 1934."""
+    from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits >= n else float(betaincinv(hits + 1, n - hits, 1 - tail))
+    return Interval(low, high)
+
+
+def at_least(preimage: Preimage) -> LowerBound:
+    """Capture and recapture: a lower bound of the size, from how many members two sources have in common.
+
+    Sources that follow the same activation find the same members first, and so seem to have found more of the whole
+    than they have: the estimate of Chapman (1951) is then too low, and its lower 95% limit is only given as a bound.
+    Never below what was found.
+    """
+    names = [component.source for component in preimage.components]
+    caught = draw_counts(preimage)[:, preimage.inside] > 0
+    order = np.argsort(-caught.sum(axis=1), kind="stable")[:2]
+    if len(names) < 2 or not caught[order].any(axis=1).all():
+        return LowerBound(None, None, None, "it takes two sources that found members")
+    first, second = caught[order[0]], caught[order[1]]
+    a, b, both = int(first.sum()), int(second.sum()), int((first & second).sum())
+    estimate = (a + 1) * (b + 1) / (both + 1) - 1
+    variance = (a + 1) * (b + 1) * (a - both) * (b - both) / ((both + 1) ** 2 * (both + 2))
+    # On the logarithm, since the distribution of the estimate leans far to the right.
+    bound = estimate * math.exp(-_Z_ONE_SIDED * math.sqrt(variance) / max(estimate, 1.0))
+    return LowerBound(estimate, max(bound, float(caught.any(axis=0).sum())), (names[order[0]], names[order[1]]))
+
+
+def expected_reach(
+    exact: Preimage,
+    decoder: Decoder,
+    activation: Float[torch.Tensor, " d_activation"],
+    draws: Sequence[tuple[float | None, int]],
+    *,
+    at_most: int | None = None,
+    seed: int = 0,
+) -> ShareEstimate:
+    """Prior mass of an exact preimage that these draws are expected to reach: `Σ p (1 - Π_k (1 - q_k)^{n_k}) / Σ p`.
+
+    `draws` are pairs of a temperature, or None for the prior, and a number. Exact, which takes the decoder's
+    probability of every member; with `at_most`, from so many members drawn at random, with an interval.
+    Raises `UserError` for a preimage that is not exact.
+    """
+    if not exact.exact:
+        raise UserError("the expected reach is of an exact preimage: use exact_preimage")
+    rows = np.flatnonzero(exact.weights > 0)
+    whole = at_most is None or len(rows) <= at_most
+    if not whole:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
+    if not len(rows):
+        return ShareEstimate(None, None, 0, "no input is inside ε")
+    tokens = exact.tokens[rows]
+    order = np.lexsort(tokens.T[::-1])  # neighbours that begin alike are scored together
+    temperatures = list(dict.fromkeys(t for t, _ in draws if t is not None)) or [1.0]
+    index = decoder.config.sites.index(exact.query.site)
+    scores = (
+        score(decoder, torch.from_numpy(tokens[order]), activation, index, temperatures).double().sum(dim=2).numpy()
+    )
+    prior = _log_prior(exact)[rows][order]
+    densities = np.array([prior if t is None else scores[temperatures.index(t)] for t, _ in draws])
+    found = inclusion(densities, [n for _, n in draws])
+    weights = np.exp(prior)
+    share = float((weights * found).sum() / weights.sum())
+    if whole:
+        return ShareEstimate(share, None, len(rows))
+    error = _Z * float(found.std(ddof=1)) / math.sqrt(len(rows))
+    return ShareEstimate(share, Interval(max(0.0, share - error), min(1.0, share + error)), len(rows))
+
+
+def draw_counts(preimage: Preimage) -> Int[np.ndarray, "component candidate"]:
+    """How many times each component drew each candidate."""
+    names = [component.source for component in preimage.components]
+    counts = [[times.get(name, 0) for times in preimage.sources] for name in names]
+    return np.array(counts, dtype=np.int64).reshape(len(names), len(preimage))
+
+
+def _no_size(why: str, effective: float = 0.0, k: float | None = None) -> SizeEstimate:
+    return SizeEstimate(None, None, None, None, effective, k, why)
+
+
+def _bits(preimage: Preimage, mass: float) -> float:
+    return math.log2(preimage.domain_mass / mass) + 0.0 if mass > 0 else math.inf
+
+
+def _log_prior(preimage: Preimage) -> Float[np.ndarray, " candidate"]:
+    return np.full(len(preimage), np.nan) if preimage.log_prior is None else preimage.log_prior
+
+
+def _only_the_query(preimage: Preimage, found: Bool[np.ndarray, " candidate"]) -> bool:
+    own, rows = np.asarray(preimage.query.tokens), preimage.tokens[found]
+    return len(rows) == 1 and bool((rows[0, : len(own)] == own).all())
+
+
+def _draw_weights(preimage: Preimage, found: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:
+    """p(x) over the density of all draws together, of the members."""
+    assert preimage.log_densities is not None
+    mixed = log_mixture(preimage.log_densities[:, found], [component.n for component in preimage.components])
+    return np.asarray(np.exp(_log_prior(preimage)[found] - mixed))
+
+
+def _relative_error(
+    preimage: Preimage,
+    found: Bool[np.ndarray, " candidate"],
+    prior: Float[np.ndarray, " member"],
+    drawn: Float[np.ndarray, " member"],
+) -> float:
+    """Standard error of the size over the size: the smaller of two; see `size`."""
+    inclusive = math.sqrt(float(((1 - drawn) * (prior / drawn) ** 2).sum())) / float((prior / drawn).sum())
+    weights = _draw_weights(preimage, found)
+    counts = draw_counts(preimage)[:, found]
+    total = float((counts * weights).sum())
+    variance = 0.0
+    for component, times in zip(preimage.components, counts, strict=True):
+        mean = float((times * weights).sum()) / component.n
+        squares = float((times * weights**2).sum()) / component.n
+        variance += component.n * max(squares - mean**2, 0.0) * component.n / max(component.n - 1, 1)
+    return min(inclusive, math.sqrt(variance) / max(total, np.finfo(float).tiny))
