@@ -51,6 +51,8 @@ class _Proposals(NamedTuple):
 
     tokens: ChainTokens
     by_decoder: Bool[Tensor, "query chain"]
+    log_q: Float[Tensor, "query chain"]
+    """log q of those that the decoder proposed."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -140,21 +142,21 @@ class EditSource:
             return 0
         return self.decoder_share if isinstance(self.task, Editable) else 1
 
-    def _jumps(self, targets: _Targets) -> Int[Tensor, "query jump pos"]:
+    def _jumps(self, targets: _Targets) -> Draws:
         """All that the decoder proposes in a call, drawn together because it does not depend on the states."""
         number = int(self.n * self._share())
         if self.decoder is None or not number:
-            return torch.empty(len(targets.queries), 0, self.task.max_length, dtype=torch.long)
-        return DecoderSource(self.decoder, number).propose(*targets).tokens
+            shape = (len(targets.queries), 0)
+            return Draws(torch.empty(*shape, self.task.max_length, dtype=torch.long), torch.empty(shape))
+        return DecoderSource(self.decoder, number).propose(*targets)
 
-    def _step(
-        self, targets: _Targets, states: ChainTokens, jumps: Int[Tensor, "query jump pos"], done: int
-    ) -> ChainTokens:
+    def _step(self, targets: _Targets, states: ChainTokens, jumps: Draws, done: int) -> ChainTokens:
         """One move of every chain; `done` moves a query were made before."""
         # How many chains jump is a function of the step, and which ones is chance: of neither the states nor of the
         # queries beside this one.
         first, last = (int(moves * self._share()) for moves in (done, done + states.shape[1]))
-        tokens, by_decoder = self._proposals(targets, states, jumps[:, first:last])
+        here = Draws(jumps.tokens[:, first:last], jumps.log_prob[:, first:last])
+        tokens, by_decoder, log_q = self._proposals(targets, states, here)
         uniform = torch.stack([torch.rand(states.shape[1], generator=generator) for generator in targets.generators])
         # What does not move needs no forward, and neither does what is outside the domain.
         tried = (tokens != states).any(dim=2) & self.task.contains(tokens.flatten(0, 1)).view(by_decoder.shape)
@@ -165,25 +167,28 @@ class EditSource:
         ratio = self.task.log_prior(new) - self.task.log_prior(old)
         jump, owner = by_decoder[inside], inside.nonzero()[:, 0]
         if jump.any():
-            ratio[jump] += self._log_q(targets, old[jump], owner[jump]) - self._log_q(targets, new[jump], owner[jump])
+            ratio[jump] += self._log_q(targets, old[jump], owner[jump]) - log_q[inside][jump]
         accepted = inside.clone()
         accepted[inside] = uniform[inside].log() < ratio
         return torch.where(accepted[:, :, None], tokens, states)
 
-    def _proposals(self, targets: _Targets, states: ChainTokens, jumps: Int[Tensor, "query jump pos"]) -> _Proposals:
-        tokens, by_decoder = states, torch.zeros(states.shape[:2], dtype=torch.bool)
+    def _proposals(self, targets: _Targets, states: ChainTokens, jumps: Draws) -> _Proposals:
+        tokens, shape = states, states.shape[:2]
         if isinstance(self.task, Editable):
             pairs = zip(states, targets.generators, strict=True)
             tokens = torch.stack([self.task.edit(rows, generator) for rows, generator in pairs])
-        if jumps.shape[1]:
-            orders = [torch.randperm(states.shape[1], generator=generator) for generator in targets.generators]
-            which = torch.stack(orders)[:, : jumps.shape[1]]
-            tokens = tokens.scatter(1, which[:, :, None].expand_as(jumps), jumps)
-            by_decoder = by_decoder.scatter(1, which, True)
-        return _Proposals(tokens, by_decoder)
+        if not jumps.tokens.shape[1]:
+            return _Proposals(tokens, torch.zeros(shape, dtype=torch.bool), torch.zeros(shape))
+        orders = torch.stack([torch.randperm(shape[1], generator=generator) for generator in targets.generators])
+        which = orders[:, : jumps.tokens.shape[1]]
+        return _Proposals(
+            tokens.scatter(1, which[:, :, None].expand_as(jumps.tokens), jumps.tokens),
+            torch.zeros(shape, dtype=torch.bool).scatter(1, which, True),
+            torch.zeros(shape).scatter(1, which, jumps.log_prob),
+        )
 
     def _log_q(self, targets: _Targets, tokens: Tokens, owner: Int[Tensor, " batch"]) -> PerInput:
-        """Of both sides of a jump by teacher forcing, since sampling rounds otherwise."""
+        """What the decoder, given the activation of the query that owns it, gives each input, in fp32."""
         assert self.decoder is not None
         device, sites = next(self.decoder.parameters()).device, self.decoder.config.sites
         site = torch.tensor([sites.index(query.site) for query in targets.queries])
