@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from inversionview.preimage.result import Query
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.tasks import get_task
+from inversionview.tasks.addition import AdditionTask
 
 SITES = ("x0.pre", "a0.0", "a0.1", "x0.post", "x1.post")
 
@@ -75,6 +77,42 @@ class Fixed:
     def propose(self, activations, queries, generators) -> Draws:
         shape = (len(activations), *self.tokens.shape)
         return Draws(self.tokens.expand(shape), torch.full(shape[:2], self._log_prob))
+
+
+class FewSums(AdditionTask):
+    """The sums of a few numbers with each other, in the order of their token ids; all equally probable, or not."""
+
+    def __init__(self, numbers: Sequence[int], tilt: float = 0.0) -> None:
+        self.numbers = torch.tensor(numbers)
+        self.weights = 1 + tilt * torch.arange(len(numbers)).double()
+        """How probable each first number is."""
+        self.size = len(numbers) ** 2
+        self.rows = self._from_numbers(*torch.cartesian_prod(self.numbers, self.numbers).unbind(1))
+
+    def enumerate(self, block: int = 65536) -> Iterator[torch.Tensor]:
+        yield from torch.split(self.rows, block)
+
+    def sample(self, n: int, *, generator: torch.Generator, split: str = "all") -> torch.Tensor:
+        first = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        second = torch.randint(len(self.numbers), (n,), generator=generator)
+        return self.rows[first * len(self.numbers) + second]
+
+    def contains(self, tokens: torch.Tensor) -> torch.Tensor:
+        inside = super().contains(tokens)
+        for start in (1, 5):
+            inside &= torch.isin(self._number(tokens, start), self.numbers)
+        return inside
+
+    def log_prior(self, tokens: torch.Tensor) -> torch.Tensor:
+        first = (self._number(tokens, 1)[:, None] == self.numbers).double() @ self.weights
+        share = first / (self.weights.sum() * len(self.numbers))
+        return torch.where(self.contains(tokens), share.log(), -torch.inf).float()
+
+
+@functools.cache
+def few_sums(tilt: float = 0.0) -> FewSums:
+    """1,156 sums, of three and of four digits, with and without carries."""
+    return FewSums((*range(100, 112), *range(494, 504), *range(984, 996)), tilt)
 
 
 def rows(*texts: str) -> torch.Tensor:

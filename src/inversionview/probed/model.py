@@ -163,7 +163,7 @@ class ProbedModel:
         plan = self._plan((sites,) if isinstance(sites, (Site, str)) else tuple(sites))
         tokens = checked_tokens(tokens, self._parts)
         wanted = sorted({int(t) for t in positions})
-        checked_positions(torch.tensor(wanted), torch.zeros(len(wanted), tokens.shape[1]))
+        checked_positions(torch.tensor(wanted, dtype=torch.long), torch.zeros(len(wanted), tokens.shape[1]))
         found: dict[Site, dict[int, Tensor]] = {site: {} for site in plan.sites}
         tree = prefix_tree(tokens[:, : wanted[-1] + 1 if wanted else 0])
         if not (len(tokens) and wanted and plan.taps):
