@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypedDict, cast, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from inversionview.errors import UserError
 from inversionview.preimage.result import checked_epsilon
+from inversionview.report.estimates import CurvePoint
 
 EpsilonKind = Literal["constant", "null", "causal"]
 
@@ -82,18 +83,6 @@ class Calibrated(NamedTuple):
     """What was measured, in words."""
     n: int
     """Pairs drawn, or inputs that could be tried."""
-
-
-class CurvePoint(TypedDict):
-    """What the preimage of one query is at one ε."""
-
-    epsilon: float
-    inside: int
-    """|B|, in inputs."""
-    log2_domain_over_preimage: float | None
-    """Bits that being in B gives about the input, under the prior; None where B is empty."""
-    floor: float
-    """Probability that an input drawn from the prior is inside."""
 
 
 def epsilon_curve(

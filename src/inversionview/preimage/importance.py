@@ -22,7 +22,7 @@ def log_mixture(
     Source: Veach and Guibas 1995, section 3.
     """
     shares = np.log(np.asarray(n, dtype=np.float64) / sum(n))
-    return np.array(np.logaddexp.reduce(log_densities + shares[:, None], axis=0), dtype=np.float64)
+    return np.asarray(np.logaddexp.reduce(log_densities + shares[:, None], axis=0))
 
 
 def inclusion(
@@ -32,7 +32,7 @@ def inclusion(
     q = np.exp(np.minimum(log_densities, 0.0))
     with np.errstate(divide="ignore"):  # q = 1 is always drawn
         missed = (np.asarray(n, dtype=np.float64)[:, None] * np.log1p(-q)).sum(axis=0)
-    return np.maximum(-np.expm1(missed), _TINY)
+    return np.asarray(np.maximum(-np.expm1(missed), _TINY))
 
 
 def effective_size(weights: Float[np.ndarray, " member"], drawn: Float[np.ndarray, " member"]) -> float:

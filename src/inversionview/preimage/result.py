@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +15,12 @@ from jaxtyping import Bool, Float, Int
 
 from inversionview.errors import UserError
 from inversionview.preimage.importance import effective_size, inclusion
+from inversionview.report.estimates import CurvePoint
 from inversionview.report.reading import Reading, Sample
 
 SCHEMA = 1
+SHOWN = 1000
+"""Members of an exact preimage that a reading holds."""
 
 Metric = Literal["euclidean", "cosine"]
 PositionRule = Literal["same", "any"]
@@ -41,6 +43,25 @@ class Query:
     """What that position is called by the task: `=`, `A1`; in free text its index."""
     site: str
     """Short name: `a0.1`."""
+
+
+class FeatureBits(NamedTuple):
+    """What an activation knows about one feature, in bits; see `inversionview.reading.information`."""
+
+    name: str
+    bits: float
+    """`H(F) - H(F | B)`."""
+    of: float
+    """`H(F)`: what there is to know."""
+    divergence: float
+    """`KL(F | B ‖ F)`."""
+    interval: tuple[float, float] | None
+    """95% interval of `bits`; None where they are exact."""
+
+    @property
+    def share(self) -> float:
+        """Known share of what there is to know; 0 for a feature that is constant."""
+        return self.bits / self.of if self.of > 1e-9 else 0.0
 
 
 class Component(NamedTuple):
@@ -98,6 +119,12 @@ class Preimage:
     """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None."""
     colors_about: str = ""
     """What `colors` compares with, in words."""
+    epsilon_from: str = ""
+    """How ε was chosen, in words; empty where it was given."""
+    bits: tuple[FeatureBits, ...] = ()
+    """What the activation knows about the task's features."""
+    curve: tuple[CurvePoint, ...] = ()
+    """What the preimage is at other ε; only of exact preimages."""
 
     @property
     def inside(self) -> Bool[np.ndarray, " candidate"]:
@@ -209,11 +236,14 @@ class Preimage:
             cut["log_densities"] = self.log_densities[:, rows]
         return dataclasses.replace(self, **cut, **changes)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self, n: int | None = None) -> dict[str, Any]:
         """The document that `inversionview read --json` prints: JSON types only, None for what is not known.
 
-        `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs.
+        `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs, all of them, though only the
+        nearest `n` be among the samples.
         """
+        from inversionview.preimage import summary
+
         query = self.query
         return {
             "schema": SCHEMA,
@@ -226,6 +256,7 @@ class Preimage:
                 "site": query.site,
             },
             "epsilon": self.epsilon,
+            "epsilon_from": self.epsilon_from,
             "metric": self.metric,
             "position_rule": self.position_rule,
             "seed": self.seed,
@@ -235,7 +266,12 @@ class Preimage:
             "distinct": self.n_distinct,
             "in_domain": self.n_in_domain,
             "inside": self.n_inside,
-            "samples": self._samples(),
+            "size": summary.size_document(self),
+            "completeness": summary.completeness_document(self),
+            "bits": summary.bits_documents(self),
+            "curve": list(self.curve),
+            "sources": summary.source_documents(self),
+            "samples": (self if n is None else self.head(n))._samples(),
         }
 
     def _samples(self) -> list[dict[str, Any]]:
@@ -250,15 +286,12 @@ class Preimage:
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def to_reading(self) -> Reading:
-        """The plain data that `inversionview.report` draws."""
-        query, inside = self.query, self.inside
-        drawn: Counter[str] = Counter()
-        drawn_inside: Counter[str] = Counter()
-        for times, member in zip(self.sources, inside, strict=True):
-            drawn.update(times)
-            drawn_inside.update(times if member else {})
-        return {
+    def to_reading(self, n: int = SHOWN) -> Reading:
+        """The plain data that `inversionview.report` draws; samples are the nearest `n` of an exact preimage."""
+        from inversionview.preimage import summary
+
+        query, shown = self.query, self.head(n) if self.exact else self
+        reading: Reading = {
             "study": query.study,
             "site": query.site,
             "metric": self.metric,
@@ -274,10 +307,17 @@ class Preimage:
                 "in_domain": self.n_in_domain,
                 "inside": self.n_inside,
             },
-            "sources": [{"name": name, "drawn": drawn[name], "inside": drawn_inside[name]} for name in sorted(drawn)],
-            "samples": [self._drawn_sample(i, bool(member)) for i, member in enumerate(inside)],
+            "sources": summary.source_documents(self),
+            "samples": [shown._drawn_sample(i, bool(member)) for i, member in enumerate(shown.inside)],
             "colors_about": self.colors_about,
+            "size": summary.size_document(self),
+            "bits": summary.bits_documents(self),
+            "curve": list(self.curve),
+            "shares": summary.query_shares(self),
         }
+        if not self.exact:
+            reading["completeness"] = summary.completeness_document(self)
+        return reading
 
     def _drawn_sample(self, i: int, inside: bool) -> Sample:
         strings, distances = self.token_strings[i], self.token_distances

@@ -10,7 +10,7 @@ import numpy as np
 
 from inversionview.errors import UserError
 from inversionview.files import atomic_file, read_json, write_atomic
-from inversionview.preimage.result import SCHEMA, Component, Preimage, Query, or_none
+from inversionview.preimage.result import SCHEMA, Component, FeatureBits, Preimage, Query, or_none
 
 _KIND = "preimage"
 _METADATA = b"inversionview"
@@ -54,6 +54,7 @@ def _document(preimage: Preimage) -> dict[str, Any]:
     document = preimage.to_dict()
     document["query"]["token_strings"] = list(preimage.query.token_strings)
     document |= {"domain_size": preimage.domain_size, "colors_about": preimage.colors_about}
+    document |= {"features": [list(known) for known in preimage.bits]}
     document |= {"domain_mass": preimage.domain_mass, "components": [list(part) for part in preimage.components]}
     densities = None if preimage.log_densities is None else preimage.log_densities.T
     for i, sample in enumerate(document[_ROWS]):
@@ -106,6 +107,9 @@ def _preimage(document: dict[str, Any]) -> Preimage:
         domain_mass=document["domain_mass"],
         exact=document["exact"],
         components=components,
+        epsilon_from=document["epsilon_from"],
+        bits=tuple(_feature_bits(*known) for known in document["features"]),
+        curve=tuple(document["curve"]),
         log_densities=None if densities is None else densities.T,
         colors_about=document["colors_about"],
     )
@@ -114,6 +118,10 @@ def _preimage(document: dict[str, Any]) -> Preimage:
     ):
         raise ValueError("its samples are not as many as it says")
     return preimage
+
+
+def _feature_bits(name: str, bits: float, of: float, divergence: float, interval: list[float] | None) -> FeatureBits:
+    return FeatureBits(name, bits, of, divergence, None if interval is None else (interval[0], interval[1]))
 
 
 def _log_prior(rows: list[dict[str, Any]]) -> np.ndarray | None:

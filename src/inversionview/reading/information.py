@@ -9,7 +9,6 @@ the activation says something unusual, so the divergence `KL(F | B ‖ F)`, whic
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,32 +18,13 @@ from jaxtyping import Float, Int
 from inversionview.errors import UserError
 from inversionview.preimage.domain import eligible_role
 from inversionview.preimage.importance import inclusion
-from inversionview.preimage.result import Preimage
+from inversionview.preimage.result import FeatureBits, Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 
 PRIOR_DRAWS = 20_000
 """Draws from the prior that stand for it where the domain cannot be enumerated."""
 _REPLICATES = 200
-
-
-class FeatureBits(NamedTuple):
-    """What is known about one feature, in bits."""
-
-    name: str
-    bits: float
-    """`H(F) - H(F | B)`."""
-    of: float
-    """`H(F)`: what there is to know."""
-    divergence: float
-    """`KL(F | B ‖ F)`."""
-    interval: tuple[float, float] | None
-    """95% interval of `bits`; None where they are exact."""
-
-    @property
-    def share(self) -> float:
-        """Known share of what there is to know; 0 for a feature that is constant."""
-        return self.bits / self.of if self.of > 1e-9 else 0.0
 
 
 def entropy(mass: Float[np.ndarray, "*any value"]) -> Float[np.ndarray, "*any"]:

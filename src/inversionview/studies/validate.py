@@ -162,7 +162,8 @@ class _Domain(NamedTuple):
 
 def _domain(task: Task) -> _Domain:
     features = chosen_features(task)
-    mass, codes = [], {feature.name: [] for feature in features}
+    mass: list[np.ndarray] = []
+    codes: dict[str, list[np.ndarray]] = {feature.name: [] for feature in features}
     for tokens in task.enumerate():
         mass.append(task.log_prior(tokens).double().exp().numpy())
         positions = last_eligible(task, tokens)
@@ -215,7 +216,7 @@ def _missing_mass(sample: Preimage) -> float | None:
     inside, seen = sample.inside, sample.inside & (counts[own] > 0)
     known = float(np.exp(sample.log_densities[own, seen]).sum())
     new = inside & ~seen & (counts[rest].sum(axis=0) > 0)
-    mixed = log_mixture(sample.log_densities[np.ix_(rest, np.flatnonzero(new))], [sample.components[i].n for i in rest])
+    mixed = log_mixture(sample.log_densities[rest][:, new], [sample.components[i].n for i in rest])
     weights = np.exp(sample.log_densities[own, new] - mixed) * counts[rest][:, new].sum(axis=0)
     missing = float(weights.sum()) / sum(sample.components[i].n for i in rest)
     return missing / (missing + known) if missing + known > 0 else None
