@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.reading.hypotheses import as_hypothesis, clopper_pearson, holm
+from inversionview.reading.hypotheses import as_hypothesis, holm
 from inversionview.sites import Site
 from inversionview.studies import hypotheses
 from inversionview.studies.hypotheses import run_hypothesis
@@ -160,17 +160,15 @@ def test_a_sample_finds_the_exact_share_within_its_interval(study):
     options = {"epsilon": 0.6, "random_queries": 1}
     exact = run_hypothesis(study, queries, "F2", exact=True, **options)
     misses, shares = 0, []
-    for seed in range(4):
-        sampled = run_hypothesis(study, queries, "F2", n=600, seed=seed, **options)
+    for seed in range(3):
+        sampled = run_hypothesis(study, queries, "F2", n=500, seed=seed, **options)
         for test, truth in zip(sampled, exact, strict=True):
             assert not test.exact
             assert 3 < test.effective_size <= test.members < truth.members
-            size = test.effective_size
-            assert test.interval == pytest.approx(clopper_pearson(test.consistency * size, size))
             assert test.base_rate == pytest.approx(truth.base_rate, abs=0.05)
             misses += not test.interval[0] <= truth.consistency <= test.interval[1]
         shares.append([test.consistency for test in sampled])
-    assert misses <= 2
+    assert misses <= 2  # of six, which intervals that hold at 95% exceed twice in a thousand runs
     assert np.mean(shares, axis=0) == pytest.approx([truth.consistency for truth in exact], abs=0.15)
 
 

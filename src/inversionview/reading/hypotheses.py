@@ -14,6 +14,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.expressions import NONE, Expression, compile_expression
+from inversionview.preimage.completeness import Interval, clopper_pearson
 from inversionview.preimage.domain import eligible_role
 from inversionview.preimage.result import Preimage, Query
 from inversionview.shapes import InputMask, Tokens
@@ -22,8 +23,6 @@ from inversionview.tasks.base import Task
 Given = str | Callable[[str], Hashable]
 """How a user gives a hypothesis: a feature, an expression, or a function of the typed input."""
 
-CONFIDENCE = 0.95
-_MOST_COUNTS = 1e9
 _ROUNDING = 1e-9
 """Shares that differ by less are the same share, summed in another order."""
 
@@ -54,7 +53,8 @@ def as_hypothesis(task: Task, given: Given, query: Query) -> Hypothesis:
         raise UserError(
             f"a hypothesis is a feature, an expression or a function of the input, not {type(given).__name__}"
         )
-    name = given.strip().removeprefix("`").removesuffix("`")
+    name = given.strip()
+    name = name[1:-1] if name.startswith("`") and name.endswith("`") else name
     if name in task.features:
         feature = task.features[name]
         wanted = int(feature.compute(padded_row(task, query), torch.tensor([query.position])))
@@ -133,7 +133,7 @@ class Consistency(NamedTuple):
 
     share: float | None
     """Of the members, weighted by the prior; None where `why_not` says why."""
-    interval: tuple[float, float] | None
+    interval: Interval | None
     """At 95%; the share itself where the preimage is exact."""
     members: int
     """Members that were looked at, without the query's own input."""
@@ -163,7 +163,7 @@ def consistency(preimage: Preimage, hypothesis: Hypothesis, *, leave_out_query: 
     holds = hypothesis.holds(torch.from_numpy(preimage.tokens[inside])).numpy()
     share = min(1.0, float(weights[holds].sum() / weights.sum()))
     if preimage.exact:
-        return Consistency(share, (share, share), members, float(members))
+        return Consistency(share, Interval(share, share), members, float(members))
     size = min(preimage.effective_size, float(members))
     return Consistency(share, clopper_pearson(share * size, size), members, size)
 
@@ -182,22 +182,6 @@ def nothing_but_the_query(drawn: int | None) -> Consistency:
         return Consistency(None, None, 0, 0.0, "no input but the query's own is in its preimage: use a larger epsilon")
     why = f"no member but the query's own input is among {drawn:,} draws: draw more, or use a larger epsilon"
     return Consistency(None, None, 0, 0.0, why)
-
-
-def clopper_pearson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The exact interval for a binomial share; counts may be fractions, as effective sample sizes are.
-
-    (0, 1) for n = 0. Source: Clopper and Pearson, Biometrika 1934; for weighted counts, Korn and Graubard 1998.
-    """
-    from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
-
-    if n <= 0:
-        return 0.0, 1.0
-    share, n = successes / n, min(n, _MOST_COUNTS)
-    hits, misses, tail = share * n, (1 - share) * n, (1 - confidence) / 2
-    low = float(betaincinv(hits, misses + 1, tail)) if hits > _ROUNDING else 0.0
-    high = float(betaincinv(hits + 1, misses, 1 - tail)) if misses > _ROUNDING else 1.0
-    return low, high
 
 
 def permutation_p(observed: float, null: Sequence[float]) -> float:
@@ -249,8 +233,8 @@ class HypothesisTest:
     at: str
     consistency: float | None
     """Share of the members for which it holds, weighted by the prior; None where `why_not` says why."""
-    interval: tuple[float, float] | None
-    """At 95%."""
+    interval: Interval | None
+    """At 95%; of an exact preimage, the share itself."""
     members: int
     """Members it was tested on, without the query's own input."""
     effective_size: float

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.errors import UserError
+from inversionview.preimage.completeness import Interval
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable, eligible_role
 from inversionview.preimage.exact import scan_domain
@@ -288,7 +289,7 @@ def _exactly(count: float, mass: float, held: float) -> Consistency:
     if not mass > 0:
         return nothing_but_the_query(None)
     share = min(1.0, held / mass)
-    return Consistency(share, (share, share), int(count), count)
+    return Consistency(share, Interval(share, share), int(count), count)
 
 
 def _keys(tokens: Tokens) -> Int[Tensor, " batch"]:
