@@ -12,7 +12,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.preimage.distance import checked_metric, distances, pairwise_distances
-from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size, eligible_role
+from inversionview.preimage.domain import (
+    Domain,
+    DomainBlock,
+    ModelDomain,
+    checked_enumerable,
+    domain_size,
+    eligible_role,
+)
 from inversionview.preimage.matching import checked_rule
 from inversionview.preimage.result import Preimage, Query
 from inversionview.preimage.sampled import epsilons, query_activations
@@ -44,11 +51,13 @@ def exact_preimages(
     position_rule: str = "same",
     activations: Float[Tensor, "query d_model"] | None = None,
     domain: Domain | None = None,
+    into: Float[np.ndarray, "query input"] | None = None,
 ) -> list[Preimage]:
     """All inputs of the domain within ε of each query, in one pass over the domain; one preimage a query.
 
     `epsilon` may be one number or one a query. `activations` stand in for the queries' own; `domain` says where the
-    inputs' activations come from, by default from running the model.
+    inputs' activations come from, by default from running the model. `into` is filled with the distances of all inputs,
+    as `exact_distances` gives them.
     Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
     """
     limits = epsilons(epsilon, len(queries))
@@ -57,6 +66,8 @@ def exact_preimages(
         probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
     ):
         bound = torch.tensor([limits[q] for q in scan.queries], dtype=torch.float64)[:, None]
+        if into is not None:
+            into[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
         which, rows = (scan.distances.double() <= bound).nonzero(as_tuple=True)
         sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
         for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
@@ -84,7 +95,7 @@ def exact_distances(
 
     4 bytes an input and query. Raises as `exact_preimages` does.
     """
-    assert task.size is not None or not queries
+    checked_enumerable(task)
     found = np.full((len(queries), task.size or 0), np.inf, dtype=np.float32)
     for scan in scan_domain(
         probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain

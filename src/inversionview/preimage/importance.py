@@ -44,8 +44,8 @@ def effective_size(weights: Float[np.ndarray, " member"], drawn: Float[np.ndarra
     """
     if not len(weights):
         return 0.0
-    spread = float((weights**2 * (1 - drawn)).sum())
-    return min(float(weights.sum()) ** 2 / max(spread, _TINY), 1e9)
+    square, spread = float(weights.sum()) ** 2, float((weights**2 * (1 - drawn)).sum())
+    return square / max(spread, 1e-9 * square)
 
 
 class Tail(NamedTuple):

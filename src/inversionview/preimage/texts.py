@@ -27,12 +27,12 @@ class Decoded(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
-    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
         if self._all is not None:
             return self._all[index]
         if isinstance(index, slice):
-            return tuple(map(self._decode, torch.from_numpy(self._tokens[index])))
+            return Decoded(self._tokens[index], self._decode)
         return self._decode(torch.from_numpy(self._tokens[index]))
 
     def __iter__(self):  # type: ignore[no-untyped-def]
