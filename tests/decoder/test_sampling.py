@@ -87,3 +87,49 @@ def test_noise_widens_what_is_drawn_and_reports_the_clean_density(decoder):
         clean = decoder.log_prob(noisy.tokens[0], z.expand(40, -1), site.expand(40))
     torch.testing.assert_close(noisy.log_prob[0], clean, rtol=1e-4, atol=1e-4)
     assert not torch.equal(noisy.tokens, sample(decoder, z, site, 40, generator=generator(0)).tokens)
+
+
+def plain_draw(decoder, z, site, uniforms, temperature):
+    """One row, token by token, a whole forward each; None where a uniform number is within rounding of a boundary."""
+    row, log_prob = [10], 0.0
+    for u in uniforms.tolist():
+        with torch.no_grad():
+            logits = decoder(torch.tensor([row]), z[None], site[None])[-1].double()
+        cumulative = (logits / temperature).softmax(0).cumsum(0)
+        if (cumulative - u).abs().min() < 1e-5:
+            return None
+        row.append(next(token for token, upto in enumerate(cumulative.tolist()) if upto >= u))
+        log_prob += logits.log_softmax(0)[row[-1]].item()
+        if row[-1] == 13:
+            break
+    return row + [14] * (14 - len(row)), log_prob
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.5])
+def test_draws_run_as_branches_are_those_of_one_row_at_a_time(decoder, temperature):
+    z, site = activations(3, seed=2)
+    generators = [generator(s) for s in (7, 8, 9)]
+    drawn = sample(decoder, z, site, 15, temperature=temperature, generator=generators)
+    compared = 0
+    for query in range(3):
+        uniforms = torch.rand(15, 13, generator=generator(7 + query))
+        for i in range(15):
+            plain = plain_draw(decoder, z[query], site[query], uniforms[i], temperature)
+            if plain is not None:
+                assert drawn.tokens[query, i].tolist() == plain[0]
+                assert drawn.log_prob[query, i].item() == pytest.approx(plain[1], abs=1e-3)
+                compared += 1
+    assert compared > 40
+    assert len(torch.unique(drawn.tokens.flatten(0, 1)[:, :2], dim=0)) < 25, "many begin alike"
+
+
+def test_draws_that_begin_alike_are_run_once(decoder, monkeypatch):
+    z, site = activations(2)
+    ran = []
+    step = type(decoder).step
+    monkeypatch.setattr(
+        type(decoder), "step", lambda self, token, *rest: ran.append(len(token)) or step(self, token, *rest)
+    )
+    tokens = sample(decoder, z, site, 200, temperature=0.5, generator=[generator(0), generator(1)]).tokens
+    for position, rows in enumerate(ran):
+        assert rows == sum(len(torch.unique(of_query[:, : position + 1], dim=0)) for of_query in tokens)
