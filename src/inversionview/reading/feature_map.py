@@ -41,25 +41,26 @@ def feature_map(
     sites: Sequence[str],
     queries: Mapping[str, Tokens],
     *,
-    epsilon: Mapping[str, float],
+    epsilon: Mapping[tuple[str, str], float],
     metric: str = "euclidean",
     domain: Domain | None = None,
 ) -> list[MapCell]:
     """What each site knows at each role about every feature, for `queries[role]` `[query, pos]`; rule `same`.
 
-    `epsilon` is by site. Exact: each query's preimage is counted over the whole domain, in one pass. Raises `UserError`
-    for a task that cannot enumerate, a query that lacks its role, or an activation of norm 0.
+    `epsilon` is by site and role; cells without one are left out. Exact: each query's preimage is counted over the
+    whole domain, in one pass. Raises `UserError` for a task that cannot enumerate, a query that lacks its role, or an
+    activation of norm 0.
     """
     domain = ModelDomain(probed, task) if domain is None else domain
     places, features = [Site.parse(site) for site in sites], chosen_features(task)
     readers = {role: _readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
-    counts = {(site, role): _Counts() for site in places for role in queries}
+    counts = {(site, role): _Counts() for site in places for role in queries if (str(site), role) in epsilon}
     for block in domain.blocks(places, tuple(queries)):
         for role, reader in readers.items():
             for t, weights in _prefix_weights(task, block, role, features).items():
-                for site in places:
+                for site in (site for site in places if (site, role) in counts):
                     z = block.read.at[site][t].cpu()
-                    inside = within_distance(reader[site], z, epsilon[str(site)], metric)
+                    inside = within_distance(reader[site], z, epsilon[str(site), role], metric)
                     counts[site, role].add(inside.float() @ weights)
     return [_cell(task, str(site), role, features, found.total) for (site, role), found in counts.items()]
 

@@ -117,7 +117,7 @@ def run_hypothesis(
     """Test a hypothesis on the preimage of one activation, or of several sites at one position of one input.
 
     With `exact`, all inputs of the domain are counted, in one pass; else `n` are drawn for each activation, from the
-    decoder and the prior. By default it is a sample, unless the study has no decoder. The draws have a random stream of
+    decoder and the prior. By default it is exact where the task can enumerate. The draws have a random stream of
     their own: those of `study.preimage`, on which a hypothesis is found, are never those that confirm it.
 
     The p-value compares with the preimages of `random_queries` inputs at the same site and role, from the prior among
@@ -131,7 +131,7 @@ def run_hypothesis(
     for name, value, such_as in (("n", n, 1000), ("random_queries", random_queries, 99)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, such as {such_as}, not {value}")
-    exact = study.description.decoder is None if exact is None else exact
+    exact = study.task.size is not None if exact is None else exact
     if exact:
         checked_enumerable(study.task)
     run = _Run(

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
+from jaxtyping import Float
 
 from inversionview.decoder.loading import load_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
+from inversionview.preimage.domain import checked_enumerable
+from inversionview.preimage.epsilon import GRID, epsilon_curve, parse_epsilon
+from inversionview.preimage.exact import exact_preimages
+from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.preimage.matching import checked_rule
-from inversionview.preimage.proposals import ladder
-from inversionview.preimage.result import Preimage, Query, checked_epsilon
+from inversionview.preimage.proposals import mixture
+from inversionview.preimage.result import Metric, PositionRule, Preimage, Query
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.reading.hypotheses import HypothesisTest
+from inversionview.reading.information import preimage_bits
+from inversionview.report.map import Map
 from inversionview.sites import Site
+from inversionview.studies.calibration import Epsilon, epsilons_of
 from inversionview.studies.description import DECODER, StudyDescription, find_study, read_description
 from inversionview.studies.evaluate import evaluation
+from inversionview.studies.mapping import make_map
 from inversionview.studies.query import checked_site, make_query
+from inversionview.studies.validate import validate
 from inversionview.tasks import Task, get_task
 
 
@@ -37,6 +49,13 @@ def load_study(name_or_path: str | Path, *, device: str | torch.device | None = 
     return Study(folder, read_description(folder), device=device)
 
 
+class _Settings(NamedTuple):
+    queries: list[Query]
+    epsilons: list[Epsilon]
+    metric: Metric
+    position_rule: PositionRule
+
+
 class Study:
     """Reads activations of one probed model; see `load_study`."""
 
@@ -46,6 +65,7 @@ class Study:
         self.folder = folder
         self.description = description
         self._device = device
+        self._indexes: dict[Path, IndexedDomain] = {}
 
     def __repr__(self) -> str:
         return f"<Study {self.name}: {len(self.sites)} sites, task {self.description.task}, in {self.folder}>"
@@ -99,16 +119,16 @@ class Study:
 
     @overload
     def preimage(
-        self, query: Query, n: int = ..., *, epsilon: float | None = ..., metric: str | None = ...,
+        self, query: Query, n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        colors: bool = ...,
+        prior_share: float = ..., colors: bool = ...,
     ) -> Preimage: ...  # fmt: skip
 
     @overload
     def preimage(
-        self, query: Sequence[Query], n: int = ..., *, epsilon: float | None = ..., metric: str | None = ...,
+        self, query: Sequence[Query], n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        colors: bool = ...,
+        prior_share: float = ..., colors: bool = ...,
     ) -> list[Preimage]: ...  # fmt: skip
 
     def preimage(
@@ -116,39 +136,209 @@ class Study:
         query: Query | Sequence[Query],
         n: int = 1000,
         *,
-        epsilon: float | None = None,
+        epsilon: float | str | None = None,
         metric: str | None = None,
         position_rule: str = "same",
         seed: int = 0,
         temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,),
+        prior_share: float = 0.1,
         colors: bool = True,
     ) -> Preimage | list[Preimage]:
-        """Draw `n` inputs a query from the decoder and verify each; for a list of queries, a list of preimages.
+        """Draw `n` inputs a query and verify each; for a list of queries, a list of preimages.
 
-        `epsilon` and `metric` are the study's own by default. With several `temperatures` or `noise` levels, the draws
-        are shared evenly among their pairs. `colors` costs two passes of the decoder over what was drawn. What is found
-        for a query does not depend on the queries beside it.
+        A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the pairs of
+        `temperatures` and `noise` levels. For estimates of size and bits, several thousand draws at temperatures 1 and
+        2 with a prior share of 0.4 serve best. `epsilon` and `metric` are the study's own by default; ε may also be
+        `null:0.01` or `causal:0.05`. `colors` costs two passes of the decoder over what was drawn. What is found for a
+        query does not depend on the queries beside it.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
-        queries = [query] if isinstance(query, Query) else list(query)
-        epsilon = checked_epsilon(self.description.epsilon if epsilon is None else epsilon)
-        metric, rule = checked_metric(metric or self.description.metric), checked_rule(position_rule)
-        for asked in queries:
-            checked_site(self.name, self.sites, asked.site)
+        asked = self._settings(query, epsilon, metric, position_rule, seed, self.decoder)
         found = sampled_preimages(
             self.probed,
             self.task,
-            queries,
-            ladder(self.decoder, n, temperatures, noise),
-            epsilon=epsilon,
-            metric=metric,
-            position_rule=rule,
+            asked.queries,
+            mixture(self.decoder, self.task, n, temperatures, noise, prior_share),
+            epsilon=[epsilon.value for epsilon in asked.epsilons],
+            metric=asked.metric,
+            position_rule=asked.position_rule,
             seed=seed,
         )
         if colors:
             found = self._colored(found)
+        found = self._with_bits(found, asked)
         return found[0] if isinstance(query, Query) else found
+
+    @overload
+    def exact_preimage(
+        self, query: Query, *, epsilon: float | str | None = ..., metric: str | None = ..., position_rule: str = ...,
+        seed: int = ..., curve: bool = ..., index: str | Path | None = ...,
+    ) -> Preimage: ...  # fmt: skip
+
+    @overload
+    def exact_preimage(
+        self, query: Sequence[Query], *, epsilon: float | str | None = ..., metric: str | None = ...,
+        position_rule: str = ..., seed: int = ..., curve: bool = ..., index: str | Path | None = ...,
+    ) -> list[Preimage]: ...  # fmt: skip
+
+    def exact_preimage(
+        self,
+        query: Query | Sequence[Query],
+        *,
+        epsilon: float | str | None = None,
+        metric: str | None = None,
+        position_rule: str = "same",
+        seed: int = 0,
+        curve: bool = False,
+        index: str | Path | None = None,
+    ) -> Preimage | list[Preimage]:
+        """All inputs of the domain within ε, in one pass over it; for a list of queries, a list of preimages.
+
+        With `index`, a folder, activations are kept there when they are first needed, some 600 MB a site for addition,
+        and later queries need no model. `curve` adds what the preimage is at other ε; it takes 4 bytes an input.
+        `seed` only matters for an ε such as `null:0.01`. Needs no decoder.
+        Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
+        """
+        checked_enumerable(self.task)
+        decoder = None if self.description.decoder is None else self.decoder
+        asked = self._settings(query, epsilon, metric, position_rule, seed, decoder)
+        domain = None if index is None else self._indexed(asked.queries, Path(index))
+        distances = np.empty((len(asked.queries), self.task.size or 0), np.float32) if curve else None
+        found = exact_preimages(
+            self.probed,
+            self.task,
+            asked.queries,
+            epsilon=[epsilon.value for epsilon in asked.epsilons],
+            metric=asked.metric,
+            position_rule=asked.position_rule,
+            domain=domain,
+            into=distances,
+        )
+        found = self._with_bits(found, asked)
+        if distances is not None:
+            found = self._with_curves(found, distances)
+        return found[0] if isinstance(query, Query) else found
+
+    def map(
+        self,
+        text: str | None = None,
+        *,
+        queries: int = 100,
+        epsilon: float | str | None = None,
+        metric: str | None = None,
+        sites: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Map:
+        """What every site knows at every named position about every feature of the task, in bits, exactly.
+
+        The mean over `queries` random inputs a cell, or with `text` of this one input. Rule `same`, one pass over the
+        domain. Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes.
+        Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
+        """
+        names = [checked_site(self.name, self.sites, site) for site in (self.sites if sites is None else sites)]
+        return make_map(
+            self.name,
+            self.probed,
+            self.task,
+            names,
+            text=text,
+            queries=queries,
+            epsilon=parse_epsilon(self.description.epsilon if epsilon is None else epsilon),
+            metric=checked_metric(metric or self.description.metric),
+            seed=seed,
+        )
+
+    def test(
+        self, queries: Query | Sequence[Query], hypothesis: str | Callable[[str], Any], **settings: Any
+    ) -> list[HypothesisTest]:
+        """Test a hypothesis about what an activation says; see `inversionview.studies.hypotheses.run_hypothesis`.
+
+        One query, or several sites at one position of one input. The hypothesis is a feature's name, an expression over
+        features such as `F1 + S1 == 14`, or a function of the input's text. `settings`: exact, n, random_queries,
+        epsilon, metric, position_rule, seed.
+        """
+        from inversionview.studies.hypotheses import run_hypothesis
+
+        return run_hypothesis(self, queries, hypothesis, **settings)
+
+    def validate(
+        self,
+        cells: int = 208,
+        n: int = 10_000,
+        *,
+        temperatures: Sequence[float] = (1.0, 2.0),
+        prior_share: float = 0.4,
+        seed: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[str, Any]:
+        """Check every estimate against the exact preimage, over `cells` random queries with `n` draws each.
+
+        Gives the document that `inversionview validate --json` prints: how often each 95% interval held the truth and
+        how wide it was, how close weighted samples come to the exact distributions, and every cell.
+        Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
+        """
+        return validate(
+            self.name,
+            self.decoder,
+            self.probed,
+            self.task,
+            cells=cells,
+            n=n,
+            temperatures=temperatures,
+            prior_share=prior_share,
+            epsilon=self.description.epsilon,
+            metric=self.description.metric,
+            seed=seed,
+            progress=progress,
+        )
+
+    def _settings(
+        self,
+        query: Query | Sequence[Query],
+        epsilon: float | str | None,
+        metric: str | None,
+        position_rule: str,
+        seed: int,
+        decoder: Decoder | None,
+    ) -> _Settings:
+        """What was asked, checked before anything is run."""
+        queries = [query] if isinstance(query, Query) else list(query)
+        measure, rule = checked_metric(metric or self.description.metric), checked_rule(position_rule)
+        for asked in queries:
+            checked_site(self.name, self.sites, asked.site)
+        given = self.description.epsilon if epsilon is None else epsilon
+        chosen = epsilons_of(
+            given,
+            queries,
+            probed=self.probed,
+            task=self.task,
+            decoder=decoder,
+            metric=measure,
+            position_rule=rule,
+            seed=seed,
+        )
+        return _Settings(queries, chosen, measure, rule)
+
+    def _indexed(self, queries: Sequence[Query], folder: Path) -> IndexedDomain:
+        for site in dict.fromkeys(query.site for query in queries):
+            ensure_index(self.probed, self.task, site, folder)
+        if folder not in self._indexes:
+            self._indexes[folder] = IndexedDomain(folder, self.probed, self.task)
+        return self._indexes[folder]
+
+    def _with_bits(self, found: Sequence[Preimage], asked: _Settings) -> list[Preimage]:
+        return [
+            dataclasses.replace(preimage, bits=tuple(preimage_bits(preimage, self.task)), epsilon_from=epsilon.words)
+            for preimage, epsilon in zip(found, asked.epsilons, strict=True)
+        ]
+
+    def _with_curves(self, found: Sequence[Preimage], distances: Float[np.ndarray, "query input"]) -> list[Preimage]:
+        prior = np.concatenate([self.task.log_prior(rows).double().exp().numpy() for rows in self.task.enumerate()])
+        return [
+            dataclasses.replace(preimage, curve=tuple(epsilon_curve(row, prior, [*GRID, preimage.epsilon])))
+            for preimage, row in zip(found, distances, strict=True)
+        ]
 
     def _colored(self, found: Sequence[Preimage]) -> list[Preimage]:
         if not found:

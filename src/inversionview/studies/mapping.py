@@ -1,0 +1,138 @@
+"""The map of a study: what every site knows at every named position, as the document that is printed and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from inversionview.errors import UserError
+from inversionview.preimage.domain import Domain, checked_enumerable, eligible_role
+from inversionview.preimage.epsilon import EpsilonRule
+from inversionview.preimage.null_epsilon import null_epsilon
+from inversionview.probed.model import ProbedModel
+from inversionview.reading.feature_map import MapCell, feature_map
+from inversionview.report.map import Map, Measured, with_best
+from inversionview.shapes import Tokens
+from inversionview.tasks.base import Task
+
+
+def make_map(
+    study: str,
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[str],
+    *,
+    text: str | None,
+    queries: int,
+    epsilon: EpsilonRule,
+    metric: str,
+    seed: int,
+    domain: Domain | None = None,
+) -> Map:
+    """The document of `inversionview map --json`; see `Study.map`."""
+    checked_enumerable(task)
+    if epsilon.kind == "causal":
+        raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
+    by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, seed)
+    limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
+    cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
+    return {
+        "schema": 1,
+        "study": study,
+        "task": task.name,
+        "input": text,
+        "epsilon": epsilon.value if epsilon.kind == "constant" else None,
+        "epsilon_rule": str(epsilon),
+        "metric": metric,  # type: ignore[typeddict-item]
+        "position_rule": "same",
+        "queries": 1 if text is not None else queries,
+        "seed": seed,
+        "exact": True,
+        "domain": task.size,
+        "sites": list(sites),
+        "ats": list(by_role),
+        "cells": [with_best(_measured(cell, limits[cell.site, cell.role], epsilon)) for cell in cells],
+    }
+
+
+def _one_input(task: Task, text: str) -> dict[str, Tokens]:
+    tokens = task.encode(text)[None]
+    wide = torch.full((1, task.max_length), task.pad)
+    wide[:, : tokens.shape[1]] = tokens
+    return {role: wide for role in task.roles if int(eligible_role(task, wide, role)[0]) >= 0}
+
+
+def _random_queries(task: Task, n: int, seed: int) -> dict[str, Tokens]:
+    """The first `n` of the same random inputs for every role that they have."""
+    if n < 2:
+        raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = task.sample(n, generator=generator)
+    found: dict[str, Tokens] = {}
+    for _ in range(100):
+        for role in task.roles:
+            found[role] = drawn[eligible_role(task, drawn, role) >= 0][:n]
+        if all(len(rows) == n for rows in found.values()):
+            return found
+        drawn = torch.cat([drawn, task.sample(n, generator=generator)])
+    rare = min(found, key=lambda role: len(found[role]))
+    raise UserError(f"inputs with the position {rare!r} are too rare for {n} queries: use fewer")
+
+
+def _limits(
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[str],
+    roles: Sequence[str],
+    epsilon: EpsilonRule,
+    metric: str,
+    seed: int,
+) -> Mapping[tuple[str, str], float]:
+    """The ε of each cell; a cell where no ε has the null share, since too many inputs are the same there, has none."""
+    cells = [(site, role) for site in sites for role in roles]
+    if epsilon.kind == "constant":
+        return dict.fromkeys(cells, epsilon.value)
+    found, why = {}, None
+    for site, role in cells:
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            calibrated = null_epsilon(
+                probed, task, [site], epsilon.value, metric=metric, role=role, generator=generator
+            )
+            found[site, role] = calibrated[site].epsilon
+        except UserError as error:
+            why = error
+    if not found and why is not None:
+        raise why
+    return found
+
+
+def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
+    n = len(cell.size_bits)
+
+    def error(values: Any) -> float | None:
+        return float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None
+
+    found: Measured = {
+        "site": cell.site,
+        "at": cell.role,
+        "queries": n,
+        "log2_domain_over_preimage": float(cell.size_bits.mean()),
+        "se": error(cell.size_bits),
+        "bits": {
+            name: {
+                "bits": float(cell.bits[:, i].mean()),
+                "of": float(cell.of[i]),
+                "se": error(cell.bits[:, i]),
+                "divergence": float(cell.divergence[:, i].mean()),
+            }
+            for i, name in enumerate(cell.features)
+        },
+    }
+    if epsilon.kind != "constant":
+        found["epsilon"] = limit
+    return found
