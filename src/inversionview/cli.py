@@ -98,6 +98,10 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 _seed = click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result.")
+_epsilon = click.option(
+    "--epsilon", help="Largest distance of a member: 0.1, null:0.01 or causal:0.05.  [default: the study's]"
+)
+_metric = click.option("--metric", type=click.Choice(["euclidean", "cosine"]), help="Distance.  [default: the study's]")
 _run_options = _options(
     click.option("--out", type=_FOLDER, required=True, help="Folder of the new study."),
     click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
@@ -154,23 +158,28 @@ def studies() -> None:
 @click.argument("input_", metavar="INPUT")
 @click.option("--at", help="Position to read: a role such as '=', or an index.  [default: the last eligible one]")
 @click.option("--site", required=True, help="Activation site, such as a0.1 or x1.post.")
-@click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
-@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), help="Distance.  [default: the study's]")
+@_epsilon
+@_metric
 @click.option("--position-rule", type=click.Choice(["same", "any"]), default="same", show_default=True,
               help="Match only the position that plays the same role, or the best one.")  # fmt: skip
-@click.option("-n", "n", type=int, default=1000, show_default=True, help="Candidates to draw.")
+@click.option("-n", "n", type=int, default=1000, show_default=True,
+              help="Candidates to draw; with --exact, members to show.")  # fmt: skip
 @_seed
 @click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
 @click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
+@click.option("--prior-share", type=float, default=0.1, show_default=True, help="Share of draws from the prior.")
+@click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
+@click.option("--index", type=_FOLDER, help="With --exact: keep activations in this folder, for later queries.")
 @_json_option
 @click.option("--html", type=_FILE, help="Write the reading as a self-contained HTML file.")
 def read(
-    study: str, input_: str, at: str | None, site: str, as_json: bool, html: Path | None, temperatures: str, noise: str,
-    **settings: Any,
+    study: str, input_: str, at: str | None, site: str, n: int, exact: bool, index: Path | None, as_json: bool,
+    html: Path | None, temperatures: str, noise: str, prior_share: float, **settings: Any,
 ) -> None:  # fmt: skip
     """Read one activation: the inputs that look the same there.
 
-    Shows inputs that the model cannot tell apart from INPUT at one position and site, each verified.
+    Shows inputs that the model cannot tell apart from INPUT at one position and site, each verified; with --exact all
+    of them.
 
     STUDY is a bundled name or a folder; INPUT is typed without begin and end tokens.
     """
@@ -178,15 +187,105 @@ def read(
 
     opened = load_study(study)
     query = opened.query(input_, at, site)
-    settings["temperatures"], settings["noise"] = _numbers(temperatures, "--temperatures"), _numbers(noise, "--noise")
-    found = opened.preimage(query, colors=bool(html) or not as_json, **settings)
+    if n < 1:
+        raise UserError(f"-n must be at least 1, not {n}")
+    if exact:
+        found = opened.exact_preimage(query, curve=True, index=index, **settings)
+    elif index is not None:
+        raise UserError("--index holds activations for --exact: give both, or neither")
+    else:
+        found = opened.preimage(
+            query,
+            n,
+            temperatures=_numbers(temperatures, "--temperatures"),
+            noise=_numbers(noise, "--noise"),
+            prior_share=prior_share,
+            colors=bool(html) or not as_json,
+            **settings,
+        )
     if html:
         _write_html([found], html, f"{query.input} at {query.role}, {query.site}")
         click.echo(f"wrote {html}", err=True)
     if as_json:
-        _print_json(found.to_dict())
+        _print_json(found.to_dict(n if exact else None))
     else:
         _show([found])
+
+
+@cli.command("map")
+@click.argument("study")
+@click.argument("input_", metavar="[INPUT]", required=False)
+@_epsilon
+@_metric
+@click.option("--queries", type=int, default=100, show_default=True, help="Random inputs a cell, without INPUT.")
+@click.option("--sites", help="Sites to map, separated by commas.  [default: the study's]")
+@click.option("--model", metavar="PATH_OR_ID", help="Map another model of the same task; it needs no decoder.")
+@click.option("--convention", type=click.Choice(["raw", "tl"]), help="With --model.  [default: the study's]")
+@_seed
+@_json_option
+@click.option("--html", type=_FILE, help="Write the map as a self-contained HTML file.")
+def map_(
+    study: str, input_: str | None, sites: str | None, model: str | None, convention: str | None, as_json: bool,
+    html: Path | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Show what each site knows at each position, in bits.
+
+    Every site at every named position: how many bits its activation gives about each feature of the task, exactly, as
+    the mean over random inputs or for one INPUT.
+    """
+    from rich.console import Console
+
+    from inversionview.files import write_atomic
+    from inversionview.report.map_html import render_map_html
+    from inversionview.report.map_terminal import render_map_terminal
+    from inversionview.studies.study import load_study
+
+    opened = load_study(study)
+    if model is not None:
+        opened = opened.with_model(model, convention=convention)
+    elif convention is not None:
+        raise UserError("--convention is for another model: give --model too")
+    found = opened.map(input_, sites=_names(sites), **settings)
+    if html:
+        write_atomic(html, render_map_html(found, title=f"What {opened.name} knows"))
+        click.echo(f"wrote {html}", err=True)
+    if as_json:
+        _print_json(found)  # type: ignore[arg-type]
+    else:
+        render_map_terminal(found, Console())
+
+
+@cli.command("test")
+@click.argument("study")
+@click.argument("input_", metavar="INPUT")
+@click.argument("hypothesis")
+@click.option("--at", help="Position to read: a role such as '=', or an index.  [default: the last eligible one]")
+@click.option("--sites", required=True, help="Activation sites, separated by commas; p-values are corrected for them.")
+@click.option("--exact/--sampled", default=None, help="Count all inputs, or draw some.  [default: exact if it can be]")
+@click.option("--random-queries", type=int, default=99, show_default=True, help="Inputs to compare with.")
+@click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
+@_metric
+@click.option("-n", "n", type=int, default=1000, show_default=True, help="Candidates to draw, with --sampled.")
+@_seed
+@_json_option
+def test(study: str, input_: str, hypothesis: str, at: str | None, sites: str, as_json: bool, **settings: Any) -> None:
+    """Test a hypothesis about what an activation says.
+
+    HYPOTHESIS is the name of a feature, such as F1 (the members share the query's value), or an expression over
+    features, such as "F1 + S1 == 14". Shows how consistent it is over the preimage, and by chance.
+    """
+    from rich.console import Console
+
+    from inversionview.report.terminal_tables import render_hypotheses_terminal
+    from inversionview.studies.study import load_study
+
+    opened = load_study(study)
+    queries = [opened.query(input_, at, site) for site in _names(sites) or []]
+    tests = [found.to_dict() for found in opened.test(queries, hypothesis, **settings)]
+    if as_json:
+        _print_json({"schema": 1, "study": opened.name, "input": input_, "tests": tests})
+    else:
+        render_hypotheses_terminal(tests, Console())  # type: ignore[arg-type]
 
 
 @cli.command()
@@ -204,13 +303,12 @@ def train(
     """Train a decoder for a probed model, into a study."""
     from inversionview.studies.training_runs import train_decoder
 
-    names = None if sites is None else [name.strip() for name in sites.split(",") if name.strip()]
     result = train_decoder(
         source,
         out,
         model=model,
         convention=convention,
-        sites=names,
+        sites=_names(sites),
         budget=_budget(minutes, steps),
         seed=seed,
         resume=resume,
@@ -259,11 +357,52 @@ def evaluate(study: str, n: int, seed: int, as_json: bool) -> None:
         render_evaluation_terminal(found, Console())  # type: ignore[arg-type]
 
 
+@cli.command()
+@click.argument("study")
+@click.option("--cells", type=int, default=208, show_default=True, help="Random queries to check.")
+@click.option("-n", "n", type=int, default=10_000, show_default=True, help="Candidates to draw for each.")
+@click.option("--temperatures", default="1,2", show_default=True, help="Of the decoder, separated by commas.")
+@click.option("--prior-share", type=float, default=0.4, show_default=True, help="Share of draws from the prior.")
+@_seed
+@_json_option
+def validate(study: str, cells: int, n: int, temperatures: str, prior_share: float, seed: int, as_json: bool) -> None:
+    """Check the estimates against exact preimages.
+
+    For random queries: how often each estimator's 95% interval holds what enumeration of the domain says, and how wide
+    it is. Takes some seconds a query.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from inversionview.report.terminal_tables import render_validation_terminal
+    from inversionview.studies.study import load_study
+
+    opened = load_study(study)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("cells", total=cells)
+        found = opened.validate(
+            cells,
+            n,
+            temperatures=_numbers(temperatures, "--temperatures"),
+            prior_share=prior_share,
+            seed=seed,
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    if as_json:
+        _print_json(found)
+    else:
+        render_validation_terminal(found, Console())  # type: ignore[arg-type]
+
+
 def _numbers(text: str, option: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise UserError(f"{option} takes numbers separated by commas, such as 0.5,1,2, not {text!r}") from error
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _budget(minutes: float | None, steps: int | None) -> Budget:

@@ -237,39 +237,33 @@ def _open(folder: Path, probed: ProbedModel, task: Task) -> _Kept:
         raise UserError(f"{file} does not describe an index of activations: it has no schema version")
     if content["schema"] > SCHEMA:
         raise UserError(f"{file} was written by a newer inversionview (schema {content['schema']}): upgrade first")
-    for name, kind in _KINDS.items():
+    for name, (_, kind) in _FIELDS.items():
         if not isinstance(content.get(name), kind):
             raise _damaged(folder, file, f"{name} is missing or wrong")
-    for name in ("positions", "checksums"):
-        if not all(t.isdecimal() and isinstance(n, int) for t, n in content[name].items()):
-            raise _damaged(folder, file, f"{name} is wrong")
-    for name, here in {
-        "fingerprint": probed.fingerprint,
-        "convention": probed.convention,
-        "task": task.name,
-        "domain_size": task.size,
-    }.items():
+    positions, checksums = content["positions"], content["checksums"]
+    whole = all(t.isdecimal() and isinstance(n, int) for table in (positions, checksums) for t, n in table.items())
+    if not whole or positions.keys() != checksums.keys():
+        raise _damaged(folder, file, "positions and checksums are not what was written")
+    expected = (probed.fingerprint, probed.convention, task.name, task.size, folder.name, probed.d_model)
+    for (name, (what, _)), here in zip(_FIELDS.items(), expected, strict=False):
         if content[name] != here:
             raise UserError(
-                f"the index {folder} is of {_ABOUT[name]} {str(content[name])[:12]}, not {str(here)[:12]}: "
+                f"the index {folder} is of {what} {str(content[name])[:12]}, not {str(here)[:12]}: "
                 f"{_how_to_build(folder.name, 'ANOTHER FOLDER')}"
             )
-    if (content["site"], content["d_model"]) != (folder.name, probed.d_model):
-        raise _damaged(folder, file, f"it is of site {content['site']} with d_model {content['d_model']}")
-    if content["positions"].keys() != content["checksums"].keys():
-        raise _damaged(folder, file, "positions and checksums do not agree")
     return _Kept(folder, content)
 
 
-_KINDS = {
-    "fingerprint": str, "convention": str, "task": str, "domain_size": int, "domain_checksum": int, "site": str,
-    "d_model": int, "block": int, "positions": dict, "checksums": dict,
-}  # fmt: skip
-_ABOUT = {
-    "fingerprint": "the model with fingerprint",
-    "convention": "activations in convention",
-    "task": "the task",
-    "domain_size": "a domain of size",
+_FIELDS: dict[str, tuple[str, type]] = {
+    "fingerprint": ("the model with fingerprint", str),
+    "convention": ("activations in convention", str),
+    "task": ("the task", str),
+    "domain_size": ("a domain of size", int),
+    "site": ("the site", str),
+    "d_model": ("activations of width", int),
+    "domain_checksum": ("inputs with checksum", int),
+    "positions": ("positions", dict),
+    "checksums": ("checksums", dict),
 }
 
 

@@ -110,6 +110,29 @@ class Study:
             raise UserError(f"the decoder in {self.folder} was trained on sites {', '.join(decoder.config.sites)}")
         return decoder
 
+    def with_model(self, model: str | Path, *, convention: str | None = None) -> Study:
+        """The same task and sites with another probed model, and no decoder: for what is exact.
+
+        `model` is a folder or the hub's name of one; `convention` is this study's by default. Raises `UserError` when
+        there is no such model, or it lacks one of the sites.
+        """
+        convention = convention or self.description.convention
+        probed = ProbedModel.from_pretrained(model, convention=convention, device=self._device)
+        missing = [site for site in self.sites if Site.parse(site) not in probed.sites]
+        if missing:
+            raise UserError(f"the model {model} has no site {missing[0]}, which study {self.name} reads")
+        description = dataclasses.replace(
+            self.description,
+            name=Path(model).name,
+            convention=convention,
+            probed=str(model),
+            fingerprint=probed.fingerprint,
+            decoder=None,
+        )
+        other = Study(self.folder, description, device=self._device)
+        other.__dict__["probed"] = probed  # what the cached property would load again
+        return other
+
     def query(self, text: str, at: str | int | None = None, site: str | Site | None = None) -> Query:
         """An activation to read: of an input as one types it, at a named position or an index, and a site.
 
