@@ -94,6 +94,8 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
+_SHOWN = 1000
+"""Members of an exact preimage that are shown, where nobody says how many."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
@@ -204,12 +206,12 @@ def read(
             **settings,
         )
     if html:
-        _write_html([found], html, f"{query.input} at {query.role}, {query.site}")
+        _write_html([found], html, f"{query.input} at {query.role}, {query.site}", n)
         click.echo(f"wrote {html}", err=True)
     if as_json:
         _print_json(found.to_dict(n if exact else None))
     else:
-        _show([found])
+        _show([found], n)
 
 
 @cli.command("map")
@@ -218,6 +220,7 @@ def read(
 @_epsilon
 @_metric
 @click.option("--queries", type=int, default=100, show_default=True, help="Random inputs a cell, without INPUT.")
+@click.option("--where", metavar="COND", help="Only inputs that meet a condition over features: 'C1 == \"no\"'.")
 @click.option("--sites", help="Sites to map, separated by commas.  [default: the study's]")
 @click.option("--model", metavar="PATH_OR_ID", help="Map another model of the same task; it needs no decoder.")
 @click.option("--convention", type=click.Choice(["raw", "tl"]), help="With --model.  [default: the study's]")
@@ -430,7 +433,7 @@ def _report_run(result: TrainingResult, out: Path, then: str) -> int:
     return OK
 
 
-def _show(found: Sequence[Preimage]) -> None:
+def _show(found: Sequence[Preimage], n: int = _SHOWN) -> None:
     from rich.console import Console
 
     from inversionview.report.terminal import render_terminal
@@ -439,14 +442,14 @@ def _show(found: Sequence[Preimage]) -> None:
     for i, preimage in enumerate(found):
         if i:
             console.print()
-        render_terminal(preimage.to_reading(), console)
+        render_terminal(preimage.to_reading(n), console)
 
 
-def _write_html(found: Sequence[Preimage], path: Path, title: str) -> None:
+def _write_html(found: Sequence[Preimage], path: Path, title: str, n: int = _SHOWN) -> None:
     from inversionview.files import write_atomic
     from inversionview.report.html import render_html
 
-    write_atomic(path, render_html([preimage.to_reading() for preimage in found], title=title))
+    write_atomic(path, render_html([preimage.to_reading(n) for preimage in found], title=title))
 
 
 def _print_json(document: dict[str, Any]) -> None:

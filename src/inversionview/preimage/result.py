@@ -212,19 +212,20 @@ class Preimage:
         )
 
     def at_epsilon(self, epsilon: float) -> Preimage:
-        """The same candidates with another ε; nothing is computed again.
+        """The same candidates with another ε; nothing is computed again, and the bits known at the old ε are left out.
 
         Raises `UserError` unless it is above 0, and in an exact preimage at most the ε that was searched.
         """
         epsilon = checked_epsilon(epsilon)
+        changes: dict[str, Any] = {"epsilon": epsilon, "epsilon_from": "", "bits": ()}
         if not self.exact:
-            return dataclasses.replace(self, epsilon=epsilon)
+            return dataclasses.replace(self, **changes)
         if epsilon > self.epsilon:
             raise UserError(
                 f"this exact preimage holds what is within {self.epsilon:g}: to have what is within {epsilon:g}, "
                 "search again"
             )
-        return self.head(int((self.distances <= epsilon).sum()), epsilon=epsilon)
+        return self.head(int((self.distances <= epsilon).sum()), **changes)
 
     def head(self, n: int, **changes: Any) -> Preimage:
         """The nearest `n` candidates; of an exact preimage this is no longer all there is, and only for showing."""

@@ -59,6 +59,8 @@ class Map(TypedDict):
     task: str
     input: str | None
     """The one input whose activations were read; None for a mean over random queries."""
+    where: NotRequired[str | None]
+    """The condition that the random queries meet."""
     epsilon: float | None
     """None where each cell has its own."""
     epsilon_rule: str
@@ -156,6 +158,8 @@ def _measured(document: Map) -> str:
     prior = "the task's own" if domain is None else f"uniform over the {domain:,} inputs"
     n = document["queries"]
     queries = f"{n:,} random {'query' if n == 1 else 'queries'} a cell (seed {document['seed']})"
+    if document.get("where"):
+        queries += f", where {printable(document['where'])}"
     metric = {"euclidean": "normalised Euclidean distance", "cosine": "cosine distance"}[document["metric"]]
     parts = [
         f"Prior: {prior}.",

@@ -14,10 +14,15 @@ from inversionview.preimage.domain import Domain, checked_enumerable, eligible_r
 from inversionview.preimage.epsilon import EpsilonRule
 from inversionview.preimage.null_epsilon import null_epsilon
 from inversionview.probed.model import ProbedModel
+from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
+from inversionview.reading.information import last_eligible
 from inversionview.report.map import Map, Measured, with_best
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Task
+
+_ROUNDS = 100
+"""Batches of random inputs that are drawn for the queries of a map before giving up."""
 
 
 def make_map(
@@ -28,6 +33,7 @@ def make_map(
     *,
     text: str | None,
     queries: int,
+    where: str | None,
     epsilon: EpsilonRule,
     metric: str,
     seed: int,
@@ -37,7 +43,9 @@ def make_map(
     checked_enumerable(task)
     if epsilon.kind == "causal":
         raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
-    by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, seed)
+    if text is not None and where is not None:
+        raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
+    by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
     limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
     cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
     return {
@@ -45,6 +53,7 @@ def make_map(
         "study": study,
         "task": task.name,
         "input": text,
+        "where": where,
         "epsilon": epsilon.value if epsilon.kind == "constant" else None,
         "epsilon_rule": str(epsilon),
         "metric": metric,  # type: ignore[typeddict-item]
@@ -66,21 +75,25 @@ def _one_input(task: Task, text: str) -> dict[str, Tokens]:
     return {role: wide for role in task.roles if int(eligible_role(task, wide, role)[0]) >= 0}
 
 
-def _random_queries(task: Task, n: int, seed: int) -> dict[str, Tokens]:
-    """The first `n` of the same random inputs for every role that they have."""
+def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[str, Tokens]:
+    """The first `n` of the same random inputs for every role that they have; only those that meet the condition."""
     if n < 2:
         raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
     generator = torch.Generator().manual_seed(seed)
-    drawn = task.sample(n, generator=generator)
+    drawn = task.sample(0, generator=generator)
     found: dict[str, Tokens] = {}
-    for _ in range(100):
-        for role in task.roles:
-            found[role] = drawn[eligible_role(task, drawn, role) >= 0][:n]
+    for _ in range(_ROUNDS):
+        more = task.sample(n, generator=generator)
+        more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
+        drawn = torch.cat([drawn, more])
+        found = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in task.roles}
         if all(len(rows) == n for rows in found.values()):
             return found
-        drawn = torch.cat([drawn, task.sample(n, generator=generator)])
-    rare = min(found, key=lambda role: len(found[role]))
-    raise UserError(f"inputs with the position {rare!r} are too rare for {n} queries: use fewer")
+    # A condition may leave out all inputs that have some position, such as A4.
+    found = {role: rows for role, rows in found.items() if len(rows) == n}
+    if not found:
+        raise UserError(f"inputs where {where} are too rare for {n} queries: use fewer, or another condition")
+    return found
 
 
 def _limits(

@@ -248,6 +248,7 @@ class Study:
         text: str | None = None,
         *,
         queries: int = 100,
+        where: str | None = None,
         epsilon: float | str | None = None,
         metric: str | None = None,
         sites: Sequence[str] | None = None,
@@ -255,7 +256,8 @@ class Study:
     ) -> Map:
         """What every site knows at every named position about every feature of the task, in bits, exactly.
 
-        The mean over `queries` random inputs a cell, or with `text` of this one input. Rule `same`, one pass over the
+        The mean over `queries` random inputs a cell, of those that meet the condition `where` over the task's features,
+        or with `text` of this one input. Rule `same`, one pass over the
         domain. Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
@@ -267,6 +269,7 @@ class Study:
             names,
             text=text,
             queries=queries,
+            where=where,
             epsilon=parse_epsilon(self.description.epsilon if epsilon is None else epsilon),
             metric=checked_metric(metric or self.description.metric),
             seed=seed,
