@@ -111,7 +111,7 @@ class IndexedDomain:
     def blocks(self, sites: Sequence[Site], roles: Sequence[str] | None) -> Iterator[DomainBlock]:
         """As `Domain.blocks` says. Raises `UserError` for a site that was not kept, or a file found damaged."""
         kept = {site: self._at(site) for site in sites}
-        for part in self._parts:
+        for part in self._layout[0]:
             wanted = part.needed(self.task, roles)
             at = {site: {t: part.rows_of(site_kept.at(t), t) for t in wanted} for site, site_kept in kept.items()}
             yield DomainBlock(part.start, part.tokens.long(), PrefixActivations(part.tree, at))
@@ -129,12 +129,9 @@ class IndexedDomain:
             )
         return self._kept[site]
 
-    @property
-    def _parts(self) -> list[_Part]:
-        return self._layout[0]
-
     @cached_property
     def _layout(self) -> tuple[list[_Part], int]:
+        """The domain, and its checksum."""
         parts, checksum = [], 0
         for part in _parts_of(self.task, self.block):
             checksum = _checksum_of_tokens(part.tokens, checksum)
@@ -244,11 +241,18 @@ def _open(folder: Path, probed: ProbedModel, task: Task) -> _Kept:
     whole = all(t.isdecimal() and isinstance(n, int) for table in (positions, checksums) for t, n in table.items())
     if not whole or positions.keys() != checksums.keys():
         raise _damaged(folder, file, "positions and checksums are not what was written")
-    expected = (probed.fingerprint, probed.convention, task.name, task.size, folder.name, probed.d_model)
-    for (name, (what, _)), here in zip(_FIELDS.items(), expected, strict=False):
+    expected = {
+        "fingerprint": probed.fingerprint,
+        "convention": probed.convention,
+        "task": task.name,
+        "domain_size": task.size,
+        "site": folder.name,
+        "d_model": probed.d_model,
+    }
+    for name, here in expected.items():
         if content[name] != here:
             raise UserError(
-                f"the index {folder} is of {what} {str(content[name])[:12]}, not {str(here)[:12]}: "
+                f"the index {folder} is of {_FIELDS[name][0]} {str(content[name])[:12]}, not {str(here)[:12]}: "
                 f"{_how_to_build(folder.name, 'ANOTHER FOLDER')}"
             )
     return _Kept(folder, content)
