@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from docs import circuit
 from inversionview.cli import cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -35,7 +36,7 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"command-line.md": command_line}
+PAGES = {"command-line.md": command_line, "addition-circuit.md": circuit.page}
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -33,7 +33,7 @@ def score(
         return torch.zeros(len(temperatures), *tokens.shape)
     device = next(decoder.parameters()).device
     parts = [
-        _score_block(decoder, rows.to(device), activation.to(device), site_index, temperatures)
+        _score_block(decoder, rows.to(device).long(), activation.to(device), site_index, temperatures)
         for rows in torch.split(tokens, _BLOCK)
     ]
     return torch.cat([part.cpu() for part in parts], dim=1)

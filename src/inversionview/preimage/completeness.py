@@ -76,7 +76,7 @@ def size(preimage: Preimage) -> SizeEstimate:
     heuristic's draws with replacement, right where few were. The interval is normal in the logarithm, and is cut to
     what is certain: no fewer than were found, no more than there are.
     """
-    found = preimage.inside & (preimage.exact | preimage.independent)
+    found = preimage.inside if preimage.exact else preimage.inside & preimage.independent
     if preimage.exact:
         n = float(found.sum())
         bits = _bits(preimage, float(np.exp(_log_prior(preimage)[found]).sum()))
@@ -104,12 +104,14 @@ def size(preimage: Preimage) -> SizeEstimate:
         )
     mass, inputs = float((prior / drawn).sum()), float((1 / drawn).sum())
     error = _relative_error(preimage, found, prior, drawn)
+    most = preimage.domain_size or math.inf
+    mass, inputs = min(mass, preimage.domain_mass), min(inputs, most)  # an estimate may be more than there is
     low = max(math.exp(-_Z * error), float(prior.sum()) / mass)
-    high = min(math.exp(_Z * error), max(preimage.domain_mass / mass, 1.0))
+    high = min(math.exp(_Z * error), preimage.domain_mass / mass)
     bits = _bits(preimage, mass)
     return SizeEstimate(
         inputs,
-        Interval(inputs * low, inputs * high),
+        Interval(max(inputs * math.exp(-_Z * error), float(found.sum())), min(inputs * math.exp(_Z * error), most)),
         bits,
         Interval(bits - math.log2(high), bits - math.log2(low)),
         effective,
@@ -119,15 +121,15 @@ def size(preimage: Preimage) -> SizeEstimate:
 
 def reach(preimage: Preimage) -> ShareEstimate:
     """Share of the preimage's prior mass that was found: mass of the distinct members over the size estimate."""
-    estimate = size(preimage)
-    found = preimage.inside & preimage.independent
     if preimage.exact:
         return ShareEstimate(1.0, None, int(preimage.inside.sum()))
-    if estimate.inputs is None or estimate.interval is None:
+    estimate = size(preimage)
+    found = preimage.inside & preimage.independent
+    if estimate.bits is None or estimate.bits_interval is None:
         return ShareEstimate(None, None, int(found.sum()), estimate.why_not)
-    n = float(found.sum())
-    interval = Interval(n / estimate.interval.high, min(1.0, n / estimate.interval.low))
-    return ShareEstimate(min(1.0, n / estimate.inputs), interval, int(n))
+    mass = float(np.exp(_log_prior(preimage)[found]).sum()) / preimage.domain_mass
+    low, high = (min(1.0, mass * 2**bits) for bits in estimate.bits_interval)
+    return ShareEstimate(min(1.0, mass * 2**estimate.bits), Interval(low, high), int(found.sum()))
 
 
 def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:

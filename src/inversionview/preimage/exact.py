@@ -23,7 +23,7 @@ from inversionview.preimage.domain import (
 from inversionview.preimage.matching import checked_rule
 from inversionview.preimage.result import Preimage, Query
 from inversionview.preimage.sampled import epsilons, query_activations
-from inversionview.preimage.texts import Decoded
+from inversionview.preimage.texts import Decoded, Repeated
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
@@ -62,6 +62,7 @@ def exact_preimages(
     """
     limits = epsilons(epsilon, len(queries))
     found: list[list[tuple[Tensor, ...]]] = [[] for _ in queries]
+    small = _small(task)
     for scan in scan_domain(
         probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
     ):
@@ -72,9 +73,9 @@ def exact_preimages(
         sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
         for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
             if len(part):
-                # Small types, since half of a domain may be inside.
-                kept = (scan.tokens[part].to(torch.int32), scan.distances[i, part], scan.positions[i, part])
-                found[q].append((*kept[:2], kept[2].to(torch.int16)))
+                found[q].append(
+                    (scan.tokens[part].to(small), scan.distances[i, part], scan.positions[i, part].to(small))
+                )
     return [
         _preimage(task, query, parts, limit, metric, position_rule)
         for query, parts, limit in zip(queries, found, limits, strict=True)
@@ -164,11 +165,15 @@ def _everywhere(
 def _preimage(
     task: Task, query: Query, parts: list[tuple[Tensor, ...]], epsilon: float, metric: str, position_rule: str
 ) -> Preimage:
-    empty = (torch.empty(0, task.max_length, dtype=torch.int32), torch.empty(0), torch.empty(0, dtype=torch.int16))
+    small = _small(task)
+    empty = (torch.empty(0, task.max_length, dtype=small), torch.empty(0), torch.empty(0, dtype=small))
     tokens, distance, positions = (torch.cat(column) for column in zip(*(parts or [empty]), strict=True))
     # Stable, and the domain is in the order of token ids: so ties are, too.
     order = distance.argsort(stable=True)
-    rows = tokens[order].long()
+    rows, n = tokens[order], len(order)
+    log_prior = task.log_prior(rows.long()).double().numpy()
+    if n and (log_prior == log_prior[0]).all():
+        log_prior = np.broadcast_to(log_prior[0], n)
     inside = domain_size(task, query.role if position_rule == "same" else None)
     return Preimage(
         query=query,
@@ -181,15 +186,20 @@ def _preimage(
         inputs=Decoded(rows.numpy(), task.decode),
         tokens=rows.numpy(),
         token_strings=Decoded(rows.numpy(), partial(_strings, task)),
-        positions=positions[order].long().numpy(),
+        positions=positions[order].numpy(),
         distances=distance[order].double().numpy(),
-        in_domain=np.ones(len(rows), dtype=bool),
-        sources=({},) * len(rows),
-        log_prob=np.full(len(rows), np.nan),
-        log_prior=task.log_prior(rows).double().numpy(),
+        in_domain=np.broadcast_to(True, n),
+        sources=Repeated({}, n),
+        log_prob=np.broadcast_to(np.nan, n),
+        log_prior=log_prior,
         token_distances=None,
         exact=True,
     )
+
+
+def _small(task: Task) -> torch.dtype:
+    """Half a domain may be inside, of each of many queries: 8 bytes a token would be too many."""
+    return torch.int16 if max(task.vocab_size, task.max_length) < 2**15 else torch.int32
 
 
 def _strings(task: Task, row: OneInput) -> tuple[str, ...]:

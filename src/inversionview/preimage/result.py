@@ -101,7 +101,7 @@ class Preimage:
     """At `positions`; NaN where there is none."""
     in_domain: Bool[np.ndarray, " candidate"]
     """Whether the candidate is an input of the domain; under rule `same` it must have the query's role too."""
-    sources: tuple[dict[str, int], ...]
+    sources: Sequence[dict[str, int]]
     """How many times each source drew the candidate."""
     log_prob: Float[np.ndarray, " candidate"]
     """In nats, under the decoder at temperature 1 given the query activation; NaN where it is not known."""
@@ -151,7 +151,7 @@ class Preimage:
         if self.log_prior is None or not (self.exact or self.components):
             return np.full(len(self), np.nan), 0.0
         raw = np.zeros(len(self))
-        usable = self.inside & (self.exact | self.independent)
+        usable = self.inside if self.exact else self.inside & self.independent
         raw[usable] = np.exp(self.log_prior[usable])
         if self.exact:
             return raw / max(raw.sum(), np.finfo(float).tiny), float(usable.sum())

@@ -169,7 +169,10 @@ def _densities(
             by_temperature[temperature][inside.numpy()] = total
         log_prob = np.where(inside.numpy(), by_temperature[1.0], log_prob)
     rows = [
-        by_temperature[s.density.temperature] if isinstance(s.density, DecoderDensity) else log_prior for s in known
+        by_temperature[s.density.temperature]
+        if isinstance(s.density, DecoderDensity)
+        else np.where(inside.numpy(), log_prior, np.nan)
+        for s in known
     ]
     times = {s.name: sum(row.get(s.name, 0) for row in found.sources) for s in known}
     return _Densities(

@@ -54,7 +54,10 @@ def _document(preimage: Preimage) -> dict[str, Any]:
     document = preimage.to_dict()
     document["query"]["token_strings"] = list(preimage.query.token_strings)
     document |= {"domain_size": preimage.domain_size, "colors_about": preimage.colors_about}
-    document |= {"features": [list(known) for known in preimage.bits]}
+    document |= {
+        "features": [[*known[:3], *or_none(np.array([known.divergence])), known.interval] for known in preimage.bits]
+    }
+    document |= {"integers": str(preimage.tokens.dtype)}
     document |= {"domain_mass": preimage.domain_mass, "components": [list(part) for part in preimage.components]}
     densities = None if preimage.log_densities is None else preimage.log_densities.T
     for i, sample in enumerate(document[_ROWS]):
@@ -94,9 +97,11 @@ def _preimage(document: dict[str, Any]) -> Preimage:
         seed=document["seed"],
         domain_size=document["domain_size"],
         inputs=tuple(row["input"] for row in rows),
-        tokens=np.array([row["tokens"] for row in rows], dtype=np.int64).reshape(len(rows), width),
+        tokens=np.array([row["tokens"] for row in rows], dtype=document["integers"]).reshape(len(rows), width),
         token_strings=tuple(tuple(row["token_strings"]) for row in rows),
-        positions=np.array([-1 if row["position"] is None else row["position"] for row in rows], dtype=np.int64),
+        positions=np.array(
+            [-1 if row["position"] is None else row["position"] for row in rows], dtype=document["integers"]
+        ),
         distances=_floats([row["distance"] for row in rows], len(rows)),
         in_domain=np.array([row["in_domain"] for row in rows], dtype=bool),
         sources=tuple({name: int(times) for name, times in dict(row["sources"]).items()} for row in rows),
@@ -120,8 +125,11 @@ def _preimage(document: dict[str, Any]) -> Preimage:
     return preimage
 
 
-def _feature_bits(name: str, bits: float, of: float, divergence: float, interval: list[float] | None) -> FeatureBits:
-    return FeatureBits(name, bits, of, divergence, None if interval is None else (interval[0], interval[1]))
+def _feature_bits(
+    name: str, bits: float, of: float, divergence: float | None, interval: list[float] | None
+) -> FeatureBits:
+    apart = np.inf if divergence is None else divergence  # a value that the draws from the prior lack
+    return FeatureBits(name, bits, of, apart, None if interval is None else (interval[0], interval[1]))
 
 
 def _log_prior(rows: list[dict[str, Any]]) -> np.ndarray | None:

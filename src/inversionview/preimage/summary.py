@@ -31,6 +31,8 @@ def size_document(preimage: Preimage) -> Size:
 
 def completeness_document(preimage: Preimage) -> Completeness:
     """How much of the preimage was found, by every estimator that can say something; see `completeness`."""
+    if preimage.exact:
+        return {"reach": 1.0, "interval": None, "unseen": None, "recall": None, "at_least": None, "why_not": None}
     reach, unseen = completeness.reach(preimage), completeness.unseen_mass(preimage)
     recall, bound = completeness.recall(preimage), completeness.at_least(preimage)
     return {
@@ -57,6 +59,8 @@ def bits_documents(preimage: Preimage) -> list[KnownBits]:
 
 def source_documents(preimage: Preimage) -> list[Source]:
     """What each source contributed: its draws, those inside, the members among them, and those no other source drew."""
+    if preimage.exact:
+        return []
     names = sorted({name for times in preimage.sources for name in times})
     inside = preimage.inside
     found = []

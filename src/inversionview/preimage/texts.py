@@ -14,6 +14,32 @@ from inversionview.shapes import OneInput
 T = TypeVar("T")
 
 
+class Repeated(Sequence[T], Generic[T]):
+    """One thing, `n` times; behaves as a tuple does, and takes no memory."""
+
+    def __init__(self, item: T, n: int) -> None:
+        self._item, self._n = item, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        if isinstance(index, slice):
+            return (self._item,) * len(range(*index.indices(self._n)))
+        range(self._n)[index]  # raises where a tuple would
+        return self._item
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == self._n and all(item == self._item for item in other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
 class Decoded(Sequence[T], Generic[T]):
     """What `decode` makes of each row of `tokens` `[candidate, pos]`; behaves as a tuple does."""
 

@@ -47,18 +47,20 @@ def feature_masses(
     features: Sequence[Feature], tokens: Tokens, positions: Positions, weights: Float[np.ndarray, "*any batch"]
 ) -> list[Float[np.ndarray, "*any value"]]:
     """Weight of every value of every feature among these inputs; `weights` may be several sets of weights."""
-    found = []
+    found: list[np.ndarray] = []
     for feature in features:
-        one_hot = np.zeros((len(tokens), len(feature.values)))
-        if len(tokens):
-            one_hot[np.arange(len(tokens)), _codes(feature, tokens, positions)] = 1
+        codes, n = _codes(feature, tokens, positions), len(feature.values)
+        if weights.ndim == 1:
+            found.append(np.bincount(codes, weights=weights, minlength=n))
+            continue
+        one_hot = np.zeros((len(tokens), n))
+        one_hot[np.arange(len(tokens)), codes] = 1
         found.append(weights @ one_hot)
     return found
 
 
 def _codes(feature: Feature, tokens: Tokens, positions: Positions) -> Int[np.ndarray, " batch"]:
-    codes: np.ndarray = feature.compute(tokens, positions).numpy()
-    return codes
+    return np.asarray(feature.compute(tokens, positions).long().numpy())
 
 
 def chosen_features(task: Task, names: Iterable[str] | None = None) -> list[Feature]:
@@ -119,7 +121,7 @@ def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None
     rows = np.flatnonzero(weights > 0)
     if not len(rows):
         return []
-    tokens, positions = torch.from_numpy(preimage.tokens[rows]), torch.from_numpy(preimage.positions[rows])
+    tokens, positions = (torch.from_numpy(column[rows]).long() for column in (preimage.tokens, preimage.positions))
     base = base_masses(task, preimage.query.role if preimage.position_rule == "same" else None)
     masses = feature_masses(chosen, tokens, positions, weights[rows])
     if preimage.exact:

@@ -158,8 +158,8 @@ def _measured(document: Map) -> str:
     prior = "the task's own" if domain is None else f"uniform over the {domain:,} inputs"
     n = document["queries"]
     queries = f"{n:,} random {'query' if n == 1 else 'queries'} a cell (seed {document['seed']})"
-    if document.get("where"):
-        queries += f", where {printable(document['where'])}"
+    if where := document.get("where"):
+        queries += f", where {printable(where)}"
     metric = {"euclidean": "normalised Euclidean distance", "cosine": "cosine distance"}[document["metric"]]
     parts = [
         f"Prior: {prior}.",

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from inversionview.report.findings import first_known
 from inversionview.report.map import Cell, Map, heading, mark, marks, notes, rows, share
 from inversionview.report.reading import printable, visible
 from inversionview.report.terminal_lines import tint
@@ -48,11 +49,26 @@ def render_map_terminal(document: Map, console: Console) -> None:
     console.print()
     for line in map_lines(document, console.width):
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
+    for line in _first_known(document):
+        console.print(line)
     for sign, least, words in marks():
         console.print(Text.assemble((f" {sign} ", tint(_strength(least))), (f" {words}", "dim")))
     for note in (*notes(document), _raised(document)):
         if note:
             console.print(Text(note, style="dim"))
+
+
+def _first_known(document: Map) -> Iterator[Text]:
+    """Say, of each feature, from which site on it is known at which positions."""
+    known = first_known(document)
+    if not known:
+        return
+    yield Text("known from", style="bold")
+    width = max(cell_len(printable(name)) for name in known)
+    for name, places in known.items():
+        words = "  ".join(f"{visible(at)} {printable(site)}" for at, site in places.items())
+        yield Text.assemble(f" {printable(name).ljust(width)}  ", (words, "dim"))
+    yield Text("")
 
 
 def map_lines(document: Map, width: int) -> list[Text]:
