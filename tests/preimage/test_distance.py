@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inversionview.errors import UserError
-from inversionview.preimage.distance import distances
+from inversionview.preimage.distance import distances, pairwise_distances, within_distance
 
 VECTORS = st.integers(0, 2**31).map(lambda seed: torch.randn(3, 8, generator=torch.Generator().manual_seed(seed)))
 
@@ -70,3 +70,71 @@ def test_a_query_of_norm_0_or_not_finite_is_refused(metric):
 def test_an_unknown_metric_is_refused_with_the_ones_there_are():
     with pytest.raises(UserError, match="'manhattan': use euclidean or cosine"):
         distances(torch.ones(8), torch.ones(8), "manhattan")
+
+
+def some_pairs(seed: int, spread: float, width: int = 8):
+    """Queries of very different lengths; activations some `spread` of the length of one away from it, or much more."""
+    g = torch.Generator().manual_seed(seed)
+    z_q = torch.randn(5, width, generator=g) * torch.tensor([0.01, 1, 1, 30, 500.0])[:, None]
+    owner = torch.randint(5, (400,), generator=g)
+    away = torch.nn.functional.normalize(torch.randn(400, width, generator=g), dim=1)
+    lengths = z_q.norm(dim=1)[owner] * spread * (0.5 + torch.rand(400, generator=g))
+    return z_q, torch.cat([z_q[owner] + away * lengths[:, None], 1e4 * torch.randn(20, width, generator=g), z_q])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_pairs_have_the_distances_of_one_to_one(metric):
+    z_q, z = some_pairs(0, 0.3)
+    found = pairwise_distances(z_q, z, metric)
+    assert found.shape == (5, len(z))
+    expected = distances(z.expand(5, -1, -1), z_q[:, None], metric)
+    torch.testing.assert_close(found, expected, atol=2e-6, rtol=2e-6)
+
+
+def test_the_smallest_of_pairwise_distances_keep_their_digits():
+    z_q = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    z = z_q + torch.tensor([[0.0], [1e-6], [1e-5], [1e-4]]) * z_q.norm() / 32**0.5
+    torch.testing.assert_close(pairwise_distances(z_q, z)[0], distances(z, z_q[0]), atol=1e-9, rtol=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**31), st.sampled_from([1e-4, 0.001, 0.02, 0.1, 0.9, 3.0]), st.sampled_from([8, 64]))
+def test_within_is_where_the_distance_is_at_most_epsilon(seed, epsilon, width):
+    z_q, z = some_pairs(seed, epsilon, width)
+    expected = distances(z.expand(5, -1, -1), z_q[:, None]).double()
+    found = within_distance(z_q, z, epsilon)
+    assert 0 < found.sum() < found.numel()
+    # what is nearer to epsilon than fp32 can tell may fall on either side
+    clear = (expected - epsilon).abs() > 2e-7 * (1 + epsilon)
+    assert torch.equal(found[clear], (expected <= epsilon)[clear])
+
+
+def test_within_tells_apart_what_squares_in_fp32_cannot():
+    """|z|² + |q|² - 2 z·q is off by some 1e-7 of |q|², which is more than 0.0003 of its length."""
+    z_q = torch.randn(1, 64, generator=torch.Generator().manual_seed(1))
+    along = torch.nn.functional.normalize(torch.randn(64, generator=torch.Generator().manual_seed(2)), dim=0)
+    steps = torch.linspace(0, 6e-4, 61)[:, None]
+    found = within_distance(z_q, z_q + steps * along * z_q.norm(), 3.05e-4)
+    assert found[0].tolist() == [True] * 31 + [False] * 30
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_within_takes_epsilon_itself_and_a_zero_activation(metric):
+    z_q, z = torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0], [0.0, 0.0], [-3.0, -4.0]])
+    assert within_distance(z_q, z, 1.0, metric).tolist() == [[True, True, False]]
+    assert within_distance(z_q, z, 2.0, metric).tolist() == [[True, True, True]]
+    assert within_distance(z_q, z, 0.99, metric).tolist() == [[metric == "cosine", False, False]]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_pairs_refuse_what_one_to_one_refuses(metric):
+    z = torch.ones(4, 8)
+    for function in (pairwise_distances, lambda z_q, z, metric: within_distance(z_q, z, 0.1, metric)):
+        with pytest.raises(UserError, match="norm 0"):
+            function(torch.stack([torch.ones(8), torch.zeros(8)]), z, metric)
+        with pytest.raises(UserError, match="not finite"):
+            function(torch.full((1, 8), torch.nan), z, metric)
+        with pytest.raises(UserError, match="use euclidean or cosine"):
+            function(z, z, "manhattan")
+        assert function(z[:0], z, metric).shape == (0, 4)
+        assert function(z, z[:0], metric).shape == (4, 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import functools
 import json
 import os
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from inversionview.errors import UserError
-from inversionview.preimage.proposals import ladder
-from inversionview.preimage.result import Preimage
+from inversionview.preimage.exact import exact_preimages
+from inversionview.preimage.proposals import ladder, mixture
+from inversionview.preimage.result import Component, FeatureBits, Preimage
 from inversionview.preimage.sampled import sampled_preimages
-from tests.preimage.tiny import Fixed, decoder, probed, query, rows, task
+from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task
 
 
 @functools.cache
@@ -27,27 +29,44 @@ def made(**changes) -> Preimage:
 
 
 def colored() -> Preimage:
-    import dataclasses
-
     found = made()
     colors = np.random.default_rng(0).uniform(-1, 1, found.tokens.shape)
     return dataclasses.replace(found, colors=colors, colors_about="compared with 'nothing' — ε")
 
 
-def assert_same(one: Preimage, other: Preimage) -> None:
-    import dataclasses
+@functools.cache
+def exact(at: str = "=", **changes) -> Preimage:
+    options = {"epsilon": 0.5, "position_rule": "same"} | changes
+    [found] = exact_preimages(probed(), few_sums(tilt=0.5), [query("505+495=1000", at=at, site="a0.1")], **options)
+    return found
 
+
+@functools.cache
+def weighed() -> Preimage:
+    """Drawn by sources whose densities are known, and by others; the query is a member that only those found."""
+    task = few_sums(tilt=0.5)
+    sources = [*mixture(decoder(), task, 400, (1.0, 2.0), prior_share=0.7), Fixed(task.rows[-90:], "given")]
+    [found] = sampled_preimages(probed(), task, [query("505+495=1000", at="=", site="a0.1")], sources, epsilon=0.5)
+    return found
+
+
+def known_bits() -> Preimage:
+    bits = (FeatureBits("F1", 0.5, 3.0, 0.7, (0.25, 0.75)), FeatureBits("C1", -0.125, 1.0, float("inf"), None))
+    return dataclasses.replace(weighed(), bits=bits, epsilon_from="the null quantile 0.01")
+
+
+def assert_same(one: Preimage, other: Preimage) -> None:
     for field in dataclasses.fields(Preimage):
         a, b = getattr(one, field.name), getattr(other, field.name)
         if isinstance(a, np.ndarray):
-            assert a.dtype == b.dtype, field.name
+            assert a.dtype.kind == b.dtype.kind, field.name  # an exact preimage is held in the smallest integers
             np.testing.assert_array_equal(a, b, err_msg=field.name)
         else:
             assert a == b, field.name
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
-@pytest.mark.parametrize("make", [made, colored])
+@pytest.mark.parametrize("make", [made, colored, exact, weighed, known_bits])
 def test_a_saved_preimage_comes_back_to_the_last_bit(tmp_path, make, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
@@ -126,6 +145,107 @@ def test_another_epsilon_re_cuts_what_was_measured():
     assert_same(found.at_epsilon(0.9), fresh)
     with pytest.raises(UserError, match="above 0"):
         found.at_epsilon(-1.0)
+
+
+def test_another_epsilon_takes_nothing_with_it_that_was_found_at_the_old_one():
+    found = known_bits()
+    narrow = found.at_epsilon(0.3)
+    assert (narrow.bits, narrow.epsilon_from) == ((), "")
+    assert found.bits
+    assert 0 < narrow.n_inside < found.n_inside
+    assert narrow.weights[~narrow.inside].sum() == 0
+    assert narrow.weights.sum() == pytest.approx(1)
+    assert found.weights.sum() == pytest.approx(1)
+
+
+def test_an_exact_preimage_is_cut_to_a_smaller_epsilon_and_never_widened():
+    found = exact()
+    narrow = found.at_epsilon(0.3)
+    assert 0 < narrow.n_inside < found.n_inside
+    assert narrow.members == tuple(text for text, d in zip(found.inputs, found.distances, strict=True) if d <= 0.3)
+    assert_same(narrow, exact(epsilon=0.3))
+    assert narrow.effective_size == narrow.n_inside == len(narrow)
+    assert found.at_epsilon(0.5).n_inside == found.n_inside
+    with pytest.raises(UserError, match=r"holds what is within 0\.5: to have what is within 0\.6, search again"):
+        found.at_epsilon(0.6)
+
+
+@pytest.mark.parametrize("make", [exact, weighed, colored])
+def test_the_first_candidates_alone_are_the_nearest(make):
+    found = make()
+    few = found.head(3)
+    assert len(few) == len(few.inputs) == len(few.token_strings) == len(few.sources) == 3
+    assert list(few.inputs) == list(found.inputs)[:3]
+    for field in dataclasses.fields(Preimage):
+        whole, cut = getattr(found, field.name), getattr(few, field.name)
+        if isinstance(whole, np.ndarray):
+            rows = whole[:, :3] if field.name == "log_densities" else whole[:3]
+            np.testing.assert_array_equal(cut, rows, err_msg=field.name)
+    assert len(found.head(10**6)) == len(found)
+
+
+def test_an_exact_preimage_counts_the_domain_it_looked_at():
+    found = exact(at="A4")
+    four = sum(a + b >= 1000 for a in few_sums().numbers.tolist() for b in few_sums().numbers.tolist())
+    assert found.domain_size == four
+    assert found.n_drawn == found.n_distinct == found.n_in_domain == four
+    assert found.n_inside == len(found) < four
+    document = found.to_dict()
+    assert document["exact"] is True
+    assert document["domain"] == document["distinct"] == four
+    assert len(document["samples"]) == found.n_inside == document["inside"]
+    assert f"exactly {found.n_inside:,} of {four:,} inputs inside ε = 0.5" in repr(found)
+
+
+def test_exact_weights_are_in_proportion_to_the_prior():
+    found, numbers = exact(), few_sums().numbers.tolist()
+    by_hand = np.array([1 + 0.5 * numbers.index(int(text[:3])) for text in found.inputs])
+    np.testing.assert_allclose(found.weights, by_hand / by_hand.sum(), rtol=1e-5)
+    assert found.effective_size == found.n_inside
+
+
+def test_sampled_weights_are_the_prior_over_the_chance_to_be_drawn_at_all():
+    found, numbers = weighed(), few_sums().numbers.tolist()
+    assert [component.source for component in found.components] == ["decoder t=1", "decoder t=2", "prior"]
+    assert sum(component.n for component in found.components) == 400
+    draws = [component.n for component in found.components]
+    prior = {a: (1 + 0.5 * i) / sum(1 + 0.5 * j for j in range(34)) / 34 for i, a in enumerate(numbers)}
+    by_hand, squares = np.zeros(len(found)), 0.0
+    for i, (text, times) in enumerate(zip(found.inputs, found.sources, strict=True)):
+        if not found.inside[i] or set(times) == {"given"}:
+            continue
+        q = np.exp(found.log_densities[:, i])
+        assert q[2] == pytest.approx(prior[int(text[:3])], rel=1e-5)
+        chance = 1 - np.prod((1 - q) ** draws)
+        by_hand[i] = prior[int(text[:3])] / chance
+        squares += by_hand[i] ** 2 * (1 - chance)
+    assert (by_hand > 0).sum() > 20
+    np.testing.assert_allclose(found.weights, by_hand / by_hand.sum(), rtol=1e-6)
+    assert found.effective_size == pytest.approx(by_hand.sum() ** 2 / squares, rel=1e-6)
+    only_given = [set(times) == {"given"} for times in found.sources]
+    assert (found.inside & only_given).any(), "a member that was found by chance unknown counts for nothing"
+    assert (found.independent == ~np.array(only_given)).all()
+
+
+def test_without_a_known_density_there_are_no_weights():
+    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows("B615+861=1476E"))], epsilon=0.5)
+    assert found.components == ()
+    assert np.isnan(found.weights).all()
+    assert found.effective_size == 0
+    unknown = dataclasses.replace(weighed(), log_prior=None)
+    assert np.isnan(unknown.weights).all()
+    assert unknown.effective_size == 0
+
+
+def test_weights_come_back_from_a_file(tmp_path):
+    for make in (exact, weighed):
+        found = make()
+        found.save(tmp_path / "found.json")
+        back = Preimage.load(tmp_path / "found.json")
+        np.testing.assert_array_equal(back.weights, found.weights)
+        assert back.effective_size == found.effective_size
+        assert all(type(component) is Component for component in back.components)
+        assert all(type(known) is FeatureBits for known in back.bits)
 
 
 def test_the_reading_is_plain_data_that_both_renderers_take():

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.proposals import DecoderSource, ladder, query_generator
+from inversionview.preimage.exact import exact_preimages
+from inversionview.preimage.importance import inclusion
+from inversionview.preimage.proposals import DecoderSource, PriorSource, ladder, mixture, query_generator
 from inversionview.preimage.sampled import query_activations, sampled_preimages
-from tests.preimage.tiny import Fixed, decoder, probed, query, rows, task
+from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task
 
 
 def find(queries, sources, **changes):
@@ -275,3 +277,109 @@ def test_a_query_activation_of_norm_0_is_refused_before_anything_is_drawn():
 
 def test_no_queries_give_no_preimages():
     assert find([], [Fixed(rows("B615+861=1476E"))]) == []
+
+
+def test_each_query_may_have_its_own_epsilon():
+    queries = [query(), query("100+100=200", at="A1", site="x0.post")]
+    sources = [Fixed(random_sums(200))]
+    apart = find(queries, sources, epsilon=[0.2, 0.9])
+    for found, asked, epsilon in zip(apart, queries, (0.2, 0.9), strict=True):
+        assert found.epsilon == epsilon
+        [alone] = find([asked], sources, epsilon=epsilon)
+        assert (alone.epsilon, alone.members) == (epsilon, found.members)
+        assert found.n_inside > 0
+    with pytest.raises(UserError, match="one epsilon, or one for each of the 2 queries, not 3"):
+        find(queries, sources, epsilon=[0.1, 0.2, 0.3])
+    with pytest.raises(UserError, match=r"above 0, such as 0\.1, not -1"):
+        find(queries, sources, epsilon=[0.1, -1.0])
+
+
+def test_activations_stand_in_for_the_queries_own_in_proposing_and_in_verifying():
+    asked, other = query("100+100=200", at="=", site="a0.1"), query("999+888=1887", at="=", site="a0.1")
+    instead = query_activations(probed(), task(), [other])
+    fixed = Fixed(random_sums(300))
+    [swapped] = find([asked], [fixed, DecoderSource(decoder(), 40)], activations=instead)
+    [own] = find([asked], [fixed, DecoderSource(decoder(), 40)])
+    [as_other] = find([other], [fixed])
+    assert swapped.query == asked
+
+    def distances(preimage):
+        return {
+            t: d
+            for t, d, of in zip(preimage.inputs, preimage.distances, preimage.sources, strict=True)
+            if "fixed" in of
+        }
+
+    assert distances(swapped) == pytest.approx(distances(as_other), abs=1e-5)
+    assert distances(swapped) != pytest.approx(distances(own), abs=1e-2)
+    index = torch.full((len(swapped),), decoder().config.sites.index("a0.1"))
+    with torch.no_grad():
+        expected = decoder().log_prob(torch.from_numpy(swapped.tokens), instead.expand(len(swapped), -1), index)
+    np.testing.assert_allclose(swapped.log_prob[swapped.in_domain], expected.numpy()[swapped.in_domain], atol=1e-4)
+
+
+def plain_log_prob(tokens: np.ndarray, z_q: torch.Tensor, site: str, temperature: float) -> np.ndarray:
+    """By teacher forcing and a softmax written out."""
+    rows = torch.from_numpy(tokens)
+    index = torch.full((len(rows),), decoder().config.sites.index(site))
+    with torch.no_grad():
+        logits = decoder()(rows, z_q.expand(len(rows), -1), index).view(*rows.shape, -1).double() / temperature
+    steps = (logits - logits.logsumexp(dim=-1, keepdim=True))[:, :-1].gather(2, rows[:, 1:, None])[:, :, 0]
+    upto = (rows == 13).int().argmax(dim=1)
+    return np.array([row[:end].sum().item() for row, end in zip(steps, upto.tolist(), strict=True)])
+
+
+def test_every_candidate_has_the_density_of_every_component_whoever_drew_it():
+    asked, few = query("505+495=1000", site="a0.1"), few_sums(tilt=0.5)
+    sources = [
+        *mixture(decoder(), few, 100, (0.5, 2.0), noise=(0.0, 0.2), prior_share=0.4),
+        Fixed(rows("B995+984=1979E", "B995+984=1978E", "B615+861=1476E"), "given"),
+    ]
+    [found] = sampled_preimages(probed(), few, [asked], sources, epsilon=0.5)
+    assert found.components == (("decoder t=0.5", 15), ("decoder t=2", 15), ("prior", 40))
+    assert found.log_densities.shape == (3, len(found))
+    inside = found.in_domain
+    assert set(np.array(found.inputs)[inside]) > {"995+984=1979"}
+    assert {"995+984=1978", "615+861=1476"} <= set(np.array(found.inputs)[~inside])
+    z_q = query_activations(probed(), few, [asked])
+    for component, temperature in enumerate((0.5, 2.0)):
+        expected = plain_log_prob(found.tokens[inside], z_q, "a0.1", temperature)
+        np.testing.assert_allclose(found.log_densities[component, inside], expected, atol=1e-3)
+    np.testing.assert_allclose(
+        found.log_prob[inside], plain_log_prob(found.tokens[inside], z_q, "a0.1", 1.0), atol=1e-3
+    )
+    prior = few.log_prior(torch.from_numpy(found.tokens)).double().numpy()
+    np.testing.assert_array_equal(found.log_densities[2, inside], prior[inside])
+    assert np.isnan(found.log_densities[:, ~inside]).all()
+    np.testing.assert_array_equal(found.log_prior, prior)
+    assert np.isinf(found.log_prior[~inside]).all()
+    assert len(set(found.log_prior[inside])) > 10
+
+
+def test_the_weights_of_a_sample_estimate_the_preimage_that_was_not_wholly_seen():
+    """The share of the prior that is inside, by Horvitz and Thompson, over 20 seeds: unbiased, and as wide as said."""
+    few, asked = few_sums(tilt=0.5), query("505+495=1000", at="=", site="a0.1")
+    [truth] = exact_preimages(probed(), few, [asked], epsilon=0.5)
+    mass = np.exp(truth.log_prior).sum()
+    estimates, spreads = [], []
+    for seed in range(20):
+        sources = mixture(decoder(), few, 200, (1.0,), prior_share=0.8)
+        [found] = sampled_preimages(probed(), few, [asked], sources, epsilon=0.5, seed=seed)
+        assert set(found.members) <= set(truth.inputs)
+        used = found.weights > 0
+        chance = inclusion(found.log_densities[:, used], [component.n for component in found.components])
+        estimates.append((np.exp(found.log_prior[used]) / chance).sum())
+        spreads.append(estimates[-1] / found.effective_size**0.5)
+    assert 0.05 < mass < 0.95
+    error = (np.mean(estimates) - mass) / (np.std(estimates) / 20**0.5)
+    assert abs(error) < 3.5
+    assert np.mean(spreads) == pytest.approx(np.std(estimates), rel=0.5)
+
+
+def test_a_sample_under_rule_same_says_what_it_is_a_part_of():
+    [same] = find([query(at="A4")], [PriorSource(task(), 20)])
+    [any_] = find([query(at="A4")], [PriorSource(task(), 20)], position_rule="any")
+    four = sum(max(0, min(900, 1000 - (1000 - a))) for a in range(100, 1000))
+    assert same.domain_size == four
+    assert same.domain_mass == pytest.approx(four / 810_000)
+    assert (any_.domain_size, any_.domain_mass) == (810_000, 1.0)
