@@ -219,28 +219,38 @@ def expected_reach(
     """
     if not exact.exact:
         raise UserError("the expected reach is of an exact preimage: use exact_preimage")
-    rows = np.flatnonzero(exact.weights > 0)
+    rows = np.flatnonzero(exact.inside)
     whole = at_most is None or len(rows) <= at_most
     if not whole:
         rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
     if not len(rows):
         return ShareEstimate(None, None, 0, "no input is inside ε")
-    tokens = exact.tokens[rows]
-    order = np.lexsort(tokens.T[::-1])  # neighbours that begin alike are scored together
-    temperatures = list(dict.fromkeys(t for t, _ in draws if t is not None)) or [1.0]
-    index = decoder.config.sites.index(exact.query.site)
-    scores = (
-        score(decoder, torch.from_numpy(tokens[order]), activation, index, temperatures).double().sum(dim=2).numpy()
-    )
-    prior = _log_prior(exact)[rows][order]
-    densities = np.array([prior if t is None else scores[temperatures.index(t)] for t, _ in draws])
-    found = inclusion(densities, [n for _, n in draws])
-    weights = np.exp(prior)
-    share = float((weights * found).sum() / weights.sum())
+    site = decoder.config.sites.index(exact.query.site)
+    weights = np.exp(_log_prior(exact)[rows])
+    reached = chance_to_be_drawn(decoder, exact.tokens[rows], np.log(weights), activation, site, draws)
+    share = float((weights * reached).sum() / weights.sum())
     if whole:
         return ShareEstimate(share, None, len(rows))
-    error = _Z * float(found.std(ddof=1)) / math.sqrt(len(rows))
+    error = _Z * float(reached.std(ddof=1)) / math.sqrt(len(rows))
     return ShareEstimate(share, Interval(max(0.0, share - error), min(1.0, share + error)), len(rows))
+
+
+def chance_to_be_drawn(
+    decoder: Decoder,
+    tokens: Int[np.ndarray, "candidate pos"],
+    log_prior: Float[np.ndarray, " candidate"],
+    activation: Float[torch.Tensor, " d_activation"],
+    site_index: int,
+    draws: Sequence[tuple[float | None, int]],
+) -> Float[np.ndarray, " candidate"]:
+    """For each input, `1 - Π_k (1 - q_k)^{n_k}`; `draws` as in `expected_reach`."""
+    order = np.lexsort(tokens.T[::-1])  # neighbours that begin alike are scored together
+    temperatures = list(dict.fromkeys(t for t, _ in draws if t is not None)) or [1.0]
+    by_token = score(decoder, torch.from_numpy(tokens[order]), activation, site_index, temperatures)
+    scores = np.empty((len(temperatures), len(tokens)))
+    scores[:, order] = by_token.double().sum(dim=2).numpy()
+    densities = np.array([log_prior if t is None else scores[temperatures.index(t)] for t, _ in draws])
+    return inclusion(densities, [n for _, n in draws])
 
 
 def draw_counts(preimage: Preimage) -> Int[np.ndarray, "component candidate"]:

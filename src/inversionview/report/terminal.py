@@ -34,6 +34,15 @@ class Rate(TypedDict):
     floor: float
 
 
+class Reach(TypedDict):
+    """Share of exact preimages that so many samples are expected to reach, as the mean over random queries."""
+
+    draws: int
+    cells: int
+    reach: float
+    se: float | None
+
+
 class Evaluation(TypedDict):
     """What `evaluate` measured; `sites` and `mean` have a rate for each position rule."""
 
@@ -43,6 +52,7 @@ class Evaluation(TypedDict):
     mean: dict[str, Rate]
     in_domain: float
     accuracy: float
+    completeness: NotRequired[Reach | None]
 
 
 def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near: int = 4) -> None:
@@ -93,6 +103,10 @@ def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None
     console.print(table)
     console.print()
     console.print(f"decoder samples in the domain  {evaluation['in_domain']:.2%}", highlight=False)
+    if reach := evaluation.get("completeness"):
+        error = "" if reach["se"] is None else f" ± {reach['se']:.2%}"
+        words = f"reach of {reach['draws']:,} samples, over the exact preimages of {reach['cells']:,} random queries"
+        console.print(f"{words}  {reach['reach']:.2%}{error}", highlight=False)
     console.print(f"probed model, exact match on held-out inputs  {evaluation['accuracy']:.2%}", highlight=False)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from inversionview.decoder.model import Decoder
+from inversionview.preimage.completeness import chance_to_be_drawn
 from inversionview.preimage.rates import Hits, in_epsilon, mean_share
+from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.train_probed import exact_match
+from inversionview.studies.validate import exact_sets, random_cells
 from inversionview.tasks import Task
 
+REACH_DRAWS, REACH_MEMBERS = 1000, 2000
 ACCURACY_INPUTS = 20_000
 """Held-out inputs for the probed model's exact match, whose standard error is then at most 0.0035."""
 
@@ -25,6 +30,7 @@ def evaluation(
     *,
     epsilon: float,
     metric: str,
+    cells: int,
     seed: int,
 ) -> dict[str, Any]:
     """The document that `inversionview evaluate --json` prints; see `Study.evaluate`."""
@@ -45,7 +51,45 @@ def evaluation(
         "mean": _rates(samples, floor),
         "in_domain": float(samples.in_domain.mean()),
         "accuracy": held_out_accuracy(probed, task, seed=seed),
+        "completeness": reached(study, decoder, probed, task, cells, epsilon=epsilon, metric=metric, seed=seed),
     }
+
+
+def reached(
+    study: str,
+    decoder: Decoder,
+    probed: ProbedModel,
+    task: Task,
+    cells: int,
+    *,
+    epsilon: float,
+    metric: str,
+    seed: int,
+) -> dict[str, Any] | None:
+    """How much of exact preimages `REACH_DRAWS` samples at temperature 1 are expected to reach, over random cells.
+
+    The mean over `cells` random queries, the sites in turn, each from up to `REACH_MEMBERS` of its members. None for no
+    cells, or where the domain cannot be enumerated.
+    """
+    if cells < 1 or task.size is None:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    queries = random_cells(task, decoder.config.sites, cells, study, generator)
+    chosen = []
+    for truth in exact_sets(probed, task, queries, epsilon, metric):
+        inside = truth.inside.nonzero()[0]
+        pick = torch.randperm(len(inside), generator=generator)[:REACH_MEMBERS].numpy()
+        chosen.append(np.sort(inside[pick]))
+    shares: list[float] = []
+    tokens = torch.cat(list(task.enumerate()))
+    for query, rows, z in zip(queries, chosen, query_activations(probed, task, queries), strict=True):
+        members = tokens[torch.from_numpy(rows)]
+        log_prior = task.log_prior(members).double().numpy()
+        index = decoder.config.sites.index(query.site)
+        drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, [(1.0, REACH_DRAWS)])
+        shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
+    error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
+    return {"draws": REACH_DRAWS, "cells": cells, "reach": float(np.mean(shares)), "se": error}
 
 
 def held_out_accuracy(probed: ProbedModel, task: Task, *, seed: int = 0) -> float:
