@@ -170,13 +170,14 @@ def studies() -> None:
 @click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
 @click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
 @click.option("--prior-share", type=float, default=0.1, show_default=True, help="Share of draws from the prior.")
+@click.option("--also", default="", metavar="LIST", help="Draw from retrieval or edits as well, by commas.")
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
 @click.option("--index", type=_FOLDER, help="With --exact: keep activations in this folder, for later queries.")
 @_json_option
 @click.option("--html", type=_FILE, help="Write the reading as a self-contained HTML file.")
 def read(
     study: str, input_: str, at: str | None, site: str, n: int, exact: bool, index: Path | None, as_json: bool,
-    html: Path | None, temperatures: str, noise: str, prior_share: float, **settings: Any,
+    html: Path | None, temperatures: str, noise: str, prior_share: float, also: str, **settings: Any,
 ) -> None:  # fmt: skip
     """Read one activation: the inputs that look the same there.
 
@@ -202,6 +203,7 @@ def read(
             temperatures=_numbers(temperatures, "--temperatures"),
             noise=_numbers(noise, "--noise"),
             prior_share=prior_share,
+            also=_names(also) or (),
             colors=bool(html) or not as_json,
             **settings,
         )

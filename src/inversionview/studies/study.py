@@ -17,15 +17,18 @@ from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable
+from inversionview.preimage.edits import EditSource
 from inversionview.preimage.epsilon import GRID, epsilon_curve, parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.preimage.matching import checked_rule
-from inversionview.preimage.proposals import mixture
+from inversionview.preimage.proposals import Source, mixture
 from inversionview.preimage.result import Metric, PositionRule, Preimage, Query
+from inversionview.preimage.retrieval import RetrievalSource
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.reading.comparison import Comparison, compare
 from inversionview.reading.hypotheses import HypothesisTest
 from inversionview.reading.information import preimage_bits
 from inversionview.report.map import Map
@@ -49,7 +52,29 @@ def load_study(name_or_path: str | Path, *, device: str | torch.device | None = 
     return Study(folder, read_description(folder), device=device)
 
 
+def make_source(name: str, study: Study, n: int, epsilons: Sequence[float], metric: str, position_rule: str) -> Source:
+    """A source beside decoder and prior, by its name. Raises `UserError` that says which there are."""
+    probed, task = study.probed, study.task
+    if name == "retrieval":
+        return RetrievalSource(probed=probed, task=task, n=n, metric=metric, position_rule=position_rule)
+    if name == "edits":
+        if len(set(epsilons)) > 1:
+            raise UserError("edits walk inside one epsilon: read queries whose epsilons differ one at a time")
+        return EditSource(
+            probed=probed,
+            task=task,
+            n=n,
+            epsilon=epsilons[0],
+            metric=metric,
+            position_rule=position_rule,
+            decoder=study.decoder,
+        )
+    raise UserError(f"there is no source {name!r} to draw from as well: use retrieval or edits")
+
+
 class _Settings(NamedTuple):
+    """What a reading was asked for, checked."""
+
     queries: list[Query]
     epsilons: list[Epsilon]
     metric: Metric
@@ -144,14 +169,14 @@ class Study:
     def preimage(
         self, query: Query, n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        prior_share: float = ..., colors: bool = ...,
+        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ...,
     ) -> Preimage: ...  # fmt: skip
 
     @overload
     def preimage(
         self, query: Sequence[Query], n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        prior_share: float = ..., colors: bool = ...,
+        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ...,
     ) -> list[Preimage]: ...  # fmt: skip
 
     def preimage(
@@ -166,6 +191,7 @@ class Study:
         temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,),
         prior_share: float = 0.1,
+        also: Sequence[str] = (),
         colors: bool = True,
     ) -> Preimage | list[Preimage]:
         """Draw `n` inputs a query and verify each; for a list of queries, a list of preimages.
@@ -173,17 +199,21 @@ class Study:
         A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the pairs of
         `temperatures` and `noise` levels. For estimates of size and bits, several thousand draws at temperatures 1 and
         2 with a prior share of 0.4 serve best. `epsilon` and `metric` are the study's own by default; ε may also be
-        `null:0.01` or `causal:0.05`. `colors` costs two passes of the decoder over what was drawn. What is found for a
-        query does not depend on the queries beside it.
+        `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval` (nearest held-out inputs) and `edits` (a
+        walk inside the preimage), each of which draws a quarter of `n` more. `colors` costs two passes of the decoder
+        over what was drawn. What is found for a query does not depend on the queries beside it.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
         asked = self._settings(query, epsilon, metric, position_rule, seed, self.decoder)
+        limits = [epsilon.value for epsilon in asked.epsilons]
+        sources = mixture(self.decoder, self.task, n, temperatures, noise, prior_share)
+        more = [make_source(name, self, max(1, n // 4), limits, asked.metric, asked.position_rule) for name in also]
         found = sampled_preimages(
             self.probed,
             self.task,
             asked.queries,
-            mixture(self.decoder, self.task, n, temperatures, noise, prior_share),
-            epsilon=[epsilon.value for epsilon in asked.epsilons],
+            [*sources, *more],
+            epsilon=limits,
             metric=asked.metric,
             position_rule=asked.position_rule,
             seed=seed,
@@ -274,6 +304,13 @@ class Study:
             metric=checked_metric(metric or self.description.metric),
             seed=seed,
         )
+
+    def compare(self, sample: Preimage, exact: Preimage) -> Comparison:
+        """What a sample reached of the exact preimage: recall, prior mass, and each feature's total variation.
+
+        Raises `UserError` unless both are of the same query, ε, metric and rule.
+        """
+        return compare(sample, exact, self.task)
 
     def test(
         self, queries: Query | Sequence[Query], hypothesis: str | Callable[[str], Any], **settings: Any
@@ -381,8 +418,8 @@ class Study:
         """Measure the in-ε rate of decoder samples at every site beside its floor, and the probed model's accuracy.
 
         `n` held-out inputs a site, one sample each at temperature 1; the floor is what random inputs of the domain get.
-        Where the task can enumerate, also how much of the exact preimages of `cells` random queries 1,000 samples reach.
-        Gives the document that `inversionview evaluate --json` prints. Raises `UserError` for n < 1.
+        Where the task can enumerate, also how much of the exact preimages of `cells` random queries 1,000 samples
+        reach. Gives the document that `inversionview evaluate --json` prints. Raises `UserError` for n < 1.
         """
         return evaluation(
             self.name,

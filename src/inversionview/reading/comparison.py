@@ -1,0 +1,61 @@
+"""A sample beside the exact preimage: what it reached, and how far its weighted features are from the truth."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from inversionview.errors import UserError
+from inversionview.preimage.result import Preimage
+from inversionview.reading.information import chosen_features, feature_masses
+from inversionview.tasks.base import Task
+
+
+class Comparison(NamedTuple):
+    """How complete a sample of a preimage is, counted."""
+
+    recall: float
+    """Share of the exact preimage's inputs that are among the sample's members."""
+    reach: float
+    """The same as a share of prior mass."""
+    total_variation: dict[str, float]
+    """For each feature, half the sum of the differences between its distribution in the weighted sample and the exact
+    one: 0 where they are the same, 1 where they share nothing. 1 for a sample without weighted members."""
+
+
+def compare(sample: Preimage, exact: Preimage, task: Task) -> Comparison:
+    """Count what a sample found of an exact preimage of the same query.
+
+    Raises `UserError` for preimages of different queries, ε, metrics or rules, or one that is not exact.
+    """
+    if not exact.exact:
+        raise UserError("compare a sample with an exact preimage: use exact_preimage")
+    for name in ("query", "epsilon", "metric", "position_rule"):
+        if getattr(sample, name) != getattr(exact, name):
+            raise UserError(f"the sample and the exact preimage differ in {name}: they must be of the same reading")
+    whole = {row.tobytes() for row in exact.tokens.astype(np.int64)}
+    if not whole:
+        raise UserError("the exact preimage is empty: use a larger epsilon")
+    rows = np.flatnonzero(sample.inside)
+    found = np.array([row.tobytes() in whole for row in sample.tokens[rows].astype(np.int64)], dtype=bool)
+    mass = {row.tobytes(): weight for row, weight in zip(exact.tokens.astype(np.int64), exact.weights, strict=True)}
+    reach = sum(mass[row.tobytes()] for row in sample.tokens[rows[found]].astype(np.int64))
+    return Comparison(float(found.sum()) / len(whole), float(reach), _distances(sample, exact, task))
+
+
+def _distances(sample: Preimage, exact: Preimage, task: Task) -> dict[str, float]:
+    features = chosen_features(task)
+    drawn, truth = (_masses(preimage, task) for preimage in (sample, exact))
+    return {
+        feature.name: 0.5 * float(np.abs(a - b).sum()) if a.sum() > 0 else 1.0
+        for feature, a, b in zip(features, drawn, truth, strict=True)
+    }
+
+
+def _masses(preimage: Preimage, task: Task) -> list[np.ndarray]:
+    weights = np.nan_to_num(preimage.weights)
+    rows = np.flatnonzero(weights > 0)
+    tokens, positions = (torch.from_numpy(column[rows]).long() for column in (preimage.tokens, preimage.positions))
+    return feature_masses(chosen_features(task), tokens, positions, weights[rows])
