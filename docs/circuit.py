@@ -131,8 +131,7 @@ S1, is found by their sum `F1+S1`: to know which of the two is which takes anoth
 """
 BUNDLED = """\
 It is another model of the same shape, trained by our recipe with another optimiser and without dropout, so nothing says
-that it must work as the paper's does, and at `=` it does not: at ε = 0.1 two of its heads hardly tell one sum from
-another there.
+that it must work as the paper's does.
 """
 NOT_COMPARED = """\
 What the paper's figures say beyond these lines was not compared, because we have it in no form that a program could

@@ -125,9 +125,14 @@ def demo(html: Path) -> None:
     _write_html(found, html, f"{DEMO_INPUT} at {DEMO_AT}, addition")
     _show(found)
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
-    click.echo(f"  inversionview read addition {DEMO_INPUT} --at A1 --site x1.post    another place of the same input")
-    click.echo("  inversionview evaluate addition                                  how far to trust this decoder")
-    click.echo("  inversionview train addition --model FOLDER --out FOLDER         a model of your own")
+    for advice, about in (
+        (f"read addition {DEMO_INPUT} --at A1 --site x1.post", "another place of the same input"),
+        (f"read addition {DEMO_INPUT} --at = --site a0.3 --exact", "every member, and how many there are"),
+        (f"map addition {DEMO_INPUT}", "what each site knows, in bits"),
+        ("evaluate addition", "how far to trust this decoder"),
+        ("train addition --model FOLDER --out FOLDER", "a model of your own"),
+    ):
+        click.echo(f"  inversionview {advice:60}{about}")
 
 
 @cli.command()

@@ -68,7 +68,7 @@ def _verdict(claim: Claim, cell: Cell | None) -> Verdict:
         shares[name] < PARTLY for name in claim["not_"]
     )
     words = [
-        f"{name} {cell['bits'][name]['bits']:.2f} of {cell['bits'][name]['of']:.2f} bits ({known:.0%})"
+        f"{name} {round(cell['bits'][name]['bits'], 2) + 0.0:.2f} of {cell['bits'][name]['of']:.2f} bits ({known:.0%})"
         for name, known in shares.items()
     ]
     return Verdict(claim, agrees, ", ".join(words))
