@@ -1,6 +1,6 @@
 """Draws `scatter.svg`: for two activations, how far each input of the domain is and how probable the decoder finds it.
 
-`python -m docs.scatter` scores all 810,000 sums twice, about ten minutes on one core, and writes the histogram to
+`python -m docs.scatter` scores all 810,000 sums twice, a quarter of an hour on one core, and writes the histogram to
 `scatter.json` and the figure; `--redraw` makes the figure of the histogram that is there. A histogram stands for the
 paper's scatter (InversionView, arXiv 2405.17653), since most of so many points would hide each other.
 """
@@ -173,7 +173,9 @@ def _css(theme: Theme) -> str:
     """The classes: `i0` to `i4` for counts inside, `o0` to `o4` for those outside."""
     rules = [
         f".surface{{fill:{theme.surface}}}",
-        f"text{{fill:{theme.muted};font:12px system-ui,sans-serif}}.title{{fill:{theme.ink};font-size:14px}}",
+        f"text{{fill:{theme.muted};font:12px system-ui,sans-serif;paint-order:stroke;stroke:{theme.surface};"
+        "stroke-width:3px}",
+        f".title{{fill:{theme.ink};font-size:14px}}",
         f".axis{{stroke:{theme.line};fill:none}}.mark{{stroke:{theme.ink};fill:none}}",
     ]
     for letter, end in (("i", theme.lowered), ("o", theme.raised)):
