@@ -31,12 +31,13 @@ CARRIES = ("C1", "C2", "C3")
 ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 """Each answer digit, and the position at which the model has to say it."""
 WIDTH = 118
+PAPER, OURS, THREE = "map-paper_addition", "map-addition", "map-paper_addition-three-digits"
+FILES = tuple(DATA / f"{name}.json" for name in (PAPER, OURS, THREE))
 
 
 def page() -> str:
     """The page as Markdown."""
-    paper, ours = load("map-paper_addition"), load("map-addition")
-    three = load("map-paper_addition-three-digits")
+    paper, ours, three = load(PAPER), load(OURS), load(THREE)
     parts = [
         "# What the maps say about addition",
         INTRODUCTION.format(rule=rule(), queries=paper["queries"], epsilon=paper["epsilon"]),

@@ -1,17 +1,17 @@
-"""Writes the pages of the documentation that are made from the code: the command line's reference.
+"""Writes the pages of the documentation that are made by programs: of the code, or of what was measured.
 
-`make docs` writes them; `--check` writes nothing and fails where a page is not what the code says.
+`make docs` writes them; `--check` writes nothing and fails where a page is not what it is made of.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from docs import circuit
+from docs import circuit, validation
 from inversionview.cli import cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,7 +36,14 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"command-line.md": command_line, "addition-circuit.md": circuit.page}
+MEASURED: dict[str, tuple[Callable[[], str], tuple[Path, ...]]] = {
+    "addition-circuit.md": (circuit.page, circuit.FILES),
+    "validation.md": (validation.page, (validation.FILE,)),
+}
+"""Pages made of measurements, with the files that hold them. Until these are there, there is no page."""
+PAGES: dict[str, Callable[[], str]] = {"command-line.md": command_line} | {
+    name: make for name, (make, files) in MEASURED.items() if all(file.is_file() for file in files)
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
