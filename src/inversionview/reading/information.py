@@ -51,7 +51,7 @@ def feature_masses(
     for feature in features:
         codes, n = _codes(feature, tokens, positions), len(feature.values)
         if weights.ndim == 1:
-            found.append(np.bincount(codes, weights=weights, minlength=n))
+            found.append(np.bincount(codes, weights=weights, minlength=n).astype(np.float64))  # whole numbers if empty
             continue
         one_hot = np.zeros((len(tokens), n))
         one_hot[np.arange(len(tokens)), codes] = 1
