@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from docs.maps import DATA
-from inversionview.report.findings import Claim, first_known, partly_known, rule, verdicts
+from inversionview.report.findings import Claim, Verdict, first_known, partly_known, rule, verdicts
 from inversionview.report.map_terminal import map_lines
 
 FIGURES = "the paper's Figures 4 and 5"
@@ -38,17 +38,21 @@ FILES = tuple(DATA / f"{name}.json" for name in (PAPER, OURS, THREE))
 def page() -> str:
     """The page as Markdown."""
     paper, ours, three = load(PAPER), load(OURS), load(THREE)
+    compared = [
+        *(("the paper's model", verdict) for verdict in verdicts(paper, AT_EQUALS)),
+        *(("the paper's model, sums under 1000", verdict) for verdict in verdicts(three, AT_A1)),
+        *(("the bundled model", verdict) for verdict in verdicts(ours, AT_EQUALS)),
+    ]
+    introduction = INTRODUCTION.format(rule=rule(), queries=paper["queries"], epsilon=paper["epsilon"])
     parts = [
-        "# What the maps say about addition",
-        INTRODUCTION.format(rule=rule(), queries=paper["queries"], epsilon=paper["epsilon"]),
+        "# What the maps say about addition\n",
+        textwrap.fill(introduction, 120) + "\n",
         "## Beside the paper's findings\n",
-        "### The paper's own model\n",
-        *_claims(paper, AT_EQUALS),
-        "At A1, over sums under 1000 only, where A1 is a digit like the others and A2 is the tens digit:\n",
-        *_claims(three, AT_A1),
-        "### The bundled model\n",
+        "### Cells that disagree\n",
+        *_claims(compared, agree=False),
         BUNDLED,
-        *_claims(ours, AT_EQUALS),
+        "### Cells that agree\n",
+        *_claims(compared, agree=True),
         NOT_COMPARED,
         *_model("The paper's model", paper),
         *_model("The bundled model", ours),
@@ -62,16 +66,16 @@ def load(name: str) -> Any:
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _claims(document: Any, claims: list[Claim]) -> Iterator[str]:
-    yield "| | site | the claim | measured | from |"
+def _claims(compared: list[tuple[str, Verdict]], *, agree: bool) -> Iterator[str]:
+    yield "| model | site | the claim | measured | the claim is from |"
     yield "| --- | --- | --- | --- | --- |"
-    for verdict in verdicts(document, claims):
-        claim = verdict.claim
-        words = [f"reads {' and '.join(claim['reads'])}"] if claim["reads"] else []
-        words += [f"does not read {' or '.join(claim['not_'])}"] if claim["not_"] else []
-        agrees = "agrees" if verdict.agrees else "**disagrees**"
-        place = f"`{claim['site']}` at `{claim['at']}`"
-        yield f"| {agrees} | {place} | {', '.join(words)} | {verdict.measured} | {claim['source']} |"
+    for model, verdict in compared:
+        if verdict.agrees == agree:
+            claim = verdict.claim
+            words = [f"reads {' and '.join(claim['reads'])}"] if claim["reads"] else []
+            words += [f"does not read {' or '.join(claim['not_'])}"] if claim["not_"] else []
+            place = f"`{claim['site']}` at `{claim['at']}`"
+            yield f"| {model} | {place} | {', '.join(words)} | {verdict.measured} | {claim['source']} |"
     yield ""
 
 
@@ -131,8 +135,8 @@ at ε = {epsilon}, rule `same`, prior uniform over the 810,000 sums. A head that
 S1, is found by their sum `F1+S1`: to know which of the two is which takes another bit that heads often lack.
 """
 BUNDLED = """\
-It is another model of the same shape, trained by our recipe with another optimiser and without dropout, so nothing says
-that it must work as the paper's does.
+The bundled model has the shape of the paper's but was trained by our recipe, with another optimiser and without
+dropout, so nothing says that it must work as the paper's does. Its own circuit is below.
 """
 NOT_COMPARED = """\
 What the paper's figures say beyond these lines was not compared, because we have it in no form that a program could
