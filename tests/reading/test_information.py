@@ -186,7 +186,7 @@ def test_bits_may_be_negative_and_the_divergence_says_then_how_unusual_it_is():
             assert known.divergence > -1e-9
             if known.bits < -0.01:
                 negative += 1
-                assert known.divergence > 0.01
+                assert known.divergence > 0.001
     assert negative > 2
 
 
