@@ -2,17 +2,28 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from inversionview.errors import UserError
+from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.result import Preimage
+from inversionview.probed.model import ProbedModel
+from inversionview.reading.information import preimage_bits
 from inversionview.sites import Site
 from inversionview.studies import description
 from inversionview.studies.study import load_study
-from tests.preimage.tiny import SITES, gpt2, probed, save_study, task
+from tests.preimage.tiny import SITES, FewSums, few_sums, gpt2, probed, save_study, task
+
+
+@pytest.fixture(autouse=True)
+def small_domain(monkeypatch):
+    """What is said of a preimage takes the whole domain of its task."""
+    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: few_sums())
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +74,152 @@ def test_every_setting_reaches_the_result(study):
         colors=False,
     )
     assert (found.epsilon, found.metric, found.position_rule, found.seed) == (0.7, "cosine", "any", 5)
-    assert {name for times in found.sources for name in times} == {
-        "decoder t=1",
-        "decoder t=1, noise 0.1",
-        "decoder t=2",
-        "decoder t=2, noise 0.1",
+    assert drawn_by_source(found) == {
+        "decoder t=1": 7,
+        "decoder t=1, noise 0.1": 7,
+        "decoder t=2": 7,
+        "decoder t=2, noise 0.1": 6,
+        "prior": 3,
     }
+    assert [component.source for component in found.components] == ["decoder t=1", "decoder t=2", "prior"]
     assert found.colors is None
+
+
+def drawn_by_source(found: Preimage) -> Counter[str]:
+    return sum((Counter(times) for times in found.sources), Counter())
+
+
+@pytest.mark.parametrize(("share", "n"), [(0, 0), (0.001, 1), (0.5, 20), (0.9, 36)])
+def test_the_priors_share_of_the_draws(study, share, n):
+    query = study.query("500+990=1490", site="x0.post")
+    drawn = drawn_by_source(study.preimage(query, n=40, prior_share=share, colors=False))
+    assert drawn == Counter({"decoder t=1": 40 - n}) + Counter({"prior": n})
+
+
+def test_what_is_said_of_a_preimage_comes_with_it(study):
+    query = study.query("500+990=1490", at="A1", site="x0.post")
+    found = study.preimage(query, n=400, prior_share=0.9, colors=False)
+    known = {bits.name: bits for bits in found.bits}
+    assert set(known) == set(study.task.features)
+    assert known["F1"].interval is not None
+    assert found.epsilon_from == ""
+    document = found.to_dict()
+    assert document["size"]["domain"] == 1156
+    assert document["size"]["inputs"] == pytest.approx(study.exact_preimage(query).n_inside, rel=0.3)
+    assert {source["name"] for source in document["sources"]} == {"decoder t=1", "prior"}
+
+
+@pytest.mark.parametrize("rule", ["same", "any"])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_an_exact_reading_is_of_the_whole_domain(study, rule, metric):
+    """Members and their distances are those of the search, whatever was asked beside it."""
+    queries = [study.query("500+990=1490", "A4", "x0.post"), study.query("100+101=201", "F2", "x1.post")]
+    options = {"epsilon": 0.4, "metric": metric, "position_rule": rule}
+    found = study.exact_preimage(queries, **options)
+    expected = exact_preimages(probed(), few_sums(), queries, **options)
+    for one, other in zip(found, expected, strict=True):
+        assert one.exact
+        assert 0 < len(one) == len(other)
+        assert list(one.inputs) == list(other.inputs)
+        np.testing.assert_array_equal(one.distances, other.distances)
+        assert (one.epsilon, one.metric, one.position_rule) == (0.4, metric, rule)
+        assert one.bits == tuple(preimage_bits(other, few_sums()))
+    alone = study.exact_preimage(queries[1], **options)
+    assert set(alone.members) == set(found[1].members)
+    np.testing.assert_allclose(alone.distances, found[1].distances, atol=1e-6)
+    assert study.exact_preimage([]) == []
+
+
+def test_the_curve_of_an_exact_reading_says_what_other_epsilons_give(study):
+    query = study.query("500+990=1490", at="A4", site="x0.post")
+    found = study.exact_preimage(query, epsilon=0.3, curve=True)
+    assert study.exact_preimage(query, epsilon=0.3).curve == ()
+    points = {point["epsilon"]: point for point in found.curve}
+    assert {0.1, 0.2, 0.3, 0.5} <= set(points)
+    for epsilon in (0.05, 0.2, 0.3, 0.5):
+        other = study.exact_preimage(query, epsilon=epsilon)
+        assert points[epsilon]["inside"] == len(other) > 0
+        assert points[epsilon]["log2_domain_over_preimage"] == pytest.approx(np.log2(other.domain_size / len(other)))
+
+
+def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, monkeypatch):
+    study = load_study(folder)
+    query = study.query("500+990=1490", at="A4", site="x0.post")
+    without = study.exact_preimage(query)
+    assert study.exact_preimage(query, index=tmp_path / "index").to_dict() == without.to_dict()
+    assert list((tmp_path / "index").iterdir())
+    other = load_study(folder)
+    runs = []
+    real = other.probed.capture_prefixes
+    monkeypatch.setattr(other.probed, "capture_prefixes", lambda *a: runs.append(a) or real(*a))
+    assert other.exact_preimage(query, index=tmp_path / "index").to_dict() == without.to_dict()
+    assert runs == []
+    other.exact_preimage(query)
+    assert runs
+
+
+@pytest.mark.parametrize("read", ["preimage", "exact_preimage"])
+def test_an_epsilon_by_rule_is_the_queries_own(study, monkeypatch, read):
+    from inversionview.studies import calibration
+
+    monkeypatch.setattr(calibration, "null_epsilon", partial(calibration.null_epsilon, n=1000))
+    queries = [study.query("500+990=1490", at, "x1.post") for at in ("A4", "=")]
+    found = getattr(study, read)(queries, epsilon="null:0.05", seed=2)
+    assert found[0].epsilon != found[1].epsilon
+    for one in found:
+        assert one.epsilon_from.startswith("null:0.05: 0.05 of 1000 unrelated pairs are within ")
+        assert one.at_epsilon(one.epsilon).n_inside == one.n_inside
+    assert getattr(study, read)(queries[0], epsilon="null:0.05", seed=2).epsilon == found[0].epsilon
+    assert getattr(study, read)(queries[0], epsilon="null:0.05", seed=3).epsilon != found[0].epsilon
+    causal = getattr(study, read)(queries[0], epsilon="causal:0.5")
+    assert causal.epsilon_from.startswith("causal:0.5: ")
+    assert getattr(study, read)(queries[0], epsilon="0.25").epsilon == 0.25
+    assert getattr(study, read)(queries[0]).epsilon_from == ""
+
+
+def test_a_study_without_a_decoder_can_be_read_exactly(tmp_path):
+    without = load_study(save_study(tmp_path / "s", with_decoder=False))
+    query = without.query("500+990=1490", site="x0.post")
+    found = without.exact_preimage(query, epsilon="causal:0.5")
+    assert "500+990=1490" in found.members
+    assert found.epsilon_from
+    assert without.map("500+990=1490", sites=["x0.post"])["cells"]
+
+
+def test_a_task_that_cannot_enumerate_says_what_can_be_done(study, monkeypatch):
+    query = study.query("500+990=1490", site="x0.post")
+    endless = FewSums((100, 101))
+    endless.size = None
+    monkeypatch.setitem(study.__dict__, "task", endless)
+    for ask in (lambda: study.exact_preimage(query), study.map, study.validate):
+        with pytest.raises(UserError, match="cannot be enumerated, so nothing about them is exact: read a sample"):
+            ask()
+
+
+def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_path):
+    gpt2(seed=9).save_pretrained(tmp_path / "other")
+    other = study.with_model(tmp_path / "other", convention="raw")
+    assert (other.name, other.sites, other.description.convention) == ("other", study.sites, "raw")
+    model = ProbedModel(gpt2(seed=9))
+    assert other.probed.fingerprint == model.fingerprint != study.probed.fingerprint
+    query = other.query("500+990=1490", site="x0.post")
+    found = other.exact_preimage(query)
+    [expected] = exact_preimages(model, few_sums(), [query], epsilon=0.5)
+    assert found.members == expected.members
+    assert found.query.study == "other"
+    assert other.exact_preimage(query).members != study.exact_preimage(query).members
+    assert study.with_model(tmp_path / "other").description.convention == "tl"
+    with pytest.raises(UserError, match="study other has no decoder yet"):
+        other.preimage(query)
+    assert study.decoder is not None
+
+
+def test_another_model_that_cannot_be_says_why(study, tmp_path):
+    gpt2(n_layer=1).save_pretrained(tmp_path / "shallow")
+    with pytest.raises(UserError, match=r"shallow has no site x1\.post, which study tiny reads"):
+        study.with_model(tmp_path / "shallow")
+    with pytest.raises(UserError, match="there is no folder"):
+        study.with_model(tmp_path / "nowhere" / "at" / "all")
 
 
 def test_many_queries_in_one_call_give_a_list(study):
@@ -137,11 +287,17 @@ def test_a_short_sum_lacks_its_fourth_digit(study):
         ({"epsilon": 0.0}, "epsilon must be a number above 0"),
         ({"epsilon": -0.1}, "epsilon must be a number above 0"),
         ({"epsilon": float("nan")}, "epsilon must be a number above 0"),
-        ({"n": 0}, "n must be at least 1"),
-        ({"n": -5}, "n must be at least 1"),
+        ({"n": 0}, "n is 0, and with 1 for the prior too few are left"),
+        ({"n": -5, "prior_share": 0}, "n is -5, and with 0 for the prior too few are left"),
         ({"metric": "manhattan"}, "unknown metric"),
         ({"position_rule": "best"}, "unknown position rule"),
         ({"temperatures": (0.0,)}, "temperature must be above 0"),
+        ({"epsilon": "wide"}, "epsilon must be a number above 0, such as 0.1, a share of unrelated pairs .* not wide"),
+        ({"epsilon": "null:2"}, "such as null:0.01, .* not null:2"),
+        ({"epsilon": "casual:0.1"}, "such as causal:0.05, not casual:0.1"),
+        ({"prior_share": 1.0}, "the prior's share must be at least 0 and below 1, such as 0.1, not 1"),
+        ({"prior_share": -0.1}, "the prior's share must be at least 0"),
+        ({"n": 1}, "n is 1, and with 1 for the prior too few are left"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(study, settings, words):
@@ -160,7 +316,7 @@ def test_a_query_of_a_site_that_another_study_has_is_refused(study):
 
 def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
     monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 500)
-    found = json.loads(json.dumps(study.evaluate(20, seed=1), allow_nan=False))
+    found = json.loads(json.dumps(study.evaluate(20, cells=0, seed=1), allow_nan=False))
     assert found["schema"] == 1
     assert found["study"] == "tiny"
     assert found["epsilon"] == 0.5
@@ -180,7 +336,7 @@ def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
             assert r["se"] == pytest.approx((r["rate"] * (1 - r["rate"]) / 20) ** 0.5)
     assert 0 <= found["in_domain"] <= 1
     assert found["accuracy"] < 0.01
-    assert study.evaluate(20, seed=1) == study.evaluate(20, seed=1)
+    assert study.evaluate(20, cells=0, seed=1) == study.evaluate(20, cells=0, seed=1)
     with pytest.raises(UserError, match="n must be at least 1"):
         study.evaluate(0)
 
@@ -220,7 +376,6 @@ def test_accuracy_is_greedy_exact_match(monkeypatch):
 
 
 def test_the_paper_models_accuracy_over_all_sums_is_the_known_one():
-    from inversionview.probed.model import ProbedModel
     from inversionview.studies.train_probed import exact_match
     from tests.paths import shared
 
@@ -293,7 +448,6 @@ def test_another_probed_model_than_the_studys_is_refused(folder, tmp_path):
 
 
 def test_a_decoder_of_another_probed_model_is_refused_with_both_named(folder, tmp_path):
-    from inversionview.probed.model import ProbedModel
 
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)

@@ -154,6 +154,6 @@ def _feature_bits(
     if size is None or copies is None:
         return FeatureBits(name, of - left, of, apart, None)
     # In nats the correction is (values seen - 1) / 2n; what is certain has an infinite size and none.
-    left = min(left + (np.count_nonzero(mass) - 1) / (2 * size * np.log(2)), np.log2(len(base)))
+    left = float(min(left + (np.count_nonzero(mass) - 1) / (2 * size * np.log(2)), np.log2(len(base))))
     spread = 1.96 * float(entropy(copies).std())
     return FeatureBits(name, of - left, of, apart, (of - left - spread, of - left + spread))

@@ -80,7 +80,7 @@ def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[st
     if n < 2:
         raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
     generator = torch.Generator().manual_seed(seed)
-    drawn = task.sample(0, generator=generator)
+    drawn = torch.empty(0, task.max_length, dtype=torch.long)
     found: dict[str, Tokens] = {}
     for _ in range(_ROUNDS):
         more = task.sample(n, generator=generator)

@@ -279,7 +279,7 @@ def _table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         held = sum(o.interval[0] - slack <= o.truth <= o.interval[1] + slack for o in said if o.interval)
         widths = [o.interval[1] - o.interval[0] for o in said if o.interval]
         errors = [abs(o.value - o.truth) for o in said if o.value is not None]
-        coverage = held / len(own)
+        coverage = float(held / len(own))
         rows.append(
             {
                 "estimator": name.partition(",")[0],
@@ -290,7 +290,7 @@ def _table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
                 "median_width": finite(float(np.median(widths))) if widths else None,
                 "median_error": float(np.median(errors)) if errors else None,
                 "unit": "bits" if "bits" in name or "log2" in name else "share",
-                "kept": coverage >= COVERAGE,
+                "kept": bool(coverage >= COVERAGE),
             }
         )
     return rows
