@@ -7,17 +7,27 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers.utils import logging
 
 from inversionview import cli
-from inversionview.studies import description, recipes, training_runs
+from inversionview.preimage.null_epsilon import null_epsilon
+from inversionview.studies import calibration, description, mapping, recipes, training_runs
 from tests.preimage import tiny
 from tests.preimage.tiny import SITES, gpt2, save_study
 from tests.studies.test_training_runs import tiny_probed, tiny_recipe
 
 READ = ["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.0", "-n", "40"]
+SUM = "500+990=1490"
+"""In the domain of the tests, which the sum above is not."""
+EXACT = ["read", "addition", SUM, "--at", "=", "--site", "x0.post", "--exact"]
+MAP = ["map", "addition", "--sites", "x0.post,x1.post", "--queries", "3"]
+TEST = ["test", "addition", SUM, "F1", "--at", "=", "--sites", "x0.post,a0.1", "--random-queries", "9"]
+VALIDATE = ["validate", "addition", "--cells", "3", "-n", "60"]
 ONE_LINE = "inversionview: "
 
 
@@ -32,7 +42,10 @@ def bundled(study, monkeypatch, tmp_path):
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
     monkeypatch.setitem(recipes.PROBED_RECIPES, "addition", tiny_probed)
     monkeypatch.setattr(training_runs, "get_task", lambda name: tiny.task())
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: tiny.task())
+    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: tiny.few_sums())
+    monkeypatch.setattr(calibration, "null_epsilon", partial(null_epsilon, n=1000))
+    monkeypatch.setattr(mapping, "null_epsilon", partial(null_epsilon, n=600))
+    monkeypatch.setattr("inversionview.studies.hypotheses.BASE_DRAWS", 1000)
     monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
         monkeypatch.setenv(name, "")
@@ -103,7 +116,173 @@ def test_the_options_of_read_reach_the_document(run):
     assert document["seed"] == 3
     names = {name for sample in document["samples"] for name in sample["sources"]}
     assert "decoder t=0.5, noise 0.1" in names
-    assert len(names) == 6
+    assert "prior" in names
+    assert len(names) == 7
+
+
+@pytest.mark.parametrize(("share", "drawn"), [("0", None), ("0.5", 20)])
+def test_the_share_of_the_prior_is_chosen(run, share, drawn):
+    _, out, _ = run(*READ, "--prior-share", share, "--json")
+    sources = {source["name"]: source["drawn"] for source in json.loads(out)["sources"]}
+    assert sources.get("prior") == drawn
+    assert sum(sources.values()) == 40
+
+
+def test_read_exact_counts_everything_and_shows_the_nearest(run):
+    code, out, err = run(*EXACT, "-n", "3", "--json")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert document["exact"] is True
+    assert len(document["samples"]) == 3
+    assert (document["domain"], document["drawn"], document["distinct"], document["in_domain"]) == (1156,) * 4
+    assert 3 < document["inside"] < 1156
+    assert document["size"]["inputs"] == document["inside"]
+    assert document["size"]["interval"] is None
+    everything = json.loads(run(*EXACT, "-n", "2000", "--json")[1])
+    assert len(everything["samples"]) == everything["inside"] == document["inside"]
+    assert everything["samples"][:3] == document["samples"]
+    distances = [sample["distance"] for sample in everything["samples"]]
+    assert distances == sorted(distances)
+    assert max(distances) <= 0.5 == document["epsilon"]
+    assert SUM in {sample["input"] for sample in everything["samples"]}
+    assert all(sample["inside"] for sample in everything["samples"])
+    by_epsilon = {point["epsilon"]: point["inside"] for point in document["curve"]}
+    assert by_epsilon[0.2] == sum(distance <= 0.2 for distance in distances)
+    assert run(*EXACT, "-n", "3", "--json")[1] == out
+
+
+def test_read_exact_takes_the_other_options(run):
+    _, out, _ = run(*EXACT, "--metric", "cosine", "--position-rule", "any", "--epsilon", "0.02", "--json")
+    document = json.loads(out)
+    assert (document["metric"], document["position_rule"], document["epsilon"]) == ("cosine", "any", 0.02)
+    assert document["bits"]
+
+
+def test_read_exact_says_so_in_the_terminal_and_in_html(run, tmp_path):
+    code, out, _ = run(*EXACT, "-n", "3", "--html", tmp_path / "r.html")
+    assert code == 0
+    n = json.loads(run(*EXACT, "-n", "1", "--json")[1])["inside"]
+    assert f"exactly {n} of 1,156 inputs" in " ".join(out.split())
+    assert "exactly" in (tmp_path / "r.html").read_text()
+
+
+def test_an_index_is_kept_and_answers_the_same(run, tmp_path):
+    code, out, err = run(*EXACT, "--index", tmp_path / "index", "--json")
+    assert (code, err) == (0, "")
+    assert run(*EXACT, "--index", tmp_path / "index", "--json")[1] == out
+    without, document = json.loads(run(*EXACT, "--json")[1]), json.loads(out)
+    for one, other in zip(without.pop("samples"), document.pop("samples"), strict=True):
+        assert one["distance"] == pytest.approx(other["distance"], abs=1e-6)
+    assert document == without
+    assert [path.name for path in (tmp_path / "index").iterdir()] == ["x0.post"]
+    assert run(*EXACT, "--index", tmp_path / "index", "--position-rule", "any")[0] == 0
+    for path in (tmp_path / "index" / "x0.post").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+    assert "index" in fails(run, *EXACT, "--index", tmp_path / "index")
+
+
+@pytest.mark.parametrize(("rule", "more"), [("null:0.2", ()), ("null:0.2", ("--exact",)), ("causal:0.5", ("--exact",))])
+def test_epsilon_by_a_rule(run, rule, more):
+    command = ["read", "addition", SUM, "--at", "A4", "--site", "x1.post", "--epsilon", rule, *more]
+    code, out, _ = run(*command, "-n", "20", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert 0 < document["epsilon"] != 0.5
+    assert document["epsilon_from"].startswith(f"{rule}: ")
+    assert run(*command, "-n", "20", "--json")[1] == out
+    assert f"ε = {document['epsilon']:g}" in run(*command, "-n", "20")[1]
+
+
+def test_map_prints_every_cell(run, tmp_path):
+    code, out, _ = run(*MAP)
+    assert code == 0
+    assert "x0.post" in out
+    assert "F1" in out
+    code, out, err = run(*MAP, "--json", "--html", tmp_path / "map.html")
+    document = json.loads(out)
+    assert code == 0
+    assert "map.html" in err
+    assert (tmp_path / "map.html").read_text().startswith("<!DOCTYPE html>")
+    assert (document["study"], document["schema"], document["queries"], document["seed"]) == ("addition", 1, 3, 0)
+    assert {cell["site"] for cell in document["cells"]} == {"x0.post", "x1.post"}
+    assert len(document["cells"]) == 24
+    for cell in document["cells"]:
+        assert set(cell["bits"]) == set(tiny.task().features)
+        assert {"bits", "of", "se"} <= set(cell["bits"]["F1"])
+    assert run(*MAP, "--json")[1] == out
+    assert run(*MAP, "--json", "--seed", 1)[1] != out
+
+
+def test_map_of_one_input_is_what_read_exact_says(run):
+    code, out, _ = run("map", "addition", SUM, "--sites", "x0.post", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert (document["input"], document["queries"], document["epsilon"]) == (SUM, 1, 0.5)
+    [cell] = [cell for cell in document["cells"] if cell["at"] == "="]
+    reading = json.loads(run(*EXACT, "-n", "1", "--json")[1])
+    assert cell["log2_domain_over_preimage"] == pytest.approx(np.log2(1156 / reading["inside"]), abs=1e-4)
+    for known in reading["bits"]:
+        assert cell["bits"][known["name"]]["bits"] == pytest.approx(known["bits"], abs=1e-4)
+    assert SUM in run("map", "addition", SUM, "--sites", "x0.post")[1]
+
+
+def test_map_with_an_epsilon_of_each_cell_and_of_inputs_that_meet_a_condition(run):
+    code, out, _ = run(*MAP, "--epsilon", "null:0.2", "--where", "C1 == 'yes'", "--metric", "cosine", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert (document["epsilon"], document["epsilon_rule"], document["where"]) == (None, "null:0.2", "C1 == 'yes'")
+    assert document["metric"] == "cosine"
+    assert len({cell["epsilon"] for cell in document["cells"]}) > 5
+
+
+def test_map_of_another_model_needs_no_decoder(run, tmp_path):
+    gpt2(seed=9).save_pretrained(tmp_path / "other")
+    code, out, _ = run(*MAP, "--model", tmp_path / "other", "--convention", "raw", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["study"] == "other"
+    assert document["cells"] != json.loads(run(*MAP, "--json")[1])["cells"]
+
+
+def test_test_prints_each_site_beside_its_controls(run):
+    code, out, _ = run(*TEST)
+    assert code == 0
+    assert "x0.post" in out
+    assert "a0.1" in out
+    code, out, err = run(*TEST, "--json")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert (document["schema"], document["study"], document["input"]) == (1, "addition", SUM)
+    assert [found["site"] for found in document["tests"]] == ["x0.post", "a0.1"]
+    for found in document["tests"]:
+        assert found["exact"] is True
+        assert found["p_corrected"] >= found["p_value"] >= 0.1
+        assert 0 <= found["consistency"] <= 1
+    assert run(*TEST, "--json")[1] == out
+
+
+def test_test_takes_an_expression_and_draws_where_asked(run):
+    command = ["test", "addition", SUM, "F1 + S1 == 14", "--at", "=", "--sites", "x0.post", "--random-queries", "3"]
+    code, out, _ = run(*command, "--sampled", "-n", "40", "--epsilon", "0.7", "--seed", "2", "--json")
+    [found] = json.loads(out)["tests"]
+    assert code == 0
+    assert (found["exact"], found["seed"], found["site"]) == (False, 2, "x0.post")
+    assert "F1 + S1 == 14" in found["name"]
+
+
+def test_validate_prints_coverage(run):
+    code, out, err = run(*VALIDATE, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert err.strip() == ""
+    assert (document["schema"], document["study"], document["n"], len(document["cells"])) == (1, "addition", 60, 3)
+    assert (document["temperatures"], document["prior_share"], document["seed"]) == ([1.0, 2.0], 0.4, 0)
+    assert {"size", "reach"} <= {row["estimator"] for row in document["estimators"]}
+    assert run(*VALIDATE, "--json")[1] == out
+    code, out, _ = run(*VALIDATE, "--temperatures", "1", "--prior-share", "0.9", "--seed", "1")
+    assert code == 0
+    assert "coverage" in out
+    assert "size" in out
 
 
 def test_read_without_a_position_takes_the_last(run):
@@ -166,17 +345,17 @@ def test_studies_lists_studies_and_recipes(run):
 
 
 def test_evaluate_prints_rates_beside_floors(run):
-    code, out, _ = run("evaluate", "addition", "-n", "10")
+    code, out, _ = run("evaluate", "addition", "-n", "10", "--cells", "0")
     assert code == 0
     assert "a0.0" in out
     assert "floor" in out
     assert "mean" in out
-    code, out, _ = run("evaluate", "addition", "-n", "10", "--json")
+    code, out, _ = run("evaluate", "addition", "-n", "10", "--cells", "0", "--json")
     document = json.loads(out)
     assert code == 0
     assert set(document["sites"]) == set(SITES)
     assert set(document["mean"]) == {"any", "same"}
-    assert run("evaluate", "addition", "-n", "10", "--json")[1] == out
+    assert run("evaluate", "addition", "-n", "10", "--cells", "0", "--json")[1] == out
 
 
 def test_train_makes_a_study_that_read_takes(run, tmp_path):
@@ -246,7 +425,21 @@ def test_ctrl_c_in_training_leaves_a_checkpoint_and_says_how_to_go_on(run, tmp_p
         ("--epsilon 0", "epsilon must be a number above 0"),
         ("--epsilon -1", "epsilon must be a number above 0"),
         ("--epsilon nan", "epsilon must be a number above 0"),
-        ("--epsilon wide", "'wide' is not a valid float (see `inversionview read --help`)"),
+        ("--epsilon wide", "a share of unrelated pairs between 0 and 1, such as null:0.01, or a tolerance in nats"),
+        ("--epsilon null:", "not null:"),
+        ("--epsilon null:1.5", "not null:1.5"),
+        ("--epsilon null:0.001", "null:0.001 needs at least 10000 pairs"),
+        ("--epsilon causal:0", "not causal:0"),
+        ("--epsilon 1e-9:0.1", "not 1e-9:0.1"),
+        ("--exact --epsilon wide", "not wide"),
+        ("--exact -n 0", "-n must be at least 1, not 0"),
+        ("--exact --metric l1", "'euclidean', 'cosine'"),
+        ("--index index", "--index holds activations for --exact: give both, or neither"),
+        ("--exact --index study.txt/below", "study.txt"),
+        ("--prior-share 1", "the prior's share must be at least 0 and below 1, such as 0.1, not 1"),
+        ("--prior-share -0.5", "the prior's share must be at least 0"),
+        ("--prior-share most", "'most' is not a valid float"),
+        ("-n 1", "n is 1, and with 1 for the prior too few are left"),
         ("-n 0", "n must be at least 1"),
         ("--temperatures 0", "temperature must be above 0"),
         ("--temperatures hot", "--temperatures takes numbers separated by commas, such as 0.5,1,2, not 'hot'"),
@@ -258,6 +451,7 @@ def test_ctrl_c_in_training_leaves_a_checkpoint_and_says_how_to_go_on(run, tmp_p
     ],
 )
 def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
+    Path("study.txt").write_text("a file where a folder is asked for")
     assert words in fails(run, "read", "addition", "615+861=1476", "--site", "a0.0", "-n", "5", *options.split())
 
 
@@ -270,6 +464,32 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
         ("read addition 615+861=1476", "Missing option '--site'"),
         ("read addition", "Missing argument 'INPUT'"),
         ("evaluate nowhere", "there is no study 'nowhere'"),
+        ("map nowhere", "there is no study 'nowhere'"),
+        ("map addition --epsilon causal:0.05", "a map takes one epsilon a site: a number or null:P"),
+        ("map addition --epsilon some", "epsilon must be a number above 0"),
+        ("map addition --queries 1", "a map needs at least 2 queries a cell"),
+        ("map addition --sites a9.9", "not trained on site a9.9; the sites of addition are"),
+        ("map addition --convention raw", "--convention is for another model: give --model too"),
+        ("map addition --model no/model/at/all", "there is no folder"),
+        ("map addition 615+861=1477", "615+861 is 1476, not '1477'"),
+        ("map addition 500+990=1490 --where F1==5", "give an input or a condition, not both"),
+        ("map addition --where Z==1", "Z"),
+        ("map addition --html no/such/folder/x.html --sites x0.post --queries 2", "cannot write no/such/folder/x.html"),
+        ("test nowhere 500+990=1490 F1 --sites a0.0", "there is no study 'nowhere'"),
+        ("test addition 500+990=1490 --sites a0.0", "Missing argument 'HYPOTHESIS'"),
+        ("test addition 500+990=1490 F1", "Missing option '--sites'"),
+        ("test addition 500+990=1490 F1 --sites ,", "give at least one query"),
+        ("test addition 500+990=1490 F1 --sites a0.0,a0.0", "a site is asked twice"),
+        ("test addition 500+990=1490 Z9 --sites a0.0", "Z9"),
+        ("test addition 500+990=1490 F1==F1 --sites a0.0", "F1==F1"),
+        ("test addition 500+990=1490 F1 --sites a0.0 --random-queries 0", "random_queries must be at least 1"),
+        ("test addition 500+990=1490 F1 --sites a0.0 --epsilon wide", "wide"),
+        ("test addition 500+990=1490 F1 --sites a0.0 --at Q", "has no position 'Q'"),
+        ("validate nowhere", "there is no study 'nowhere'"),
+        ("validate addition --cells 0", "validate at least 1 cell, not 0"),
+        ("validate addition -n 2", "n is 2"),
+        ("validate addition --temperatures hot", "--temperatures takes numbers separated by commas"),
+        ("validate addition --prior-share 2", "the prior's share must be at least 0 and below 1"),
         ("evaluate addition -n 0", "n must be at least 1"),
         ("train nowhere --out o", "the bundled studies are: addition; the recipes are: addition"),
         ("train addition --out o --steps 1 --minutes 1", "steps or minutes, and not both"),
@@ -278,7 +498,7 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
         ("train addition --out o --model no/model/at/all", "there is no folder"),
         ("train addition", "Missing option '--out'"),
         ("train-probed nowhere --out o", "there is no recipe 'nowhere' for a probed model; the recipes are: addition"),
-        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, train"),
+        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, map, test, train"),
         ("--frobnicate", "No such option"),
     ],
 )
@@ -371,7 +591,7 @@ def test_help_lists_the_commands(run, args):
     code, out, err = run(*args)
     assert code == 0
     assert err == ""
-    for command in ("demo", "studies", "read", "train", "train-probed", "evaluate"):
+    for command in ("demo", "studies", "read", "map", "test", "train", "train-probed", "evaluate", "validate"):
         assert f"  {command} " in out
 
 
