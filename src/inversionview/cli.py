@@ -376,8 +376,13 @@ def evaluate(study: str, n: int, cells: int, seed: int, as_json: bool) -> None:
 @click.option("--temperatures", default="1,2", show_default=True, help="Of the decoder, separated by commas.")
 @click.option("--prior-share", type=float, default=0.4, show_default=True, help="Share of draws from the prior.")
 @_seed
+@click.option("--keep", type=_FOLDER, help="Folder that holds each finished cell, so that a killed run goes on.")
+@click.option("--part", type=(int, int), metavar="K OF", help="Only the K-th of so many shares, from 0; needs --keep.")
 @_json_option
-def validate(study: str, cells: int, n: int, temperatures: str, prior_share: float, seed: int, as_json: bool) -> None:
+def validate(
+    study: str, cells: int, n: int, temperatures: str, prior_share: float, seed: int, keep: Path | None,
+    part: tuple[int, int] | None, as_json: bool,
+) -> None:  # fmt: skip
     """Check the estimates against exact preimages.
 
     For random queries: how often each estimator's 95% interval holds what enumeration of the domain says, and how wide
@@ -389,6 +394,8 @@ def validate(study: str, cells: int, n: int, temperatures: str, prior_share: flo
     from inversionview.report.terminal_tables import render_validation_terminal
     from inversionview.studies.study import load_study
 
+    if part is not None and (keep is None or not 0 <= part[0] < part[1]):
+        raise UserError("--part takes K and OF, with K from 0 to OF - 1, and --keep for the folder that is shared")
     opened = load_study(study)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("cells", total=cells)
@@ -398,6 +405,8 @@ def validate(study: str, cells: int, n: int, temperatures: str, prior_share: flo
             temperatures=_numbers(temperatures, "--temperatures"),
             prior_share=prior_share,
             seed=seed,
+            keep=keep,
+            part=part,
             progress=lambda done: bar.update(task, completed=done),
         )
     if as_json:

@@ -333,9 +333,15 @@ class Study:
         temperatures: Sequence[float] = (1.0, 2.0),
         prior_share: float = 0.4,
         seed: int = 0,
+        keep: str | Path | None = None,
+        part: tuple[int, int] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> dict[str, Any]:
         """Check every estimate against the exact preimage, over `cells` random queries with `n` draws each.
+
+        With `keep`, a folder, each cell is written there when it is done, and what is there is not done again: a killed
+        run goes on. `part` (k, of) does only the k-th of so many shares of the cells; processes with the same `keep`
+        may so share the work, and a last call without `part` gives the whole.
 
         Gives the document that `inversionview validate --json` prints: how often each 95% interval held the truth and
         how wide it was, how close weighted samples come to the exact distributions, and every cell.
@@ -353,6 +359,8 @@ class Study:
             epsilon=self.description.epsilon,
             metric=self.description.metric,
             seed=seed,
+            keep=None if keep is None else Path(keep),
+            part=part,
             progress=progress,
         )
 

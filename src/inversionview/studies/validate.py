@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import draw_positions
 from inversionview.errors import UserError
+from inversionview.files import read_json, write_json
 from inversionview.preimage.completeness import at_least, draw_counts, reach, recall, size, unseen_mass
 from inversionview.preimage.domain import checked_enumerable, domain_size
 from inversionview.preimage.exact import scan_domain
@@ -48,7 +50,6 @@ class Truth(NamedTuple):
 class _Pair(NamedTuple):
     """One feature of one cell: weighted sample beside the truth."""
 
-    cell: int
     feature: str
     total_variation: float
     of: float
@@ -71,6 +72,61 @@ class Outcome(NamedTuple):
     truth: float
     value: float | None
     interval: tuple[float, float] | None
+
+
+class _Record(NamedTuple):
+    """What was found out about one cell."""
+
+    cell: dict[str, Any]
+    outcomes: list[Outcome]
+    pairs: list[_Pair]
+
+
+class _Kept:
+    """The records of the cells that are done, in memory or, so that a killed run goes on, one file each in a folder."""
+
+    def __init__(self, folder: Path | None, settings: dict[str, Any]) -> None:
+        self.folder, self.settings = folder, settings
+        self.records: dict[int, _Record] = {}
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def read(self, cell: int) -> _Record | None:
+        """The record of a cell. Raises `UserError` for one of another validation, or a damaged file."""
+        if self.folder is None or cell in self.records or not self._file(cell).exists():
+            return self.records.get(cell)
+        document = read_json(self._file(cell), "record of a validated cell")
+        try:
+            if document["settings"] != self.settings:
+                raise UserError(f"{self._file(cell)} is of a validation with other settings: give another folder")
+            outcomes = [Outcome(o[0], o[1], o[2], _interval(o[3])) for o in document["outcomes"]]
+            pairs = [_Pair(p[0], p[1], p[2], p[3], p[4], _interval(p[5])) for p in document["pairs"]]
+            self.records[cell] = _Record(document["cell"], outcomes, pairs)
+        except (KeyError, TypeError, IndexError) as error:
+            raise UserError(f"{self._file(cell)} is damaged: remove it, and its cell is checked again") from error
+        return self.records[cell]
+
+    def write(self, cell: int, record: _Record) -> None:
+        """Keep the record of a cell."""
+        self.records[cell] = record
+        if self.folder is not None:
+            outcomes = [[o.estimator, o.truth, o.value, _ends(o.interval)] for o in record.outcomes]
+            pairs = [[*p[:5], _ends(p.interval)] for p in record.pairs]
+            content = {"settings": self.settings, "cell": record.cell, "outcomes": outcomes, "pairs": pairs}
+            write_json(self._file(cell), content)
+
+    def _file(self, cell: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"cell-{cell:05}.json"
+
+
+def _ends(interval: tuple[float, float] | None) -> list[float | None] | None:
+    return None if interval is None else [finite(end) for end in interval]
+
+
+def _interval(ends: list[float | None] | None) -> tuple[float, float] | None:
+    """An interval from a file, where only its upper end can be infinite, and is null."""
+    return None if ends is None else (float(ends[0] or 0.0), math.inf if ends[1] is None else ends[1])
 
 
 def random_cells(task: Task, sites: Sequence[str], n: int, study: str, generator: torch.Generator) -> list[Query]:
@@ -99,31 +155,43 @@ def validate(
     epsilon: float,
     metric: str,
     seed: int,
+    keep: Path | None = None,
+    part: tuple[int, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
-    """The document of `inversionview validate --json`; see `Study.validate`."""
+    """The document of `inversionview validate --json`; see `Study.validate`.
+
+    `part` (k, n) checks only every n-th cell, from the k-th: n processes with one `keep` share the work.
+    """
     checked_enumerable(task)
     if cells < 1:
         raise UserError(f"validate at least 1 cell, not {cells}")
     sources = mixture(decoder, task, n, temperatures, prior_share=prior_share)
     queries = random_cells(task, decoder.config.sites, cells, study, torch.Generator().manual_seed(seed))
-    truths = exact_sets(probed, task, queries, epsilon, metric)
-    domain = _domain(task)
-    outcomes: list[Outcome] = []
-    pairs: list[_Pair] = []
-    rows = []
-    for i, (query, truth) in enumerate(zip(queries, truths, strict=True)):
+    settings = {"study": study, "fingerprint": probed.fingerprint, "epsilon": epsilon, "metric": metric, "n": n}
+    settings |= {"temperatures": list(temperatures), "prior_share": prior_share, "seed": seed, "cells": cells}
+    kept = _Kept(keep, settings)
+    todo = [i for i in range(cells) if kept.read(i) is None]
+    if part is not None:
+        todo = [i for i in todo if i % part[1] == part[0]]
+    truths = exact_sets(probed, task, [queries[i] for i in todo], epsilon, metric) if todo else []
+    domain = _domain(task) if todo else None
+    for i, truth in zip(todo, truths, strict=True):
+        assert domain is not None
         [sample] = sampled_preimages(
-            probed, task, [query], sources, epsilon=epsilon, metric=metric, position_rule="same", seed=seed
+            probed, task, [queries[i]], sources, epsilon=epsilon, metric=metric, position_rule="same", seed=seed
         )
         found = list(_outcomes(sample, truth, domain))
-        outcomes += found
-        close = _marginals(sample, truth, task, domain, i)
-        outcomes += [Outcome("bits of a feature", p.truth, p.bits, p.interval) for p in close if p.varies]
-        pairs += close
-        rows.append(_cell(sample, truth, found, close))
+        kept.write(i, _Record(_cell(sample, truth, found), found, _marginals(sample, truth, task, domain)))
         if progress is not None:
             progress(i + 1)
+    records = [record for i in range(cells) if (record := kept.read(i)) is not None]
+    outcomes = [outcome for record in records for outcome in record.outcomes]
+    pairs = [pair for record in records for pair in record.pairs]
+    outcomes += [Outcome("bits of a feature", pair.truth, pair.bits, pair.interval) for pair in pairs if pair.varies]
+    rows = [
+        record.cell | {"largest_total_variation": max(p.total_variation for p in record.pairs)} for record in records
+    ]
     return {
         "schema": 1,
         "study": study,
@@ -222,7 +290,7 @@ def _missing_mass(sample: Preimage) -> float | None:
     return missing / (missing + known) if missing + known > 0 else None
 
 
-def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain, cell: int) -> list[_Pair]:
+def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> list[_Pair]:
     """Feature by feature: how far the weighted sample's distribution and bits are from the exact ones."""
     features = chosen_features(task)
     weighted = sample.weights
@@ -241,11 +309,11 @@ def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain, cell
         apart = 1.0 if not len(rows) else 0.5 * float(np.abs(mass / mass.sum() - exact / exact.sum()).sum())
         found = known.get(feature.name)
         value, interval = (None, None) if found is None else (found.bits, found.interval)
-        pairs.append(_Pair(cell, feature.name, apart, of, bits, value, interval))
+        pairs.append(_Pair(feature.name, apart, of, bits, value, interval))
     return pairs
 
 
-def _cell(sample: Preimage, truth: Truth, found: Sequence[Outcome], pairs: Sequence[_Pair]) -> dict[str, Any]:
+def _cell(sample: Preimage, truth: Truth, found: Sequence[Outcome]) -> dict[str, Any]:
     """What is told of each cell."""
     estimate = size(sample)
     query = sample.query
@@ -261,11 +329,10 @@ def _cell(sample: Preimage, truth: Truth, found: Sequence[Outcome], pairs: Seque
             o.estimator: {
                 "truth": o.truth,
                 "value": o.value,
-                "interval": None if o.interval is None else [finite(end) for end in o.interval],
+                "interval": _ends(o.interval),
             }
             for o in found
         },
-        "largest_total_variation": max(pair.total_variation for pair in pairs),
     }
 
 
