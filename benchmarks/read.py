@@ -65,11 +65,12 @@ def _read(study: Any, query: Any) -> dict[str, float]:
     from inversionview.report.terminal import render_terminal
     from inversionview.studies import study as studies
 
-    spent = dict.fromkeys(("propose", "verify", "token colours", "terminal", "HTML page", "the rest"), 0.0)
+    spent = dict.fromkeys(("propose", "verify", "densities", "token colours", "terminal", "HTML page", "the rest"), 0.0)
     start = perf_counter()
     with (
         _timed(spent, "propose", sampled, "_draw"),
         _timed(spent, "verify", sampled, "_verify"),
+        _timed(spent, "densities", sampled, "_densities"),
         _timed(spent, "token colours", studies, "token_colors"),
     ):
         found = study.preimage(query, n=CANDIDATES)

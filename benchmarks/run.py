@@ -38,17 +38,19 @@ def main(args: Sequence[str] | None = None) -> int:
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
     rows, failed = _run(asked.names or NAMES, quick=asked.quick)
     if not asked.quick and rows:
-        for path in write(asked.out, machine, rows):
+        for path in write(asked.out, machine, rows, asked.names):
             print(f"wrote {path}")
     print(f"failed: {', '.join(failed)}" if failed else "all ran")
     return 1 if failed else 0
 
 
-def write(folder: Path, machine: dict[str, str | int | float | bool], rows: Sequence[Row]) -> tuple[Path, Path]:
-    """Write the numbers as JSON and as a page, named after the day and the machine."""
+def write(
+    folder: Path, machine: dict[str, str | int | float | bool], rows: Sequence[Row], names: Sequence[str] = ()
+) -> tuple[Path, Path]:
+    """Write the numbers as JSON and as a page, named after the day, the machine, and `names` where only some ran."""
     now = datetime.now(UTC)
     slug = re.sub(r"[^a-z0-9]+", "-", f"{machine['processor']} {machine['cores']} cores".lower()).strip("-")
-    stem = folder / f"{now:%Y-%m-%d}-{slug}"
+    stem = folder / "-".join([f"{now:%Y-%m-%d}-{slug}", *names])
     folder.mkdir(parents=True, exist_ok=True)
     json_path, page_path = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".md")
     write_json(json_path, {"schema": 1, "date": f"{now:%Y-%m-%d %H:%M} UTC", "machine": machine, "rows": list(rows)})

@@ -51,5 +51,5 @@ def test_small_blocks_change_nothing(monkeypatch):
     tokens = task().sample(20, generator=torch.Generator().manual_seed(0))
     z_q = query_activations(probed(), task(), [query()])[0]
     whole = token_colors(decoder(), probed(), task(), tokens, "a0.0", z_q)
-    monkeypatch.setattr("inversionview.reading.attribution._BLOCK", 3)
+    monkeypatch.setattr("inversionview.decoder.scoring._BLOCK", 3)
     torch.testing.assert_close(token_colors(decoder(), probed(), task(), tokens, "a0.0", z_q), whole, atol=1e-6, rtol=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from inversionview.decoder.model import Decoder
+from inversionview.decoder.scoring import score
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import PerPosition, Tokens
 from inversionview.sites import Site
@@ -18,8 +20,6 @@ BASELINE = (
     "nothing about the input."
 )
 """What the colours compare with, in words that a report can print."""
-
-_BLOCK = 2048
 
 
 @torch.no_grad()
@@ -45,10 +45,7 @@ def token_colors(
 
 
 def _probabilities(decoder: Decoder, tokens: Tokens, z: Float[Tensor, " d_model"], index: int) -> PerPosition:
-    device = next(decoder.parameters()).device
-    parts = []
-    for rows in torch.split(tokens, _BLOCK):
-        activations = z.expand(len(rows), -1).to(device)
-        site_index = torch.full((len(rows),), index, device=device)
-        parts.append(decoder.token_log_probs(rows.to(device), activations, site_index).exp().cpu())
-    return torch.cat(parts)
+    order = torch.from_numpy(np.lexsort(tokens.numpy().T[::-1]))  # neighbours that begin alike are scored together
+    found = torch.empty(tokens.shape)
+    found[order] = score(decoder, tokens[order], z, index)[0].exp()
+    return found
