@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from inversionview.preimage.result import Preimage
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from tests.preimage.tiny import FewSums, Fixed, few_sums, gpt2, probed, query
+from tests.preimage.tiny import FewSums, Fixed, gpt2, probed, query
 
 SETTINGS = [(metric, rule) for metric in ("euclidean", "cosine") for rule in ("same", "any")]
 QUERIES = [
@@ -28,9 +29,15 @@ QUERIES = [
 ]
 
 
+@functools.cache
+def domain(tilt: float = 0.0) -> FewSums:
+    """400 sums, of three and of four digits, with and without carries."""
+    return FewSums((*range(100, 107), *range(494, 500), *range(988, 995)), tilt)
+
+
 def find(queries, task=None, model=None, **changes) -> list[Preimage]:
     options = {"epsilon": 0.5} | changes
-    return exact_preimages(model or probed(), task or few_sums(), queries, **options)
+    return exact_preimages(model or probed(), task or domain(), queries, **options)
 
 
 def texts(preimage: Preimage) -> set[str]:
@@ -52,18 +59,18 @@ def same(one: Preimage, other: Preimage) -> None:
 
 @pytest.mark.parametrize(("metric", "rule"), SETTINGS)
 @pytest.mark.parametrize(
-    ("layer", "at", "text"), [(0, "=", "505+495=1000"), (0, "A4", "999+501=1500"), (0, "F2", "615+861=1476")]
+    ("layer", "at", "text"), [(0, "=", "505+495=1000"), (0, "A4", "999+501=1500"), (0, "F2", "495+861=1356")]
 )
 def test_it_agrees_with_plain_hugging_face(layer, at, text, metric, rule):
     """x0.post as the model has it, one input at a time, in fp64 from the hidden states on."""
     model, asked = probed(0, "raw"), query(text, at=at, site="x0.post")
     epsilon = {"euclidean": 0.45, "cosine": 0.12}[metric]
     with torch.no_grad():
-        hidden = model.model(few_sums().rows, output_hidden_states=True).hidden_states[1].double()
+        hidden = model.model(domain().rows, output_hidden_states=True).hidden_states[1].double()
         z_q = model.model(torch.tensor([asked.tokens]), output_hidden_states=True).hidden_states[1][0, asked.position]
     z_q = z_q.double()
     expected = {}
-    for row, z in zip(few_sums().rows.tolist(), hidden, strict=True):
+    for row, z in zip(domain().rows.tolist(), hidden, strict=True):
         if metric == "euclidean":
             d = (z - z_q).norm(dim=-1) / z_q.norm()
         else:
@@ -75,7 +82,7 @@ def test_it_agrees_with_plain_hugging_face(layer, at, text, metric, rule):
             expected[text] = min((round(d[t].item(), 5), t) for t in allowed)
     [found] = find([asked], model=model, epsilon=epsilon, metric=metric, position_rule=rule)
     assert texts(found) == set(expected)
-    assert 0 < len(found) < 1156
+    assert 0 < len(found) < 400
     for text, position, distance in zip(found.inputs, found.positions, found.distances, strict=True):
         assert distance == pytest.approx(expected[text][0], abs=2e-5)
         assert position == expected[text][1]
@@ -85,7 +92,7 @@ def test_it_agrees_with_plain_hugging_face(layer, at, text, metric, rule):
 def test_it_is_what_verification_says_of_every_input(metric, rule):
     """The same members, positions and distances as when all inputs are candidates."""
     options = {"epsilon": 0.3, "metric": metric, "position_rule": rule}
-    everything = sampled_preimages(probed(), few_sums(), QUERIES, [Fixed(few_sums().rows)], **options)
+    everything = sampled_preimages(probed(), domain(), QUERIES, [Fixed(domain().rows)], **options)
     for found, verified in zip(find(QUERIES, **options), everything, strict=True):
         inside = verified.inside
         known = dict(zip(verified.inputs, zip(verified.positions, verified.distances, strict=True), strict=True))
@@ -110,13 +117,13 @@ def test_every_row_is_a_member_and_nearest_come_first_ties_by_token_ids():
             assert found.token_distances is None
             for text, strings, row in zip(found.inputs, found.token_strings, found.tokens, strict=True):
                 assert "".join(strings) == f"B{text}E" == "".join("0123456789B+=E_"[t] for t in row).rstrip("_")
-        assert sum(0 < size < few_sums().size for size in sizes) >= 3
+        assert sum(0 < size < domain().size for size in sizes) >= 3
 
 
 def test_what_the_site_cannot_tell_apart_is_all_inside():
     # at x0.pre only token and position count
     [everything] = find([query("615+861=1476", at="=", site="x0.pre")], epsilon=0.01)
-    assert everything.n_inside == everything.domain_size == few_sums().size
+    assert everything.n_inside == everything.domain_size == domain().size
     assert np.abs(everything.distances).max() < 1e-5
     [digit] = find([query("615+861=1476", at="S1", site="x0.pre")], epsilon=0.01)
     assert texts(digit) == set(), "no number begins with 8"
@@ -127,12 +134,12 @@ def test_what_the_site_cannot_tell_apart_is_all_inside():
 def test_inputs_that_lack_the_role_are_not_in_the_domain():
     asked = query("505+495=1000", at="A4", site="x0.pre")
     [found] = find([asked], epsilon=1e6)
-    four = {text for text in map(few_sums().decode, few_sums().rows) if len(text) == 12}
+    four = {text for text in map(domain().decode, domain().rows) if len(text) == 12}
     assert texts(found) == four
-    assert found.domain_size == len(four) < few_sums().size
-    assert found.domain_mass == pytest.approx(len(four) / few_sums().size)
+    assert found.domain_size == len(four) < domain().size
+    assert found.domain_mass == pytest.approx(len(four) / domain().size)
     [anywhere] = find([asked], epsilon=1e6, position_rule="any")
-    assert anywhere.n_inside == anywhere.domain_size == few_sums().size
+    assert anywhere.n_inside == anywhere.domain_size == domain().size
     assert anywhere.domain_mass == 1
 
 
@@ -146,7 +153,7 @@ def test_many_queries_give_what_each_gives_alone(metric, rule):
 
 @pytest.mark.parametrize("rule", ["same", "any"])
 def test_small_blocks_change_nothing(rule):
-    small = ModelDomain(probed(), few_sums(), block=50)
+    small = ModelDomain(probed(), domain(), block=50)
     for whole, cut in zip(
         find(QUERIES, position_rule=rule), find(QUERIES, position_rule=rule, domain=small), strict=True
     ):
@@ -166,7 +173,7 @@ def test_activations_stand_in_for_the_queries_own():
     begin = probed().capture(torch.tensor([[10]]), ["x1.post"], 0)[Site.parse("x1.post")]
     asked = query("505+495=1000", at="=", site="x1.post")
     other = query("100+100=200", at="=", site="x1.post")
-    instead = torch.cat([begin, query_activations(probed(), few_sums(), [other])])
+    instead = torch.cat([begin, query_activations(probed(), domain(), [other])])
     far, swapped = find([asked, asked], activations=instead, epsilon=0.3)
     assert far.query == swapped.query == asked
     assert far.n_inside == 0, "nothing is like the begin token's activation"
@@ -179,7 +186,7 @@ def test_an_empty_preimage_is_one_too(tmp_path):
     assert len(none) == none.n_inside == none.effective_size == 0
     assert none.weights.shape == (0,)
     assert none.members == ()
-    assert none.n_drawn == few_sums().size
+    assert none.n_drawn == domain().size
     none.save(tmp_path / "none.json")
     assert Preimage.load(tmp_path / "none.json").to_dict() == none.to_dict()
 
@@ -188,16 +195,16 @@ def test_activations_kept_of_an_earlier_run_need_no_model():
     class Kept:
         def __init__(self) -> None:
             sites = [Site.parse(asked.site) for asked in QUERIES]
-            self.kept = list(ModelDomain(probed(), few_sums(), 300).blocks(sites, None))
+            self.kept = list(ModelDomain(probed(), domain(), 300).blocks(sites, None))
 
         def blocks(self, sites, roles):
             return iter(self.kept)
 
-    kept, own = Kept(), query_activations(probed(), few_sums(), QUERIES)
+    kept, own = Kept(), query_activations(probed(), domain(), QUERIES)
     for rule in ("same", "any"):
         with_model = find(QUERIES, position_rule=rule)
         without = exact_preimages(
-            None, few_sums(), QUERIES, epsilon=0.5, position_rule=rule, activations=own, domain=kept
+            None, domain(), QUERIES, epsilon=0.5, position_rule=rule, activations=own, domain=kept
         )
         for one, other in zip(with_model, without, strict=True):
             same(one, other)
@@ -205,10 +212,10 @@ def test_activations_kept_of_an_earlier_run_need_no_model():
 
 @pytest.mark.parametrize(("metric", "rule"), SETTINGS)
 def test_distances_of_all_inputs_are_in_the_order_of_the_domain(metric, rule):
-    small = ModelDomain(probed(), few_sums(), block=200)
-    everywhere = exact_distances(probed(), few_sums(), QUERIES, metric=metric, position_rule=rule, domain=small)
-    assert everywhere.shape == (len(QUERIES), few_sums().size)
-    order = {few_sums().decode(row): i for i, row in enumerate(few_sums().rows)}
+    small = ModelDomain(probed(), domain(), block=70)
+    everywhere = exact_distances(probed(), domain(), QUERIES, metric=metric, position_rule=rule, domain=small)
+    assert everywhere.shape == (len(QUERIES), domain().size)
+    order = {domain().decode(row): i for i, row in enumerate(domain().rows)}
     for row, found in zip(everywhere, find(QUERIES, metric=metric, position_rule=rule, epsilon=1e6), strict=True):
         at = [order[text] for text in found.inputs]
         np.testing.assert_allclose(row[at], found.distances, atol=1e-5)
@@ -219,17 +226,17 @@ def test_distances_of_all_inputs_are_in_the_order_of_the_domain(metric, rule):
 def test_no_queries_give_no_preimages_and_no_pass(monkeypatch):
     monkeypatch.setattr(ModelDomain, "blocks", lambda *_: pytest.fail("ran the domain for nothing"))
     assert find([]) == []
-    assert exact_distances(probed(), few_sums(), []).shape == (0, few_sums().size)
+    assert exact_distances(probed(), domain(), []).shape == (0, domain().size)
 
 
 def test_the_prior_weighs_the_members():
-    task = few_sums(tilt=0.5)
+    task = domain(tilt=0.5)
     [found] = find([query("100+100=200", at="=", site="x0.pre")], task, epsilon=0.01)
     assert found.weights.sum() == pytest.approx(1)
     assert found.effective_size == found.n_inside == task.size
     first = np.array([int(text[:3]) for text in found.inputs])
     shares = {a: (1 + 0.5 * i) for i, a in enumerate(task.numbers.tolist())}
-    for a in (100, 500, 995):
+    for a in (100, 497, 994):
         assert found.weights[first == a].sum() == pytest.approx(shares[a] / sum(shares.values()), rel=1e-5)
 
 
@@ -268,7 +275,7 @@ def test_a_task_that_cannot_enumerate_is_refused():
 
 
 def test_a_scan_says_of_each_block_what_it_is_to_each_group_of_queries():
-    small = ModelDomain(probed(), few_sums(), block=500)
-    scans = list(scan_domain(probed(), few_sums(), QUERIES[:3], metric="cosine", position_rule="same", domain=small))
-    assert [(scan.start, scan.queries) for scan in scans] == [(s, (q,)) for s in (0, 500, 1000) for q in range(3)]
+    small = ModelDomain(probed(), domain(), block=150)
+    scans = list(scan_domain(probed(), domain(), QUERIES[:3], metric="cosine", position_rule="same", domain=small))
+    assert [(scan.start, scan.queries) for scan in scans] == [(s, (q,)) for s in (0, 150, 300) for q in range(3)]
     assert all((scan.positions[:, ::7] >= 0).equal(scan.distances[:, ::7].isfinite()) for scan in scans)
