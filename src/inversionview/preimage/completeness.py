@@ -71,10 +71,9 @@ class LowerBound(NamedTuple):
 def size(preimage: Preimage) -> SizeEstimate:
     """Estimate the size of a preimage from its members, by Horvitz and Thompson (1952); of an exact one, give it.
 
-    Each distinct member counts for one over the probability that it was drawn at all. The standard error is the smaller
-    of two that hold for it: that of independent inclusion, right where most members were found, and that of the balance
-    heuristic's draws with replacement, right where few were. The interval is normal in the logarithm, and is cut to
-    what is certain: no fewer than were found, no more than there are.
+    Each distinct member counts for one over the probability that it was drawn at all; the standard error allows for
+    every source's number of draws being fixed. The interval is normal in the logarithm, and is cut to what is certain:
+    no fewer than were found, no more than there are.
     """
     found = preimage.inside if preimage.exact else preimage.inside & preimage.independent
     if preimage.exact:
@@ -103,7 +102,7 @@ def size(preimage: Preimage) -> SizeEstimate:
             k,
         )
     mass, inputs = float((prior / drawn).sum()), float((1 / drawn).sum())
-    error = _relative_error(preimage, found, prior, drawn)
+    error, count_error = (_relative_error(preimage, given / drawn, drawn) for given in (prior, np.ones_like(prior)))
     most = preimage.domain_size or math.inf
     mass, inputs = min(mass, preimage.domain_mass), min(inputs, most)  # an estimate may be more than there is
     low = max(math.exp(-_Z * error), float(prior.sum()) / mass)
@@ -111,7 +110,10 @@ def size(preimage: Preimage) -> SizeEstimate:
     bits = _bits(preimage, mass)
     return SizeEstimate(
         inputs,
-        Interval(max(inputs * math.exp(-_Z * error), float(found.sum())), min(inputs * math.exp(_Z * error), most)),
+        Interval(
+            max(inputs * math.exp(-_Z * count_error), float(found.sum())),
+            min(inputs * math.exp(_Z * count_error), most),
+        ),
         bits,
         Interval(bits - math.log2(high), bits - math.log2(low)),
         effective,
@@ -285,19 +287,16 @@ def _draw_weights(preimage: Preimage, found: Bool[np.ndarray, " candidate"]) -> 
 
 
 def _relative_error(
-    preimage: Preimage,
-    found: Bool[np.ndarray, " candidate"],
-    prior: Float[np.ndarray, " member"],
-    drawn: Float[np.ndarray, " member"],
+    preimage: Preimage, weights: Float[np.ndarray, " member"], drawn: Float[np.ndarray, " member"]
 ) -> float:
-    """Standard error of the size over the size: the smaller of two; see `size`."""
-    inclusive = math.sqrt(float(((1 - drawn) * (prior / drawn) ** 2).sum())) / float((prior / drawn).sum())
-    weights = _draw_weights(preimage, found)
-    counts = draw_counts(preimage)[:, found]
-    total = float((counts * weights).sum())
-    variance = 0.0
-    for component, times in zip(preimage.components, counts, strict=True):
-        mean = float((times * weights).sum()) / component.n
-        squares = float((times * weights**2).sum()) / component.n
-        variance += component.n * max(squares - mean**2, 0.0) * component.n / max(component.n - 1, 1)
-    return min(inclusive, math.sqrt(variance) / max(total, np.finfo(float).tiny))
+    """Standard error of the sum of `weights`, those of the members drawn, over that sum.
+
+    Were members drawn independently of each other, the variance would be that of Σ (1 - π) w². The number of draws of
+    each source is fixed, which makes members compete; to first order in q that takes n_k (Σ w q_k (1 - π) / π)² away.
+    """
+    found = preimage.inside & preimage.independent
+    assert preimage.log_densities is not None
+    q, n = np.exp(preimage.log_densities[:, found]), np.array([component.n for component in preimage.components])
+    competing = (n * (q @ (weights * (1 - drawn) / drawn)) ** 2).sum()
+    variance = float(((1 - drawn) * weights**2).sum() - competing)
+    return math.sqrt(max(variance, 0.0)) / float(weights.sum())
