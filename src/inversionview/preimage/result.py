@@ -314,6 +314,7 @@ class Preimage:
             "size": summary.size_document(self),
             "bits": summary.bits_documents(self),
             "curve": list(self.curve),
+            "epsilon_from": self.epsilon_from,
             "shares": summary.query_shares(self),
         }
         if not self.exact:

@@ -112,6 +112,8 @@ class Reading(TypedDict):
     completeness: NotRequired[Completeness]
     bits: NotRequired[list[KnownBits]]
     curve: NotRequired[list[CurvePoint]]
+    epsilon_from: NotRequired[str]
+    """How ε was chosen, in words; empty where it was given."""
 
 
 class Row(NamedTuple):
@@ -193,6 +195,8 @@ def settings(reading: Reading) -> list[tuple[str, str]]:
     metrics = {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}
     rules = {"same": f"only at {visible(reading['query']['at'])}", "any": "the best of each input"}
     rows = [("distance", metrics[reading["metric"]]), ("positions", rules[reading["position_rule"]])]
+    if reading.get("epsilon_from"):
+        rows.append(("ε", printable(reading["epsilon_from"])))
     if reading["domain_size"] is not None:
         rows.append(("domain", f"{reading['domain_size']:,} inputs"))
     if not reading["exact"]:
