@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from inversionview.preimage.texts import Decoded
+from inversionview.preimage.texts import Decoded, Repeated
 
 TEXTS = ("abc", "abd", "b", "", "cc")
 
@@ -77,3 +77,20 @@ def test_there_may_be_none():
     assert none == ()
     assert len(none) == 0
     assert not none
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_one_thing_repeated_is_what_the_tuple_of_it_is(n):
+    repeated, plain = Repeated({"a": 1}, n), ({"a": 1},) * n
+    assert repeated == plain == tuple(repeated)
+    assert len(repeated) == n
+    assert repeated != ({"a": 1},) * (n + 1)
+    assert repeated != ({"a": 2},) * max(n, 1)
+    for part in (slice(0, 2), slice(1, None), slice(None, None, -2), slice(7, 9)):
+        assert repeated[part] == plain[part]
+    for index in range(-n, n):
+        assert repeated[index] == plain[index]
+    for index in (n, -n - 1):
+        with pytest.raises(IndexError):
+            repeated[index]
+    assert hash(Repeated("x", n)) == hash(("x",) * n)
