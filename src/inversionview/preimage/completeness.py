@@ -1,7 +1,7 @@
 """How much of a preimage a sample has found, and how large the preimage is: estimates from verified draws.
 
 Every estimate has a 95% interval, and says why it has none where the draws are too few to say anything. Sizes and
-shares are prior mass; the number of inputs is given beside them. `docs/completeness.md` reports how often each interval
+shares are prior mass; the number of inputs is given beside them. `docs/validation.md` reports how often each interval
 held the truth where the truth is known.
 """
 
@@ -150,9 +150,11 @@ def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
     if not n:
         return ShareEstimate(None, None, 0, "no draw is inside ε")
     share = once / n
-    # Of what was drawn once, 3 / n is the upper end where nothing was (the rule of three).
+    # Where nothing or all was drawn once, the ends are those of the rule of three.
     error = _Z * math.sqrt(once * (1 - share) + 2 * twice) / n
-    return ShareEstimate(share, Interval(max(0.0, share - error), min(1.0, max(share + error, 3 / n))), n)
+    return ShareEstimate(
+        share, Interval(max(0.0, min(share - error, 1 - 3 / n)), min(1.0, max(share + error, 3 / n))), n
+    )
 
 
 def recall(preimage: Preimage) -> ShareEstimate:
