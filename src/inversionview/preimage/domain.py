@@ -104,6 +104,18 @@ def _role_size(task: Task, role: str) -> DomainSize:
     return DomainSize(count, mass)
 
 
+_uniform: WeakKeyDictionary[Task, float | None] = WeakKeyDictionary()
+
+
+def uniform_log_prior(task: Task) -> float | None:
+    """log p(x) where all inputs of an enumerable domain have the same; None where they differ."""
+    if task not in _uniform:
+        blocks = [task.log_prior(tokens).aminmax() for tokens in task.enumerate()]
+        least, most = min(float(block.min) for block in blocks), max(float(block.max) for block in blocks)
+        _uniform[task] = least if least == most else None
+    return _uniform[task]
+
+
 def checked_enumerable(task: Task) -> None:
     """Raise `UserError` for a task whose domain cannot be enumerated."""
     if task.size is None:

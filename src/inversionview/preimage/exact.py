@@ -19,6 +19,7 @@ from inversionview.preimage.domain import (
     checked_enumerable,
     domain_size,
     eligible_role,
+    uniform_log_prior,
 )
 from inversionview.preimage.matching import checked_rule
 from inversionview.preimage.result import Preimage, Query
@@ -171,9 +172,8 @@ def _preimage(
     # Stable, and the domain is in the order of token ids: so ties are, too.
     order = distance.argsort(stable=True)
     rows, n = tokens[order], len(order)
-    log_prior = task.log_prior(rows.long()).double().numpy()
-    if n and (log_prior == log_prior[0]).all():
-        log_prior = np.broadcast_to(log_prior[0], n)
+    uniform = uniform_log_prior(task)
+    log_prior = np.broadcast_to(uniform, n) if uniform is not None else task.log_prior(rows.long()).double().numpy()
     inside = domain_size(task, query.role if position_rule == "same" else None)
     return Preimage(
         query=query,
