@@ -45,7 +45,7 @@ SITES = (
     "x1.mid",
     "x1.post",
 )
-SIX, FOUR, CELLS = ("a0.0", "a0.1", "a0.2", "a0.3", "x0.post", "x1.post"), ("=", "A1", "A2", "A3"), 240
+SIX, FOUR, CELLS = ("a0.0", "a0.3", "x0.post", "a1.0", "a1.3", "x1.post"), ("=", "A1", "A2", "A3"), 240
 
 
 class _Timed:
