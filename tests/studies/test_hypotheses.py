@@ -161,7 +161,7 @@ def test_a_sample_finds_the_exact_share_within_its_interval(study):
     exact = run_hypothesis(study, queries, "F2", exact=True, **options)
     misses, shares = 0, []
     for seed in range(3):
-        sampled = run_hypothesis(study, queries, "F2", n=500, seed=seed, **options)
+        sampled = run_hypothesis(study, queries, "F2", exact=False, n=500, seed=seed, **options)
         for test, truth in zip(sampled, exact, strict=True):
             assert not test.exact
             assert 3 < test.effective_size <= test.members < truth.members
@@ -199,7 +199,7 @@ def test_several_sites_are_corrected_for_one_another_and_are_what_they_are_alone
 
 def test_what_confirms_was_not_drawn_to_find(study, looked_at):
     query = ask(study)
-    run_hypothesis(study, query, "F2", n=50, random_queries=1, seed=0)
+    run_hypothesis(study, query, "F2", exact=False, n=50, random_queries=1, seed=0)
     [(_, activations, (sources,), options)] = looked_at
     [confirming, *_] = hypotheses.sampled_preimages(
         study.probed, study.task, [query], sources, **options | {"activations": activations[:1]}
@@ -215,7 +215,7 @@ def test_what_confirms_was_not_drawn_to_find(study, looked_at):
 def test_the_same_seed_gives_the_same_result_and_another_one_another(study):
     query = ask(study)
     once, again, other = (
-        run_hypothesis(study, query, "F2", n=60, random_queries=3, epsilon=0.4, seed=seed)[0].to_dict()
+        run_hypothesis(study, query, "F2", exact=False, n=60, random_queries=3, epsilon=0.4, seed=seed)[0].to_dict()
         for seed in (1, 1, 2)
     )
     assert once == again
@@ -223,7 +223,7 @@ def test_the_same_seed_gives_the_same_result_and_another_one_another(study):
 
 
 def test_memory_does_not_grow_with_the_random_queries_and_grouping_changes_nothing(study, looked_at, monkeypatch):
-    query, options = ask(study), {"n": 60, "random_queries": 4, "epsilon": 0.4}
+    query, options = ask(study), {"exact": False, "n": 60, "random_queries": 4, "epsilon": 0.4}
     whole = run_hypothesis(study, query, "F2", **options)
     monkeypatch.setattr(hypotheses, "_DRAWS_TOGETHER", 130)
     assert run_hypothesis(study, query, "F2", **options) == whole
@@ -253,7 +253,7 @@ def test_a_study_without_a_decoder_is_counted(tmp_path):
 def test_under_same_the_base_rate_is_that_of_inputs_that_have_the_role(study):
     query = ask(study, "610+400=1010", "A4")
     [same] = run_hypothesis(study, query, "F1", exact=True, random_queries=2)
-    [drawn] = run_hypothesis(study, query, "F1", n=50, random_queries=2)
+    [drawn] = run_hypothesis(study, query, "F1", exact=False, n=50, random_queries=2)
     long = [row for row in torch.cat(list(study.task.enumerate())) if row[12] < 10]
     prior = study.task.log_prior(torch.stack(long)).exp()
     assert same.base_rate == pytest.approx(share(torch.stack(long), prior, lambda rows: rows[:, 1] == 6), abs=1e-6)

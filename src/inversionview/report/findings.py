@@ -40,7 +40,7 @@ def first_known(document: Map) -> dict[str, dict[str, str]]:
     """
     order = {site: i for i, site in enumerate(document["sites"])}
     found: dict[str, dict[str, str]] = {}
-    for cell in sorted(document["cells"], key=lambda cell: order[cell["site"]]):
+    for cell in sorted(document["cells"], key=lambda cell: order.get(cell["site"], len(order))):
         for name in cell["knows"]:
             found.setdefault(name, {}).setdefault(cell["at"], cell["site"])
     features = [name for name in document["cells"][0]["bits"] if name in found] if document["cells"] else []
