@@ -232,6 +232,10 @@ enumeration of the whole domain says. The cells are sums from the prior, each at
 INTERVALS = """\
 Each estimate has an interval that is said to hold the truth 95 times in 100. An estimate that was not given counts as
 one that failed. One whose intervals hold less than {coverage} of the truths is not kept.
+
+The truths were counted, but for one: the unseen mass would take the decoder's probability of every member, and was
+estimated instead, from the draws of the other components. That misses a little too, so its intervals hold the truth, if
+anything, more often than is shown.
 """
 HOW = """\
 ```sh
