@@ -152,6 +152,6 @@ HOW = """\
 make docs
 ```
 
-The first measures the maps (a few minutes a map on two cores), the second writes this page. One map by hand is
+The first measures the maps, which takes minutes, the second writes this page. One map by hand is
 `inversionview map addition`, and of a model of your own `inversionview map addition --model FOLDER --convention tl`.
 """

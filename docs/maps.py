@@ -1,4 +1,4 @@
-"""Measures the maps that the page on the addition circuit shows: `python -m docs.maps`, some ten minutes on one core.
+"""Measures the maps that the page on the addition circuit shows: `python -m docs.maps`, which takes minutes.
 
 The maps go to `docs/data`; `python -m docs.generate` makes the page from them. The paper's model is mapped where it is
 at hand, beside this repository; else its maps are left as they are.

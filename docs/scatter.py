@@ -1,6 +1,6 @@
 """Draws `scatter.svg`: for two activations, how far each input of the domain is and how probable the decoder finds it.
 
-`python -m docs.scatter` scores all 810,000 sums twice, a quarter of an hour on one core, and writes the histogram to
+`python -m docs.scatter` scores all 810,000 sums twice, which takes long, and writes the histogram to
 `scatter.json` and the figure; `--redraw` makes the figure of the histogram that is there. A histogram stands for the
 paper's scatter (InversionView, arXiv 2405.17653), since most of so many points would hide each other.
 """

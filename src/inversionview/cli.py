@@ -94,8 +94,6 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
-_SHOWN = 1000
-"""Members of an exact preimage that are shown, where nobody says how many."""
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(path_type=Path)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
@@ -451,7 +449,7 @@ def _report_run(result: TrainingResult, out: Path, then: str) -> int:
     return OK
 
 
-def _show(found: Sequence[Preimage], n: int = _SHOWN) -> None:
+def _show(found: Sequence[Preimage], n: int | None = None) -> None:
     from rich.console import Console
 
     from inversionview.report.terminal import render_terminal
@@ -463,7 +461,7 @@ def _show(found: Sequence[Preimage], n: int = _SHOWN) -> None:
         render_terminal(preimage.to_reading(n), console)
 
 
-def _write_html(found: Sequence[Preimage], path: Path, title: str, n: int = _SHOWN) -> None:
+def _write_html(found: Sequence[Preimage], path: Path, title: str, n: int | None = None) -> None:
     from inversionview.files import write_atomic
     from inversionview.report.html import render_html
 

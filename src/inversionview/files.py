@@ -147,6 +147,18 @@ def read_json(path: str | Path, what: str) -> Any:
         raise UserError(f"the {what} {path} is damaged or truncated: {_one_line(error)}") from error
 
 
+def checked_schema(document: Any, path: str | Path, what: str, schema: int) -> dict[str, Any]:
+    """Give a document that says its schema version; `what` says in an error what it should be ("a saved preimage").
+
+    Raises `UserError` when it has none, or one above `schema`.
+    """
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        raise UserError(f"{path} is not {what}: it has no schema version")
+    if document["schema"] > schema:
+        raise UserError(f"{path} was written by a newer inversionview (schema {document['schema']}): upgrade first")
+    return document
+
+
 def read_tensors(path: str | Path, *, device: str = "cpu") -> dict[str, Tensor]:
     """Read the tensors of a safetensors file by name.
 

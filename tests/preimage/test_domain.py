@@ -70,9 +70,9 @@ def test_sizes_and_masses_are_those_of_a_count_in_python():
 def test_a_domain_is_counted_once(monkeypatch):
     task, passes = FewSums(range(490, 510)), Counter()
     monkeypatch.setattr(task, "enumerate", lambda: passes.update(["pass"]) or iter([task.rows]))
-    first = domain_size(task, "A4")
+    first, counted = domain_size(task, "A4"), Counter(passes)
     assert domain_size(task, "A4") == first
-    assert passes["pass"] == 1
+    assert passes == counted
     assert domain_size(FewSums(range(490, 520)), "A4") != first, "tasks of one kind are not taken for each other"
 
 

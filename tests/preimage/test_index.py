@@ -222,7 +222,7 @@ def test_missing_and_truncated_files_are_found_at_once(copy):
     ("change", "message"),
     [
         ({"schema": 2}, r"index\.json was written by a newer inversionview \(schema 2\)"),
-        ({"schema": None}, r"index\.json does not describe an index"),
+        ({"schema": None}, r"index\.json is not the description of an index"),
         ({"positions": None}, r"index\.json is damaged: positions is missing or wrong"),
         ({"positions": {"=": 1}}, "positions and checksums are not what was written"),
         ({"checksums": {"8": "x"}}, "positions and checksums are not what was written"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.epsilon import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, role_positions
+from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, eligible_role
 from inversionview.preimage.result import Query
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import InputMask, PerInput, Positions, Tokens
@@ -72,7 +72,7 @@ def _ranked(
     (z_q,) = probed.capture(torch.tensor([query.tokens]), [query.site], query.position).values()
     everywhere = eligible_distances(probed, task, tokens, query.site, z_q.expand(len(tokens), -1), metric)
     if position_rule == "same":
-        nearest = at_role(everywhere, role_positions(task, tokens, [query.role] * len(tokens)))
+        nearest = at_role(everywhere, eligible_role(task, tokens, query.role))
     else:
         nearest = best(everywhere)
     order = nearest.distances.argsort(stable=True)

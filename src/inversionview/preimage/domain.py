@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -9,8 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 from inversionview.errors import UserError
+from inversionview.preimage.matching import eligible_role
 from inversionview.probed.model import PrefixActivations, ProbedModel
-from inversionview.shapes import Positions, Tokens
+from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
@@ -61,13 +63,6 @@ def needed(task: Task, tokens: Tokens, roles: Sequence[str] | None) -> list[int]
     return sorted(found - {-1})
 
 
-def eligible_role(task: Task, tokens: Tokens, role: str) -> Positions:
-    """Position of a role in each input, -1 where it lacks it or the position is not an eligible one."""
-    positions = task.position_of(tokens, role)
-    eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
-    return torch.where(eligible, positions, -1)
-
-
 class DomainSize(NamedTuple):
     """How many inputs of the domain have a role, and their share of the prior."""
 
@@ -96,12 +91,13 @@ def _role_size(task: Task, role: str) -> DomainSize:
     if task.size is None:
         drawn = task.sample(20_000, generator=torch.Generator().manual_seed(0))
         return DomainSize(None, (eligible_role(task, drawn, role) >= 0).double().mean().item())
-    count, mass = 0, 0.0
+    count, mass, uniform = 0, 0.0, uniform_log_prior(task)
     for tokens in task.enumerate():
         has = eligible_role(task, tokens, role) >= 0
         count += int(has.sum())
-        mass += task.log_prior(tokens[has]).double().exp().sum().item()
-    return DomainSize(count, mass)
+        if uniform is None:
+            mass += task.log_prior(tokens[has]).double().exp().sum().item()
+    return DomainSize(count, mass if uniform is None else count * math.exp(uniform))
 
 
 _uniform: WeakKeyDictionary[Task, float | None] = WeakKeyDictionary()

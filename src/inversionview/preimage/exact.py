@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.preimage.distance import checked_metric, distances, pairwise_distances
@@ -18,10 +18,10 @@ from inversionview.preimage.domain import (
     ModelDomain,
     checked_enumerable,
     domain_size,
-    eligible_role,
+    needed,
     uniform_log_prior,
 )
-from inversionview.preimage.matching import checked_rule
+from inversionview.preimage.matching import checked_rule, eligible_role
 from inversionview.preimage.result import Preimage, Query
 from inversionview.preimage.sampled import epsilons, query_activations
 from inversionview.preimage.texts import Decoded, Repeated
@@ -131,35 +131,51 @@ def scan_domain(
     sites = tuple(dict.fromkeys(site for site, _ in groups))
     roles = tuple(dict.fromkeys(query.role for query in queries)) if rule == "same" else None
     for block in domain.blocks(sites, roles):
+        places = _by_role(task, block, roles)
         for (site, role), members in groups.items():
-            nearest = _everywhere if role is None else _at_role
-            found = nearest(task, block, site, z_q[members], metric, role)
+            found = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], metric)
             yield Scan(tuple(members), block.start, block.tokens, *found)
 
 
-def _at_role(
-    task: Task, block: DomainBlock, site: Site, z_q: Tensor, metric: str, role: str | None
-) -> tuple[Tensor, Tensor]:
-    assert role is not None
-    at = eligible_role(task, block.tokens, role)
-    found = torch.full((len(z_q), len(at)), torch.inf)
-    for t in sorted(set(at.tolist()) - {-1}):
-        rows = (at == t).nonzero()[:, 0]
-        here = pairwise_distances(z_q, block.read.at[site][t].cpu(), metric)
-        found[:, rows] = here[:, block.read.tree.owners[t][rows].cpu()]
-    return found, at.expand(len(z_q), -1)
+class _Place(NamedTuple):
+    """The inputs of a block that may match at one position."""
+
+    position: int
+    rows: Int[Tensor, " row"]
+    prefixes: Int[Tensor, " row"]
+    """Where the activation of each row lies among those at this position."""
 
 
-def _everywhere(
-    task: Task, block: DomainBlock, site: Site, z_q: Tensor, metric: str, role: str | None
+def _by_role(task: Task, block: DomainBlock, roles: Sequence[str] | None) -> dict[str | None, list[_Place]]:
+    """Where each role, or (None) any eligible position, is in a block; positions in order."""
+    owners = block.read.tree.owners.cpu()
+
+    def place(t: int, mask: Bool[Tensor, " input"]) -> _Place:
+        rows = mask.nonzero()[:, 0]
+        return _Place(t, rows, owners[t][rows])
+
+    if roles is None:
+        eligible = task.eligible(block.tokens)
+        return {None: [place(t, eligible[:, t]) for t in needed(task, block.tokens, None)]}
+    found: dict[str | None, list[_Place]] = {}
+    for role in roles:
+        at = eligible_role(task, block.tokens, role)
+        found[role] = [place(t, at == t) for t in sorted(set(at.tolist()) - {-1})]
+    return found
+
+
+def _nearest(
+    activations: dict[int, Tensor], places: Sequence[_Place], n: int, z_q: Tensor, metric: str
 ) -> tuple[Tensor, Tensor]:
-    eligible = task.eligible(block.tokens)
-    found = torch.full((len(z_q), len(block.tokens)), torch.inf)
+    """Least distance of each of `n` inputs from each query, and where; ties go to the lowest position."""
+    found = torch.full((len(z_q), n), torch.inf)
     at = torch.full(found.shape, -1)
-    for t, z in sorted(block.read.at[site].items()):  # ties go to the lowest position
-        here = pairwise_distances(z_q, z.cpu(), metric)[:, block.read.tree.owners[t].cpu()]
-        nearer = (here < found) & eligible[:, t]
-        found, at = torch.where(nearer, here, found), torch.where(nearer, t, at)
+    for t, rows, prefixes in places:
+        here = pairwise_distances(z_q, activations[t].cpu(), metric)[:, prefixes]
+        columns = slice(None) if len(rows) == n else rows  # a slice is not copied
+        nearer = here < found[:, columns]
+        found[:, columns] = torch.where(nearer, here, found[:, columns])
+        at[:, columns] = torch.where(nearer, t, at[:, columns])
     return found, at
 
 

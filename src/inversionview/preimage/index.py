@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.files import atomic_folder, read_json, restore_folder, write_json
+from inversionview.files import atomic_folder, checked_schema, read_json, restore_folder, write_json
 from inversionview.preimage.domain import BLOCK, DomainBlock, ModelDomain, checked_enumerable, needed
 from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import PrefixActivations, ProbedModel
@@ -229,11 +229,7 @@ class _Kept:
 
 def _open(folder: Path, probed: ProbedModel, task: Task) -> _Kept:
     file = folder / FILE
-    content = read_json(file, "index of activations")
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise UserError(f"{file} does not describe an index of activations: it has no schema version")
-    if content["schema"] > SCHEMA:
-        raise UserError(f"{file} was written by a newer inversionview (schema {content['schema']}): upgrade first")
+    content = checked_schema(read_json(file, "index of activations"), file, "the description of an index", SCHEMA)
     for name, (_, kind) in _FIELDS.items():
         if not isinstance(content.get(name), kind):
             raise _damaged(folder, file, f"{name} is missing or wrong")

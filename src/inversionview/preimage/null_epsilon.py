@@ -15,7 +15,7 @@ from inversionview.decoder.training import draw_positions
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.epsilon import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.matching import best, checked_rule, role_positions
+from inversionview.preimage.matching import best, checked_rule, eligible_role, role_positions
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
@@ -48,6 +48,7 @@ def null_epsilon(
     position_rule: str = "same",
     n: int = 20_000,
     role: str | None = None,
+    skip: bool = False,
     generator: Generator,
 ) -> dict[str, Calibrated]:
     """By short site name, the ε at which a share of `n` pairs of independent inputs from the prior match.
@@ -55,7 +56,8 @@ def null_epsilon(
     The query is one input at a position uniform over its eligible ones, or with `role` at that role; the other input
     matches within ε at the same role (`same`; never where it lacks it) or at its best position (`any`). So ε is a
     quantile of the distances, and at this ε the floor of `in_epsilon` is the share. All sites have the same pairs. The
-    interval is made of order statistics and assumes nothing of the distribution; `generator` is on the CPU.
+    interval is made of order statistics and assumes nothing of the distribution; `generator` is on the CPU. With
+    `skip`, sites where no ε has this share are left out, unless there are no others.
     Raises `UserError` for a share that is not between 0 and 1 or leaves too few of the `n` pairs inside, that more
     pairs reach by having the very same activation, or that is out of reach as too few inputs have the role.
     """
@@ -71,6 +73,8 @@ def null_epsilon(
     )
     found.sort(axis=1)
     by_site = {str(site): row for site, row in zip(parsed, found, strict=True)}
+    if skip:
+        by_site = {name: row for name, row in by_site.items() if _in_reach(row, share, metric)} or by_site
     _check_reach(by_site, share, metric)
     return {name: _calibrated(row, share) for name, row in by_site.items()}
 
@@ -90,7 +94,7 @@ def _draw(task: Task, n: int, role: str | None, generator: Generator) -> _Pairs:
         positions = draw_positions(task, queries, generator)
         roles = [task.role(row, position) for row, position in zip(queries, positions.tolist(), strict=True)]
     else:
-        positions, roles = role_positions(task, queries, [role] * n), [role] * n
+        positions, roles = eligible_role(task, queries, role), [role] * n
     return _Pairs(queries, positions, others, role_positions(task, others, roles))
 
 
@@ -98,7 +102,7 @@ def _with_role(task: Task, n: int, role: str, generator: Generator) -> Tokens:
     kept: list[Tokens] = []
     while sum(map(len, kept)) < n:
         drawn = task.sample(n, generator=generator)
-        kept.append(drawn[role_positions(task, drawn, [role] * n) >= 0])
+        kept.append(drawn[eligible_role(task, drawn, role) >= 0])
         if not len(kept[-1]):
             raise UserError(f"none of {n} inputs of {task.name} has a position {role!r} that may be read")
     return torch.cat(kept)[:n]
@@ -128,6 +132,10 @@ def _distances(
 
 def _least(task: Task, tokens: Tokens, everywhere: Float[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
     return best(everywhere.masked_fill(~task.eligible(tokens), math.nan)).distances
+
+
+def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: str) -> bool:
+    return float((row < SAME_ACTIVATION[metric]).mean()) < share <= float(np.isfinite(row).mean())
 
 
 def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float, metric: str) -> None:

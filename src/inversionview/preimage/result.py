@@ -287,11 +287,11 @@ class Preimage:
         }
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
-    def to_reading(self, n: int = SHOWN) -> Reading:
-        """The plain data that `inversionview.report` draws; samples are the nearest `n` of an exact preimage."""
+    def to_reading(self, n: int | None = None) -> Reading:
+        """The plain data that `inversionview.report` draws; of an exact preimage the nearest `n`, 1,000 by default."""
         from inversionview.preimage import summary
 
-        query, shown = self.query, self.head(n) if self.exact else self
+        query, shown = self.query, self.head(SHOWN if n is None else n) if self.exact else self
         reading: Reading = {
             "study": query.study,
             "site": query.site,

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
-from inversionview.preimage.matching import checked_rule, role_positions
+from inversionview.preimage.matching import checked_rule, eligible_role
 from inversionview.preimage.proposals import Draws
 from inversionview.preimage.result import Query
 from inversionview.probed.model import ProbedModel
@@ -181,7 +181,7 @@ class RetrievalSource:
         """The positions of each input that may match: that of the role, or all eligible ones."""
         if role is None:
             return self.task.eligible(tokens)
-        positions = role_positions(self.task, tokens, [role] * len(tokens))
+        positions = eligible_role(self.task, tokens, role)
         return torch.arange(tokens.shape[1]) == positions[:, None]  # -1 is no position
 
     def _comparable(self, z: Float[Tensor, "vector d_model"]) -> Float[Tensor, "vector d_model"]:

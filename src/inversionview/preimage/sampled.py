@@ -14,12 +14,11 @@ from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.domain import domain_size
-from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, role_positions
+from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, eligible_role, rows_by_site
 from inversionview.preimage.proposals import DecoderDensity, DecoderSource, Draws, Source, query_generator
 from inversionview.preimage.result import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import PerPosition, Tokens
-from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
 
@@ -98,14 +97,9 @@ def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query])
     )
     positions = torch.tensor([query.position for query in queries])
     found = torch.empty(len(queries), probed.d_model)
-    for site, rows in _by_site(queries).items():
+    for site, rows in rows_by_site(queries).items():
         found[rows] = probed.capture(tokens[rows], [site], positions[rows])[site].float().cpu()
     return found
-
-
-def _by_site(queries: Sequence[Query]) -> dict[Site, Tensor]:
-    sites = [Site.parse(query.site) for query in queries]
-    return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
 
 
 def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:
@@ -141,7 +135,7 @@ def _verify(
 ) -> list[PerPosition]:
     """Distances [candidate, pos] for each query, all queries of one site run together."""
     verified: dict[int, PerPosition] = {}
-    for site, rows in _by_site(queries).items():
+    for site, rows in rows_by_site(queries).items():
         sizes = [len(found[i].tokens) for i in rows]
         tokens = torch.cat([found[i].tokens for i in rows])
         wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
@@ -194,7 +188,7 @@ def _preimage(
 ) -> Preimage:
     in_domain = task.contains(found.tokens)
     if settings.position_rule == "same":
-        positions = role_positions(task, found.tokens, [query.role] * len(found.tokens))
+        positions = eligible_role(task, found.tokens, query.role)
         nearest = at_role(everywhere, positions)
         in_domain &= positions >= 0
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inversionview.errors import UserError
-from inversionview.files import atomic_file, read_json, write_atomic
+from inversionview.files import atomic_file, checked_schema, read_json, write_atomic
 from inversionview.preimage.result import SCHEMA, Component, FeatureBits, Preimage, Query, or_none
 
 _KIND = "preimage"
@@ -38,12 +38,9 @@ def load(path: Path) -> Preimage:
             document = _read_parquet(path)
         case _:
             raise _unknown_suffix(path)
-    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
-        raise UserError(f"{path} is not a saved preimage: it has no schema version")
-    if document["schema"] > SCHEMA:
-        raise UserError(f"{path} was written by a newer inversionview (schema {document['schema']}): upgrade first")
+    checked = checked_schema(document, path, "a saved preimage", SCHEMA)
     try:
-        return _preimage(document)
+        return _preimage(checked)
     except KeyError as error:
         raise UserError(f"{path} is not a whole saved preimage: it lacks {error}; use Preimage.save") from error
     except (TypeError, ValueError, AttributeError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -61,7 +61,7 @@ class Decoded(Sequence[T], Generic[T]):
             return Decoded(self._tokens[index], self._decode)
         return self._decode(torch.from_numpy(self._tokens[index]))
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[T]:
         if self._all is None:
             self._all = tuple(map(self._decode, torch.from_numpy(self._tokens)))
         return iter(self._all)

@@ -9,7 +9,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.preimage.result import Preimage
-from inversionview.reading.information import chosen_features, feature_masses
+from inversionview.reading.information import chosen_features, feature_masses, total_variation
 from inversionview.tasks.base import Task
 
 
@@ -35,23 +35,18 @@ def compare(sample: Preimage, exact: Preimage, task: Task) -> Comparison:
     for name in ("query", "epsilon", "metric", "position_rule"):
         if getattr(sample, name) != getattr(exact, name):
             raise UserError(f"the sample and the exact preimage differ in {name}: they must be of the same reading")
-    whole = {row.tobytes() for row in exact.tokens.astype(np.int64)}
-    if not whole:
-        raise UserError("the exact preimage is empty: use a larger epsilon")
-    rows = np.flatnonzero(sample.inside)
-    found = np.array([row.tobytes() in whole for row in sample.tokens[rows].astype(np.int64)], dtype=bool)
     mass = {row.tobytes(): weight for row, weight in zip(exact.tokens.astype(np.int64), exact.weights, strict=True)}
-    reach = sum(mass[row.tobytes()] for row in sample.tokens[rows[found]].astype(np.int64))
-    return Comparison(float(found.sum()) / len(whole), float(reach), _distances(sample, exact, task))
+    if not mass:
+        raise UserError("the exact preimage is empty: use a larger epsilon")
+    found = [row.tobytes() for row in sample.tokens[sample.inside].astype(np.int64)]
+    reached = [mass[row] for row in found if row in mass]
+    return Comparison(len(reached) / len(mass), float(sum(reached)), _distances(sample, exact, task))
 
 
 def _distances(sample: Preimage, exact: Preimage, task: Task) -> dict[str, float]:
     features = chosen_features(task)
     drawn, truth = (_masses(preimage, task) for preimage in (sample, exact))
-    return {
-        feature.name: 0.5 * float(np.abs(a - b).sum()) if a.sum() > 0 else 1.0
-        for feature, a, b in zip(features, drawn, truth, strict=True)
-    }
+    return {feature.name: total_variation(a, b) for feature, a, b in zip(features, drawn, truth, strict=True)}
 
 
 def _masses(preimage: Preimage, task: Task) -> list[np.ndarray]:

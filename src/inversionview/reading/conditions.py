@@ -1,21 +1,32 @@
-"""Conditions on inputs, written as expressions over a task's features."""
+"""Expressions over a task's features, evaluated on inputs."""
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from inversionview.errors import UserError
-from inversionview.expressions import compile_expression
+from inversionview.expressions import Expression, compile_expression
 from inversionview.shapes import InputMask, Positions, Tokens
 from inversionview.tasks.base import Task
 
 
+def compiled(task: Task, text: str) -> Expression:
+    """An expression over the features of a task. Raises `UserError` for what is none, naming the features there are."""
+    return compile_expression(text, {name: feature.values for name, feature in task.features.items()})
+
+
+def evaluated(task: Task, expression: Expression, tokens: Tokens, positions: Positions) -> Tensor:
+    """What an expression is for each input `[batch]`; features that ask for a position get `positions`."""
+    found: Tensor = expression({name: task.features[name].compute(tokens, positions) for name in expression.features})
+    return found
+
+
 def holds(task: Task, condition: str, tokens: Tokens, positions: Positions) -> InputMask:
-    """Where a condition such as `A1 != 1 and F1 + S1 != 9` holds; features that ask for a position get `positions`.
+    """Where a condition such as `A1 != 1 and F1 + S1 != 9` holds.
 
     Raises `UserError` for what is no condition over the task's features.
     """
-    expression = compile_expression(condition, {name: feature.values for name, feature in task.features.items()})
+    expression = compiled(task, condition)
     if not expression.is_condition:
         raise UserError(f"{condition!r} is not a condition: compare it with something, as in {condition} == 1")
-    codes = {name: task.features[name].compute(tokens, positions) for name in expression.features}
-    mask: InputMask = expression(codes)
-    return mask
+    return evaluated(task, expression, tokens, positions)

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances, within_distance
-from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size, eligible_role
+from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
+from inversionview.preimage.matching import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.information import base_masses, chosen_features, divergence, entropy
 from inversionview.shapes import Tokens

@@ -13,10 +13,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.expressions import NONE, Expression, compile_expression
+from inversionview.expressions import NONE
 from inversionview.preimage.completeness import Interval, clopper_pearson
-from inversionview.preimage.domain import eligible_role
+from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.result import Preimage, Query
+from inversionview.reading.conditions import compiled, evaluated
+from inversionview.reading.information import last_eligible
 from inversionview.shapes import InputMask, Tokens
 from inversionview.tasks.base import Task
 
@@ -67,20 +69,16 @@ def as_hypothesis(task: Task, given: Given, query: Query) -> Hypothesis:
 
 
 def _from_expression(task: Task, text: str, query: Query) -> Hypothesis:
-    expression = compile_expression(text, {name: feature.values for name, feature in task.features.items()})
+    expression = compiled(task, text)
+
+    def values(tokens: Tokens) -> Tensor:
+        return evaluated(task, expression, tokens, _places(task, tokens, query.role))
+
     if expression.is_condition:
-        return Hypothesis(text, text, lambda tokens: _evaluated(task, expression, tokens, query.role))
-    wanted = int(_evaluated(task, expression, padded_row(task, query), query.role))
+        return Hypothesis(text, text, values)
+    wanted = int(values(padded_row(task, query)))
     shown = "none" if wanted == NONE else str(wanted)
-    return Hypothesis(
-        f"{text} = {shown}", text, lambda tokens: _evaluated(task, expression, tokens, query.role) == wanted
-    )
-
-
-def _evaluated(task: Task, expression: Expression, tokens: Tokens, role: str) -> Tensor:
-    places = _places(task, tokens, role)
-    found: Tensor = expression({name: task.features[name].compute(tokens, places) for name in expression.features})
-    return found
+    return Hypothesis(f"{text} = {shown}", text, lambda tokens: values(tokens) == wanted)
 
 
 def _from_function(task: Task, function: Callable[[str], Hashable], query: Query) -> Hypothesis:
@@ -124,8 +122,7 @@ def padded_row(task: Task, query: Query) -> Tokens:
 def _places(task: Task, tokens: Tokens, role: str) -> Tensor:
     """Where the role is, or the last eligible position of an input that lacks it (they count under rule `any`)."""
     found = eligible_role(task, tokens, role)
-    last = (task.eligible(tokens) * torch.arange(tokens.shape[1])).amax(dim=1)
-    return torch.where(found < 0, last, found)
+    return torch.where(found < 0, last_eligible(task, tokens), found)
 
 
 class Consistency(NamedTuple):

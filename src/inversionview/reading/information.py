@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
-from inversionview.preimage.domain import eligible_role
 from inversionview.preimage.importance import inclusion
+from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.result import FeatureBits, Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
@@ -101,6 +101,13 @@ def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:
         for total, mass in zip(totals, feature_masses(features, tokens[rows], positions[rows], weights), strict=True):
             total += mass
     return {feature.name: total / total.sum() for feature, total in zip(features, totals, strict=True)}
+
+
+def total_variation(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> float:
+    """Half the sum of the differences of two distributions given as masses; 1 where one of them has none."""
+    if not (a.sum() > 0 and b.sum() > 0):
+        return 1.0
+    return 0.5 * float(np.abs(a / a.sum() - b / b.sum()).sum())
 
 
 def last_eligible(task: Task, tokens: Tokens) -> Positions:

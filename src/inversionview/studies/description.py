@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from inversionview.errors import UserError
-from inversionview.files import read_json, restore_folder, write_json
+from inversionview.files import checked_schema, read_json, restore_folder, write_json
 from inversionview.preimage.result import checked_epsilon
 from inversionview.sites import Site
 
@@ -65,11 +65,7 @@ def write_description(folder: Path, description: StudyDescription) -> None:
 def read_description(folder: Path) -> StudyDescription:
     """Read `study.json`. Raises `UserError` naming it when it is missing, damaged or written by a newer version."""
     file = folder / FILE
-    content = read_json(file, "study description")
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise UserError(f"{file} is not the description of a study: it has no schema version")
-    if content["schema"] > SCHEMA:
-        raise UserError(f"{file} was written by a newer inversionview (schema {content['schema']}): upgrade first")
+    content = checked_schema(read_json(file, "study description"), file, "the description of a study", SCHEMA)
     for name, kind in _KINDS.items():
         if not isinstance(content.get(name), kind):
             raise UserError(f"{file} is damaged: {name} is {_shown(content.get(name))}")

@@ -14,9 +14,9 @@ from torch import Generator, Tensor
 from inversionview.errors import UserError
 from inversionview.preimage.completeness import Interval
 from inversionview.preimage.distance import checked_metric
-from inversionview.preimage.domain import checked_enumerable, eligible_role
+from inversionview.preimage.domain import checked_enumerable
 from inversionview.preimage.exact import scan_domain
-from inversionview.preimage.matching import checked_rule
+from inversionview.preimage.matching import checked_rule, eligible_role
 from inversionview.preimage.proposals import mixture
 from inversionview.preimage.result import Query, checked_epsilon
 from inversionview.preimage.sampled import query_activations, sampled_preimages

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.domain import Domain, checked_enumerable, eligible_role
+from inversionview.preimage.domain import Domain, checked_enumerable
 from inversionview.preimage.epsilon import EpsilonRule
+from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.null_epsilon import null_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.conditions import holds
@@ -109,16 +110,18 @@ def _limits(
     cells = [(site, role) for site in sites for role in roles]
     if epsilon.kind == "constant":
         return dict.fromkeys(cells, epsilon.value)
-    found, why = {}, None
-    for site, role in cells:
+    found: dict[tuple[str, str], float] = {}
+    why = None
+    for role in roles:
         generator = torch.Generator().manual_seed(seed)
         try:
             calibrated = null_epsilon(
-                probed, task, [site], epsilon.value, metric=metric, role=role, generator=generator
+                probed, task, sites, epsilon.value, metric=metric, role=role, skip=True, generator=generator
             )
-            found[site, role] = calibrated[site].epsilon
         except UserError as error:
             why = error
+            continue
+        found |= {(site, role): one.epsilon for site, one in calibrated.items()}
     if not found and why is not None:
         raise why
     return found

@@ -82,6 +82,31 @@ def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
     )
 
 
+def probed_counting(budget: Budget, seed: int = 0) -> ProbedRecipe:
+    """The paper's model of character counting (2 layers, 1 head, d=64), trained with Muon and without dropout."""
+    from inversionview.training import TrainingConfig
+
+    return ProbedRecipe(
+        task="counting",
+        model={
+            "vocab_size": 40,
+            "n_positions": 33,
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 1,
+            "activation_function": "gelu_pytorch_tanh",  # GPT-2's function, fused: half the time of a step
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "bos_token_id": 37,
+            "eos_token_id": 38,
+            "pad_token_id": 39,
+        },
+        training=TrainingConfig(batch_size=512, precision="fp32", seed=seed, **budget.or_else(steps=6000)),
+        convention="tl",
+    )
+
+
 def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder of the paper's size for models of 3-digit addition."""
     from inversionview.decoder.training import DecoderTrainingConfig
@@ -106,8 +131,28 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
     )
 
 
-PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {"addition": probed_addition}
-DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {"addition": addition}
+def counting(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder of the paper's size for models of character counting."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task="counting",
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
+        training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=60.0)),
+        rate_queries=100,
+    )
+
+
+PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
+    "addition": probed_addition,
+    "counting": probed_counting,
+}
+DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {"addition": addition, "counting": counting}
 
 
 def probed_recipe(name: str) -> Callable[[Budget, int], ProbedRecipe]:

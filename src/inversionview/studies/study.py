@@ -16,7 +16,7 @@ from inversionview.decoder.loading import load_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
-from inversionview.preimage.domain import checked_enumerable
+from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
 from inversionview.preimage.edits import EditSource
 from inversionview.preimage.epsilon import GRID, epsilon_curve, parse_epsilon
 from inversionview.preimage.exact import exact_preimages
@@ -405,7 +405,9 @@ class Study:
         ]
 
     def _with_curves(self, found: Sequence[Preimage], distances: Float[np.ndarray, "query input"]) -> list[Preimage]:
-        prior = np.concatenate([self.task.log_prior(rows).double().exp().numpy() for rows in self.task.enumerate()])
+        prior = None
+        if uniform_log_prior(self.task) is None:
+            prior = np.concatenate([self.task.log_prior(rows).double().exp().numpy() for rows in self.task.enumerate()])
         return [
             dataclasses.replace(preimage, curve=tuple(epsilon_curve(row, prior, [*GRID, preimage.epsilon])))
             for preimage, row in zip(found, distances, strict=True)

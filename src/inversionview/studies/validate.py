@@ -30,6 +30,7 @@ from inversionview.reading.information import (
     feature_masses,
     last_eligible,
     preimage_bits,
+    total_variation,
 )
 from inversionview.tasks.base import Task
 
@@ -306,7 +307,7 @@ def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> l
         )
         of = float(entropy(base[feature.name]))
         bits = of - float(entropy(exact))
-        apart = 1.0 if not len(rows) else 0.5 * float(np.abs(mass / mass.sum() - exact / exact.sum()).sum())
+        apart = total_variation(mass, exact)
         found = known.get(feature.name)
         value, interval = (None, None) if found is None else (found.bits, found.interval)
         pairs.append(_Pair(feature.name, apart, of, bits, value, interval))

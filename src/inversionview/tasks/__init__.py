@@ -14,4 +14,8 @@ def get_task(name: str) -> Task:
         from inversionview.tasks.addition import AdditionTask
 
         return AdditionTask()
-    raise UserError(f"there is no task {name!r}; the tasks are: addition")
+    if name == "counting":
+        from inversionview.tasks.counting import CountingTask
+
+        return CountingTask()
+    raise UserError(f"there is no task {name!r}; the tasks are: addition, counting")

@@ -1,0 +1,441 @@
+"""Character counting: `vvzccvczvvvzvcvc|v:8`, three letters in random order, and how often one of them occurs.
+
+One token a character. Source: InversionView (arXiv 2405.17653), section 3 and appendix on character counting.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, between_begin_and_end
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+SYMBOLS = LETTERS + "123456789|:"
+BAR, COLON, BEGIN, END, PAD = 35, 36, 37, 38, 39
+ONE = 26
+"""The token `1`; the other digits follow it."""
+KINDS, MOST = 3, 9
+LONGEST = KINDS * MOST
+TRAIN_SHARE = 0.75
+
+AFTER_BAR = {"|": 0, "letter": 1, ":": 2, "answer": 3}
+"""Where the named positions lie, counted from the bar."""
+TRIPLES = math.comb(len(LETTERS), KINDS)
+_LOG_FACTORIAL = torch.lgamma(torch.arange(1, LONGEST + 2, dtype=torch.float64))
+
+
+class CountingTask:
+    """Three different letters, each 1 to 9 times, in random order; then `|`, one of the three, `:` and its count.
+
+    The prior: three letters, their counts, their order and the letter that is asked for, each uniform and by itself.
+    The split is by which letters there are and how often each, so that no held-out sequence is a training sequence in
+    another order; 75% of these are for training. Positions before the bar are called by their index.
+    """
+
+    name = "counting"
+    vocab_size = 40
+    max_length = LONGEST + 6
+    begin, end, pad = BEGIN, END, PAD
+    size = None
+    roles = ("|", "letter", ":", "answer")
+    example = "vvzccvczvvvzvcvc|v:8"
+
+    def encode(self, text: str) -> OneInput:
+        """Tokens [pos] of an input such as `aabac|a:3`. Raises `UserError` where it is not in the domain."""
+        typed = text.strip()
+        for index, char in enumerate(typed):
+            if char not in SYMBOLS:
+                raise UserError(
+                    f"{typed!r} does not tokenise: {char!r} at character {index} is not a letter a to z, a digit 1 to "
+                    f"9, '|' or ':'; an input looks like {self.example}"
+                )
+        letters, bar, question = typed.partition("|")
+        problem = _problem(letters, bar, question)
+        if problem:
+            raise UserError(f"{typed!r} is not an input of counting: {problem}")
+        return torch.tensor([BEGIN, *(SYMBOLS.index(char) for char in typed), END])
+
+    def decode(self, tokens: OneInput) -> str:
+        """The input as typed, without begin, end and padding."""
+        strings = self.token_strings(tokens)
+        return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
+
+    def token_strings(self, tokens: OneInput) -> list[str]:
+        """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
+        strings = []
+        for token in tokens.tolist():
+            strings.append((SYMBOLS + "BE")[token] if 0 <= token < PAD else "_")
+            if token == END:
+                break
+        return strings
+
+    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        """Draw `n` inputs [n, 33] from the prior, with replacement."""
+        kept: list[Tokens] = []
+        share = {"all": 1.0, "train": TRAIN_SHARE, "held-out": 1 - TRAIN_SHARE}[split]
+        missing = n
+        while missing > 0:
+            multisets = _draw_multisets(int(missing / share * 1.1) + 8, generator)
+            if split != "all":
+                multisets = multisets.where(_is_held_out(multisets) == (split == "held-out"))
+            multisets = multisets.first(missing)
+            kept.append(_assemble(_shuffled(multisets, generator), *_asked(multisets, generator)))
+            missing -= len(multisets.counts)
+        return torch.cat(kept) if kept else torch.empty(0, self.max_length, dtype=torch.long)
+
+    def contains(self, tokens: Tokens) -> InputMask:
+        """Which rows are a begin token, an input of the domain, an end token and padding, and nothing else."""
+        if tokens.shape[1] < 4 + KINDS + 2:
+            return torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
+        rows = torch.nn.functional.pad(tokens, (0, max(0, self.max_length - tokens.shape[1])), value=PAD)
+        bar = (rows == BAR).long().argmax(dim=1)
+        spread = torch.arange(rows.shape[1], device=tokens.device)
+        before, begins = spread < bar[:, None], spread == 0
+        in_sequence = before & ~begins
+        counts = _letter_counts(rows, in_sequence)
+        length = bar - 1
+        kinds = (counts > 0).sum(dim=1)
+        right = (kinds == KINDS) & (counts.max(dim=1).values <= MOST) & (length >= KINDS) & (length <= LONGEST)
+        right &= ((rows < ONE) | ~in_sequence).all(dim=1) & (rows[:, 0] == BEGIN)
+        tail = rows.gather(1, (bar[:, None] + torch.arange(5, device=tokens.device)).clamp(max=rows.shape[1] - 1))
+        asked = tail[:, 1].clamp(max=25)
+        count = counts.gather(1, asked[:, None])[:, 0]
+        wanted = torch.stack(
+            [*(torch.full_like(bar, t) for t in (BAR,)), asked, torch.full_like(bar, COLON), count + ONE - 1], dim=1
+        )
+        right &= (tail[:, :4] == wanted).all(dim=1) & (count > 0) & (tail[:, 4] == END)
+        return right & ((rows == PAD) | (spread <= bar[:, None] + 4)).all(dim=1)
+
+    def log_prior(self, tokens: Tokens) -> PerInput:
+        """log p(x): letters, counts, the orders that these counts have, and the letter asked for."""
+        inside = self.contains(tokens)
+        counts = _letter_counts(tokens, self._in_sequence(tokens)).clamp(max=LONGEST)
+        table = _LOG_FACTORIAL.to(tokens.device)
+        orders = table[counts.sum(dim=1).clamp(max=LONGEST)] - table[counts].sum(dim=1)
+        log_prior = -math.log(TRIPLES * MOST**KINDS * KINDS) - orders
+        return torch.where(inside, log_prior, -math.inf).to(torch.float32)
+
+    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
+        """Raises `UserError`: some 10^14 inputs are too many; those with given letters and counts are not."""
+        raise UserError(
+            "the inputs of counting are too many to enumerate; those that share an input's letters and counts are not"
+        )
+
+    def eligible(self, tokens: Tokens) -> PositionMask:
+        """Positions strictly between the begin token and the first end token."""
+        return between_begin_and_end(tokens, END)
+
+    def role(self, tokens: OneInput, position: int) -> str:
+        """The named position, the index of a position before the bar, `B` or `E`. Raises `UserError` for any other."""
+        strings = self.token_strings(tokens)
+        if not 0 <= position < len(strings):
+            raise UserError(
+                f"position {position} is not in {self.decode(tokens)}: positions are 0 to {len(strings) - 1}"
+            )
+        if position == 0:
+            return "B"
+        if position == len(strings) - 1:
+            return "E"
+        bar = strings.index("|") if "|" in strings else len(strings)
+        return str(position) if position < bar else self.roles[min(position - bar, 3)]
+
+    def position_of(self, tokens: Tokens, role: str) -> Positions:
+        """Index of a named position, or of one before the bar by its index; -1 where a sequence is too short for it.
+
+        Raises `UserError` for a role that counting does not have.
+        """
+        bar = (tokens == BAR).long().argmax(dim=1)
+        if role == "B":
+            return torch.zeros_like(bar)
+        if role == "E":
+            return (tokens == END).long().argmax(dim=1)
+        if role in AFTER_BAR:
+            return bar + AFTER_BAR[role]
+        if role.isascii() and role.isdigit() and 1 <= int(role) <= LONGEST:
+            return torch.where(int(role) < bar, int(role), -1)
+        raise UserError(
+            f"counting has no position {role!r}; its positions are B, an index from 1 to {LONGEST} before the bar, "
+            f"{' '.join(self.roles)} and E"
+        )
+
+    def is_held_out(self, tokens: Tokens) -> InputMask:
+        """Which inputs have letters and counts that neither probed model nor decoder was trained on."""
+        counts = _letter_counts(tokens, self._in_sequence(tokens))
+        found = counts.topk(KINDS, dim=1)
+        order = found.indices.argsort(dim=1)
+        return _is_held_out(_Multisets(found.indices.gather(1, order), found.values.gather(1, order)))
+
+    def answer_mask(self, tokens: Tokens) -> PositionMask:
+        """The count after the colon."""
+        answer = (tokens == COLON).long().argmax(dim=1) + 1
+        return torch.arange(tokens.shape[1], device=tokens.device) == answer[:, None]
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """What is asked and its answer, the other letters and counts, the order, and what stands at the position."""
+        letters, counts = tuple(LETTERS), tuple(str(c) for c in range(1, MOST + 1))
+        indices = tuple(str(t) for t in range(self.max_length))
+        features = [
+            Feature("letter", letters, lambda x, t: _asked_letter(x), "the letter that is asked for"),
+            Feature("count", counts, lambda x, t: _count_of(x, _asked_letter(x)) - 1, "how often it occurs"),
+            Feature("other1", letters, lambda x, t: _others(x)[0], "the other letter that comes first"),
+            Feature("other2", letters, lambda x, t: _others(x)[1], "the other letter that comes last to appear"),
+            Feature("count1", counts, lambda x, t: _count_of(x, _others(x)[0]) - 1, "how often other1 occurs"),
+            Feature("count2", counts, lambda x, t: _count_of(x, _others(x)[1]) - 1, "how often other2 occurs"),
+            Feature(
+                "others",
+                tuple(str(s) for s in range(2, 2 * MOST + 1)),
+                lambda x, t: _length(x) - _count_of(x, _asked_letter(x)) - 2,
+                "how often the two other letters occur together",
+            ),
+            Feature(
+                "length",
+                tuple(str(s) for s in range(KINDS, LONGEST + 1)),
+                lambda x, t: _length(x) - KINDS,
+                "letters before the bar",
+            ),
+            Feature("first", letters, lambda x, t: x[:, 1], "the first letter"),
+            Feature("last", letters, lambda x, t: x.gather(1, _length(x)[:, None])[:, 0], "the letter before the bar"),
+            Feature("token", (*SYMBOLS, "B", "E"), lambda x, t: x.gather(1, t[:, None])[:, 0], "what stands there"),
+            Feature("position", indices, lambda x, t: t, "the index of the position"),
+            Feature(
+                "seen",
+                ("none", *counts),
+                _seen,
+                "how often the letter that stands there has occurred before the bar, up to there",
+            ),
+        ]
+        return {feature.name: feature for feature in features}
+
+    def change(self, tokens: Tokens, roles: tuple[str, ...], generator: torch.Generator) -> Tokens:
+        """Another letter of the input asked for, the count redone: `letter` is all that can be changed by name.
+
+        Raises `UserError` for other positions.
+        """
+        if set(roles) != {"letter"}:
+            raise UserError(
+                "counting can change what is asked: use change:letter, or flip (one letter into another of the three), "
+                "or random"
+            )
+        counts = _letter_counts(tokens, self._in_sequence(tokens))
+        asked = torch.multinomial((counts > 0).float(), 1, generator=generator)[:, 0]
+        return _assemble(_sequences(tokens), asked, counts.gather(1, asked[:, None])[:, 0])
+
+    def flip(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """One letter of the sequence turned into another of the input's three, the count redone.
+
+        Inputs in which that would leave a letter out, or one ten times, stay as they are.
+        """
+        return self._recounted(tokens, _flipped(_sequences(tokens), generator))
+
+    def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Swap two letters, turn one into another, rename a kind, ask for another, or put one in or take one out."""
+        sequences, asked = _sequences(tokens), _asked_letter(tokens)
+        kind = torch.randint(5, (len(tokens),), generator=generator)
+        made = [
+            (_swapped(sequences, generator), asked),
+            (_flipped(sequences, generator), asked),
+            _renamed(sequences, asked, generator),
+            (sequences, _drawn_kind(sequences, generator)),
+            (_longer_or_shorter(sequences, generator), asked),
+        ]
+        letters = torch.stack([part for part, _ in made])[kind, torch.arange(len(tokens))]
+        asked = torch.stack([part for _, part in made])[kind, torch.arange(len(tokens))]
+        counts = _letter_counts(letters, letters < ONE)
+        edited = _assemble(letters, asked, counts.gather(1, asked[:, None])[:, 0])
+        return torch.where(self.contains(edited)[:, None], edited, _full_width(tokens))
+
+    def _recounted(self, tokens: Tokens, sequences: Tokens) -> Tokens:
+        asked = _asked_letter(tokens)
+        count = _letter_counts(sequences, sequences < ONE).gather(1, asked[:, None])[:, 0]
+        changed = _assemble(sequences, asked, count)
+        return torch.where(self.contains(changed)[:, None], changed, _full_width(tokens))
+
+    @staticmethod
+    def _in_sequence(tokens: Tokens) -> PositionMask:
+        before = (tokens == BAR).cumsum(dim=1) == 0
+        before[:, 0] = False
+        return before
+
+
+class _Multisets(NamedTuple):
+    """Which letters, in the order of the alphabet, and how often each."""
+
+    letters: Tokens
+    """[batch, kind]"""
+    counts: Tokens
+    """[batch, kind]"""
+
+    def where(self, mask: InputMask) -> _Multisets:
+        return _Multisets(self.letters[mask], self.counts[mask])
+
+    def first(self, n: int) -> _Multisets:
+        return _Multisets(self.letters[:n], self.counts[:n])
+
+
+def _problem(letters: str, bar: str, question: str) -> str | None:
+    """What keeps a typed input out of the domain."""
+    kinds = sorted(set(letters))
+    if not bar or "|" in question:
+        return "one '|' must stand between the letters and the question, as in aabac|a:3"
+    if any(char not in LETTERS for char in letters):
+        return "only letters stand before the '|'"
+    if len(kinds) != KINDS:
+        return f"it has {len(kinds)} different letters before the '|', not {KINDS}"
+    for kind in kinds:
+        if letters.count(kind) > MOST:
+            return f"{kind!r} occurs {letters.count(kind)} times, more than {MOST}"
+    asked, colon, answer = question.partition(":")
+    if asked not in kinds or not colon:
+        return (
+            f"after the '|' comes one of its letters ({', '.join(kinds)}) and ':', as in {letters}|{kinds[0]}:"
+            + str(letters.count(kinds[0]))
+        )
+    count = letters.count(asked)
+    return None if answer == str(count) else f"{asked!r} occurs {count} times, not {answer!r}"
+
+
+def _draw_multisets(n: int, generator: torch.Generator) -> _Multisets:
+    letters = torch.rand(n, len(LETTERS), generator=generator).topk(KINDS, dim=1).indices.sort(dim=1).values
+    return _Multisets(letters, torch.randint(1, MOST + 1, (n, KINDS), generator=generator))
+
+
+def _shuffled(multisets: _Multisets, generator: torch.Generator) -> Tokens:
+    """The letters [batch, 27] of each in random order, then padding."""
+    n, ends = len(multisets.counts), multisets.counts.cumsum(dim=1)
+    slots = torch.arange(LONGEST).expand(n, LONGEST)
+    kind = (slots[:, :, None] >= ends[:, None, :]).sum(dim=2)
+    letters = torch.nn.functional.pad(multisets.letters, (0, 1), value=PAD).gather(1, kind)
+    keys = torch.rand(n, LONGEST, generator=generator).masked_fill(kind == KINDS, 2.0)
+    return letters.gather(1, keys.argsort(dim=1))
+
+
+def _asked(multisets: _Multisets, generator: torch.Generator) -> tuple[Positions, Positions]:
+    """A letter of each at random, and its count."""
+    kind = torch.randint(KINDS, (len(multisets.counts), 1), generator=generator)
+    return multisets.letters.gather(1, kind)[:, 0], multisets.counts.gather(1, kind)[:, 0]
+
+
+def _assemble(sequences: Tokens, asked: Positions, counts: Positions) -> Tokens:
+    """Whole inputs [batch, 33] of sequences [batch, 27], the letters asked for and their counts."""
+    n, device = len(sequences), sequences.device
+    tokens = torch.full((n, LONGEST + 6), PAD, device=device)
+    tokens[:, 0] = BEGIN
+    tokens[:, 1 : LONGEST + 1] = sequences
+    bar = 1 + (sequences < ONE).sum(dim=1)
+    fill = torch.full_like(asked, BAR)
+    tail = torch.stack([fill, asked, fill + COLON - BAR, counts + ONE - 1, fill + END - BAR], dim=1)
+    return tokens.scatter(1, bar[:, None] + torch.arange(5, device=device), tail)
+
+
+def _is_held_out(multisets: _Multisets) -> InputMask:
+    """A quarter of all multisets, by an integer hash of letters and counts that depends on nothing else."""
+    key = torch.zeros_like(multisets.counts[:, 0])
+    for part in (*multisets.letters.unbind(1), *multisets.counts.unbind(1)):
+        key = key * 31 + part + 1
+    for _ in range(3):  # xor-shifts and odd multipliers, so that neighbouring keys part
+        key = (key ^ (key >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
+        key = (key ^ (key >> 12)) * 0x297A2D39 & 0xFFFFFFFF
+    return key >= int(TRAIN_SHARE * 2**32)
+
+
+def _letter_counts(tokens: Tokens, where: PositionMask) -> Tokens:
+    """How often each letter [batch, 26] occurs where the mask is true."""
+    counts = torch.zeros(len(tokens), len(LETTERS) + 1, dtype=torch.long, device=tokens.device)
+    letter = torch.where(where & (tokens < ONE), tokens, len(LETTERS))
+    return counts.scatter_add(1, letter, torch.ones_like(letter))[:, : len(LETTERS)]
+
+
+def _length(tokens: Tokens) -> Positions:
+    return (tokens == BAR).long().argmax(dim=1) - 1
+
+
+def _full_width(tokens: Tokens) -> Tokens:
+    return torch.nn.functional.pad(tokens, (0, LONGEST + 6 - tokens.shape[1]), value=PAD)
+
+
+def _sequences(tokens: Tokens) -> Tokens:
+    """The letters before the bar [batch, 27], then padding."""
+    rows = _full_width(tokens)[:, 1 : LONGEST + 1]
+    return rows.masked_fill((rows == BAR).cumsum(dim=1) > 0, PAD)
+
+
+def _asked_letter(tokens: Tokens) -> Positions:
+    return tokens.gather(1, _length(tokens)[:, None] + 2)[:, 0]
+
+
+def _count_of(tokens: Tokens, letter: Positions) -> Positions:
+    return ((tokens == letter[:, None]) & CountingTask._in_sequence(tokens)).sum(dim=1)
+
+
+def _others(tokens: Tokens) -> tuple[Positions, Positions]:
+    """The two letters that are not asked for, by where they first appear."""
+    other = CountingTask._in_sequence(tokens) & (tokens != _asked_letter(tokens)[:, None])
+    one = tokens.gather(1, other.long().argmax(dim=1, keepdim=True))
+    rest = other & (tokens != one)
+    return one[:, 0], tokens.gather(1, rest.long().argmax(dim=1, keepdim=True))[:, 0]
+
+
+def _seen(tokens: Tokens, positions: Positions) -> Positions:
+    here = tokens.gather(1, positions[:, None])
+    upto = torch.arange(tokens.shape[1], device=tokens.device) <= positions[:, None]
+    seen = ((tokens == here) & CountingTask._in_sequence(tokens) & upto).sum(dim=1)
+    return torch.where(here[:, 0] < ONE, seen, 0)
+
+
+def _random_place(sequences: Tokens, generator: torch.Generator) -> Positions:
+    """A place of each sequence [batch, 1], uniform over its letters."""
+    length = (sequences < ONE).sum(dim=1, keepdim=True)
+    return (torch.rand(len(sequences), 1, generator=generator) * length).long()
+
+
+def _drawn_kind(sequences: Tokens, generator: torch.Generator) -> Positions:
+    """One of each sequence's three letters, uniformly."""
+    return torch.multinomial((_letter_counts(sequences, sequences < ONE) > 0).float(), 1, generator=generator)[:, 0]
+
+
+def _flipped(sequences: Tokens, generator: torch.Generator) -> Tokens:
+    place = _random_place(sequences, generator)
+    kinds = (_letter_counts(sequences, sequences < ONE) > 0).float()
+    others = kinds.scatter(1, sequences.gather(1, place), 0.0)
+    return sequences.scatter(1, place, torch.multinomial(others, 1, generator=generator))
+
+
+def _swapped(sequences: Tokens, generator: torch.Generator) -> Tokens:
+    one, two = _random_place(sequences, generator), _random_place(sequences, generator)
+    first, second = sequences.gather(1, one), sequences.gather(1, two)
+    return sequences.scatter(1, one, second).scatter(1, two, first)
+
+
+def _renamed(sequences: Tokens, asked: Positions, generator: torch.Generator) -> tuple[Tokens, Positions]:
+    """One kind of letter turned into one that the sequence does not have, in the question too."""
+    old = _drawn_kind(sequences, generator)
+    free = (_letter_counts(sequences, sequences < ONE) == 0).float()
+    new = torch.multinomial(free, 1, generator=generator)[:, 0]
+    return torch.where(sequences == old[:, None], new[:, None], sequences), torch.where(asked == old, new, asked)
+
+
+def _longer_or_shorter(sequences: Tokens, generator: torch.Generator) -> Tokens:
+    """Put a letter of a random kind in at a random slot, or take one of a random kind out if it is at a random place.
+
+    Both ways have the same probability: of n + 1 slots to put it in, and of n + 1 places to take it out.
+    """
+    kind = _drawn_kind(sequences, generator)[:, None]
+    length = (sequences < ONE).sum(dim=1, keepdim=True)
+    longer = torch.rand(len(sequences), 1, generator=generator) < 0.5
+    slot = (torch.rand(len(sequences), 1, generator=generator) * (length + longer.long())).long()
+    spread = torch.arange(LONGEST).expand_as(sequences)
+    put = sequences.gather(1, (spread - (spread > slot).long()).clamp(min=0))
+    put = torch.where(spread == slot, kind, put)
+    out = sequences.gather(1, (spread + (spread >= slot).long()).clamp(max=LONGEST - 1))
+    out = out.masked_fill(spread >= length - 1, PAD)
+    matches = sequences.gather(1, slot.clamp(max=LONGEST - 1)) == kind
+    fits = torch.where(longer, length < LONGEST, matches)
+    return torch.where(fits, torch.where(longer, put, out), sequences)
