@@ -151,6 +151,22 @@ class AdditionTask:
         a, b = (edited.view(-1, 2, 3) * torch.tensor([100, 10, 1])).sum(dim=2).unbind(1)
         return self._from_numbers(a, b)
 
+    def change(self, tokens: Tokens, roles: tuple[str, ...], generator: torch.Generator) -> Tokens:
+        """Draw the digits at `roles` anew from 0 to 9, and redo the answer, with at least three digits.
+
+        A number may come to begin with a 0, which leads out of the domain. Raises `UserError` for a role that is not a
+        digit of a number.
+        """
+        digits = [role for role in self.roles if self.roles.index(role) + 1 in OPERANDS]
+        wrong = [role for role in roles if role not in digits]
+        if wrong or not roles:
+            what = repr(wrong[0]) if wrong else "nothing"
+            raise UserError(f"addition cannot change {what}: the digits that can be changed are {', '.join(digits)}")
+        changed = tokens.clone()
+        for role in sorted(set(roles)):
+            changed[:, self.roles.index(role) + 1] = torch.randint(10, (len(tokens),), generator=generator)
+        return self._from_numbers(self._number(changed, F1), self._number(changed, S1))
+
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The answer digits and the end token."""
         mask = between_begin_and_end(tokens, END) | (tokens == END)

@@ -143,6 +143,28 @@ class Editable(Protocol):
         ...
 
 
+@runtime_checkable
+class Contrastable(Protocol):
+    """A task that can change an input at named positions, so that a run can be patched with what it changes."""
+
+    def change(self, tokens: Tokens, roles: tuple[str, ...], generator: torch.Generator) -> Tokens:
+        """Draw anew what stands at `roles` of each input [batch, pos], and redo the answer.
+
+        A draw may give what was there before, and may lead out of the domain. All randomness comes from `generator`, on
+        the CPU. Raises `UserError` for positions that cannot be changed.
+        """
+        ...
+
+
+@runtime_checkable
+class Flippable(Protocol):
+    """A task with a least change of an input that is worth patching."""
+
+    def flip(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
+        """Make this change in each input [batch, pos], and redo the answer; one that cannot be changed stays."""
+        ...
+
+
 def before_first(tokens: Tokens, token: int) -> PositionMask:
     """Positions [batch, pos] that lie before the first `token` of their row (all of them where it is absent)."""
     return (tokens == token).cumsum(dim=1) == 0
