@@ -1,0 +1,115 @@
+"""Which heads matter at a position, by how much each moves the residual stream.
+
+The proximity of a part to the whole is `‖whole‖₁ - ‖whole - part‖₁`, at least 1e-5, divided by the sum over parts
+(Ferrando and Voita 2024, section 2; InversionView, appendix on head selection). The whole is the stream after attention
+(`resid_mid`), the parts are the stream before it (`resid_pre`) and the heads of the layer. The attention's output bias
+is in the whole, but is no part: it is the same for all inputs, and takes nothing of the sum. The convention matters a
+little: `tl` moves to that bias what the biases of norm and values add to every head, and centres all values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.probed.readout import heads_in_stream
+from inversionview.sites import Site
+
+LEAST = 0.02
+"""A part counts for an input where its share of the proximities is above this; the paper's."""
+_FLOOR = 1e-5
+_BLOCK_VALUES = 2**24
+"""Activation values that are captured at once."""
+
+# Tokens and positions are annotated as plain tensors: what is wrong with them is the user's to mend, and checked there.
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How one part, a head or a layer's input, moves the stream over some inputs."""
+
+    site: str
+    """Short name: `a0.1`, `x0.pre`."""
+    counts: float
+    """Share of the inputs for which it counts."""
+    proximity: float
+    """Mean over inputs of its normalised proximity; those of one layer add up to 1."""
+
+
+@dataclass(frozen=True)
+class HeadSelection:
+    """Every head and every layer's input, in the order of a forward."""
+
+    parts: tuple[Counted, ...]
+    least: float
+    """A part counts where its normalised proximity is above this."""
+    n: int
+    """Inputs."""
+
+    @property
+    def heads(self) -> tuple[Counted, ...]:
+        """The heads alone, those that count most often first; ties in the order of a forward."""
+        heads = [part for part in self.parts if part.site.startswith("a")]
+        return tuple(sorted(heads, key=lambda part: -part.counts))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types only."""
+        return {"schema": 1, "n": self.n, "least": self.least, "parts": [vars(part) for part in self.parts]}
+
+
+@torch.no_grad()
+def select_heads(
+    probed: ProbedModel, tokens: Tensor, positions: int | Tensor, *, least: float = LEAST
+) -> HeadSelection:
+    """How often each head counts at a position of these inputs: for the choice of heads to look at.
+
+    `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Raises `UserError` for no inputs, a `least` that is no
+    share, and as `capture` does.
+    """
+    if not 0 <= least < 1:
+        raise UserError(f"least must be a share from 0 up to, and without, 1, such as {LEAST}, not {least}")
+    batch = len(tokens)
+    if not batch:
+        raise UserError("give at least one input to select heads by")
+    sites = [
+        [Site("resid_pre", i), *(Site("head", i, h) for h in range(probed.n_heads))] for i in range(probed.n_layers)
+    ]
+    block = max(1, _BLOCK_VALUES // (probed.n_layers * (probed.n_heads + 2) * probed.d_model))
+    counts = torch.zeros(probed.n_layers, probed.n_heads + 1, dtype=torch.float64)
+    totals = torch.zeros_like(counts)
+    at = torch.as_tensor(positions)
+    for start in range(0, batch, block):
+        rows = slice(start, start + block)
+        found = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
+        counts += (found > least).sum(dim=2)
+        totals += found.sum(dim=2)
+    return HeadSelection(
+        tuple(
+            Counted(str(site), float(count) / batch, float(total) / batch)
+            for layer, *sums in zip(sites, counts, totals, strict=True)
+            for site, count, total in zip(layer, *sums, strict=True)
+        ),
+        least,
+        batch,
+    )
+
+
+def _proximities(probed: ProbedModel, tokens: Tensor, positions: Tensor) -> Float[Tensor, "layer part batch"]:
+    """Normalised, in fp64; of each layer its input first, then its heads."""
+    kinds = ("resid_pre", "head", "attn_out")
+    found = probed.capture(tokens, [site for site in probed.sites if site.kind in kinds], positions)
+    layers = []
+    for layer in range(probed.n_layers):
+        before = found[Site("resid_pre", layer)]
+        heads = torch.stack([found[Site("head", layer, head)] for head in range(probed.n_heads)])
+        parts = torch.cat([before[None], heads_in_stream(probed, layer, heads)]).double()
+        whole = before.double() + found[Site("attn_out", layer)].double()
+        near = (whole.abs().sum(dim=-1) - (whole - parts).abs().sum(dim=-1)).clamp_min(_FLOOR)
+        layers.append(near / near.sum(dim=0))
+    return torch.stack(layers).cpu()

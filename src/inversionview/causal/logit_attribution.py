@@ -1,0 +1,144 @@
+"""Direct logit attribution: what a site adds to the logits by itself, not through later blocks.
+
+The last residual stream is a sum of parts, and with the final norm's scale frozen at the run's own, logits are linear
+in it. So for a part v of a stream x, LayerNorm gives `W_U (γ (v - mean(v)) / σ(x))` and RMSNorm `W_U (γ v / rms(x))`.
+
+- Biases: that of the final norm and the unembedding's are in no part, but in the constant. The attention's output bias
+  is a part of its own, `attn0 bias`; the MLP's is in the MLP's output.
+- Convention: a head's value in `tl` has lost what the biases of norm and values add, which is then in `attn0 bias`.
+  Nothing else differs.
+- Centring: LayerNorm takes away each part's mean over d_model. Logits are not centred over the vocabulary.
+- Where the model caps its logits (Gemma 2), they are those before the cap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.probed.readout import Readout, heads_in_stream
+from inversionview.shapes import Activations
+from inversionview.sites import Site
+
+# Tokens and positions are annotated as plain tensors: what is wrong with them is the user's to mend, and checked there.
+
+
+class Tokenwise(NamedTuple):
+    """Some tokens of the vocabulary for each input, with what was added to their logits."""
+
+    tokens: Int[Tensor, "batch n"]
+    values: Float[Tensor, "batch n"]
+
+
+@dataclass(frozen=True, eq=False)
+class LogitAttribution:
+    """What one part of the residual stream adds to every logit, for each input."""
+
+    part: str
+    """A site's short name, or `attn0 bias`."""
+    values: Float[Tensor, "batch vocab"]
+    """In logits."""
+
+    def top(self, n: int = 10) -> Tokenwise:
+        """The tokens whose logits it raises most, or lowers least; ties are in no order."""
+        return self._extreme(n, True)
+
+    def bottom(self, n: int = 10) -> Tokenwise:
+        """The tokens whose logits it lowers most, the lowest first."""
+        return self._extreme(n, False)
+
+    def rank(self, tokens: Int[Tensor, "batch ..."]) -> Int[Tensor, "batch ..."]:
+        """How many tokens of the vocabulary it raises more than each of these: 0 for the highest.
+
+        `tokens`: one or several an input. Raises `UserError` for a token that is not in the vocabulary.
+        """
+        if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.values.shape[1]:
+            raise UserError(f"tokens to rank must be from 0 to {self.values.shape[1] - 1}")
+        asked = tokens.reshape(len(tokens), -1).to(self.values.device)
+        own = self.values.gather(1, asked)
+        higher = torch.stack([(self.values > value[:, None]).sum(dim=1) for value in own.unbind(1)], dim=1)
+        return higher.reshape(tokens.shape)
+
+    def _extreme(self, n: int, largest: bool) -> Tokenwise:
+        if not 1 <= n <= self.values.shape[1]:
+            raise UserError(f"n must be from 1 to the {self.values.shape[1]} tokens of the vocabulary, not {n}")
+        values, tokens = self.values.topk(n, dim=1, largest=largest)
+        return Tokenwise(tokens, values)
+
+
+@torch.no_grad()
+def logit_attribution(
+    probed: ProbedModel, tokens: Tensor, site: Site | str, positions: int | Tensor
+) -> LogitAttribution:
+    """What the activation at a site adds to the logits of the same position, directly.
+
+    `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Of a residual stream, all that was added up to there:
+    the logit lens with the scale of the last layer. Raises `UserError` as `capture` does, and for a model without head.
+    """
+    readout, site = Readout(probed), Site.parse(site)
+    last = Site("resid_post", probed.n_layers - 1)
+    if site.kind == "head" and site.layer is not None and site in probed.sites:
+        asked = [Site("head", site.layer, head) for head in range(probed.n_heads)]
+        found = probed.capture(tokens, [*asked, last], positions)
+        heads = torch.stack([found[head] for head in asked])
+        value = heads_in_stream(probed, site.layer, heads)[asked.index(site)]
+    else:
+        found = probed.capture(tokens, [site, last], positions)
+        value = found[site]
+    return LogitAttribution(str(site), readout.contributions(value, found[last]))
+
+
+class StreamParts(NamedTuple):
+    """What adds up to the last residual stream of each input, at one position."""
+
+    names: tuple[str, ...]
+    """In the order of a forward: `embed`, `pos_embed`, then for each layer `a0.0` ..., `attn0 bias`, `m0`."""
+    values: Float[Tensor, "part batch d_model"]
+    stream: Activations
+    """The last residual stream itself."""
+
+
+@torch.no_grad()
+def stream_parts(probed: ProbedModel, tokens: Tensor, positions: int | Tensor) -> StreamParts:
+    """All parts of the last residual stream at a position: embeddings, every head, attention biases, MLPs.
+
+    Raises `UserError` as `capture` does.
+    """
+    last = Site("resid_post", probed.n_layers - 1)
+    sites = [site for site in probed.sites if not site.kind.startswith("resid")]
+    found = probed.capture(tokens, [*sites, last], positions)
+    parts = {str(site): found[site] for site in sites if site.layer is None}
+    for layer in range(probed.n_layers):
+        heads = [Site("head", layer, head) for head in range(probed.n_heads)]
+        added = heads_in_stream(probed, layer, torch.stack([found[head] for head in heads]))
+        parts |= {str(head): value for head, value in zip(heads, added, strict=True)}
+        parts[f"attn{layer} bias"] = found[Site("attn_out", layer)] - added.sum(dim=0)
+        parts[f"m{layer}"] = found[Site("mlp_out", layer)]
+    return StreamParts(tuple(parts), torch.stack(list(parts.values())), found[last])
+
+
+class LogitParts(NamedTuple):
+    """Everything that the logits at one position are the sum of."""
+
+    parts: tuple[LogitAttribution, ...]
+    constant: Float[Tensor, " vocab"]
+    """From the biases of the final norm and the unembedding; the same for all inputs."""
+
+
+@torch.no_grad()
+def logit_parts(probed: ProbedModel, tokens: Tensor, positions: int | Tensor) -> LogitParts:
+    """The logits at a position as a sum of all parts of the stream and a constant; `batch * vocab` numbers a part.
+
+    Raises `UserError` as `logit_attribution` does.
+    """
+    readout = Readout(probed)
+    names, values, stream = stream_parts(probed, tokens, positions)
+    added = (readout.contributions(value, stream) for value in values)
+    parts = tuple(LogitAttribution(*row) for row in zip(names, added, strict=True))
+    return LogitParts(parts, readout.constant())

@@ -1,0 +1,90 @@
+"""Non-members of a preimage, drawn from the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from inversionview.errors import UserError
+from inversionview.preimage.distance import distances
+from inversionview.preimage.matching import Best, best, eligible_distances, eligible_role
+from inversionview.preimage.result import Preimage
+from inversionview.preimage.sampled import query_activations
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import Activations, InputMask, PerInput, Positions, Tokens
+from inversionview.tasks.base import Feature, Task
+
+_DRAWS, _RUNS = 50, 5
+"""Inputs that are drawn, and run, at most for each that is wanted; most may be members, or not share a feature."""
+_BLOCK_VALUES = 2**22
+"""Activation values that are captured at once."""
+
+
+class Pool(NamedTuple):
+    """Non-members from the prior, in the order in which they were drawn, repeats included."""
+
+    tokens: Tokens
+    positions: Positions
+    distances: PerInput
+
+
+def draw_pool(
+    probed: ProbedModel, task: Task, preimage: Preimage, held: Sequence[Feature], n: int, generator: Generator
+) -> Pool:
+    """Non-members of the prior that share the features `held` with the query: `n`, or fewer where those are rare.
+
+    Raises `UserError` where none is found.
+    """
+    query, found = preimage.query, []
+    (z_q,) = query_activations(probed, task, [query])
+    drawn = outside = run = 0
+    while outside < n and drawn < _DRAWS * n and run < _RUNS * n:
+        tokens = task.sample(n, generator=generator)
+        drawn += n
+        if preimage.position_rule == "same":
+            positions = eligible_role(task, tokens, query.role)
+            tokens = tokens[(positions >= 0) & shares(held, preimage, tokens, positions.clamp_min(0))]
+        run += len(tokens)
+        near = _nearest(probed, task, preimage, tokens, z_q)
+        kept = (near.positions >= 0) & (near.distances.double() > preimage.epsilon)
+        if preimage.position_rule == "any":
+            kept &= shares(held, preimage, tokens, near.positions.clamp_min(0))
+        found.append(Pool(tokens[kept], near.positions[kept], near.distances[kept]))
+        outside += int(kept.sum())
+    if not outside:
+        sharing = f" that share {' and '.join(feature.name for feature in held)} with it" if held else ""
+        raise UserError(
+            f"of {drawn:,} inputs from the prior none{sharing} is a non-member at ε = {preimage.epsilon:g}, so there "
+            "is nothing to compare members with: use a smaller epsilon, or hold less equal"
+        )
+    return Pool(*(torch.cat(column)[:n] for column in zip(*found, strict=True)))
+
+
+def shares(features: Sequence[Feature], preimage: Preimage, tokens: Tokens, positions: Positions) -> InputMask:
+    """Which inputs have, at these positions, the query's value of every feature."""
+    shared = torch.ones(len(tokens), dtype=torch.bool)
+    own, at = torch.tensor(preimage.query.tokens)[None], torch.tensor([preimage.query.position])
+    for feature in features:
+        shared &= feature.compute(tokens, positions) == feature.compute(own, at)
+    return shared
+
+
+def _nearest(probed: ProbedModel, task: Task, preimage: Preimage, tokens: Tokens, z_q: Tensor) -> Best:
+    """Where the position rule looks at each input, and the distance there."""
+    query = preimage.query
+    if preimage.position_rule == "any":
+        z = z_q.expand(len(tokens), -1)
+        return best(eligible_distances(probed, task, tokens, query.site, z, preimage.metric))
+    positions = eligible_role(task, tokens, query.role)
+    z = captured(probed, query.site, tokens, positions)
+    return Best(positions, distances(z, z_q.to(z), preimage.metric))
+
+
+def captured(probed: ProbedModel, site: str, tokens: Tokens, positions: Positions) -> Activations:
+    """Activations on the CPU, in blocks."""
+    block = max(1, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model))
+    parts = zip(torch.split(tokens, block), torch.split(positions, block), strict=True)
+    return torch.cat([value.cpu() for part, at in parts for value in probed.capture(part, [site], at).values()])

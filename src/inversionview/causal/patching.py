@@ -1,0 +1,173 @@
+"""Activations of one run put into another run, and what that does to the logit difference of the two runs' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple, cast, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from inversionview.causal.contrast import Pairs
+from inversionview.causal.effects import Configuration, Direction, PatchEffects, PatchSite
+from inversionview.errors import UserError
+from inversionview.probed.arguments import checked_site
+from inversionview.probed.model import Patch, ProbedModel
+from inversionview.shapes import Activations, Positions, Tokens
+
+_BLOCK_VALUES = 2**26
+"""Values that are held at once for the inputs that are run together."""
+_BLOCK_INPUTS = 2048
+
+
+@torch.no_grad()
+def patch_effects(
+    probed: ProbedModel,
+    pairs: Pairs,
+    configurations: Sequence[Configuration | Sequence[PatchSite]],
+    *,
+    direction: Direction | str = "contrast-into-clean",
+) -> PatchEffects:
+    """What each configuration of sites, patched together, does to logit(clean answer) − logit(contrast answer).
+
+    The run that is patched is the clean one, or with `clean-into-contrast` the contrast one; the values come from the
+    other run, which is run once, at its own positions. The difference is read where the patched run predicts its
+    target. Pairs of which either input lacks a role that is patched are left out, and counted. Runs in blocks.
+    Raises `UserError` for no configuration, sites that the model lacks or that one configuration names twice at one
+    position, positions that the inputs do not have, and logits that are not numbers.
+    """
+    if direction not in get_args(Direction):
+        raise UserError(f"there is no direction {direction!r}: use {' or '.join(get_args(Direction))}")
+    wanted = [one if isinstance(one, Configuration) else Configuration(tuple(one), "") for one in configurations]
+    sites = tuple(dict.fromkeys(site for configuration in wanted for site in configuration.sites))
+    if not sites:
+        raise UserError("name at least one site to patch, such as a0.0@=")
+    for site in sites:
+        checked_site(site.site, probed.sites)
+    run = _runs(pairs, sites, into_clean=direction == "contrast-into-clean")
+    for configuration in wanted:
+        _check_distinct(configuration, sites, run.places)
+    sets = list(dict.fromkeys(frozenset(configuration.sites) for configuration in wanted))
+    found = torch.empty(2 + len(sets), len(run.tokens), dtype=torch.float64)
+    for rows in _blocks(probed, run):
+        for i, differences in enumerate(_differences(probed, run.take(rows), sites, sets)):
+            found[i, rows] = differences
+    _check_numbers(found, [sorted(map(str, some)) for some in sets])
+    into_clean = direction == "contrast-into-clean"
+    return PatchEffects(
+        direction=cast(Direction, direction),
+        configurations=tuple(wanted),
+        clean=found[0 if into_clean else 1].numpy(),
+        contrast=found[1 if into_clean else 0].numpy(),
+        patched=found[[2 + sets.index(frozenset(configuration.sites)) for configuration in wanted]].numpy(),
+        left_out=run.left_out,
+    )
+
+
+class _Runs(NamedTuple):
+    """The run that is patched, and the one that the values come from."""
+
+    tokens: Tokens
+    source: Tokens
+    target: Positions
+    source_target: Positions
+    places: Int[Tensor, "batch site"]
+    source_places: Int[Tensor, "batch site"]
+    answers: Int[Tensor, "batch 2"]
+    """The clean and the contrast answer."""
+    left_out: Mapping[str, int]
+
+    def take(self, rows: Positions) -> _Runs:
+        return _Runs(*(part[rows] for part in self[:-1]), left_out=self.left_out)
+
+
+def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> _Runs:
+    """The pairs that have every position, as runs."""
+    found = {at: pairs.places(at) for at in dict.fromkeys(site.at for site in sites)}
+    has = torch.ones(len(pairs), dtype=torch.bool)
+    for at, both in found.items():
+        here = (both.clean >= 0) & (both.contrast >= 0)
+        if not here.any():
+            raise UserError(f"no pair of the {len(pairs):,} has a position {at!r} in both of its inputs")
+        has &= here
+    if not has.any():
+        raise UserError(f"no pair of the {len(pairs):,} has all the positions {', '.join(found)} in both of its inputs")
+    clean, contrast = (torch.stack([found[site.at][i] for site in sites], dim=1)[has] for i in range(2))
+    kept = pairs.where(has, "position")
+    answers = torch.stack([kept.answer, kept.contrast_answer], dim=1)
+    ours = kept.clean, kept.contrast, kept.clean_target, kept.contrast_target, clean, contrast
+    if not into_clean:
+        ours = kept.contrast, kept.clean, kept.contrast_target, kept.clean_target, contrast, clean
+    return _Runs(*ours, answers=answers, left_out=kept.left_out)
+
+
+def _blocks(probed: ProbedModel, run: _Runs) -> Iterator[Positions]:
+    """Rows that are run together: those next to each other that are first patched at the same position."""
+    first, sites = run.places.min(dim=1).values, run.places.shape[1]
+    order = (first * run.tokens.shape[1] + run.target).argsort(stable=True)
+    kept = run.tokens.shape[1] * probed.d_model * (2 * probed.n_layers + sites) + 4 * probed.vocab_size
+    return iter(torch.split(order, max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // kept))))
+
+
+def _differences(
+    probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite], sets: Sequence[AbstractSet[PatchSite]]
+) -> Iterator[Float[Tensor, " batch"]]:
+    """Logit differences of the run that is patched, of the other, and of the first patched with each set of sites."""
+    read = run.target - 1
+    end = 1 + max(int(read.max()), int(run.places.max()))  # what comes after is not run
+    stem = min(int(read.min()), int(run.places.min()))
+    tokens = run.tokens[:, :end]
+    prefix = probed.prefix(tokens[:, :stem]) if stem else None
+    values = _values(probed, run, sites)
+
+    def difference(tokens: Tokens, at: Positions, **options: object) -> Float[Tensor, " batch"]:
+        logits = probed.logits(tokens, positions=at, **options).gather(1, run.answers.to(probed.device)).cpu().double()
+        return logits[:, 0] - logits[:, 1]
+
+    yield difference(tokens, read, prefix=prefix)
+    yield difference(run.source[:, : int(run.source_target.max())], run.source_target - 1)
+    for some in sets:
+        patches = [Patch(site.site, run.places[:, i], values[i]) for i, site in enumerate(sites) if site in some]
+        yield difference(tokens, read, prefix=prefix, patches=patches)
+
+
+def _values(probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite]) -> list[Activations]:
+    """What the other run has at each site, in one forward."""
+    names = tuple(dict.fromkeys(site.site for site in sites))
+    tokens = run.source[:, : 1 + int(run.source_places.max())]
+    if (run.source_places == run.source_places[:, :1]).all():
+        found = probed.capture(tokens, names, run.source_places[:, 0])
+        return [found[site.site] for site in sites]
+    found = probed.capture(tokens, names)
+    rows = torch.arange(len(tokens))
+    return [found[site.site][rows, run.source_places[:, i]] for i, site in enumerate(sites)]
+
+
+def _check_distinct(
+    configuration: Configuration, sites: Sequence[PatchSite], places: Int[Tensor, "batch site"]
+) -> None:
+    """Raise `UserError` where one site would be patched twice at one position, by whatever names."""
+    seen: list[PatchSite] = []
+    for site in configuration.sites:
+        for other in seen:
+            if site.site == other.site:
+                same = int((places[:, sites.index(site)] == places[:, sites.index(other)]).sum())
+                if same:
+                    raise UserError(
+                        f"the order names {site.site} twice, at {other.at} and at {site.at}, which are one position in "
+                        f"{same:,} of {len(places):,} inputs: name each site once"
+                    )
+        seen.append(site)
+
+
+def _check_numbers(differences: Float[Tensor, "run batch"], sets: Sequence[Sequence[str]]) -> None:
+    broken = ~differences.isfinite()
+    if broken.any():
+        run = int(broken.any(dim=1).nonzero()[0, 0])
+        patched = f" with {', '.join(sets[run - 2])} patched" if run >= 2 else ""
+        raise UserError(
+            f"the model's logits{patched} are not numbers for {int(broken[run].sum()):,} of {differences.shape[1]:,} "
+            "inputs: its weights or the patched values are damaged, or overflow their type"
+        )
