@@ -64,6 +64,24 @@ def checked_positions(positions: Any, tokens: Tensor) -> Tensor:
     return at.long().expand(batch)
 
 
+def checked_places(positions: Any, tokens: Tensor, start: int) -> Tensor:
+    """Positions `[batch, n]`, counted from `start`, of `[batch]`, `[batch, n]` or one index. Raises UserError."""
+    try:
+        given = torch.as_tensor(positions, device=tokens.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"positions must be integers, not {positions!r}") from error
+    columns = given.unbind(1) if given.dim() == 2 else (given,)
+    places = torch.stack([checked_positions(column, tokens) for column in columns], dim=1)
+    return after_prefix(places, start)
+
+
+def after_prefix(positions: Tensor, start: int) -> Tensor:
+    """Positions counted from `start`. Raises UserError for one before it."""
+    if start and positions.numel() and int(positions.min()) < start:
+        raise UserError(f"position {int(positions.min())} lies in the prefix, whose {start} tokens are not run again")
+    return positions - start
+
+
 def checked_value(given: Any, site: Site, batch: int, parts: Parts) -> Tensor:
     """A patch's value on the model's device, in its type. Raises UserError when its shape does not fit."""
     value: Tensor = torch.as_tensor(given).detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -15,7 +16,15 @@ from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.probed.architectures import Parts, locate
-from inversionview.probed.arguments import all_sites, checked_positions, checked_site, checked_tokens, checked_value
+from inversionview.probed.arguments import (
+    after_prefix,
+    all_sites,
+    checked_places,
+    checked_positions,
+    checked_site,
+    checked_tokens,
+    checked_value,
+)
 from inversionview.probed.attention import pattern
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
@@ -23,10 +32,9 @@ from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
 from inversionview.probed.loading import load
 from inversionview.probed.patching import Patch, Write, edits
-from inversionview.probed.prefixes import PrefixTree, prefix_tree, stem_length
+from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
 from inversionview.probed.reading import Tap, taps
 from inversionview.probed.selfcheck import check
-from inversionview.shapes import Logits
 from inversionview.sites import Site
 
 __all__ = ["Patch", "ProbedModel"]
@@ -69,6 +77,8 @@ class ProbedModel:
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
         self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        # A vocabulary's logits at positions nobody asked for can be most of a forward.
+        self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._fingerprint: tuple[object, str] | None = None
         self.sites = all_sites(self._parts)
         # Of a function that does not hold self: a cycle would keep the model in memory after its last user.
@@ -209,9 +219,32 @@ class ProbedModel:
             output = self._parts.run(self._parts.decoder, tokens, **options)
         return None if output is None else output.past_key_values
 
-    def logits(self, tokens: Tensor, patches: Sequence[Patch] = ()) -> Logits:
+    def prefix(self, tokens: Tensor) -> Prefix:
+        """Run the first tokens `[batch, pos]` of some inputs once, for `logits` of these inputs under many patches.
+
+        A single row `[1, pos]` serves any number of inputs that begin with it. Raises UserError as `capture` does.
+        """
+        tokens = checked_tokens(tokens, self._parts)
+        if not len(tokens):
+            return Prefix(tokens, None)
+        with self._forward():
+            output = self._parts.run(self._parts.decoder, tokens, use_cache=True)
+        cache = getattr(output, "past_key_values", None)
+        return Prefix(tokens, cache if hasattr(cache, "batch_repeat_interleave") else None)
+
+    def logits(
+        self,
+        tokens: Tensor,
+        patches: Sequence[Patch] = (),
+        *,
+        positions: int | Tensor | None = None,
+        prefix: Prefix | None = None,
+    ) -> Tensor:
         """The model's logits, with activations replaced by `patches` (the last wins where two meet at one place).
 
+        `[batch, pos, vocab]`; with `positions`, an index or `[batch]`, only there: `[batch, vocab]`, and with
+        `[batch, n]` `[batch, n, vocab]`. `prefix`: the beginning of these inputs as `prefix` ran it, which is not run
+        again; logits, patches and positions are then of what comes after, still counted from the first token.
         Raises UserError for tokens, sites, positions or values that do not fit the model.
         """
         if self._head is None:
@@ -219,12 +252,24 @@ class ProbedModel:
                 f"{type(self.model).__name__} has no language modelling head: load it as a causal language model"
             )
         tokens = checked_tokens(tokens, self._parts)
-        writes = [self._write(patch, tokens) for patch in patches]
-        if not tokens.shape[0]:  # the attention of Hugging Face models fails on it
-            return self._parts.embed.weight.new_empty(*tokens.shape, self._head.out_features)
-        with self._forward(edits(writes, tokens.shape[0], self._parts, self._convention)):
-            logits: Tensor = self._parts.run(self.model, tokens).logits
-        return logits
+        start = 0 if prefix is None else prefix.fits(tokens)
+        writes = [self._write(patch, tokens, start) for patch in patches]
+        places = None if positions is None else checked_places(positions, tokens, start)
+        batch, rest = len(tokens), tokens[:, start:]
+        if not batch:  # the attention of Hugging Face models fails on it
+            shape = tuple(rest.shape) if positions is None else tuple(torch.as_tensor(positions).shape) or (0,)
+            return self._parts.embed.weight.new_empty(*shape, self._head.out_features)
+        options = {} if prefix is None or not start else prefix.options(batch)
+        kept = torch.unique(places) if places is not None and self._keeps_some else None
+        if kept is not None:
+            options["logits_to_keep"] = kept
+        with self._forward(edits(writes, batch, self._parts, self._convention)):
+            logits: Tensor = self._parts.run(self.model, rest, **options).logits
+        if places is None:
+            return logits
+        columns = places if kept is None else torch.searchsorted(kept, places.contiguous())
+        found = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
+        return found if torch.as_tensor(positions).dim() == 2 else found[:, 0]
 
     def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
         """Attention probabilities of a layer's heads: row p holds what position p attends to, and sums to 1.
@@ -247,7 +292,7 @@ class ProbedModel:
         with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
             yield
 
-    def _write(self, patch: Patch, tokens: Tensor) -> Write:
+    def _write(self, patch: Patch, tokens: Tensor, start: int) -> Write:
         site = checked_site(patch.site, self.sites)
         value = checked_value(patch.value, site, tokens.shape[0], self._parts)
-        return Write(site, checked_positions(patch.positions, tokens), value)
+        return Write(site, after_prefix(checked_positions(patch.positions, tokens), start), value)
