@@ -17,6 +17,8 @@ from torch import Tensor
 
 Tokens = Int[Tensor, "batch pos"]
 OneInput = Int[Tensor, " pos"]
+OtherInput = Int[Tensor, " other_pos"]
+"""One input that is compared with others, which may be wider."""
 Positions = Int[Tensor, " batch"]
 PerInput = Float[Tensor, " batch"]
 PerPosition = Float[Tensor, "batch pos"]

@@ -8,7 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 import torch
 
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.errors import UserError
+from inversionview.shapes import InputMask, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
 
 Split = Literal["all", "train", "held-out"]
 
@@ -163,6 +164,55 @@ class Flippable(Protocol):
     def flip(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """Make this change in each input [batch, pos], and redo the answer; one that cannot be changed stays."""
         ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A task that can draw from its prior given what inputs share with another one, and knows how rare that is.
+
+    So q(x) = p(x) / mass where x shares it, and 0 elsewhere: a source of known density for narrow preimages.
+    """
+
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        """What may be given to be shared, by name, in words."""
+        ...
+
+    def sample_given(self, name: str, tokens: OtherInput, n: int, *, generator: torch.Generator) -> Tokens:
+        """Draw `n` inputs from the prior, given that they share `name` with this input of the domain."""
+        ...
+
+    def log_mass(self, name: str, tokens: OtherInput) -> float:
+        """How probable it is under the prior, in nats, that an input shares `name` with this one; exact."""
+        ...
+
+    def agrees(self, name: str, tokens: OtherInput, others: Tokens) -> InputMask:
+        """Which inputs of the domain share `name` with this one."""
+        ...
+
+
+@runtime_checkable
+class Restrictable(Protocol):
+    """A task too large to enumerate, of which a part can be: the inputs that share something with an input."""
+
+    @property
+    def restrictions(self) -> Mapping[str, str]:
+        """What may be given, by name, and which inputs are left: `inputs` goes before these words."""
+        ...
+
+    def given(self, tokens: OneInput, name: str) -> Task:
+        """These inputs as a task that can enumerate, with the whole task's prior given that an input is one of them.
+
+        It lists them sorted by token ids. Raises `UserError` for a name that is none, or too many inputs.
+        """
+        ...
+
+
+def restricted(task: Task, tokens: OneInput, name: str) -> Task:
+    """The part of a task that `Restrictable.given` gives. Raises `UserError` for a task that has none."""
+    if not isinstance(task, Restrictable):
+        raise UserError(f"no part of {task.name} can be enumerated by itself, given {name}: leave that out")
+    return task.given(tokens, name)
 
 
 def before_first(tokens: Tokens, token: int) -> PositionMask:

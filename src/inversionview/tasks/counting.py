@@ -8,26 +8,49 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, between_begin_and_end
+from inversionview.shapes import InputMask, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, Task, between_begin_and_end
+from inversionview.tasks.counting_edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
+from inversionview.tasks.counting_given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
+from inversionview.tasks.counting_orders import RESTRICTIONS, CountingOrders
+from inversionview.tasks.counting_rows import (
+    BAR,
+    BEGIN,
+    COLON,
+    END,
+    KINDS,
+    LETTERS,
+    LONGEST,
+    MOST,
+    ONE,
+    PAD,
+    SYMBOLS,
+    WIDTH,
+    Multisets,
+    Sequences,
+    asked_at_random,
+    asked_letter,
+    assemble,
+    count_of,
+    input_counts,
+    length_of,
+    letter_counts,
+    multisets,
+    others,
+    seen,
+    sequence_counts,
+    sequences_of,
+    shuffled,
+)
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-SYMBOLS = LETTERS + "123456789|:"
-BAR, COLON, BEGIN, END, PAD = 35, 36, 37, 38, 39
-ONE = 26
-"""The token `1`; the other digits follow it."""
-KINDS, MOST = 3, 9
-LONGEST = KINDS * MOST
 TRAIN_SHARE = 0.75
 
 AFTER_BAR = {"|": 0, "letter": 1, ":": 2, "answer": 3}
 """Where the named positions lie, counted from the bar."""
-TRIPLES = math.comb(len(LETTERS), KINDS)
 _LOG_FACTORIAL = torch.lgamma(torch.arange(1, LONGEST + 2, dtype=torch.float64))
 
 
@@ -41,7 +64,7 @@ class CountingTask:
 
     name = "counting"
     vocab_size = 40
-    max_length = LONGEST + 6
+    max_length = WIDTH
     begin, end, pad = BEGIN, END, PAD
     size = None
     roles = ("|", "letter", ":", "answer")
@@ -82,12 +105,12 @@ class CountingTask:
         share = {"all": 1.0, "train": TRAIN_SHARE, "held-out": 1 - TRAIN_SHARE}[split]
         missing = n
         while missing > 0:
-            multisets = _draw_multisets(int(missing / share * 1.1) + 8, generator)
+            drawn = _draw_multisets(int(missing / share * 1.1) + 8, generator)
             if split != "all":
-                multisets = multisets.where(_is_held_out(multisets) == (split == "held-out"))
-            multisets = multisets.first(missing)
-            kept.append(_assemble(_shuffled(multisets, generator), *_asked(multisets, generator)))
-            missing -= len(multisets.counts)
+                drawn = drawn.where(_is_held_out(drawn) == (split == "held-out"))
+            drawn = drawn.first(missing)
+            kept.append(assemble(shuffled(drawn, generator), *asked_at_random(drawn, generator)))
+            missing -= len(drawn.counts)
         return torch.cat(kept) if kept else torch.empty(0, self.max_length, dtype=torch.long)
 
     def contains(self, tokens: Tokens) -> InputMask:
@@ -99,7 +122,7 @@ class CountingTask:
         spread = torch.arange(rows.shape[1], device=tokens.device)
         before, begins = spread < bar[:, None], spread == 0
         in_sequence = before & ~begins
-        counts = _letter_counts(rows, in_sequence)
+        counts = letter_counts(rows, in_sequence)
         length = bar - 1
         kinds = (counts > 0).sum(dim=1)
         right = (kinds == KINDS) & (counts.max(dim=1).values <= MOST) & (length >= KINDS) & (length <= LONGEST)
@@ -116,7 +139,7 @@ class CountingTask:
     def log_prior(self, tokens: Tokens) -> PerInput:
         """log p(x): letters, counts, the orders that these counts have, and the letter asked for."""
         inside = self.contains(tokens)
-        counts = _letter_counts(tokens, self._in_sequence(tokens)).clamp(max=LONGEST)
+        counts = input_counts(tokens).clamp(max=LONGEST)
         table = _LOG_FACTORIAL.to(tokens.device)
         orders = table[counts.sum(dim=1).clamp(max=LONGEST)] - table[counts].sum(dim=1)
         log_prior = -math.log(TRIPLES * MOST**KINDS * KINDS) - orders
@@ -157,7 +180,8 @@ class CountingTask:
         if role == "E":
             return (tokens == END).long().argmax(dim=1)
         if role in AFTER_BAR:
-            return bar + AFTER_BAR[role]
+            position = bar + AFTER_BAR[role]
+            return torch.where((bar > 0) & (position < tokens.shape[1]), position, -1)  # a malformed row may lack it
         if role.isascii() and role.isdigit() and 1 <= int(role) <= LONGEST:
             return torch.where(int(role) < bar, int(role), -1)
         raise UserError(
@@ -167,10 +191,7 @@ class CountingTask:
 
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which inputs have letters and counts that neither probed model nor decoder was trained on."""
-        counts = _letter_counts(tokens, self._in_sequence(tokens))
-        found = counts.topk(KINDS, dim=1)
-        order = found.indices.argsort(dim=1)
-        return _is_held_out(_Multisets(found.indices.gather(1, order), found.values.gather(1, order)))
+        return _is_held_out(multisets(tokens))
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The count after the colon."""
@@ -183,32 +204,34 @@ class CountingTask:
         letters, counts = tuple(LETTERS), tuple(str(c) for c in range(1, MOST + 1))
         indices = tuple(str(t) for t in range(self.max_length))
         features = [
-            Feature("letter", letters, lambda x, t: _asked_letter(x), "the letter that is asked for"),
-            Feature("count", counts, lambda x, t: _count_of(x, _asked_letter(x)) - 1, "how often it occurs"),
-            Feature("other1", letters, lambda x, t: _others(x)[0], "the other letter that comes first"),
-            Feature("other2", letters, lambda x, t: _others(x)[1], "the other letter that comes last to appear"),
-            Feature("count1", counts, lambda x, t: _count_of(x, _others(x)[0]) - 1, "how often other1 occurs"),
-            Feature("count2", counts, lambda x, t: _count_of(x, _others(x)[1]) - 1, "how often other2 occurs"),
+            Feature("letter", letters, lambda x, t: asked_letter(x), "the letter that is asked for"),
+            Feature("count", counts, lambda x, t: count_of(x, asked_letter(x)) - 1, "how often it occurs"),
+            Feature("other1", letters, lambda x, t: others(x)[0], "the other letter that comes first"),
+            Feature("other2", letters, lambda x, t: others(x)[1], "the other letter that comes last to appear"),
+            Feature("count1", counts, lambda x, t: count_of(x, others(x)[0]) - 1, "how often other1 occurs"),
+            Feature("count2", counts, lambda x, t: count_of(x, others(x)[1]) - 1, "how often other2 occurs"),
             Feature(
                 "others",
                 tuple(str(s) for s in range(2, 2 * MOST + 1)),
-                lambda x, t: _length(x) - _count_of(x, _asked_letter(x)) - 2,
+                lambda x, t: length_of(x) - count_of(x, asked_letter(x)) - 2,
                 "how often the two other letters occur together",
             ),
             Feature(
                 "length",
                 tuple(str(s) for s in range(KINDS, LONGEST + 1)),
-                lambda x, t: _length(x) - KINDS,
+                lambda x, t: length_of(x) - KINDS,
                 "letters before the bar",
             ),
             Feature("first", letters, lambda x, t: x[:, 1], "the first letter"),
-            Feature("last", letters, lambda x, t: x.gather(1, _length(x)[:, None])[:, 0], "the letter before the bar"),
+            Feature(
+                "last", letters, lambda x, t: x.gather(1, length_of(x)[:, None])[:, 0], "the letter before the bar"
+            ),
             Feature("token", (*SYMBOLS, "B", "E"), lambda x, t: x.gather(1, t[:, None])[:, 0], "what stands there"),
             Feature("position", indices, lambda x, t: t, "the index of the position"),
             Feature(
                 "seen",
                 ("none", *counts),
-                _seen,
+                seen,
                 "how often the letter that stands there has occurred before the bar, up to there",
             ),
         ]
@@ -224,60 +247,66 @@ class CountingTask:
                 "counting can change what is asked: use change:letter, or flip (one letter into another of the three), "
                 "or random"
             )
-        counts = _letter_counts(tokens, self._in_sequence(tokens))
+        counts = input_counts(tokens)
         asked = torch.multinomial((counts > 0).float(), 1, generator=generator)[:, 0]
-        return _assemble(_sequences(tokens), asked, counts.gather(1, asked[:, None])[:, 0])
+        return assemble(sequences_of(tokens), asked, counts.gather(1, asked[:, None])[:, 0])
 
     def flip(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """One letter of the sequence turned into another of the input's three, the count redone.
 
         Inputs in which that would leave a letter out, or one ten times, stay as they are.
         """
-        return self._recounted(tokens, _flipped(_sequences(tokens), generator))
+        return self._recounted(tokens, flipped(sequences_of(tokens), generator))
+
+    conditions = CONDITIONS
+    """What inputs may be given to share, by name, in words."""
+
+    def sample_given(self, name: str, tokens: OtherInput, n: int, *, generator: torch.Generator) -> Tokens:
+        """Draw `n` inputs [n, 33] from the prior, given that they share `name` with this input."""
+        return draw_given(name, tokens, n, generator)
+
+    def log_mass(self, name: str, tokens: OtherInput) -> float:
+        """How probable it is under the prior, in nats, that an input shares `name` with this one."""
+        return log_mass(name, tokens)
+
+    def agrees(self, name: str, tokens: OtherInput, others: Tokens) -> InputMask:
+        """Which inputs of the domain share `name` with this one."""
+        return shares(name, tokens, others)
+
+    restrictions = RESTRICTIONS
+    """What can be given so that few enough inputs are left to enumerate, by name, and which they are."""
+
+    def given(self, tokens: OneInput, name: str) -> Task:
+        """The inputs that share an input's letters, counts and question, in every order, as a task of their own.
+
+        Raises `UserError` for another name than `counts`, or more than 20 million orders.
+        """
+        if name not in self.restrictions:
+            raise UserError(f"counting can be enumerated given {', '.join(self.restrictions)}, not given {name!r}")
+        return CountingOrders(self, tokens)
 
     def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """Swap two letters, turn one into another, rename a kind, ask for another, or put one in or take one out."""
-        sequences, asked = _sequences(tokens), _asked_letter(tokens)
+        sequences, asked = sequences_of(tokens), asked_letter(tokens)
         kind = torch.randint(5, (len(tokens),), generator=generator)
         made = [
-            (_swapped(sequences, generator), asked),
-            (_flipped(sequences, generator), asked),
-            _renamed(sequences, asked, generator),
-            (sequences, _drawn_kind(sequences, generator)),
-            (_longer_or_shorter(sequences, generator), asked),
+            (swapped(sequences, generator), asked),
+            (flipped(sequences, generator), asked),
+            renamed(sequences, asked, generator),
+            (sequences, drawn_kind(sequences, generator)),
+            (longer_or_shorter(sequences, generator), asked),
         ]
         letters = torch.stack([part for part, _ in made])[kind, torch.arange(len(tokens))]
         asked = torch.stack([part for _, part in made])[kind, torch.arange(len(tokens))]
-        counts = _letter_counts(letters, letters < ONE)
-        edited = _assemble(letters, asked, counts.gather(1, asked[:, None])[:, 0])
-        return torch.where(self.contains(edited)[:, None], edited, _full_width(tokens))
+        counts = sequence_counts(letters)
+        edited = assemble(letters, asked, counts.gather(1, asked[:, None])[:, 0])
+        return torch.where(self.contains(edited)[:, None], edited, tokens)
 
-    def _recounted(self, tokens: Tokens, sequences: Tokens) -> Tokens:
-        asked = _asked_letter(tokens)
-        count = _letter_counts(sequences, sequences < ONE).gather(1, asked[:, None])[:, 0]
-        changed = _assemble(sequences, asked, count)
-        return torch.where(self.contains(changed)[:, None], changed, _full_width(tokens))
-
-    @staticmethod
-    def _in_sequence(tokens: Tokens) -> PositionMask:
-        before = (tokens == BAR).cumsum(dim=1) == 0
-        before[:, 0] = False
-        return before
-
-
-class _Multisets(NamedTuple):
-    """Which letters, in the order of the alphabet, and how often each."""
-
-    letters: Tokens
-    """[batch, kind]"""
-    counts: Tokens
-    """[batch, kind]"""
-
-    def where(self, mask: InputMask) -> _Multisets:
-        return _Multisets(self.letters[mask], self.counts[mask])
-
-    def first(self, n: int) -> _Multisets:
-        return _Multisets(self.letters[:n], self.counts[:n])
+    def _recounted(self, tokens: Tokens, sequences: Sequences) -> Tokens:
+        asked = asked_letter(tokens)
+        count = sequence_counts(sequences).gather(1, asked[:, None])[:, 0]
+        changed = assemble(sequences, asked, count)
+        return torch.where(self.contains(changed)[:, None], changed, tokens)
 
 
 def _problem(letters: str, bar: str, question: str) -> str | None:
@@ -302,40 +331,12 @@ def _problem(letters: str, bar: str, question: str) -> str | None:
     return None if answer == str(count) else f"{asked!r} occurs {count} times, not {answer!r}"
 
 
-def _draw_multisets(n: int, generator: torch.Generator) -> _Multisets:
+def _draw_multisets(n: int, generator: torch.Generator) -> Multisets:
     letters = torch.rand(n, len(LETTERS), generator=generator).topk(KINDS, dim=1).indices.sort(dim=1).values
-    return _Multisets(letters, torch.randint(1, MOST + 1, (n, KINDS), generator=generator))
+    return Multisets(letters, torch.randint(1, MOST + 1, (n, KINDS), generator=generator))
 
 
-def _shuffled(multisets: _Multisets, generator: torch.Generator) -> Tokens:
-    """The letters [batch, 27] of each in random order, then padding."""
-    n, ends = len(multisets.counts), multisets.counts.cumsum(dim=1)
-    slots = torch.arange(LONGEST).expand(n, LONGEST)
-    kind = (slots[:, :, None] >= ends[:, None, :]).sum(dim=2)
-    letters = torch.nn.functional.pad(multisets.letters, (0, 1), value=PAD).gather(1, kind)
-    keys = torch.rand(n, LONGEST, generator=generator).masked_fill(kind == KINDS, 2.0)
-    return letters.gather(1, keys.argsort(dim=1))
-
-
-def _asked(multisets: _Multisets, generator: torch.Generator) -> tuple[Positions, Positions]:
-    """A letter of each at random, and its count."""
-    kind = torch.randint(KINDS, (len(multisets.counts), 1), generator=generator)
-    return multisets.letters.gather(1, kind)[:, 0], multisets.counts.gather(1, kind)[:, 0]
-
-
-def _assemble(sequences: Tokens, asked: Positions, counts: Positions) -> Tokens:
-    """Whole inputs [batch, 33] of sequences [batch, 27], the letters asked for and their counts."""
-    n, device = len(sequences), sequences.device
-    tokens = torch.full((n, LONGEST + 6), PAD, device=device)
-    tokens[:, 0] = BEGIN
-    tokens[:, 1 : LONGEST + 1] = sequences
-    bar = 1 + (sequences < ONE).sum(dim=1)
-    fill = torch.full_like(asked, BAR)
-    tail = torch.stack([fill, asked, fill + COLON - BAR, counts + ONE - 1, fill + END - BAR], dim=1)
-    return tokens.scatter(1, bar[:, None] + torch.arange(5, device=device), tail)
-
-
-def _is_held_out(multisets: _Multisets) -> InputMask:
+def _is_held_out(multisets: Multisets) -> InputMask:
     """A quarter of all multisets, by an integer hash of letters and counts that depends on nothing else."""
     key = torch.zeros_like(multisets.counts[:, 0])
     for part in (*multisets.letters.unbind(1), *multisets.counts.unbind(1)):
@@ -344,98 +345,3 @@ def _is_held_out(multisets: _Multisets) -> InputMask:
         key = (key ^ (key >> 15)) * 0x2C1B3C6D & 0xFFFFFFFF
         key = (key ^ (key >> 12)) * 0x297A2D39 & 0xFFFFFFFF
     return key >= int(TRAIN_SHARE * 2**32)
-
-
-def _letter_counts(tokens: Tokens, where: PositionMask) -> Tokens:
-    """How often each letter [batch, 26] occurs where the mask is true."""
-    counts = torch.zeros(len(tokens), len(LETTERS) + 1, dtype=torch.long, device=tokens.device)
-    letter = torch.where(where & (tokens < ONE), tokens, len(LETTERS))
-    return counts.scatter_add(1, letter, torch.ones_like(letter))[:, : len(LETTERS)]
-
-
-def _length(tokens: Tokens) -> Positions:
-    return (tokens == BAR).long().argmax(dim=1) - 1
-
-
-def _full_width(tokens: Tokens) -> Tokens:
-    return torch.nn.functional.pad(tokens, (0, LONGEST + 6 - tokens.shape[1]), value=PAD)
-
-
-def _sequences(tokens: Tokens) -> Tokens:
-    """The letters before the bar [batch, 27], then padding."""
-    rows = _full_width(tokens)[:, 1 : LONGEST + 1]
-    return rows.masked_fill((rows == BAR).cumsum(dim=1) > 0, PAD)
-
-
-def _asked_letter(tokens: Tokens) -> Positions:
-    return tokens.gather(1, _length(tokens)[:, None] + 2)[:, 0]
-
-
-def _count_of(tokens: Tokens, letter: Positions) -> Positions:
-    return ((tokens == letter[:, None]) & CountingTask._in_sequence(tokens)).sum(dim=1)
-
-
-def _others(tokens: Tokens) -> tuple[Positions, Positions]:
-    """The two letters that are not asked for, by where they first appear."""
-    other = CountingTask._in_sequence(tokens) & (tokens != _asked_letter(tokens)[:, None])
-    one = tokens.gather(1, other.long().argmax(dim=1, keepdim=True))
-    rest = other & (tokens != one)
-    return one[:, 0], tokens.gather(1, rest.long().argmax(dim=1, keepdim=True))[:, 0]
-
-
-def _seen(tokens: Tokens, positions: Positions) -> Positions:
-    here = tokens.gather(1, positions[:, None])
-    upto = torch.arange(tokens.shape[1], device=tokens.device) <= positions[:, None]
-    seen = ((tokens == here) & CountingTask._in_sequence(tokens) & upto).sum(dim=1)
-    return torch.where(here[:, 0] < ONE, seen, 0)
-
-
-def _random_place(sequences: Tokens, generator: torch.Generator) -> Positions:
-    """A place of each sequence [batch, 1], uniform over its letters."""
-    length = (sequences < ONE).sum(dim=1, keepdim=True)
-    return (torch.rand(len(sequences), 1, generator=generator) * length).long()
-
-
-def _drawn_kind(sequences: Tokens, generator: torch.Generator) -> Positions:
-    """One of each sequence's three letters, uniformly."""
-    return torch.multinomial((_letter_counts(sequences, sequences < ONE) > 0).float(), 1, generator=generator)[:, 0]
-
-
-def _flipped(sequences: Tokens, generator: torch.Generator) -> Tokens:
-    place = _random_place(sequences, generator)
-    kinds = (_letter_counts(sequences, sequences < ONE) > 0).float()
-    others = kinds.scatter(1, sequences.gather(1, place), 0.0)
-    return sequences.scatter(1, place, torch.multinomial(others, 1, generator=generator))
-
-
-def _swapped(sequences: Tokens, generator: torch.Generator) -> Tokens:
-    one, two = _random_place(sequences, generator), _random_place(sequences, generator)
-    first, second = sequences.gather(1, one), sequences.gather(1, two)
-    return sequences.scatter(1, one, second).scatter(1, two, first)
-
-
-def _renamed(sequences: Tokens, asked: Positions, generator: torch.Generator) -> tuple[Tokens, Positions]:
-    """One kind of letter turned into one that the sequence does not have, in the question too."""
-    old = _drawn_kind(sequences, generator)
-    free = (_letter_counts(sequences, sequences < ONE) == 0).float()
-    new = torch.multinomial(free, 1, generator=generator)[:, 0]
-    return torch.where(sequences == old[:, None], new[:, None], sequences), torch.where(asked == old, new, asked)
-
-
-def _longer_or_shorter(sequences: Tokens, generator: torch.Generator) -> Tokens:
-    """Put a letter of a random kind in at a random slot, or take one of a random kind out if it is at a random place.
-
-    Both ways have the same probability: of n + 1 slots to put it in, and of n + 1 places to take it out.
-    """
-    kind = _drawn_kind(sequences, generator)[:, None]
-    length = (sequences < ONE).sum(dim=1, keepdim=True)
-    longer = torch.rand(len(sequences), 1, generator=generator) < 0.5
-    slot = (torch.rand(len(sequences), 1, generator=generator) * (length + longer.long())).long()
-    spread = torch.arange(LONGEST).expand_as(sequences)
-    put = sequences.gather(1, (spread - (spread > slot).long()).clamp(min=0))
-    put = torch.where(spread == slot, kind, put)
-    out = sequences.gather(1, (spread + (spread >= slot).long()).clamp(max=LONGEST - 1))
-    out = out.masked_fill(spread >= length - 1, PAD)
-    matches = sequences.gather(1, slot.clamp(max=LONGEST - 1)) == kind
-    fits = torch.where(longer, length < LONGEST, matches)
-    return torch.where(fits, torch.where(longer, put, out), sequences)
