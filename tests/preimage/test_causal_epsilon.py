@@ -10,6 +10,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.preimage import causal_epsilon as module
 from inversionview.preimage.causal_epsilon import causal_epsilon
+from inversionview.preimage.outputs import predicting
 from tests.preimage.tiny import probed, query, rows, task
 
 QUERY = query(at="S2", site="x0.post")
@@ -148,8 +149,8 @@ def test_without_an_answer_ahead_the_last_position_before_the_end_counts(monkeyp
 def test_positions_before_the_querys_own_do_not_count():
     asked = query(at="A3", site="x0.post")
     tokens = torch.tensor([asked.tokens])
-    assert module._predicting(task(), tokens, asked.position).tolist() == [11, 12]
-    assert module._predicting(task(), tokens, 1).tolist() == [8, 9, 10, 11, 12]
+    assert predicting(task(), tokens, asked.position).tolist() == [11, 12]
+    assert predicting(task(), tokens, 1).tolist() == [8, 9, 10, 11, 12]
 
 
 def test_only_other_inputs_of_the_domain_that_have_the_role_are_tried():

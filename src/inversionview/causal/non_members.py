@@ -24,17 +24,21 @@ _BLOCK_VALUES = 2**22
 
 
 class Pool(NamedTuple):
-    """Non-members from the prior, in the order in which they were drawn, repeats included."""
+    """Inputs from the prior in the order in which they were drawn, repeats included."""
 
     tokens: Tokens
+    """Non-members."""
     positions: Positions
     distances: PerInput
+    members: Tokens
+    """Members that were drawn on the way."""
+    member_positions: Positions
 
 
 def draw_pool(
     probed: ProbedModel, task: Task, preimage: Preimage, held: Sequence[Feature], n: int, generator: Generator
 ) -> Pool:
-    """Non-members of the prior that share the features `held` with the query: `n`, or fewer where those are rare.
+    """Draw inputs that share the features `held` with the query until `n` are non-members, fewer where these are rare.
 
     Raises `UserError` where none is found.
     """
@@ -49,18 +53,21 @@ def draw_pool(
             tokens = tokens[(positions >= 0) & shares(held, preimage, tokens, positions.clamp_min(0))]
         run += len(tokens)
         near = _nearest(probed, task, preimage, tokens, z_q)
-        kept = (near.positions >= 0) & (near.distances.double() > preimage.epsilon)
+        comparable = near.positions >= 0
         if preimage.position_rule == "any":
-            kept &= shares(held, preimage, tokens, near.positions.clamp_min(0))
-        found.append(Pool(tokens[kept], near.positions[kept], near.distances[kept]))
-        outside += int(kept.sum())
+            comparable &= shares(held, preimage, tokens, near.positions.clamp_min(0))
+        tokens, positions, distance = tokens[comparable], near.positions[comparable], near.distances[comparable]
+        inside = distance.double() <= preimage.epsilon
+        found.append(Pool(tokens[~inside], positions[~inside], distance[~inside], tokens[inside], positions[inside]))
+        outside += int((~inside).sum())
     if not outside:
         sharing = f" that share {' and '.join(feature.name for feature in held)} with it" if held else ""
         raise UserError(
             f"of {drawn:,} inputs from the prior none{sharing} is a non-member at ε = {preimage.epsilon:g}, so there "
             "is nothing to compare members with: use a smaller epsilon, or hold less equal"
         )
-    return Pool(*(torch.cat(column)[:n] for column in zip(*found, strict=True)))
+    columns = [torch.cat(column) for column in zip(*found, strict=True)]
+    return Pool(*(column[:n] for column in columns[:3]), *columns[3:])
 
 
 def shares(features: Sequence[Feature], preimage: Preimage, tokens: Tokens, positions: Positions) -> InputMask:

@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 from inversionview.causal.non_members import Pool, captured, draw_pool, shares
 from inversionview.causal.use_result import (
     LEAST_INPUTS,
+    MEMBERS_SHARE,
     Effect,
     FeatureUse,
     Use,
@@ -117,7 +118,7 @@ def use(
     wanted = torch.unique(torch.cat([rows for pair in groups.values() for rows in pair]))
     place = torch.full((len(pool.tokens),), -1).scatter(0, wanted, torch.arange(len(wanted)))
     others = measured(pool.tokens[wanted], pool.positions[wanted])
-    by_group = {name: tuple(others.of(place[rows]) for rows in pair) for name, pair in groups.items()}
+    by_group = {name: (others.of(place[a]), others.of(place[b])) for name, (a, b) in groups.items()}
     known = {found.name: found for found in preimage_bits(preimage, task, [feature.name for feature in chosen])}
     own = measured(members.tokens, members.positions)
     inside, (nearest, random) = _effect(own, members.weights), map(_effect, by_group.pop(_ALL))
@@ -125,8 +126,8 @@ def use(
     verdict, why_not = whole_verdict(inside, random, apart, interval)
     found = []
     for feature in chosen:
-        group = _FeatureGroups(*by_group[feature.name], _of_members(preimage, feature, members, own))
-        one = _feature_use(task, preimage, feature, known.get(feature.name), group, alone=not held)
+        group = _FeatureGroups(*by_group[feature.name], _stand_in(preimage, feature, pool, members, own))
+        one = _feature_use(task, preimage, feature, known.get(feature.name), group)
         words = feature_verdict(one, [other.name for other in held], len(pool.tokens))
         found.append(dataclasses.replace(one, verdict=words[0], why_not=words[1]))
     return Use(
@@ -208,25 +209,30 @@ def _groups(
 class _FeatureGroups(NamedTuple):
     sharing: _Measured
     differing: _Measured
-    members: Effect
-    """Of the members that share it."""
+    members: Effect | None
+    """Of the members that share it, where they may stand in for non-members."""
 
 
-def _of_members(preimage: Preimage, feature: Feature, members: _Members, own: _Measured) -> Effect:
+def _stand_in(preimage: Preimage, feature: Feature, pool: Pool, members: _Members, own: _Measured) -> Effect | None:
+    """Of the members that share a feature, if as good as all inputs that do are members: it is all that is encoded."""
+    outside = int(shares([feature], preimage, pool.tokens, pool.positions).sum())
+    inside = int(shares([feature], preimage, pool.members, pool.member_positions).sum())
+    if outside >= LEAST_INPUTS or inside < max(LEAST_INPUTS, MEMBERS_SHARE * (inside + outside)):
+        return None
     rows = shares([feature], preimage, members.tokens, members.positions).nonzero()[:, 0]
     weights = members.weights[rows]
-    return _effect(own.of(rows), weights / weights.sum().clamp_min(1e-300))
+    found = _effect(own.of(rows), weights / weights.sum().clamp_min(1e-300))
+    return found if found.n >= LEAST_INPUTS else None
 
 
 def _feature_use(
-    task: Task, preimage: Preimage, feature: Feature, known: FeatureBits | None, group: _FeatureGroups, *, alone: bool
+    task: Task, preimage: Preimage, feature: Feature, known: FeatureBits | None, group: _FeatureGroups
 ) -> FeatureUse:
-    """One feature, without its verdict; `alone` where no other is held equal."""
+    """One feature, without its verdict."""
     query = preimage.query
     code = int(feature.compute(padded_row(task, query), torch.tensor([query.position])))
-    sharing, differing = _effect(group.sharing), _effect(group.differing)
-    by_members = alone and sharing.n < LEAST_INPUTS <= group.members.n
-    sharing = group.members if by_members else sharing
+    differing = _effect(group.differing)
+    sharing = _effect(group.sharing) if group.members is None else group.members
     return FeatureUse(
         feature.name,
         feature.values[code],
@@ -236,7 +242,7 @@ def _feature_use(
         differing,
         *difference(differing, sharing),
         verdict=None,
-        by_members=by_members,
+        by_members=group.members is not None,
     )
 
 
@@ -251,5 +257,5 @@ def _effect(found: _Measured, weights: Float[Tensor, " batch"] | None = None) ->
     if n > 1 and square < 1:
         half = 1.96 * math.sqrt(float(w @ (kl - mean) ** 2) / (1 - square) * square)
         interval = (mean - half, mean + half)
-    same = float(w @ found.same_top.double())
+    same = min(1.0, float(w @ found.same_top.double()))  # weights add up to 1 but for rounding
     return Effect(n, mean, interval, float(kl.max()), same, tuple((w @ found.by_output).tolist()))

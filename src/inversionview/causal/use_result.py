@@ -18,6 +18,8 @@ LEAST_SHARE = 0.1
 """Nor are differences that are a smaller share of the KL of those that do not share the feature."""
 LEAST_INPUTS = 20
 """A group of fewer inputs says nothing."""
+MEMBERS_SHARE = 0.9
+"""Where this share of the inputs with a value are members, members stand in for non-members that have it."""
 
 Interval = tuple[float, float]
 Verdict = Literal["used", "merely present", "not encoded"]
@@ -63,7 +65,7 @@ class FeatureUse:
     """None where `why_not` says why."""
     why_not: str | None = None
     by_members: bool = False
-    """The sharing are members, because the activation tells nothing else: (almost) no non-member has the value."""
+    """The sharing are members: as good as all inputs with the value are, so the feature is all that is encoded."""
 
     @property
     def share(self) -> float | None:

@@ -15,14 +15,14 @@ from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.epsilon import SAME_ACTIVATION, Calibrated
 from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, eligible_role
+from inversionview.preimage.outputs import PatchedRun, predicting
 from inversionview.preimage.result import Query
-from inversionview.probed.model import Patch, ProbedModel
+from inversionview.probed.model import ProbedModel
 from inversionview.shapes import InputMask, PerInput, Positions, Tokens
 from inversionview.tasks.base import Task
 
-_BLOCK_VALUES = 2**24
-"""Logits that are computed at once."""
 _BLOCK_INPUTS = 256
+"""Candidates that are tried before it is known whether the next ones are needed."""
 
 
 class _Ranked(NamedTuple):
@@ -96,26 +96,15 @@ def _moves(
     probed: ProbedModel, task: Task, query: Query, ranked: _Ranked, tolerance: float
 ) -> Float[Tensor, " candidate"]:
     """What each candidate moves the output by, in nats, up to the block with the first that is not within tolerance."""
-    tokens = torch.tensor(query.tokens)[None]
-    at = _predicting(task, tokens, query.position)
-    clean = probed.logits(tokens)[:, at].cpu().double().log_softmax(dim=-1)
-    block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // (tokens.shape[1] * probed.vocab_size)))
+    tokens = torch.tensor(query.tokens)
+    run = PatchedRun(probed, tokens, query.site, query.position, predicting(task, tokens[None], query.position))
     found: list[PerInput] = []
-    for rows, positions in zip(*(torch.split(part, block) for part in ranked[:2]), strict=True):
+    for rows, positions in zip(*(torch.split(part, _BLOCK_INPUTS) for part in ranked[:2]), strict=True):
         (values,) = probed.capture(rows, [query.site], positions).values()
-        patch = Patch(query.site, query.position, values)
-        patched = probed.logits(tokens.expand(len(rows), -1), patches=[patch])[:, at].cpu().double().log_softmax(dim=-1)
-        found.append((clean.exp() * (clean - patched)).sum(dim=-1).amax(dim=1))
+        found.append(run.effects(values).kl.amax(dim=1))
         if not (found[-1] < tolerance).all():
             break
     return torch.cat(found)
-
-
-def _predicting(task: Task, tokens: Tokens, position: int) -> Int[Tensor, " predicting"]:
-    """Positions from the query's on whose next token is part of the answer; without any, the last before the end."""
-    answer = task.answer_mask(tokens)[0, 1:].nonzero()[:, 0]
-    answer = answer[answer >= position]
-    return answer if len(answer) else task.eligible(tokens)[0].nonzero()[-1]
 
 
 def _calibrated(ranked: _Ranked, moves: Float[Tensor, " tried"], tolerance: float, rounding: float) -> Calibrated:

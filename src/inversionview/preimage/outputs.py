@@ -1,0 +1,86 @@
+"""What patches do to the output: the positions that predict a task's answer, and how far what they predict moves."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inversionview.probed.model import Patch, ProbedModel
+from inversionview.shapes import Activations, OneInput, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+_BLOCK_VALUES = 2**24
+"""Logits, or values inside a block of the model, that are computed at once."""
+_BLOCK_INPUTS = 2048
+
+
+def predicting(task: Task, tokens: Tokens, position: int) -> Int[Tensor, " output"]:
+    """Positions of the one input `[1, pos]`, from `position` on, whose next token is part of the answer.
+
+    Without any, the last position before the end.
+    """
+    answer = task.answer_mask(tokens)[0, 1:].nonzero()[:, 0]
+    answer = answer[answer >= position]
+    return answer if len(answer) else task.eligible(tokens)[0].nonzero()[-1]
+
+
+def divergence(
+    clean: Float[Tensor, "*any_or_one vocab"], patched: Float[Tensor, "*any vocab"]
+) -> Float[Tensor, "*any"]:
+    """KL(clean ‖ patched) of the next token in nats, from logits, in fp64 on the CPU."""
+    p, q = (logits.double().cpu().log_softmax(dim=-1) for logits in (clean, patched))
+    terms = torch.where(p.exp() == 0, 0.0, p.exp() * (p - q))  # not where it is NaN
+    found: Tensor = terms.sum(dim=-1)
+    return found
+
+
+def inputs_at_once(probed: ProbedModel, positions: int, outputs: int) -> int:
+    """How many inputs of so many positions, with logits at so many of them, memory bears in one forward."""
+    largest = max(outputs * probed.vocab_size, 4 * positions * probed.d_model)
+    return max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // largest))
+
+
+class Effects(NamedTuple):
+    """What each activation did to the output of the run it was put into."""
+
+    kl: Float[Tensor, "batch output"]
+    """KL(clean ‖ patched) of the next token in nats, in fp64."""
+    same_top: Bool[Tensor, "batch output"]
+    """Whether the most probable next token is the clean run's."""
+
+
+class PatchedRun:
+    """One input's run, and what becomes of its output when the activation at one site and position is replaced.
+
+    `tokens`: the input, `outputs`: positions, none before `position`. Only what comes after `position` is run again.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, probed: ProbedModel, tokens: OneInput, site: Site | str, position: int, outputs: Int[Tensor, " output"]
+    ) -> None:
+        self._probed, self._site, self._position, self._outputs = probed, site, position, outputs
+        self._tokens = tokens[None, : int(outputs.max()) + 1]
+        self._prefix = probed.prefix(self._tokens[:, :position]) if position else None
+        self._block = inputs_at_once(probed, self._tokens.shape[1] - position, len(outputs))
+        self.clean: Float[Tensor, "output vocab"] = self._logits(1)[0]
+
+    @torch.no_grad()
+    def effects(self, values: Activations) -> Effects:
+        """What each of these activations, `[batch, d_model]` in the model's convention, does in the own one's place."""
+        kl, same = [], []
+        top = self.clean.argmax(dim=-1).cpu()
+        for part in torch.split(values, self._block):
+            logits = self._logits(len(part), Patch(self._site, self._position, part))
+            kl.append(divergence(self.clean, logits))
+            same.append(logits.argmax(dim=-1).cpu() == top)
+        return Effects(torch.cat(kl), torch.cat(same))
+
+    def _logits(self, batch: int, *patches: Patch) -> Float[Tensor, "batch output vocab"]:
+        outputs = self._outputs.expand(batch, -1)
+        tokens = self._tokens.expand(batch, -1)
+        return self._probed.logits(tokens, patches, positions=outputs, prefix=self._prefix)
