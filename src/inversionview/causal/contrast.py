@@ -90,9 +90,7 @@ class Pairs:
         counts = dict(self.left_out)
         if left_out:
             counts[left_out] = counts.get(left_out, 0) + int((~mask).sum())
-        parts = {
-            name: getattr(self, name)[mask] for name in ("clean", "contrast", "clean_target", "contrast_target")
-        }
+        parts = {name: getattr(self, name)[mask] for name in ("clean", "contrast", "clean_target", "contrast_target")}
         return replace(self, **parts, left_out=counts)
 
 
@@ -242,7 +240,7 @@ def _meets(task: Task, condition: str | None, tokens: Tokens) -> InputMask:
 def _checked_target(task: Task, name: str, tokens: Tensor, target: Tensor) -> None:
     if target.shape != (len(tokens),) or target.is_floating_point():
         raise UserError(f"the {name} target must be a position for each of the {len(tokens)} inputs: integers [batch]")
-    if len(target) and not (1 <= int(target.min()) and int(target.max()) < tokens.shape[1]):
+    if len(target) and not (int(target.min()) >= 1 and int(target.max()) < tokens.shape[1]):
         wrong = int(target.min()) if int(target.min()) < 1 else int(target.max())
         raise UserError(f"position {wrong} cannot be the {name} target: it is one of 1 to {tokens.shape[1] - 1}")
     padding = int((tokens.gather(1, target[:, None])[:, 0] == task.pad).sum())

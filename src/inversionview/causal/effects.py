@@ -77,7 +77,7 @@ class PatchEffects:
     left_out: Mapping[str, int] = field(default_factory=dict)
     """How many clean inputs were drawn and not kept: by `where`, by `contrast`, or for lack of a `position`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the pairs were made of, for the document: study, target, at, contrast, where, contrast_where, seed, drawn."""
+    """What the pairs were made of: study, target, at, contrast, where, contrast_where, seed, drawn."""
 
     @property
     def n(self) -> int:
@@ -98,7 +98,7 @@ class PatchEffects:
     def to_dict(self) -> Patching:
         """The document that `inversionview patch --json` prints, which `inversionview.report.patching` describes."""
         clean, contrast = mean_of(self.clean), mean_of(self.contrast)
-        said = {name: None for name in ("study", "target", "at", "contrast", "where", "contrast_where", "seed", "drawn")}
+        said = dict.fromkeys(("study", "target", "at", "contrast", "where", "contrast_where", "seed", "drawn"))
         return {
             "schema": 1,
             **(said | dict(self.settings)),  # type: ignore[typeddict-item]

@@ -46,7 +46,8 @@ def patch_effects(
         raise UserError("name at least one site to patch, such as a0.0@=")
     for site in sites:
         checked_site(site.site, probed.sites)
-    run = _runs(pairs, sites, into_clean=direction == "contrast-into-clean")
+    into_clean = direction == "contrast-into-clean"
+    run, left_out = _runs(pairs, sites, into_clean=into_clean)
     for configuration in wanted:
         _check_distinct(configuration, sites, run.places)
     sets = list(dict.fromkeys(frozenset(configuration.sites) for configuration in wanted))
@@ -54,15 +55,14 @@ def patch_effects(
     for rows in _blocks(probed, run):
         for i, differences in enumerate(_differences(probed, run.take(rows), sites, sets)):
             found[i, rows] = differences
-    _check_numbers(found, [sorted(map(str, some)) for some in sets])
-    into_clean = direction == "contrast-into-clean"
+    _check_numbers(found)
     return PatchEffects(
         direction=cast(Direction, direction),
         configurations=tuple(wanted),
         clean=found[0 if into_clean else 1].numpy(),
         contrast=found[1 if into_clean else 0].numpy(),
         patched=found[[2 + sets.index(frozenset(configuration.sites)) for configuration in wanted]].numpy(),
-        left_out=run.left_out,
+        left_out=left_out,
     )
 
 
@@ -77,14 +77,13 @@ class _Runs(NamedTuple):
     source_places: Int[Tensor, "batch site"]
     answers: Int[Tensor, "batch 2"]
     """The clean and the contrast answer."""
-    left_out: Mapping[str, int]
 
     def take(self, rows: Positions) -> _Runs:
-        return _Runs(*(part[rows] for part in self[:-1]), left_out=self.left_out)
+        return _Runs(*(part[rows] for part in self))
 
 
-def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> _Runs:
-    """The pairs that have every position, as runs."""
+def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> tuple[_Runs, Mapping[str, int]]:
+    """The pairs that have every position, as runs, and how many were left out."""
     found = {at: pairs.places(at) for at in dict.fromkeys(site.at for site in sites)}
     has = torch.ones(len(pairs), dtype=torch.bool)
     for at, both in found.items():
@@ -100,7 +99,7 @@ def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> _Run
     ours = kept.clean, kept.contrast, kept.clean_target, kept.contrast_target, clean, contrast
     if not into_clean:
         ours = kept.contrast, kept.clean, kept.contrast_target, kept.clean_target, contrast, clean
-    return _Runs(*ours, answers=answers, left_out=kept.left_out)
+    return _Runs(*ours, answers=answers), kept.left_out
 
 
 def _blocks(probed: ProbedModel, run: _Runs) -> Iterator[Positions]:
@@ -122,15 +121,16 @@ def _differences(
     prefix = probed.prefix(tokens[:, :stem]) if stem else None
     values = _values(probed, run, sites)
 
-    def difference(tokens: Tokens, at: Positions, **options: object) -> Float[Tensor, " batch"]:
-        logits = probed.logits(tokens, positions=at, **options).gather(1, run.answers.to(probed.device)).cpu().double()
-        return logits[:, 0] - logits[:, 1]
+    def difference(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, " batch"]:
+        both = logits.gather(1, run.answers.to(logits.device)).cpu().double()
+        return both[:, 0] - both[:, 1]
 
-    yield difference(tokens, read, prefix=prefix)
-    yield difference(run.source[:, : int(run.source_target.max())], run.source_target - 1)
+    yield difference(probed.logits(tokens, positions=read, prefix=prefix))
+    source = run.source[:, : int(run.source_target.max())]
+    yield difference(probed.logits(source, positions=run.source_target - 1))
     for some in sets:
         patches = [Patch(site.site, run.places[:, i], values[i]) for i, site in enumerate(sites) if site in some]
-        yield difference(tokens, read, prefix=prefix, patches=patches)
+        yield difference(probed.logits(tokens, patches, positions=read, prefix=prefix))
 
 
 def _values(probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite]) -> list[Activations]:
@@ -162,12 +162,10 @@ def _check_distinct(
         seen.append(site)
 
 
-def _check_numbers(differences: Float[Tensor, "run batch"], sets: Sequence[Sequence[str]]) -> None:
-    broken = ~differences.isfinite()
-    if broken.any():
-        run = int(broken.any(dim=1).nonzero()[0, 0])
-        patched = f" with {', '.join(sets[run - 2])} patched" if run >= 2 else ""
+def _check_numbers(differences: Float[Tensor, "run batch"]) -> None:
+    broken = int((~differences.isfinite()).any(dim=0).sum())
+    if broken:
         raise UserError(
-            f"the model's logits{patched} are not numbers for {int(broken[run].sum()):,} of {differences.shape[1]:,} "
-            "inputs: its weights or the patched values are damaged, or overflow their type"
+            f"the model's logits are not numbers for {broken:,} of {differences.shape[1]:,} pairs: its weights are "
+            "damaged, or its values overflow their type"
         )
