@@ -15,6 +15,7 @@ from inversionview.studies import recipes, training_runs
 from inversionview.studies.recipes import Budget, DecoderRecipe
 from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
+from inversionview.tasks import get_task
 from inversionview.training import TrainingConfig
 from tests.preimage.tiny import gpt2, probed, save_study, task
 
@@ -182,7 +183,7 @@ def test_resuming_nothing_or_starting_over_something_is_refused(tmp_path, model)
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": "subtraction"}, "there is no study 'subtraction': .*; the recipes are: addition"),
+        ({"source": "subtraction"}, "there is no study 'subtraction': .*; the recipes are: addition, counting"),
         ({"sites": ["a9.9"]}, r"has no site a9\.9"),
         ({"sites": ["nowhere"]}, "unknown site 'nowhere'"),
         ({"convention": "mixed"}, "unknown convention 'mixed'"),
@@ -237,7 +238,9 @@ def test_a_probed_model_becomes_a_study_without_a_decoder_and_resumes(tmp_path, 
 
 
 def test_an_unknown_probed_recipe_lists_the_ones_there_are(tmp_path):
-    with pytest.raises(UserError, match="there is no recipe 'chess' for a probed model; the recipes are: addition"):
+    with pytest.raises(
+        UserError, match="there is no recipe 'chess' for a probed model; the recipes are: addition, counting"
+    ):
         train_probed("chess", tmp_path / "out")
 
 
@@ -251,7 +254,18 @@ def test_the_real_recipes_are_the_papers_sizes():
     assert decoder.decoder == {}
 
 
-def test_the_default_sites_are_the_first_stream_then_heads_mid_and_post():
-    assert default_sites(probed()) == (
+def test_counting_is_trained_as_the_paper_did():
+    plan, decoder = recipes.probed_counting(Budget()), recipes.counting(Budget(steps=7))
+    assert (plan.model["n_layer"], plan.model["n_head"], plan.model["n_embd"]) == (2, 1, 64)
+    assert plan.model["vocab_size"] == get_task("counting").vocab_size
+    assert plan.model["n_positions"] == get_task("counting").max_length
+    assert (decoder.training.minutes, decoder.training.steps) == (None, 7)
+
+
+def test_the_default_sites_are_the_first_stream_then_those_of_the_recipe_in_each_layer():
+    assert default_sites(probed(), recipes.addition(Budget()).kinds) == (
         "x0.pre", "a0.0", "a0.1", "x0.mid", "x0.post", "a1.0", "a1.1", "x1.mid", "x1.post",
+    )  # fmt: skip
+    assert default_sites(probed(), recipes.counting(Budget()).kinds) == (
+        "x0.pre", "a0.0", "a0.1", "x0.mid", "m0", "x0.post", "a1.0", "a1.1", "x1.mid", "m1", "x1.post",
     )  # fmt: skip

@@ -199,5 +199,5 @@ def test_the_seed_decides_the_edits(task):
 
 
 def test_an_unknown_task_says_which_there_are():
-    with pytest.raises(UserError, match="the tasks are: addition"):
+    with pytest.raises(UserError, match="the tasks are: addition, counting"):
         get_task("subtraction")

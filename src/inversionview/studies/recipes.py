@@ -39,6 +39,8 @@ class DecoderRecipe:
     training: TrainingConfig
     rate_queries: int
     """Queries a site in each measurement of the in-ε rates by which sites are re-weighted."""
+    kinds: tuple[str, ...] = ("head", "resid_mid", "resid_post")
+    """Kinds of site to read in every layer, beside the first residual stream."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +144,11 @@ def counting(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="euclidean",
         epsilon=0.1,
         decoder={},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
+        # Writing an answer that counts right takes learning of its own, so half of the inputs are trained whole.
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, full_share=0.5, groups=6, reweight_every=500),
         training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=60.0)),
         rate_queries=100,
+        kinds=("head", "resid_mid", "mlp_out", "resid_post"),
     )
 
 

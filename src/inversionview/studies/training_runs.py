@@ -134,9 +134,8 @@ def train_decoder(
     return result
 
 
-def default_sites(probed: ProbedModel) -> tuple[str, ...]:
-    """The paper's choice: the first residual stream, then each layer's heads and the streams after its two halves."""
-    kinds = ("head", "resid_mid", "resid_post")
+def default_sites(probed: ProbedModel, kinds: Sequence[str]) -> tuple[str, ...]:
+    """The first residual stream, then the sites of these kinds in each layer."""
     return tuple(str(site) for site in probed.sites if site.kind in kinds or site == Site("resid_pre", 0))
 
 
@@ -253,7 +252,7 @@ def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str) -> S
         name=out.resolve().name,
         task=target.task,
         convention=probed.convention,
-        sites=target.sites or default_sites(probed),
+        sites=target.sites or default_sites(probed, decoder_recipe(target.task)(Budget(), 0).kinds),
         metric=target.metric,
         epsilon=target.epsilon,
         probed=kept,
