@@ -12,18 +12,18 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.errors import UserError
-from inversionview.preimage.outputs import divergence, inputs_at_once, predicting
+from inversionview.preimage.outputs import captured, divergence, inputs_at_once, predicting
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
 Kind = Literal["mean", "resample"]
+Sources = Int[Tensor, "source source_pos"]
+"""Inputs of the task that activations are taken from."""
 
 SOURCES = 2000
 """Held-out inputs that are drawn where none are given to take activations from."""
-_BLOCK_VALUES = 2**22
-"""Activation values that are captured at once."""
 
 
 class OutputEffect(NamedTuple):
@@ -86,7 +86,7 @@ def ablate(
     at: str | int,
     *,
     kind: str = "mean",
-    sources: Tokens | None = None,
+    sources: Sources | None = None,
     outputs: Sequence[str | int] | None = None,
     seed: int = 0,
 ) -> Ablation:
@@ -148,7 +148,7 @@ def _names(task: Task, tokens: Tokens, places: Positions, outputs: Sequence[str 
 
 
 def _replacements(
-    probed: ProbedModel, task: Task, tokens: Tokens, places: Positions, site: Site, sources: Tokens, kind: str,
+    probed: ProbedModel, task: Task, tokens: Tokens, places: Positions, site: Site, sources: Sources, kind: str,
     generator: Generator,
 ) -> Activations:  # fmt: skip
     """What each input's activation is replaced by, from the sources at the same role."""
@@ -162,14 +162,10 @@ def _replacements(
             raise UserError(f"none of the {len(sources)} inputs to take activations from has a position {role!r}")
         from_, positions = sources[have], positions[have]
         if kind == "mean":
-            total = torch.zeros(probed.d_model, dtype=torch.float64)
-            for part, where in _in_blocks(probed, from_, positions):
-                total += probed.capture(part, [site], where)[site].double().sum(dim=0).cpu()
-            values[rows] = (total / len(from_)).float()
+            values[rows] = captured(probed, site, from_, positions).double().mean(dim=0).float()
         else:
             chosen = _others(tokens[rows], from_, task.pad, role, generator)
-            parts = _in_blocks(probed, from_[chosen], positions[chosen])
-            values[rows] = torch.cat([probed.capture(part, [site], where)[site].float().cpu() for part, where in parts])
+            values[rows] = captured(probed, site, from_[chosen], positions[chosen])
     return values
 
 
@@ -181,12 +177,7 @@ def _roles(task: Task, tokens: Tokens, places: Positions) -> list[str]:
     return [task.role(row, int(place)) for row, place in zip(tokens, places, strict=True)]
 
 
-def _in_blocks(probed: ProbedModel, tokens: Tokens, positions: Positions) -> list[tuple[Tokens, Positions]]:
-    block = max(1, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model))
-    return list(zip(torch.split(tokens, block), torch.split(positions, block), strict=True))
-
-
-def _others(tokens: Tokens, sources: Tokens, pad: int, role: str, generator: Generator) -> Int[Tensor, " batch"]:
+def _others(tokens: Tokens, sources: Sources, pad: int, role: str, generator: Generator) -> Int[Tensor, " batch"]:
     """A random source for each input that is not the input itself, uniform over the others."""
     width = max(tokens.shape[1], sources.shape[1])
     wide, others = (torch.nn.functional.pad(rows, (0, width - rows.shape[1]), value=pad) for rows in (tokens, sources))

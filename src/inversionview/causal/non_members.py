@@ -11,16 +11,15 @@ from torch import Generator, Tensor
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.matching import Best, best, eligible_distances, eligible_role
+from inversionview.preimage.outputs import captured
 from inversionview.preimage.result import Preimage
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
-from inversionview.shapes import Activations, InputMask, PerInput, Positions, Tokens
+from inversionview.shapes import InputMask, PerInput, Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 
 _DRAWS, _RUNS = 50, 5
 """Inputs that are drawn, and run, at most for each that is wanted; most may be members, or not share a feature."""
-_BLOCK_VALUES = 2**22
-"""Activation values that are captured at once."""
 
 
 class Pool(NamedTuple):
@@ -88,10 +87,3 @@ def _nearest(probed: ProbedModel, task: Task, preimage: Preimage, tokens: Tokens
     positions = eligible_role(task, tokens, query.role)
     z = captured(probed, query.site, tokens, positions)
     return Best(positions, distances(z, z_q.to(z), preimage.metric))
-
-
-def captured(probed: ProbedModel, site: str, tokens: Tokens, positions: Positions) -> Activations:
-    """Activations on the CPU, in blocks."""
-    block = max(1, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model))
-    parts = zip(torch.split(tokens, block), torch.split(positions, block), strict=True)
-    return torch.cat([value.cpu() for part, at in parts for value in probed.capture(part, [site], at).values()])

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from inversionview.causal.non_members import Pool, captured, draw_pool, shares
+from inversionview.causal.non_members import Pool, draw_pool, shares
 from inversionview.causal.use_result import (
     LEAST_INPUTS,
     MEMBERS_SHARE,
@@ -36,7 +36,7 @@ from inversionview.causal.use_result import (
     whole_verdict,
 )
 from inversionview.errors import UserError
-from inversionview.preimage.outputs import PatchedRun, predicting
+from inversionview.preimage.outputs import PatchedRun, captured, predicting
 from inversionview.preimage.proposals import query_generator
 from inversionview.preimage.result import FeatureBits, Preimage
 from inversionview.probed.model import ProbedModel

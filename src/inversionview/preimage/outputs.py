@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.probed.model import Patch, ProbedModel
-from inversionview.shapes import Activations, OneInput, Tokens
+from inversionview.shapes import Activations, OneInput, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
@@ -42,6 +42,15 @@ def inputs_at_once(probed: ProbedModel, positions: int, outputs: int) -> int:
     """How many inputs of so many positions, with logits at so many of them, memory bears in one forward."""
     largest = max(outputs * probed.vocab_size, 4 * positions * probed.d_model)
     return max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // largest))
+
+
+@torch.no_grad()
+def captured(probed: ProbedModel, site: Site | str, tokens: Tokens, positions: Positions) -> Activations:
+    """Activations at one position of each input in fp32 on the CPU, run in blocks."""
+    block = inputs_at_once(probed, tokens.shape[1], 0)
+    parts = zip(torch.split(tokens, block), torch.split(positions, block), strict=True)
+    found = [value.float().cpu() for part, at in parts for value in probed.capture(part, [site], at).values()]
+    return torch.cat(found)
 
 
 class Effects(NamedTuple):
