@@ -199,8 +199,10 @@ def _measured(
     kl, top = [], []
     for rows, at, value, where in zip(*(torch.split(p, block) for p in (tokens, places, values, looked)), strict=True):
         there = torch.where(where < 0, at[:, None], where)
-        clean = probed.logits(rows, positions=there)
-        ablated = probed.logits(rows, [Patch(site, at, value)], positions=there)
+        rows, start = rows[:, : int(there.max()) + 1], int(at.min())
+        prefix = probed.prefix(rows[:, :start]) if start else None  # the same in both runs
+        clean = probed.logits(rows, positions=there, prefix=prefix)
+        ablated = probed.logits(rows, [Patch(site, at, value)], positions=there, prefix=prefix)
         best = clean.argmax(dim=-1, keepdim=True)
         change = (ablated.gather(-1, best) - clean.gather(-1, best))[..., 0].double().cpu()
         moved = divergence(clean, ablated)

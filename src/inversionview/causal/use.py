@@ -126,7 +126,7 @@ def use(
     verdict, why_not = whole_verdict(inside, random, apart, interval)
     found = []
     for feature in chosen:
-        group = _FeatureGroups(*by_group[feature.name], _stand_in(preimage, feature, pool, members, own))
+        group = _FeatureGroups(*by_group[feature.name], _stand_in(preimage, [feature, *held], pool, members, own))
         one = _feature_use(task, preimage, feature, known.get(feature.name), group)
         words = feature_verdict(one, [other.name for other in held], len(pool.tokens))
         found.append(dataclasses.replace(one, verdict=words[0], why_not=words[1]))
@@ -192,9 +192,7 @@ def _members(preimage: Preimage, n: int, generator: Generator) -> _Members:
 _ALL = ""
 
 
-def _groups(
-    preimage: Preimage, features: Sequence[Feature], pool: Pool, n: int
-) -> dict[str, tuple[Int[Tensor, " row"], Int[Tensor, " row"]]]:
+def _groups(preimage: Preimage, features: Sequence[Feature], pool: Pool, n: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Rows of the pool: under `_ALL` the nearest and the random; for each feature, those sharing it and others."""
     _, first = np.unique(pool.tokens.numpy(), axis=0, return_index=True)
     distinct = torch.from_numpy(np.sort(first))
@@ -213,13 +211,15 @@ class _FeatureGroups(NamedTuple):
     """Of the members that share it, where they may stand in for non-members."""
 
 
-def _stand_in(preimage: Preimage, feature: Feature, pool: Pool, members: _Members, own: _Measured) -> Effect | None:
+def _stand_in(
+    preimage: Preimage, shared: Sequence[Feature], pool: Pool, members: _Members, own: _Measured
+) -> Effect | None:
     """Of the members that share a feature, if as good as all inputs that do are members: it is all that is encoded."""
-    outside = int(shares([feature], preimage, pool.tokens, pool.positions).sum())
-    inside = int(shares([feature], preimage, pool.members, pool.member_positions).sum())
+    outside = int(shares(shared, preimage, pool.tokens, pool.positions).sum())
+    inside = int(shares(shared, preimage, pool.members, pool.member_positions).sum())
     if outside >= LEAST_INPUTS or inside < max(LEAST_INPUTS, MEMBERS_SHARE * (inside + outside)):
         return None
-    rows = shares([feature], preimage, members.tokens, members.positions).nonzero()[:, 0]
+    rows = shares(shared, preimage, members.tokens, members.positions).nonzero()[:, 0]
     weights = members.weights[rows]
     found = _effect(own.of(rows), weights / weights.sum().clamp_min(1e-300))
     return found if found.n >= LEAST_INPUTS else None
