@@ -38,7 +38,7 @@ from inversionview.causal.use_result import (
 from inversionview.errors import UserError
 from inversionview.preimage.outputs import PatchedRun, captured, predicting
 from inversionview.preimage.proposals import query_generator
-from inversionview.preimage.result import FeatureBits, Preimage
+from inversionview.preimage.result import FeatureBits, Preimage, Query
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.reading.information import chosen_features, preimage_bits
@@ -100,7 +100,7 @@ def use(
             raise UserError(f"{name} must be at least 1, such as 500, not {count}")
     query, chosen = preimage.query, chosen_features(task, features)
     held = chosen_features(task, [given] if isinstance(given, str) else given)
-    looked = _outputs(task, preimage, outputs)
+    looked = output_positions(task, query, outputs)
     run = PatchedRun(probed, torch.tensor(query.tokens), query.site, query.position, looked)
 
     def measured(tokens: Tokens, positions: Positions) -> _Measured:
@@ -158,8 +158,9 @@ def use(
     )
 
 
-def _outputs(task: Task, preimage: Preimage, outputs: Sequence[str | int] | None) -> Int[Tensor, " output"]:
-    query, tokens = preimage.query, torch.tensor(preimage.query.tokens)[None]
+def output_positions(task: Task, query: Query, outputs: Sequence[str | int] | None) -> Int[Tensor, " output"]:
+    """Indices of the positions whose next token is looked at; see `use`. Raises `UserError` for one that cannot be."""
+    tokens = torch.tensor(query.tokens)[None]
     if outputs is None:
         return predicting(task, tokens, query.position)
     if not outputs or isinstance(outputs, str):

@@ -127,6 +127,17 @@ class Use:
         lists: dict[str, Any] = _as_lists({"schema": SCHEMA, "query": query, "thresholds": thresholds, **document})
         return lists
 
+    def to_html(self) -> str:
+        """A self-contained HTML page."""
+        from inversionview.report.causal_html import render_causal_html
+
+        return render_causal_html(self.to_dict(), title=f"{self.input} at {self.at}, {self.site}")  # type: ignore[arg-type]
+
+    def _repr_html_(self) -> str:
+        from inversionview.report.causal_html import render_causal_fragment
+
+        return render_causal_fragment(self.to_dict())  # type: ignore[arg-type]
+
 
 def _as_lists(value: Any) -> Any:
     if isinstance(value, dict):
