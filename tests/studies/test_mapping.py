@@ -17,6 +17,7 @@ from inversionview.reading.information import preimage_bits
 from inversionview.report.map import with_best
 from inversionview.studies import mapping
 from inversionview.studies.mapping import make_map
+from tests.preimage.counting import counting_probed, counting_task
 from tests.preimage.tiny import FewSums, few_sums, probed, query
 
 TEXT = "500+990=1490"
@@ -174,8 +175,65 @@ def test_a_map_that_cannot_be_says_why(changes, words):
     assert "\n" not in str(raised.value)
 
 
-def test_a_task_that_cannot_enumerate_has_no_map():
-    endless = FewSums((100, 101))
-    endless.size = None
-    with pytest.raises(UserError, match="cannot be enumerated"):
-        make(task=endless)
+class Endless(FewSums):
+    """A domain that only draws are known of."""
+
+    def __init__(self) -> None:
+        super().__init__(few_sums().numbers.tolist())
+        self.size = None
+
+    def enumerate(self, block: int = 65536):
+        raise AssertionError("asked for all inputs")
+
+
+def test_a_map_of_a_task_that_cannot_enumerate_is_estimated_and_close_to_the_exact_one():
+    document = make(LATE, Endless(), draws=8000)
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert (document["exact"], document["domain"], document["drawn"], document["drawn_given"]) == (False, None, 8000, 0)
+    exact = cells(make(LATE))
+    said = [cell for cell in cells(document).values() if "why_not" not in cell]
+    assert len(said) > 6
+    for cell in said:
+        truth = exact[cell["site"], cell["at"]]
+        assert cell["members"] >= 30
+        assert cell["log2_domain_over_preimage"] == pytest.approx(truth["log2_domain_over_preimage"], abs=0.4)
+        for name, bits in cell["bits"].items():
+            assert bits["bits"] == pytest.approx(truth["bits"][name]["bits"], abs=max(0.1, 4 * bits["se"])), name
+            assert bits["of"] == pytest.approx(truth["bits"][name]["of"], abs=0.05)
+
+
+def test_cells_with_too_few_members_say_nothing_and_why():
+    document = make(LATE, Endless(), draws=500, text=TEXT)
+    silent = [cell for cell in document["cells"] if "why_not" in cell]
+    assert 0 < len(silent) < len(document["cells"])
+    for cell in silent:
+        assert (cell["bits"], cell["log2_domain_over_preimage"], cell["se"], cell["best"]) == ({}, None, None, None)
+        assert cell["members"] < 30
+        assert cell["why_not"].startswith("the query had under 30 effective members")
+    one = next(cell for cell in document["cells"] if "why_not" not in cell)
+    assert all(bits["se"] > 0 or bits["of"] < 1e-9 for bits in one["bits"].values())
+
+
+def test_a_sampled_map_takes_conditions_and_seeds_and_refuses_no_draws():
+    task = Endless()
+    document = make(LATE, task, draws=600, where="F1 == 9", queries=3)
+    assert document["where"] == "F1 == 9"
+    assert make(LATE, task, draws=600, where="F1 == 9", queries=3) == document
+    assert make(LATE, task, draws=600, where="F1 == 9", queries=3, seed=4) != document
+    with pytest.raises(UserError, match="takes at least 1 draw from its prior, and 0 or more given each query"):
+        make(LATE, task, draws=0)
+
+
+def test_a_map_of_counting_is_made_of_draws_and_each_querys_own():
+    document = make_map(
+        "tiny", counting_probed(), counting_task(), ["x0.pre", "x1.post"], text=None, queries=3, where="count < 4",
+        epsilon=parse_epsilon(0.3), metric="euclidean", seed=0, draws=3000, draws_given=150,
+    )  # fmt: skip
+    assert (document["exact"], document["domain"], document["drawn"]) == (False, None, 3000)
+    assert document["drawn_given"] == 150 * len(counting_task().conditions)
+    assert document["ats"] == ["|", "letter", ":", "answer"]
+    found = cells(document)
+    assert len(found) == 8
+    embedded = found["x0.pre", "|"]["bits"]
+    assert embedded["position"]["bits"] > 0.9 * embedded["position"]["of"] > 3
+    assert embedded["letter"]["bits"] == pytest.approx(0, abs=0.3)

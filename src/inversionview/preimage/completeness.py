@@ -142,7 +142,8 @@ def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
     of Esty (1983): √(f1 (1 - f1/n) + 2 f2) / n.
     """
     names = [component.source for component in preimage.components]
-    own = [name for name in names if name != "prior"] if source is None else [name for name in names if name == source]
+    decoders = [part.source for part in preimage.components if part.source != "prior" and not part.is_given]
+    own = decoders if source is None else [name for name in names if name == source]
     if not own:
         return ShareEstimate(None, None, 0, "no draws of a decoder without noise")
     times = draw_counts(preimage)[names.index(own[0]), preimage.inside]
@@ -190,10 +191,13 @@ def at_least(preimage: Preimage) -> LowerBound:
 
     Sources that follow the same activation find the same members first, and so seem to have found more of the whole
     than they have: the estimate of Chapman (1951) is then too low, and its lower 95% limit is only given as a bound.
-    Never below what was found.
+    Never below what was found. Sources that only draw what shares something with the query are left out: two that look
+    for different things have less in common than by chance, and the estimate would be too high.
     """
-    names = [component.source for component in preimage.components]
-    caught = draw_counts(preimage)[:, preimage.inside] > 0
+    free = [i for i, component in enumerate(preimage.components) if not component.is_given]
+    names = [preimage.components[i].source for i in free]
+    everything = draw_counts(preimage)[:, preimage.inside] > 0
+    caught = everything[free]
     order = np.argsort(-caught.sum(axis=1), kind="stable")[:2]
     if len(names) < 2 or not caught[order].any(axis=1).all():
         return LowerBound(None, None, None, "it takes two sources that found members")
@@ -203,7 +207,7 @@ def at_least(preimage: Preimage) -> LowerBound:
     variance = (a + 1) * (b + 1) * (a - both) * (b - both) / ((both + 1) ** 2 * (both + 2))
     # On the logarithm, since the distribution of the estimate leans far to the right.
     bound = estimate * math.exp(-_Z_ONE_SIDED * math.sqrt(variance) / max(estimate, 1.0))
-    return LowerBound(estimate, max(bound, float(caught.any(axis=0).sum())), (names[order[0]], names[order[1]]))
+    return LowerBound(estimate, max(bound, float(everything.any(axis=0).sum())), (names[order[0]], names[order[1]]))
 
 
 def expected_reach(

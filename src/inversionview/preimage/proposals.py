@@ -16,8 +16,8 @@ from torch import Generator, Tensor
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
-from inversionview.preimage.result import Query
-from inversionview.tasks.base import Task
+from inversionview.preimage.result import GIVEN, Query
+from inversionview.tasks.base import Conditional, Task
 
 _BLOCK = 4096
 """Draws of one query that are generated together; more would need memory in proportion."""
@@ -43,7 +43,14 @@ class PriorDensity:
     """q(x) is the task's prior p(x), whatever the activation."""
 
 
-Density = DecoderDensity | PriorDensity
+@dataclass(frozen=True)
+class GivenDensity:
+    """q(x) is the task's prior, given that x shares `condition` with the query: p(x) over the mass of what does."""
+
+    condition: str
+
+
+Density = DecoderDensity | PriorDensity | GivenDensity
 
 
 @runtime_checkable
@@ -130,6 +137,52 @@ class PriorSource:
         """Draw `n` inputs for every query."""
         tokens = torch.stack([self.task.sample(self.n, generator=generator) for generator in generators])
         return Draws(tokens, torch.full(tokens.shape[:2], torch.nan))
+
+
+@dataclass(frozen=True)
+class PriorGivenSource:
+    """Inputs from the task's prior that share something with the query's input."""
+
+    task: Conditional
+    condition: str
+    n: int
+    """Draws a query."""
+
+    @property
+    def name(self) -> str:
+        """`prior given asked`."""
+        return f"{GIVEN}{self.condition}"
+
+    @property
+    def density(self) -> GivenDensity:
+        """The prior's, given the condition."""
+        return GivenDensity(self.condition)
+
+    def propose(
+        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+    ) -> Draws:
+        """Draw `n` inputs for every query."""
+        drawn = [
+            self.task.sample_given(self.condition, torch.tensor(query.tokens), self.n, generator=generator)
+            for query, generator in zip(queries, generators, strict=True)
+        ]
+        tokens = torch.stack(drawn)
+        return Draws(tokens, torch.full(tokens.shape[:2], torch.nan))
+
+
+def given_sources(task: Task, name: str, n: int) -> list[PriorGivenSource]:
+    """The sources that `given:NAME` asks for, or all that `given` does, sharing `n` draws a query.
+
+    Raises `UserError` that says which there are, for a name that is none or a task that has none.
+    """
+    if not isinstance(task, Conditional):
+        raise UserError(f"{task.name} cannot draw from its prior given what inputs share: leave out {name}")
+    names = list(task.conditions) if name == "given" else [name.removeprefix("given:")]
+    if unknown := [one for one in names if one not in task.conditions]:
+        there_are = ", ".join(f"given:{one}" for one in task.conditions)
+        raise UserError(f"{task.name} has no condition {unknown[0]!r}: use given, or {there_are}")
+    shares = [n // len(names) + (i < n % len(names)) for i in range(len(names))]
+    return [PriorGivenSource(task, one, share) for one, share in zip(names, shares, strict=True) if share]
 
 
 def _blocks(n: int) -> list[int]:

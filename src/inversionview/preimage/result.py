@@ -22,6 +22,9 @@ SCHEMA = 1
 SHOWN = 1000
 """Members of an exact preimage that a reading holds."""
 
+GIVEN = "prior given "
+"""How the names of sources begin that draw from the prior given what an input shares with the query."""
+
 Metric = Literal["euclidean", "cosine"]
 PositionRule = Literal["same", "any"]
 
@@ -71,6 +74,32 @@ class Component(NamedTuple):
     """Its name, as in `Preimage.sources`."""
     n: int
     """Draws, repeated and malformed ones included."""
+
+    @property
+    def is_given(self) -> bool:
+        """It only draws inputs that share something with the query."""
+        return self.source.startswith(GIVEN)
+
+
+class Column(NamedTuple):
+    """A feature of the candidates, to be shown beside them."""
+
+    name: str
+    values: tuple[str, ...]
+    """What each code is called."""
+    codes: Int[np.ndarray, " candidate"]
+    """-1 outside the domain, where features are not defined."""
+    query: str
+    """The query's own value."""
+
+    def text(self, row: int) -> str | None:
+        """The value of one candidate."""
+        code = int(self.codes[row])
+        return None if code < 0 else self.values[code]
+
+    def head(self, rows: slice) -> Column:
+        """The same of some candidates."""
+        return self._replace(codes=self.codes[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +154,10 @@ class Preimage:
     """What the activation knows about the task's features."""
     curve: tuple[CurvePoint, ...] = ()
     """What the preimage is at other ε; only of exact preimages."""
+    given: str = ""
+    """Which part of the domain it is of, in words that go after `inputs`; empty where it is the whole domain."""
+    columns: tuple[Column, ...] = ()
+    """Features to be shown beside the candidates; see `inversionview.reading.columns`."""
 
     @property
     def inside(self) -> Bool[np.ndarray, " candidate"]:
@@ -235,6 +268,7 @@ class Preimage:
         cut = {name: value[rows] for name in columns if (value := getattr(self, name)) is not None}
         if self.log_densities is not None:
             cut["log_densities"] = self.log_densities[:, rows]
+        cut["columns"] = tuple(column.head(rows) for column in self.columns)
         return dataclasses.replace(self, **cut, **changes)
 
     def to_dict(self, n: int | None = None) -> dict[str, Any]:
@@ -263,6 +297,7 @@ class Preimage:
             "seed": self.seed,
             "exact": self.exact,
             "domain": self.domain_size,
+            "given": self.given or None,
             "drawn": self.n_drawn,
             "distinct": self.n_distinct,
             "in_domain": self.n_in_domain,
@@ -285,6 +320,8 @@ class Preimage:
             "sources": [dict(times) for times in self.sources],
             "log_prob": or_none(self.log_prob),
         }
+        if self.columns:
+            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(len(self))]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def to_reading(self, n: int | None = None) -> Reading:
@@ -317,6 +354,13 @@ class Preimage:
             "epsilon_from": self.epsilon_from,
             "shares": summary.query_shares(self),
         }
+        if self.given:
+            reading["given"] = self.given
+        if self.columns:
+            reading["features"] = [
+                {"name": c.name, "values": [c.text(i) or "" for i in range(len(shown))], "query": c.query}
+                for c in shown.columns
+            ]
         if not self.exact:
             reading["completeness"] = summary.completeness_document(self)
         return reading
@@ -336,23 +380,28 @@ class Preimage:
         }
 
     def to_pandas(self) -> Any:
-        """A pandas `DataFrame`, one row a candidate. Raises `UserError` without pandas (the extra `notebook`)."""
+        """A pandas `DataFrame`, one row a candidate, `columns` last; one whose name is taken is called `feature NAME`.
+
+        Raises `UserError` without pandas (the extra `notebook`).
+        """
         try:
             import pandas as pd  # type: ignore[import-untyped, unused-ignore]
         except ImportError as error:
             raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
-        return pd.DataFrame(
-            {
-                "input": self.inputs,
-                "position": self.positions,
-                "distance": self.distances,
-                "inside": self.inside,
-                "in_domain": self.in_domain,
-                "count": self.counts,
-                "sources": self.sources,
-                "log_prob": self.log_prob,
-            }
-        )
+        table = {
+            "input": self.inputs,
+            "position": self.positions,
+            "distance": self.distances,
+            "inside": self.inside,
+            "in_domain": self.in_domain,
+            "count": self.counts,
+            "sources": self.sources,
+            "log_prob": self.log_prob,
+        }
+        for column in self.columns:
+            name = f"feature {column.name}" if column.name in table else column.name
+            table[name] = [column.text(i) for i in range(len(self))]
+        return pd.DataFrame(table)
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows this preimage."""

@@ -15,11 +15,19 @@ from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.domain import domain_size
 from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, eligible_role, rows_by_site
-from inversionview.preimage.proposals import DecoderDensity, DecoderSource, Draws, Source, query_generator
+from inversionview.preimage.proposals import (
+    DecoderDensity,
+    DecoderSource,
+    Density,
+    Draws,
+    GivenDensity,
+    Source,
+    query_generator,
+)
 from inversionview.preimage.result import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
 from inversionview.probed.model import ProbedModel
-from inversionview.shapes import PerPosition, Tokens
-from inversionview.tasks.base import Task
+from inversionview.shapes import InputMask, PerPosition, Tokens
+from inversionview.tasks.base import Conditional, Task
 
 
 class _Settings(NamedTuple):
@@ -165,7 +173,7 @@ def _densities(
     rows = [
         by_temperature[s.density.temperature]
         if isinstance(s.density, DecoderDensity)
-        else np.where(inside.numpy(), log_prior, np.nan)
+        else _prior_density(task, query, found.tokens, inside, log_prior, s.density)
         for s in known
     ]
     times = {s.name: sum(row.get(s.name, 0) for row in found.sources) for s in known}
@@ -175,6 +183,24 @@ def _densities(
         np.array(rows).reshape(len(known), len(found.tokens)),
         log_prob,
     )
+
+
+def _prior_density(
+    task: Task,
+    query: Query,
+    tokens: Tokens,
+    inside: InputMask,
+    log_prior: Float[np.ndarray, " candidate"],
+    density: Density | None,
+) -> Float[np.ndarray, " candidate"]:
+    """log q(x) of the prior, or of the prior given a condition: minus infinity where an input does not meet it."""
+    found: np.ndarray = np.where(inside.numpy(), log_prior, np.nan)
+    if isinstance(density, GivenDensity):
+        assert isinstance(task, Conditional)
+        own, rows = torch.tensor(query.tokens), inside.nonzero()[:, 0]
+        agree = task.agrees(density.condition, own, tokens[rows]).numpy()
+        found[rows.numpy()] = np.where(agree, log_prior[rows.numpy()] - task.log_mass(density.condition, own), -np.inf)
+    return found
 
 
 def _preimage(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from inversionview.errors import UserError
 from inversionview.files import atomic_file, checked_schema, read_json, write_atomic
-from inversionview.preimage.result import SCHEMA, Component, FeatureBits, Preimage, Query, or_none
+from inversionview.preimage.result import SCHEMA, Column, Component, FeatureBits, Preimage, Query, or_none
 
 _KIND = "preimage"
 _METADATA = b"inversionview"
@@ -22,7 +23,7 @@ def save(preimage: Preimage, path: Path) -> None:
     document = _document(preimage)
     match path.suffix:
         case ".json":
-            write_atomic(path, json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+            write_atomic(path, json.dumps(_without_infinity(document), ensure_ascii=False, allow_nan=False) + "\n")
         case ".parquet":
             _write_parquet(document, path)
         case _:
@@ -57,11 +58,12 @@ def _document(preimage: Preimage) -> dict[str, Any]:
     document |= {"integers": str(preimage.tokens.dtype)}
     document |= {"domain_mass": preimage.domain_mass, "components": [list(part) for part in preimage.components]}
     densities = None if preimage.log_densities is None else preimage.log_densities.T
+    document |= {"columns": [[column.name, column.values, column.query] for column in preimage.columns]}
     for i, sample in enumerate(document[_ROWS]):
         sample["tokens"] = preimage.tokens[i].tolist()
         sample["token_strings"] = list(preimage.token_strings[i])
         sample["log_prior"] = None if preimage.log_prior is None else or_none(preimage.log_prior[i : i + 1])[0]
-        sample["log_densities"] = None if densities is None else or_none(densities[i])
+        sample["log_densities"] = None if densities is None else _densities(densities[i])
         for name, values in (("token_distances", preimage.token_distances), ("colors", preimage.colors)):
             sample[name] = None if values is None else or_none(values[i])
     document[_ROWS] = document.pop(_ROWS)  # last, so that a person who opens the file sees the rest first
@@ -114,12 +116,32 @@ def _preimage(document: dict[str, Any]) -> Preimage:
         curve=tuple(document["curve"]),
         log_densities=None if densities is None else densities.T,
         colors_about=document["colors_about"],
+        given=document.get("given") or "",
+        columns=tuple(_column(rows, *about) for about in document.get("columns", [])),
     )
     if (preimage.n_drawn, preimage.n_distinct, preimage.n_inside) != tuple(
         document[name] for name in ("drawn", "distinct", "inside")
     ):
         raise ValueError("its samples are not as many as it says")
     return preimage
+
+
+def _column(rows: list[dict[str, Any]], name: str, values: list[str], query: str) -> Column:
+    codes = {value: code for code, value in enumerate(values)} | {None: -1}
+    return Column(name, tuple(values), np.array([codes[dict(row["features"])[name]] for row in rows], int), query)
+
+
+def _densities(row: Float[np.ndarray, " component"]) -> list[float | None]:
+    """Minus infinity is kept: a source that cannot draw an input is not one whose density is not known."""
+    return [None if np.isnan(value) else value for value in row.tolist()]
+
+
+def _without_infinity(document: dict[str, Any]) -> dict[str, Any]:
+    """The same with the word for minus infinity, which JSON does not have; `float` reads it."""
+    for row in document[_ROWS]:
+        if row["log_densities"] is not None:
+            row["log_densities"] = ["-inf" if value == -np.inf else value for value in row["log_densities"]]
+    return document
 
 
 def _feature_bits(
@@ -144,6 +166,8 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
     pyarrow, parquet = _pyarrow()
     header = {name: value for name, value in document.items() if name != _ROWS}
     integers, floats = pyarrow.list_(pyarrow.int64()), pyarrow.list_(pyarrow.float64())
+    text = pyarrow.string()
+    features = {"features": pyarrow.map_(text, text)} if document["columns"] else {}
     schema = pyarrow.schema(
         {
             "input": pyarrow.string(),
@@ -159,10 +183,12 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
             "colors": floats,
             "log_prior": pyarrow.float64(),
             "log_densities": floats,
+            **features,
         },
         metadata={_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()},
     )
-    rows = [row | {"sources": list(row["sources"].items())} for row in document[_ROWS]]
+    maps = ["sources", *features]
+    rows = [row | {name: list(row[name].items()) for name in maps} for row in document[_ROWS]]
     with atomic_file(path) as part:
         parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part)
 

@@ -33,6 +33,11 @@ class MapCell(NamedTuple):
     """log2 of prior mass of the domain over that of the preimage."""
     bits: Float[np.ndarray, "query feature"]
     divergence: Float[np.ndarray, "query feature"]
+    size_se: Float[np.ndarray, " query"] | None = None
+    """Standard error of `size_bits`; None where the domain was enumerated, as with the two below."""
+    bits_se: Float[np.ndarray, "query feature"] | None = None
+    effective: Float[np.ndarray, " query"] | None = None
+    """How many members of equal weight those found are worth."""
 
 
 @torch.no_grad()
@@ -54,7 +59,7 @@ def feature_map(
     """
     domain = ModelDomain(probed, task) if domain is None else domain
     places, features = [Site.parse(site) for site in sites], chosen_features(task)
-    readers = {role: _readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
+    readers = {role: query_readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
     counts = {(site, role): _Counts() for site in places for role in queries if (str(site), role) in epsilon}
     for block in domain.blocks(places, tuple(queries)):
         for role, reader in readers.items():
@@ -78,7 +83,7 @@ class _Counts:
         self.total = found.double().numpy() + (self.total if self.total.size else 0.0)
 
 
-def _readers(
+def query_readers(
     probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, metric: str
 ) -> dict[Site, Float[Tensor, "query d_model"]]:
     """The query activations at every site."""

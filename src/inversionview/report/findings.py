@@ -43,8 +43,8 @@ def first_known(document: Map) -> dict[str, dict[str, str]]:
     for cell in sorted(document["cells"], key=lambda cell: order.get(cell["site"], len(order))):
         for name in cell["knows"]:
             found.setdefault(name, {}).setdefault(cell["at"], cell["site"])
-    features = [name for name in document["cells"][0]["bits"] if name in found] if document["cells"] else []
-    return {name: found[name] for name in features}
+    features = dict.fromkeys(name for cell in document["cells"] for name in cell["bits"])
+    return {name: found[name] for name in features if name in found}
 
 
 def partly_known(cell: Cell) -> list[str]:

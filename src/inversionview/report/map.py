@@ -34,12 +34,15 @@ class Measured(TypedDict):
     site: str
     at: str
     queries: int
-    log2_domain_over_preimage: float
-    """Bits about the whole input."""
+    log2_domain_over_preimage: float | None
+    """Bits about the whole input; None, and no `bits`, where `why_not` says why."""
     se: float | None
     bits: Mapping[str, FeatureBits]
     epsilon: NotRequired[float]
     """Where the rule gives each cell its own."""
+    members: NotRequired[float]
+    """In a sampled map, the effective number of members of the query that has the fewest."""
+    why_not: NotRequired[str]
 
 
 class Cell(Measured):
@@ -73,6 +76,10 @@ class Map(TypedDict):
     exact: bool
     domain: int | None
     """Inputs of the domain, where the prior is uniform over them."""
+    drawn: NotRequired[int]
+    """In a sampled map, the inputs drawn from the prior."""
+    drawn_given: NotRequired[int]
+    """And those drawn for each query from the prior given what they share with it."""
     sites: list[str]
     ats: list[str]
     """Named positions, in order."""
@@ -165,9 +172,20 @@ def _measured(document: Map) -> str:
         f"Prior: {prior}.",
         f"{queries}." if document["input"] is None else "One query a cell.",
         f"{_epsilon(document)}, {metric}, every input at the same named position.",
-        "Exact preimages." if document["exact"] else "About: preimages were sampled.",
+        "Exact preimages." if document["exact"] else _sampled(document),
     ]
     return " ".join(parts)
+
+
+def _sampled(document: Map) -> str:
+    words = "About: preimages were sampled, out"
+    words += f" of {document['drawn']:,} inputs drawn from the prior" if "drawn" in document else " of draws"
+    if given := document.get("drawn_given"):
+        words += f", and {given:,} a query that share something with it"
+    silent = [cell for cell in document["cells"] if "why_not" in cell]
+    if silent:
+        words += f". ? : too few members were drawn to say anything ({len(silent):,} of {len(document['cells']):,})"
+    return f"{words}."
 
 
 def _epsilon(document: Map) -> str:

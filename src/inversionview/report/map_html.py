@@ -44,6 +44,8 @@ def _cell(cell: Cell | None, up: str, left: bool) -> str:
         return "<td></td>"
     best = cell["best"]
     step, face, title = 0, '<b class="none">·</b>', f"{escaped(place(cell))}: little"
+    if "why_not" in cell:
+        face, title = '<b class="none">?</b>', f"{escaped(place(cell))}: too few members"
     if best is not None:
         feature = cell["bits"][best]
         step = colors.level(share(feature))
@@ -63,7 +65,10 @@ def _cell(cell: Cell | None, up: str, left: bool) -> str:
 
 def _panel(cell: Cell) -> str:
     queries = cell["queries"]
-    whole = f"{_signed(cell['log2_domain_over_preimage'])}{_error(cell['se'])} bits about the whole input"
+    size = cell["log2_domain_over_preimage"]
+    if size is None:
+        return f"<p><strong>{escaped(place(cell))}</strong><br>{escaped(cell.get('why_not', 'not known'))}</p>"
+    whole = f"{_signed(size)}{_error(cell['se'])} bits about the whole input"
     made = f"mean over {queries:,} queries" if queries > 1 else "one query"
     own = f", ε = {cell['epsilon']:.4g}" if "epsilon" in cell else ""
     names = ("feature", "bits", "of", "share", "KL")

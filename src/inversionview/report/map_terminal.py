@@ -112,6 +112,8 @@ def _face(cell: Cell | None) -> _Face | None:
     if cell is None:
         return None
     best = cell["best"]
+    if "why_not" in cell:
+        return _Face("?", "", [], Style.null())
     if best is None:
         return _Face("·", "", [], Style.null())
     others = [printable(name) for name in cell["knows"] if name != best]

@@ -114,6 +114,8 @@ class Reading(TypedDict):
     curve: NotRequired[list[CurvePoint]]
     epsilon_from: NotRequired[str]
     """How ε was chosen, in words; empty where it was given."""
+    given: NotRequired[str]
+    """Which part of the domain it is of, in words that go after `inputs`."""
 
 
 class Row(NamedTuple):
@@ -181,13 +183,17 @@ def summary(reading: Reading) -> str:
     """Say of how many candidates the members are what was left, and how it is known that they are members."""
     counts = reading["counts"]
     if reading["exact"]:
-        return f"Exact: all {counts['in_domain']:,} inputs of the domain were run through the model."
+        return f"Exact: all {counts['in_domain']:,} inputs {_part(reading)} were run through the model."
     start = (
         f"{counts['drawn']:,} candidates drawn, {counts['distinct']:,} distinct, {counts['in_domain']:,} in the domain."
     )
     if not counts["inside"]:
         return f"{start} Each was run through the model again; none came within ε."
     return f"{start} Verified: each member was run through the model again, and its distance measured."
+
+
+def _part(reading: Reading) -> str:
+    return printable(reading["given"]) if reading.get("given") else "of the domain"
 
 
 def settings(reading: Reading) -> list[tuple[str, str]]:
@@ -198,7 +204,8 @@ def settings(reading: Reading) -> list[tuple[str, str]]:
     if reading.get("epsilon_from"):
         rows.append(("ε", printable(reading["epsilon_from"])))
     if reading["domain_size"] is not None:
-        rows.append(("domain", f"{reading['domain_size']:,} inputs"))
+        part = f" {_part(reading)}" if reading.get("given") else ""
+        rows.append(("domain", f"{reading['domain_size']:,} inputs{part}"))
     if not reading["exact"]:
         rows.append(("seed", str(reading["seed"])))
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.domain import Domain, checked_enumerable
+from inversionview.preimage.domain import Domain
 from inversionview.preimage.epsilon import EpsilonRule
 from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.null_epsilon import null_epsilon
@@ -18,10 +18,13 @@ from inversionview.probed.model import ProbedModel
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.reading.information import last_eligible
+from inversionview.reading.sampled_map import DRAWS, DRAWS_GIVEN, sampled_map
 from inversionview.report.map import Map, Measured, with_best
 from inversionview.shapes import Tokens
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Conditional, Task
 
+LEAST_MEMBERS = 30
+"""Effective members that every query of a cell must have in a sampled map, or the cell says nothing."""
 _ROUNDS = 100
 """Batches of random inputs that are drawn for the queries of a map before giving up."""
 
@@ -39,17 +42,32 @@ def make_map(
     metric: str,
     seed: int,
     domain: Domain | None = None,
+    draws: int = DRAWS,
+    draws_given: int = DRAWS_GIVEN,
 ) -> Map:
-    """The document of `inversionview map --json`; see `Study.map`."""
-    checked_enumerable(task)
+    """The document of `inversionview map --json`; see `Study.map`.
+
+    Exact where the task can enumerate; elsewhere from `draws` inputs of the prior, and `draws_given` more a query for
+    each condition that the task can draw given.
+    """
+    exact = task.size is not None
+    if not exact and (draws < 1 or draws_given < 0):
+        raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
     if epsilon.kind == "causal":
         raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
     if text is not None and where is not None:
         raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
     by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
     limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
-    cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
-    return {
+    if exact:
+        cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
+    else:
+        generator = torch.Generator().manual_seed(seed + 1)  # other draws than those that gave the queries
+        cells = sampled_map(
+            probed, task, sites, by_role, epsilon=limits, metric=metric, draws=draws, draws_given=draws_given,
+            generator=generator,
+        )  # fmt: skip
+    document: Map = {
         "schema": 1,
         "study": study,
         "task": task.name,
@@ -61,12 +79,16 @@ def make_map(
         "position_rule": "same",
         "queries": 1 if text is not None else queries,
         "seed": seed,
-        "exact": True,
+        "exact": exact,
         "domain": task.size,
         "sites": list(sites),
         "ats": list(by_role),
         "cells": [with_best(_measured(cell, limits[cell.site, cell.role], epsilon)) for cell in cells],
     }
+    if not exact:
+        given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
+        document |= {"drawn": draws, "drawn_given": given}
+    return document
 
 
 def _one_input(task: Task, text: str) -> dict[str, Tokens]:
@@ -129,26 +151,51 @@ def _limits(
 
 def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
     n = len(cell.size_bits)
+    if cell.effective is not None and cell.effective.min() < LEAST_MEMBERS:
+        return _unmeasured(cell)
 
-    def error(values: Any) -> float | None:
-        return float(np.std(values, ddof=1) / math.sqrt(n)) if n > 1 else None
+    def error(values: Any, errors: Any = None) -> float | None:
+        """Of a mean over queries; the errors of each are counted twice, as draws that all share make them alike."""
+        within = 0.0 if errors is None else float((errors**2).mean())
+        if n == 1:
+            return None if errors is None else math.sqrt(within)
+        return math.sqrt((float(np.var(values, ddof=1)) + within) / n)
 
     found: Measured = {
         "site": cell.site,
         "at": cell.role,
         "queries": n,
         "log2_domain_over_preimage": float(cell.size_bits.mean()),
-        "se": error(cell.size_bits),
+        "se": error(cell.size_bits, cell.size_se),
         "bits": {
             name: {
                 "bits": float(cell.bits[:, i].mean()),
                 "of": float(cell.of[i]),
-                "se": error(cell.bits[:, i]),
+                "se": error(cell.bits[:, i], None if cell.bits_se is None else cell.bits_se[:, i]),
                 "divergence": float(cell.divergence[:, i].mean()),
             }
             for i, name in enumerate(cell.features)
         },
     }
+    if cell.effective is not None:
+        found["members"] = float(cell.effective.min())
     if epsilon.kind != "constant":
         found["epsilon"] = limit
     return found
+
+
+def _unmeasured(cell: MapCell) -> Measured:
+    """A cell that says nothing, and why: leaving out the queries with few members would favour wide preimages."""
+    assert cell.effective is not None
+    n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
+    of = "the query" if n == 1 else f"{few:,} of {n:,} queries"
+    return {
+        "site": cell.site,
+        "at": cell.role,
+        "queries": n,
+        "log2_domain_over_preimage": None,
+        "se": None,
+        "bits": {},
+        "members": float(cell.effective.min()),
+        "why_not": f"{of} had under {LEAST_MEMBERS} effective members among the draws: draw more, or widen epsilon",
+    }

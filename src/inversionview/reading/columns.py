@@ -1,0 +1,32 @@
+"""Features of the task as columns beside the candidates of a preimage."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from inversionview.preimage.result import Column, Preimage
+from inversionview.reading.information import chosen_features
+from inversionview.tasks.base import Feature, Task
+
+
+def with_features(preimage: Preimage, task: Task, names: Sequence[str]) -> Preimage:
+    """The same preimage with a column for each of these features of `task`, in place of the columns it had.
+
+    Features that ask for a position get each candidate's own. Raises `UserError` that names the features there are.
+    """
+    features = chosen_features(task, list(dict.fromkeys(names)))
+    return dataclasses.replace(preimage, columns=tuple(_column(preimage, feature) for feature in features))
+
+
+def _column(preimage: Preimage, feature: Feature) -> Column:
+    rows = np.flatnonzero(preimage.in_domain & (preimage.positions >= 0))
+    codes = np.full(len(preimage), -1)
+    tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
+    codes[rows] = feature.compute(tokens, positions).numpy()
+    query = preimage.query
+    own = int(feature.compute(torch.tensor([query.tokens]), torch.tensor([query.position])))
+    return Column(feature.name, feature.values, codes, feature.values[own])
