@@ -111,8 +111,8 @@ def use(
             raise UserError("the logits are not finite: the probed model overflows there, so use a wider dtype")
         return _Measured(effects.kl, effects.same_top.all(dim=1))
 
-    generator = query_generator(seed, "causal use", query)
-    members = _members(preimage, n_members, generator)
+    members = _members(preimage, n_members, query_generator(seed, "causal members", query))
+    generator = query_generator(seed, "causal non-members", query)
     pool = draw_pool(probed, task, preimage, held, _POOL * n_others, generator)
     groups = _groups(preimage, chosen, pool, n_others)
     wanted = torch.unique(torch.cat([rows for pair in groups.values() for rows in pair]))
@@ -258,5 +258,5 @@ def _effect(found: _Measured, weights: Float[Tensor, " batch"] | None = None) ->
     if n > 1 and square < 1:
         half = 1.96 * math.sqrt(float(w @ (kl - mean) ** 2) / (1 - square) * square)
         interval = (mean - half, mean + half)
-    same = min(1.0, float(w @ found.same_top.double()))  # weights add up to 1 but for rounding
+    same = 1 - float(w @ (~found.same_top).double())  # so 1 where all are, whatever the weights' rounding
     return Effect(n, mean, interval, float(kl.max()), same, tuple((w @ found.by_output).tolist()))

@@ -174,7 +174,7 @@ def feature_verdict(found: FeatureUse, held: Sequence[str], drawn: int) -> tuple
     """What the thresholds say; or the reason, where the inputs or the interval do not allow a verdict."""
     if found.name in held:
         return None, "it is held equal"
-    if not found.differing.n or (found.of is not None and found.of < 1e-9):
+    if (not found.differing.n and drawn >= LEAST_INPUTS) or (found.of is not None and found.of < 1e-9):
         among = f" that share {' and '.join(held)}" if held else ""
         return None, f"it is the same in all {drawn:,} non-members{among}"
     if found.share is None:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+from rich.cells import cell_len
+
+from inversionview.report.causal import Causal, answer, feature_rows, group_rows
+from inversionview.report.causal_html import render_causal_fragment, render_causal_html
+from inversionview.report.causal_terminal import render_causal_terminal
+from tests.report.console import printed
+from tests.report.page import Page
+
+
+def effect(n: int, kl: float | None, half: float = 0.1, same: float | None = 1.0) -> dict:
+    interval = None if kl is None else [kl - half, kl + half]
+    return {"n": n, "kl": kl, "interval": interval, "largest": kl, "same_top": same, "by_output": []}
+
+
+def feature(name: str, verdict: str | None, apart: float | None, **changes) -> dict:
+    made = {
+        "name": name, "value": "6", "bits": 1.5, "of": 3.0, "share": 0.5, "sharing": effect(90, 1.25),
+        "differing": effect(100, 4.0), "difference": apart,
+        "interval": None if apart is None else [apart - 1, apart + 1],
+        "verdict": verdict, "why_not": None, "by_members": False,
+    }  # fmt: skip
+    return made | changes
+
+
+def document(**changes) -> Causal:
+    made = {
+        "schema": 1, "study": "addition", "epsilon": 0.1, "metric": "euclidean", "position_rule": "same", "seed": 0,
+        "query": {"input": "615+861=1476", "tokens": [10, 13], "position": 8, "at": "=", "site": "x0.post"},
+        "thresholds": {"encoded_share": 0.5, "least_nats": 0.05, "least_share": 0.1, "least_inputs": 20},
+        "exact": True, "inside": 1838, "weighted": True, "outputs": ["=", "A1"], "given": [], "drawn": 20_000,
+        "members": effect(300, 1e-8, 1e-9), "nearest": effect(300, 0.031, 0.01, 0.97),
+        "random": effect(500, 3.75, 0.5, 0.563), "difference": 3.75, "interval": [3.3, 4.2], "verdict": "used",
+        "why_not": None,
+        "features": [
+            feature("S1", "merely present", -0.5), feature("F3", "not encoded", 0.9, share=-0.1),
+            feature("F1", "used", 1.0), feature("C1", "used", 3.0, by_members=True),
+            feature("A4", None, None, why_not="only 3 of 20,000 non-members share it"),
+            feature("A5", None, None, why_not="only 3 of 20,000 non-members share it"),
+        ],
+    }  # fmt: skip
+    return copy.deepcopy(made | changes)  # type: ignore[return-value]
+
+
+def drawn(width: int = 140, **changes) -> list[str]:
+    return printed(lambda console: render_causal_terminal(document(**changes), console), width)
+
+
+def test_the_answer_says_what_members_and_others_do():
+    assert answer(document()) == (
+        "Used: activations of members leave the output as it is (0 nats), those of random non-members move it by "
+        "3.75 nats."
+    )
+    assert "members move the output, too (0.5 nats)" in answer(document(members=effect(300, 0.5)))
+    assert answer(document(verdict="not used", random=effect(9, 0.001))).startswith("Not used: activations of random")
+    unknown = answer(document(verdict=None, why_not="there are only 3 members"))
+    assert unknown == "Not known, because there are only 3 members."
+
+
+def test_groups_show_their_numbers_and_what_there_is_none_of():
+    rows = group_rows(document(members=effect(0, None, same=None)))
+    assert rows[0] == ("members", "0", "–", "–", "–", "–")
+    assert rows[1] == ("nearest non-members", "300", "0.031", "0.021 to 0.041", "0.031", "97.0%")
+    assert rows[2][1:3] == ("500", "3.75")
+
+
+def test_used_features_come_first_then_what_saves_most():
+    rows = feature_rows(document())
+    assert [row.cells[0] for row in rows] == ["C1", "F1", "S1", "F3"]
+    assert [row.saved for row in rows] == pytest.approx([0.75, 0.25, 0, 0.225])
+    assert rows[0].cells == ("C1", "6", "50%", "1.25*", "4", "3", "2 to 4", "used")
+    assert rows[2].cells[5:7] == ("−0.5", "−1.5 to 0.5")
+    assert rows[3].cells[2] == "0%"
+
+
+def test_the_terminal_shows_all_of_it():
+    lines = drawn()
+    text = "\n".join(lines)
+    assert lines[0] == "addition, 615+861=1476: is x0.post at = used?"
+    assert "members: exactly 1,838" in text
+    assert "outputs: = A1" in text
+    assert any(
+        line.split() == ["random", "non-members", "500", "3.75", "3.25", "to", "4.25", "3.75", "56.3%"]
+        for line in lines
+    )
+    assert "A4, A5: no verdict, because only 3 of 20,000 non-members share it" in lines
+    assert "* by members" in text
+    assert "held equal:" not in text
+    other = "\n".join(drawn(given=["A1"], exact=False, weighted=False, features=[]))
+    for words in ("held equal: A1", "1,838 found", "Members count alike"):
+        assert words in other
+    assert "verdict" not in other
+    assert "* by members" not in other
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_no_line_is_wider_than_the_console(width):
+    assert max(map(cell_len, drawn(width))) <= width
+
+
+def test_the_page_shows_the_same():
+    page = Page(render_causal_html(document(), title="615+861=1476 at ="))
+    groups, features = page.tables
+    assert [cell["text"] for cell in groups[3]["cells"]] == list(group_rows(document())[2])
+    for drawn_row, row in zip(features[1:], feature_rows(document()), strict=True):
+        *numbers, bar, verdict = (cell["text"] for cell in drawn_row["cells"])
+        assert (*numbers, verdict) == row.cells
+        assert bar == ""
+        assert drawn_row["class"] == row.verdict.replace(" ", "-")
+    widths = [attributes["style"] for tag, attributes in page.elements if tag == "i"]
+    assert widths == ["width:75%", "width:25%", "width:0%", "width:22.5%"]
+    assert "A4, A5: no verdict" in page.text
+    assert not any(tag == "script" for tag, _ in page.elements)
+    assert len(Page(render_causal_html(document(features=[]), title="")).tables) == 1
+    assert "<html" not in render_causal_fragment(document())
+
+
+def test_hostile_names_reach_no_terminal_and_no_page():
+    hostile = "[red]\x1b[2J<b>"
+    changes = {
+        "features": [feature(hostile, "used", 1.0), feature("F1", None, None, why_not=hostile)],
+        "given": [hostile],
+    }
+    text = "\n".join(drawn(200, study=hostile, outputs=[hostile], **changes))
+    assert "\x1b" not in text
+    assert text.count("[red]") >= 4
+    page = Page(render_causal_html(document(study=hostile, **changes), title=hostile))
+    assert not any(tag == "b" for tag, _ in page.elements)
