@@ -67,7 +67,7 @@ class Fake:
 
 
 def preimage(model, asked=None, **settings):
-    source = PriorSource(TASK, 4000)
+    source = PriorSource(TASK, 2500)
     (found,) = sampled_preimages(model, TASK, [asked or query()], [source], **{"epsilon": 0.5, **settings})
     return found
 
@@ -210,12 +210,12 @@ def test_weighted_members_are_drawn_by_their_weights():
 
 def test_other_outputs_can_be_looked_at():
     model = probed(0, "tl")
-    at_a2 = found(model, outputs=["A2"], features=())
-    everywhere = found(model, features=())
+    at_a2 = found(model, outputs=["A2"], features=(), n_members=30, n_others=30)
+    everywhere = found(model, features=(), n_members=30, n_others=30)
     assert at_a2.outputs == ("A2",)
     assert at_a2.random.kl == pytest.approx(everywhere.random.by_output[2], rel=1e-4)
     assert at_a2.random.kl < everywhere.random.kl
-    assert found(model, outputs=[10], features=()).random == at_a2.random
+    assert found(model, outputs=[10], features=(), n_members=30, n_others=30).random == at_a2.random
 
 
 def test_the_same_seed_gives_the_same_and_another_does_not():

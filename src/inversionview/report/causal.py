@@ -171,7 +171,8 @@ def notes(document: Causal) -> list[str]:
     thresholds = document["thresholds"]
     said = [
         "KL: of the next token, clean run against patched, the largest over the outputs; mean over inputs. Same "
-        "answer: the most probable next token stays, at every output. Non-members come from the prior.",
+        "answer: the most probable next token stays, at every output. 0: below a millionth. Non-members come from the "
+        "prior.",
         "Shared: by non-members that have the query's value of the feature. A feature counts as encoded from "
         f"{thresholds['encoded_share']:.0%} of its entropy on, and as used where the difference is above 0 by its "
         f"interval, at least {thresholds['least_nats']:g} nats, and {thresholds['least_share']:.0%} of the KL where it "
