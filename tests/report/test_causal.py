@@ -55,7 +55,9 @@ def test_the_answer_says_what_members_and_others_do():
         "Used: activations of members leave the output as it is (0 nats), those of random non-members move it by "
         "3.75 nats."
     )
-    assert "members move the output, too (0.5 nats)" in answer(document(members=effect(300, 0.5)))
+    wide = answer(document(members=effect(300, 0.5)))
+    assert "members move the output, too (0.5 nats)" in wide
+    assert wide.endswith("The model tells more apart here than this ε does.")
     assert answer(document(verdict="not used", random=effect(9, 0.001))).startswith("Not used: activations of random")
     unknown = answer(document(verdict=None, why_not="there are only 3 members"))
     assert unknown == "Not known, because there are only 3 members."

@@ -119,7 +119,7 @@ def answer(document: Causal) -> str:
     first = "members leave the output as it is" if held else "members move the output, too"
     return (
         f"Used: activations of {first} ({_nats(members['kl'])} nats), those of random non-members move it by "
-        f"{_nats(random['kl'])} nats."
+        f"{_nats(random['kl'])} nats.{'' if held else ' The model tells more apart here than this ε does.'}"
     )
 
 
