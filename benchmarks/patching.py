@@ -17,7 +17,7 @@ from inversionview.causal.patching import patch_effects
 from inversionview.probed.model import ProbedModel
 from inversionview.tasks import get_task
 
-PAIRS, BLOCK = 20_000, 2000
+PAIRS, BLOCK = 20_000, 4000
 HEADS = ",".join(f"a{layer}.{head}" for layer in range(2) for head in range(4))
 AT, TARGET, NEEDED = "=", "A1", 9
 """The target is predicted from index 8: no forward needs more than nine tokens."""

@@ -19,7 +19,7 @@ from inversionview.shapes import Activations, Positions, Tokens
 
 _BLOCK_VALUES = 2**26
 """Values that are held at once for the inputs that are run together."""
-_BLOCK_INPUTS = 2048
+_BLOCK_INPUTS = 4096
 
 
 @torch.no_grad()
