@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversionview import __version__
+from inversionview.cli_causal import patch
+from inversionview.cli_use import causal
 from inversionview.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
 OK, ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
 
-DEMO_INPUT, DEMO_AT = "615+861=1476", "="
-DEMO_SITES = ("a0.2", "a0.3", "x0.post")
+DEMO = {
+    "addition": ("615+861=1476", (("a0.2", "="), ("a0.3", "="), ("x0.post", "="))),
+    "counting": ("vvzccvczvvvzvcvc|v:8", (("x0.mid", "letter"), ("x0.post", "letter"), ("a1.0", ":"))),
+}
+"""What the demo reads of each bundled study: an input, and sites with their positions."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -112,25 +117,35 @@ _run_options = _options(
 
 
 @cli.command()
+@click.argument("study", type=click.Choice([*DEMO, "all"]), default="all")
 @click.option("--html", type=_FILE, default="inversionview-report.html", show_default=True, help="The report to write.")
-def demo(html: Path) -> None:
-    """Read one activation of the bundled model, without training."""
+def demo(study: str, html: Path) -> None:
+    """Read some activations of the bundled models, without training.
+
+    STUDY is addition or counting; without it, both are read.
+    """
     from inversionview.studies.study import load_study
 
-    study = load_study("addition")
-    queries = [study.query(DEMO_INPUT, DEMO_AT, site) for site in DEMO_SITES]
-    found = study.preimage(queries)
-    _write_html(found, html, f"{DEMO_INPUT} at {DEMO_AT}, addition")
+    found, names = [], list(DEMO) if study == "all" else [study]
+    for name in names:
+        opened, (text, places) = load_study(name), DEMO[name]
+        found += opened.preimage([opened.query(text, at, site) for site, at in places])
+    _write_html(found, html, " and ".join(f"{DEMO[name][0]}, {name}" for name in names))
     _show(found)
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
-    for advice, about in (
-        (f"read addition {DEMO_INPUT} --at A1 --site x1.post", "another place of the same input"),
-        (f"read addition {DEMO_INPUT} --at = --site a0.3 --exact", "every member, and how many there are"),
-        (f"map addition {DEMO_INPUT}", "what each site knows, in bits"),
-        ("evaluate addition", "how far to trust this decoder"),
-        ("train addition --model FOLDER --out FOLDER", "a model of your own"),
-    ):
-        click.echo(f"  inversionview {advice:60}{about}")
+    for advice, about in _NEXT:
+        click.echo(f"  inversionview {advice:70}{about}")
+
+
+_NEXT = (
+    ("read addition 615+861=1476 --at A1 --site x1.post", "another place of the same input"),
+    ("read addition 615+861=1476 --at = --site a0.3 --exact", "every member, and how many there are"),
+    ("map addition 615+861=1476", "what each site knows, in bits"),
+    ("patch addition --target A1 --at = --sites a0.0,a0.2 --contrast change:F1,S1", "what the model uses"),
+    ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site a1.0', "is it encoded, and is it used?"),
+    ("evaluate addition", "how far to trust this decoder"),
+    ("train addition --model FOLDER --out FOLDER", "a model of your own"),
+)
 
 
 @cli.command()
@@ -173,14 +188,17 @@ def studies() -> None:
 @click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
 @click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
 @click.option("--prior-share", type=float, default=0.1, show_default=True, help="Share of draws from the prior.")
-@click.option("--also", default="", metavar="LIST", help="Draw from retrieval or edits as well, by commas.")
+@click.option("--also", default="", metavar="LIST", help="Draw from retrieval, edits or given as well.")
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
 @click.option("--index", type=_FOLDER, help="With --exact: keep activations in this folder, for later queries.")
+@click.option("--given", metavar="NAME", help="With --exact: of the inputs that share something, such as counts.")
+@click.option("--columns", metavar="LIST", help="Features to show beside each, by commas.  [default: the task's]")
 @_json_option
 @click.option("--html", type=_FILE, help="Write the reading as a self-contained HTML file.")
 def read(
-    study: str, input_: str, at: str | None, site: str, n: int, exact: bool, index: Path | None, as_json: bool,
-    html: Path | None, temperatures: str, noise: str, prior_share: float, also: str, **settings: Any,
+    study: str, input_: str, at: str | None, site: str, n: int, exact: bool, index: Path | None, given: str | None,
+    columns: str | None, as_json: bool, html: Path | None, temperatures: str, noise: str, prior_share: float, also: str,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Read one activation: the inputs that look the same there.
 
@@ -196,9 +214,9 @@ def read(
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")
     if exact:
-        found = opened.exact_preimage(query, curve=True, index=index, **settings)
-    elif index is not None:
-        raise UserError("--index holds activations for --exact: give both, or neither")
+        found = opened.exact_preimage(query, curve=True, index=index, given=given, **settings)
+    elif index is not None or given is not None:
+        raise UserError(f"--{'given' if index is None else 'index'} is for --exact: give both, or neither")
     else:
         found = opened.preimage(
             query,
@@ -210,6 +228,8 @@ def read(
             colors=bool(html) or not as_json,
             **settings,
         )
+    if columns is not None:
+        found = opened.with_columns(found, _names(columns))
     if html:
         _write_html([found], html, f"{query.input} at {query.role}, {query.site}", n)
         click.echo(f"wrote {html}", err=True)
@@ -294,6 +314,10 @@ def test(study: str, input_: str, hypothesis: str, at: str | None, sites: str, a
         _print_json({"schema": 1, "study": opened.name, "input": input_, "tests": tests})
     else:
         render_hypotheses_terminal(tests, Console())  # type: ignore[arg-type]
+
+
+cli.add_command(patch)
+cli.add_command(causal)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
@@ -24,7 +25,9 @@ from inversionview.shapes import Tokens
 from inversionview.tasks.base import Conditional, Task
 
 LEAST_MEMBERS = 30
-"""Effective members that every query of a cell must have in a sampled map, or the cell says nothing."""
+"""Effective members that a query should have in a sampled map."""
+MOST_SHORT = 0.1
+"""Where more than this share of a cell's queries have fewer, the cell says nothing."""
 _ROUNDS = 100
 """Batches of random inputs that are drawn for the queries of a map before giving up."""
 
@@ -151,8 +154,11 @@ def _limits(
 
 def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
     n = len(cell.size_bits)
-    if cell.effective is not None and cell.effective.min() < LEAST_MEMBERS:
-        return _unmeasured(cell)
+    if cell.effective is not None:
+        few = cell.effective < LEAST_MEMBERS
+        if few.mean() > MOST_SHORT or not np.isfinite(cell.size_bits).all():
+            return _unmeasured(cell)
+        cell = _with_doubt(cell, few)
 
     def error(values: Any, errors: Any = None) -> float | None:
         """Of a mean over queries; the errors of each are counted twice, as draws that all share make them alike."""
@@ -184,8 +190,18 @@ def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
     return found
 
 
+def _with_doubt(cell: MapCell, few: Bool[np.ndarray, " query"]) -> MapCell:
+    """Where members are few, their own errors are not to be trusted: half of what there is to know, and one bit."""
+    assert cell.bits_se is not None
+    assert cell.size_se is not None
+    bits_se, size_se = cell.bits_se.copy(), cell.size_se.copy()
+    bits_se[few] = np.maximum(bits_se[few], cell.of / 2)
+    size_se[few] = np.maximum(size_se[few], 1.0)
+    return cell._replace(bits_se=bits_se, size_se=size_se)
+
+
 def _unmeasured(cell: MapCell) -> Measured:
-    """A cell that says nothing, and why: leaving out the queries with few members would favour wide preimages."""
+    """A cell that says nothing, and why; only to leave out the queries with few members would favour wide preimages."""
     assert cell.effective is not None
     n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
     of = "the query" if n == 1 else f"{few:,} of {n:,} queries"

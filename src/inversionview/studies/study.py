@@ -12,22 +12,23 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from inversionview.causal.effects import PatchEffects
+from inversionview.causal.use_result import Use
 from inversionview.decoder.loading import load_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
-from inversionview.preimage.edits import EditSource
 from inversionview.preimage.epsilon import GRID, epsilon_curve, parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.preimage.matching import checked_rule
-from inversionview.preimage.proposals import Source, mixture
+from inversionview.preimage.proposals import mixture
 from inversionview.preimage.result import Metric, PositionRule, Preimage, Query
-from inversionview.preimage.retrieval import RetrievalSource
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import Comparison, compare
 from inversionview.reading.hypotheses import HypothesisTest
 from inversionview.reading.information import preimage_bits
@@ -38,6 +39,7 @@ from inversionview.studies.description import DECODER, StudyDescription, find_st
 from inversionview.studies.evaluate import evaluation
 from inversionview.studies.mapping import make_map
 from inversionview.studies.query import checked_site, make_query
+from inversionview.studies.sources import make_sources, restricted, restricted_task
 from inversionview.studies.validate import validate
 from inversionview.tasks import Task, get_task
 
@@ -52,24 +54,14 @@ def load_study(name_or_path: str | Path, *, device: str | torch.device | None = 
     return Study(folder, read_description(folder), device=device)
 
 
-def make_source(name: str, study: Study, n: int, epsilons: Sequence[float], metric: str, position_rule: str) -> Source:
-    """A source beside decoder and prior, by its name. Raises `UserError` that says which there are."""
-    probed, task = study.probed, study.task
-    if name == "retrieval":
-        return RetrievalSource(probed=probed, task=task, n=n, metric=metric, position_rule=position_rule)
-    if name == "edits":
-        if len(set(epsilons)) > 1:
-            raise UserError("edits walk inside one epsilon: read queries whose epsilons differ one at a time")
-        return EditSource(
-            probed=probed,
-            task=task,
-            n=n,
-            epsilon=epsilons[0],
-            metric=metric,
-            position_rule=position_rule,
-            decoder=study.decoder,
-        )
-    raise UserError(f"there is no source {name!r} to draw from as well: use retrieval or edits")
+class _Exact(NamedTuple):
+    """How an exact preimage was asked for."""
+
+    epsilon: float | str | None
+    metric: str | None
+    position_rule: str
+    seed: int
+    curve: bool
 
 
 class _Settings(NamedTuple):
@@ -199,15 +191,19 @@ class Study:
         A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the pairs of
         `temperatures` and `noise` levels. For estimates of size and bits, several thousand draws at temperatures 1 and
         2 with a prior share of 0.4 serve best. `epsilon` and `metric` are the study's own by default; ε may also be
-        `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval` (nearest held-out inputs) and `edits` (a
-        walk inside the preimage), each of which draws a quarter of `n` more. `colors` costs two passes of the decoder
-        over what was drawn. What is found for a query does not depend on the queries beside it.
+        `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval` (nearest held-out inputs), `edits` (a walk
+        inside the preimage) and, where the task can, `given` (the prior given what an input shares with the query's:
+        `given:asked` for one condition, `given` for all), each of which draws a quarter of `n` more. `colors` costs two
+        passes of the decoder over what was drawn. What is found for a query does not depend on the queries beside it.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
         asked = self._settings(query, epsilon, metric, position_rule, seed, self.decoder)
         limits = [epsilon.value for epsilon in asked.epsilons]
         sources = mixture(self.decoder, self.task, n, temperatures, noise, prior_share)
-        more = [make_source(name, self, max(1, n // 4), limits, asked.metric, asked.position_rule) for name in also]
+        more = [
+            source for name in also
+            for source in make_sources(name, self, max(1, n // 4), limits, asked.metric, asked.position_rule)
+        ]  # fmt: skip
         found = sampled_preimages(
             self.probed,
             self.task,
@@ -221,18 +217,20 @@ class Study:
         if colors:
             found = self._colored(found)
         found = self._with_bits(found, asked)
+        found = [self.with_columns(preimage) for preimage in found]
         return found[0] if isinstance(query, Query) else found
 
     @overload
     def exact_preimage(
         self, query: Query, *, epsilon: float | str | None = ..., metric: str | None = ..., position_rule: str = ...,
-        seed: int = ..., curve: bool = ..., index: str | Path | None = ...,
+        seed: int = ..., curve: bool = ..., index: str | Path | None = ..., given: str | None = ...,
     ) -> Preimage: ...  # fmt: skip
 
     @overload
     def exact_preimage(
         self, query: Sequence[Query], *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., curve: bool = ..., index: str | Path | None = ...,
+        given: str | None = ...,
     ) -> list[Preimage]: ...  # fmt: skip
 
     def exact_preimage(
@@ -245,14 +243,24 @@ class Study:
         seed: int = 0,
         curve: bool = False,
         index: str | Path | None = None,
+        given: str | None = None,
     ) -> Preimage | list[Preimage]:
         """All inputs of the domain within ε, in one pass over it; for a list of queries, a list of preimages.
 
         With `index`, a folder, activations are kept there when they are first needed, some 600 MB a site for addition,
         and later queries need no model. `curve` adds what the preimage is at other ε; it takes 4 bytes an input.
-        `seed` only matters for an ε such as `null:0.01`. Needs no decoder.
+        `seed` only matters for an ε such as `null:0.01`. Needs no decoder. `given`, where the domain is too large: only
+        the inputs that share something with the query's, such as `counts` (its letters and counts, in every order);
+        sizes and bits are then of this part of the domain.
         Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
         """
+        if given is not None:
+            if index is not None:
+                raise UserError("an index holds the whole domain: give either index or given")
+            settings = _Exact(epsilon, metric, position_rule, seed, curve)
+            queries = [query] if isinstance(query, Query) else list(query)
+            parts = [self._exact_given(one, given, settings) for one in queries]
+            return parts[0] if isinstance(query, Query) else parts
         checked_enumerable(self.task)
         decoder = None if self.description.decoder is None else self.decoder
         asked = self._settings(query, epsilon, metric, position_rule, seed, decoder)
@@ -271,6 +279,7 @@ class Study:
         found = self._with_bits(found, asked)
         if distances is not None:
             found = self._with_curves(found, distances)
+        found = [self.with_columns(preimage) for preimage in found]
         return found[0] if isinstance(query, Query) else found
 
     def map(
@@ -324,6 +333,47 @@ class Study:
         from inversionview.studies.hypotheses import run_hypothesis
 
         return run_hypothesis(self, queries, hypothesis, **settings)
+
+    def patch(self, *, target: str | int, sites: str | Sequence[str], contrast: str, **settings: Any) -> PatchEffects:
+        """Put activations of one run into another, and measure what that does to the logit difference of the answers.
+
+        `sites`, such as `a0.0@letter,a1.0@:`, each at a position of its own or else at `at`; `target`: the token that
+        is predicted; `contrast`: `change:F1,S1`, `random` or `flip`. `settings`: at, order, direction, where,
+        contrast_where, n, seed; see `inversionview.studies.patching.make_patch_report`. Needs no decoder.
+        Raises `UserError` for settings that cannot be, and where no pair is left.
+        """
+        from inversionview.studies.patching import make_patch_report
+
+        return make_patch_report(
+            self.name, self.probed, self.task, target=target, sites=sites, contrast=contrast, **settings
+        )
+
+    def causal(self, query: Query, **settings: Any) -> Use:
+        """Is what the activation encodes also used? Members and non-members of its preimage are put in its place.
+
+        Members should leave the output as it is and matched non-members should change it; for each feature, whether
+        non-members that share the query's value of it keep the output better than others: used, or merely present.
+        `settings`: n, exact, draws, epsilon, metric, position_rule, features, given, outputs, seed; see
+        `inversionview.studies.causal.run_causal`. Raises `UserError` for settings that cannot be.
+        """
+        from inversionview.studies.causal import run_causal
+
+        return run_causal(self, query, **settings)
+
+    def with_columns(self, preimage: Preimage, names: Sequence[str] | None = None) -> Preimage:
+        """The preimage with a column for each of these features beside its inputs; by default the task's own choice.
+
+        Raises `UserError` for a feature that the task does not have.
+        """
+        chosen = self.task.columns if names is None else names
+        return with_features(preimage, self.task, chosen) if chosen else preimage
+
+    def _exact_given(self, query: Query, name: str, settings: _Exact) -> Preimage:
+        """The exact preimage among the inputs that share something with the query's."""
+        part = Study(self.folder, self.description, device=self._device)
+        part.__dict__.update(probed=self.probed, task=restricted_task(self.task, query, name))
+        found = part.exact_preimage(query, **settings._asdict())
+        return dataclasses.replace(found, given=restricted(self.task, name))
 
     def validate(
         self,

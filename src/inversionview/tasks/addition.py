@@ -39,6 +39,7 @@ class AdditionTask:
     begin, end, pad = BEGIN, END, PAD
     size = COUNT * COUNT
     roles = ("F1", "F2", "F3", "+", "S1", "S2", "S3", "=", "A1", "A2", "A3", "A4")
+    columns: tuple[str, ...] = ()
     example = "615+861=1476"
 
     def encode(self, text: str) -> OneInput:

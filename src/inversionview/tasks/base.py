@@ -80,6 +80,11 @@ class Task(Protocol):
         """Named features, by name."""
         ...
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the features that are shown beside inputs where no others are asked for."""
+        ...
+
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of an input as a user types it, begin and end added.
 
@@ -176,6 +181,11 @@ class Conditional(Protocol):
     @property
     def conditions(self) -> Mapping[str, str]:
         """What may be given to be shared, by name, in words."""
+        ...
+
+    @property
+    def neighbourhood(self) -> str:
+        """The condition to draw around an input by, so that what is found is like it."""
         ...
 
     def sample_given(self, name: str, tokens: OtherInput, n: int, *, generator: torch.Generator) -> Tokens:

@@ -68,6 +68,7 @@ class CountingTask:
     begin, end, pad = BEGIN, END, PAD
     size = None
     roles = ("|", "letter", ":", "answer")
+    columns = ("count",)
     example = "vvzccvczvvvzvcvc|v:8"
 
     def encode(self, text: str) -> OneInput:
@@ -260,6 +261,7 @@ class CountingTask:
 
     conditions = CONDITIONS
     """What inputs may be given to share, by name, in words."""
+    neighbourhood = "near"
 
     def sample_given(self, name: str, tokens: OtherInput, n: int, *, generator: torch.Generator) -> Tokens:
         """Draw `n` inputs [n, 33] from the prior, given that they share `name` with this input."""

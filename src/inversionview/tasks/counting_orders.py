@@ -42,6 +42,7 @@ class CountingOrders:
         self.whole = whole
         self.name, self.vocab_size, self.max_length = whole.name, whole.vocab_size, whole.max_length
         self.begin, self.end, self.pad, self.roles = whole.begin, whole.end, whole.pad, whole.roles
+        self.columns = whole.columns
         self._multiset = multisets(tokens[None])
         self._asked = asked_letter(tokens[None])
         self._counts = input_counts(tokens[None])

@@ -1,0 +1,63 @@
+"""Where a study draws from beside its decoder and prior, and which parts of a domain it can look at whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.preimage.edits import EditSource
+from inversionview.preimage.proposals import Source, given_sources
+from inversionview.preimage.result import Query
+from inversionview.preimage.retrieval import RetrievalSource
+from inversionview.tasks.base import Restrictable, Task
+
+if TYPE_CHECKING:
+    from inversionview.studies.study import Study
+
+
+def make_source(name: str, study: Study, n: int, epsilons: Sequence[float], metric: str, position_rule: str) -> Source:
+    """A source beside decoder and prior, by its name. Raises `UserError` that says which there are."""
+    probed, task = study.probed, study.task
+    if name == "retrieval":
+        return RetrievalSource(probed=probed, task=task, n=n, metric=metric, position_rule=position_rule)
+    if name == "edits":
+        if len(set(epsilons)) > 1:
+            raise UserError("edits walk inside one epsilon: read queries whose epsilons differ one at a time")
+        return EditSource(
+            probed=probed,
+            task=task,
+            n=n,
+            epsilon=epsilons[0],
+            metric=metric,
+            position_rule=position_rule,
+            decoder=study.decoder,
+        )
+    raise UserError(f"there is no source {name!r} to draw from as well: use retrieval, edits or given")
+
+
+def make_sources(
+    name: str, study: Study, n: int, epsilons: Sequence[float], metric: str, position_rule: str
+) -> Sequence[Source]:
+    """What `make_source` gives, and the sources that `given` (all conditions of the task) or `given:NAME` stand for."""
+    if name == "given" or name.startswith("given:"):
+        return given_sources(study.task, name, n)
+    return [make_source(name, study, n, epsilons, metric, position_rule)]
+
+
+def restricted(task: Task, name: str) -> str:
+    """Which inputs `given` leaves, in words. Raises `UserError` for a task that has no such part, or another name."""
+    if not isinstance(task, Restrictable):
+        raise UserError(f"{task.name} has no parts to look at by themselves: leave out given")
+    if name not in task.restrictions:
+        raise UserError(f"{task.name} has no part {name!r}: given is one of {', '.join(task.restrictions)}")
+    return task.restrictions[name]
+
+
+def restricted_task(task: Task, query: Query, name: str) -> Task:
+    """The inputs that share something with a query's, as a task. Raises `UserError` as `restricted` does."""
+    restricted(task, name)
+    assert isinstance(task, Restrictable)
+    return task.given(torch.tensor(query.tokens), name)
