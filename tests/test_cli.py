@@ -310,9 +310,24 @@ def test_a_study_in_a_folder_is_read_like_a_bundled_one(run, study):
     assert by_path == by_name
 
 
+def demo_reads(monkeypatch, *sites: str) -> None:
+    places = tuple((site, "=") for site in sites)
+    monkeypatch.setattr(cli, "DEMO", {"addition": ("615+861=1476", places), "counting": ("aabac|a:3", ())})
+
+
+def test_demo_reads_one_study_where_it_is_named(run, monkeypatch):
+    demo_reads(monkeypatch, "a0.1")
+    assert "a0.1 at =" in run("demo", "addition")[1]
+    code, _, err = run("demo", "counting")  # which is not bundled here
+    assert code == 2
+    assert "there is no study 'counting'" in err
+    code, _, err = run("demo", "chess")
+    assert (code, err.count("\n")) == (2, 1)
+
+
 def test_demo_reads_three_sites_writes_a_report_and_says_what_to_do_next(run, tmp_path, monkeypatch):
     real = ("a0.0", "a0.1", "x0.post")
-    monkeypatch.setattr(cli, "DEMO_SITES", real)  # the tiny model has no more heads
+    demo_reads(monkeypatch, *real)  # the tiny model has no more heads
     code, out, _ = run("demo")
     assert code == 0
     for site in real:
@@ -327,7 +342,7 @@ def test_demo_reads_three_sites_writes_a_report_and_says_what_to_do_next(run, tm
 
 
 def test_what_demo_and_training_advise_are_commands_that_there_are(run, monkeypatch):
-    monkeypatch.setattr(cli, "DEMO_SITES", SITES[1:2])
+    demo_reads(monkeypatch, SITES[1])
     _, out, _ = run("demo")
     advice = [line.split() for line in out.splitlines() if line.startswith("  inversionview ")]
     assert len(advice) >= 3
@@ -497,8 +512,11 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
         ("train addition --out o --resume", "there is no run in o to resume"),
         ("train addition --out o --model no/model/at/all", "there is no folder"),
         ("train addition", "Missing option '--out'"),
-        ("train-probed nowhere --out o", "there is no recipe 'nowhere' for a probed model; the recipes are: addition, counting"),
-        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, map, test, train"),
+        (
+            "train-probed nowhere --out o",
+            "there is no recipe 'nowhere' for a probed model; the recipes are: addition, counting",
+        ),
+        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, map, test, patch, causal, train"),
         ("--frobnicate", "No such option"),
     ],
 )
@@ -591,7 +609,19 @@ def test_help_lists_the_commands(run, args):
     code, out, err = run(*args)
     assert code == 0
     assert err == ""
-    for command in ("demo", "studies", "read", "map", "test", "train", "train-probed", "evaluate", "validate"):
+    for command in (
+        "demo",
+        "studies",
+        "read",
+        "map",
+        "test",
+        "patch",
+        "causal",
+        "train",
+        "train-probed",
+        "evaluate",
+        "validate",
+    ):
         assert f"  {command} " in out
 
 

@@ -124,9 +124,10 @@ def demo(study: str, html: Path) -> None:
 
     STUDY is addition or counting; without it, both are read.
     """
+    from inversionview.studies.description import bundled_studies
     from inversionview.studies.study import load_study
 
-    found, names = [], list(DEMO) if study == "all" else [study]
+    found, names = [], [name for name in DEMO if name in bundled_studies()] if study == "all" else [study]
     for name in names:
         opened, (text, places) = load_study(name), DEMO[name]
         found += opened.preimage([opened.query(text, at, site) for site, at in places])
