@@ -449,7 +449,7 @@ def test_ctrl_c_in_training_leaves_a_checkpoint_and_says_how_to_go_on(run, tmp_p
         ("--exact --epsilon wide", "not wide"),
         ("--exact -n 0", "-n must be at least 1, not 0"),
         ("--exact --metric l1", "'euclidean', 'cosine'"),
-        ("--index index", "--index holds activations for --exact: give both, or neither"),
+        ("--index index", "--index is for --exact: give both, or neither"),
         ("--exact --index study.txt/below", "study.txt"),
         ("--prior-share 1", "the prior's share must be at least 0 and below 1, such as 0.1, not 1"),
         ("--prior-share -0.5", "the prior's share must be at least 0"),
@@ -514,7 +514,7 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
         ("train addition", "Missing option '--out'"),
         (
             "train-probed nowhere --out o",
-            "there is no recipe 'nowhere' for a probed model; the recipes are: addition, counting",
+            "no recipe 'nowhere' for a probed model; the recipes are: addition, counting",
         ),
         ("chat", "there is no command 'chat'; the commands are: demo, studies, read, map, test, patch, causal, train"),
         ("--frobnicate", "No such option"),
@@ -609,7 +609,7 @@ def test_help_lists_the_commands(run, args):
     code, out, err = run(*args)
     assert code == 0
     assert err == ""
-    for command in (
+    for command in [
         "demo",
         "studies",
         "read",
@@ -621,7 +621,7 @@ def test_help_lists_the_commands(run, args):
         "train-probed",
         "evaluate",
         "validate",
-    ):
+    ]:
         assert f"  {command} " in out
 
 
