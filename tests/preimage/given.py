@@ -14,6 +14,8 @@ class GivenSums(FewSums):
 
     conditions = {"first": "the first number", "digits": "how many digits the sum has"}  # noqa: RUF012
 
+    neighbourhood = "digits"
+
     def agrees(self, name: str, tokens: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
         if name == "first":
             return (others[:, 1:4] == tokens[1:4]).all(dim=1)

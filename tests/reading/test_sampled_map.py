@@ -50,13 +50,13 @@ def test_estimates_are_near_the_exact_map_and_know_how_near():
 @pytest.mark.parametrize("given", [0, 60])
 def test_the_truth_lies_within_two_standard_errors_as_often_as_it_should(given):
     sizes, bits = [], []
-    for seed in range(25):
+    for seed in range(12):
         for said, truth in zip(estimated(1500, given, seed), exact(), strict=True):
             enough = said.effective >= 30
             sizes += list((np.abs(said.size_bits - truth.size_bits) <= 2 * said.size_se)[enough])
             apart = np.abs(said.bits - truth.bits) <= 2 * said.bits_se + 0.01  # of is an estimate too
             bits += list(apart[enough][:, truth.of > 0].ravel())
-    assert len(sizes) > 200
+    assert len(sizes) > 100
     assert np.mean(sizes) > 0.92
     assert np.mean(bits) > 0.9
 

@@ -195,7 +195,6 @@ def test_a_map_of_a_task_that_cannot_enumerate_is_estimated_and_close_to_the_exa
     assert len(said) > 6
     for cell in said:
         truth = exact[cell["site"], cell["at"]]
-        assert cell["members"] >= 30
         assert cell["log2_domain_over_preimage"] == pytest.approx(truth["log2_domain_over_preimage"], abs=0.4)
         for name, bits in cell["bits"].items():
             assert bits["bits"] == pytest.approx(truth["bits"][name]["bits"], abs=max(0.1, 4 * bits["se"])), name

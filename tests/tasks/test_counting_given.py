@@ -101,10 +101,38 @@ def test_a_part_answers_everything_else_as_the_whole_does(task):
     assert not isinstance(part, Conditional), "its prior is not the whole task's"
 
 
+class Near:
+    """Equal to what has the same letters, as many of each to within a number."""
+
+    def __init__(self, letters: str, within: int) -> None:
+        self.count, self.within = Counter(letters), within
+
+    def __eq__(self, other: "Near") -> bool:
+        return set(self.count) == set(other.count) and all(
+            abs(n - other.count[c]) <= self.within for c, n in self.count.items()
+        )
+
+
+class Pair:
+    """Equal to what has two of the letters at least, and each count to within 1, the third letter's for the third's."""
+
+    def __init__(self, letters: str) -> None:
+        self.count = Counter(letters)
+
+    def __eq__(self, other: "Pair") -> bool:
+        both = set(self.count) & set(other.count)
+        rest, others = ([n for c, n in of.items() if c not in both] for of in (self.count, other.count))
+        near = [abs(self.count[c] - other.count[c]) <= 1 for c in both]
+        return len(both) >= 2 and all(near) and all(abs(a - b) <= 1 for a, b in zip(rest, others, strict=True))
+
+
 SHARED = {
     "asked": lambda letters, asked: (asked, letters.count(asked)),
     "question": lambda letters, asked: (asked, letters.count(asked), len(letters)),
     "kinds": lambda letters, asked: set(letters),
+    "nearby": lambda letters, asked: Near(letters, 2),
+    "near": lambda letters, asked: Near(letters, 1),
+    "pair": lambda letters, asked: Pair(letters),
     "letters": lambda letters, asked: (set(letters), asked),
     "multiset": lambda letters, asked: Counter(letters),
     "counts": lambda letters, asked: (Counter(letters), asked),
@@ -128,12 +156,17 @@ def test_what_is_drawn_given_something_shares_it_and_all_else_is_the_priors(task
         assert as_likely([tuple(sorted(set(s) - {"a"})) for s in letters], math.comb(25, 2))
         pairs = 81 if name == "asked" else 1
         assert as_likely([tuple(s.count(c) for c in sorted(set(s) - {"a"})) for s in letters], pairs)
+    if name in ("near", "nearby"):  # of aabac: a to 2 or 1 and 4 or 5, the others from 1
+        values = {"near": 3 * 2 * 2, "nearby": 5 * 3 * 3}[name]
+        assert as_likely([tuple(s.count(c) for c in "abc") for s in letters], values)
+    if name == "pair":
+        assert as_likely([tuple(sorted(set(s))) for s in letters], 70)
     if name in ("kinds", "letters"):
         assert as_likely([tuple(s.count(c) for c in "abc") for s in letters], 729)
     if name in ("multiset", "counts"):
         assert as_likely(letters, 20)
-    if name in ("kinds", "multiset"):
-        assert as_likely([text.split("|")[1][0] for text in found], 3)
+    if name in ("kinds", "multiset", "near", "nearby", "pair"):
+        assert as_likely([sorted(set(text.split("|")[0])).index(text.split("|")[1][0]) for text in found], 3)
 
 
 def mass_of(name: str, text: str) -> float:
@@ -145,11 +178,13 @@ def mass_of(name: str, text: str) -> float:
         right = True
         if name in ("asked", "question"):
             right = counts[0] == own[asked] and (name == "asked" or sum(counts) == len(letters))
+        if name in ("near", "nearby", "pair"):
+            right = all(abs(n - own[c]) <= 1 + (name == "nearby") for n, c in zip(counts, sorted(own), strict=True))
         if name in ("multiset", "counts"):
             right = counts == tuple(own[c] for c in sorted(own))
         same += right / 729
-    letter_part = {"asked": 1 / 26, "question": 1 / 26, "kinds": 1 / 2600, "multiset": 1 / 2600}
-    return same * letter_part.get(name, 1 / 7800)
+    letter_part = {"asked": 1 / 26, "question": 1 / 26, "letters": 1 / 7800, "counts": 1 / 7800}
+    return same * (70 if name == "pair" else 1) * letter_part.get(name, 1 / 2600)
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -1,9 +1,11 @@
 """The map of a model whose inputs cannot be enumerated: what every site knows, from draws that stand for the domain.
 
-All queries share one sample of the prior. Where the task can draw given what inputs share with a query, each query gets
-more draws, so that narrow preimages have members too. A draw x then counts p(x) over the density of all draws together
-(the balance heuristic), whoever drew it: 1 / (N + Σ_c n_c [x shares c] / mass_c), since the density of a condition is
-the prior's over its mass.
+All queries share one sample of the prior. Where the task can draw given what inputs share with another, each query gets
+more draws: given what they share with it, and around inputs that a first, smaller run found to be members. A draw x
+then counts p(x) over the density of all draws together (the balance heuristic), whoever drew it:
+1 / (N + Σ_k n_k [x shares c_k with y_k] / mass_k), since a condition's density is the prior's over its mass. Given the
+first run, whose draws count for nothing, the estimates of masses have no bias: what no condition holds is seen by draws
+from the prior.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from inversionview.preimage.distance import within_distance
 from inversionview.preimage.matching import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.feature_map import MapCell, query_readers
-from inversionview.reading.information import chosen_features, entropy
-from inversionview.shapes import Positions, Tokens
+from inversionview.reading.information import chosen_features, entropy, feature_masses
+from inversionview.shapes import OneInput, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Conditional, Feature, Task
 
@@ -29,6 +31,10 @@ DRAWS = 200_000
 """Draws from the prior, shared by all queries."""
 DRAWS_GIVEN = 1000
 """Draws of each query given each condition of the task."""
+_FIRST_SHARE = 0.25
+"""Of these draws, those of the first run, which only finds members to draw around."""
+_CENTRES = 64
+_DRAWS_AROUND = 32
 _BLOCK = 2048
 _CHUNK = 32_768
 """Draws that are sorted by their length, so that those run together need little padding."""
@@ -52,59 +58,61 @@ def sampled_map(
     As `feature_map`, with standard errors and effective numbers of members. Entropies get the correction of Miller and
     Madow (1955). Raises `UserError` for a query that lacks its role, or an activation of norm 0.
     """
-    features, places = chosen_features(task), [Site.parse(site) for site in sites]
-    asked = _Asked.of(queries)
-    domain = _Domain(task, asked.inputs, draws, draws_given)
-    wanted = {role: query_readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
-    width = sum(len(feature.values) for feature in features)
-    found = {
-        (site, role): _Counts(len(tokens), width)
-        for site in places for role, tokens in queries.items() if (str(site), role) in epsilon
-    }  # fmt: skip
-    base = {role: np.zeros(width) for role in queries}
-    for owner, tokens in domain.blocks(generator):
-        at = {role: eligible_role(task, tokens, role) for role in queries}
-        acts = probed.capture(tokens[:, : max(2, int(torch.stack([*at.values()]).max()) + 1)], places)
-        weights = _Weights(domain, tokens)
-        for role, positions in at.items():
-            rows = (positions >= 0).nonzero()[:, 0]
-            own = torch.arange(len(queries[role])) if owner is None else (asked.of_role[role] == owner).nonzero()[:, 0]
-            if not (len(rows) and len(own)):
-                continue
-            one_hot = _one_hot(features, tokens[rows], positions[rows])
-            if owner is None:
-                base[role] += one_hot.sum(dim=0).double().numpy()
-            for site in (site for site in places if (site, role) in found):
-                z = acts[site][rows.to(acts[site].device), positions[rows].to(acts[site].device)].float().cpu()
-                inside = within_distance(wanted[role][site][own], z, epsilon[str(site), role], metric)
-                found[site, role].add(own, weights.of(asked.of_role[role][own], inside, rows), one_hot)
-    return [_cell(str(site), role, features, counts, base[role], draws) for (site, role), counts in found.items()]
+    search = _Search(probed, task, sites, queries, epsilon, metric)
+    plan = _Plan.of(task, search.inputs, draws, draws_given)
+    if plan.parts and _CENTRES:
+        few = _Plan.of(task, search.inputs, max(1, int(draws * _FIRST_SHARE)), max(1, int(draws_given * _FIRST_SHARE)))
+        first = search.run(few, generator)
+        plan = plan.around([_centres(task, few, i, members) for i, members in enumerate(first.members)])
+    found = search.run(plan, generator)
+    weights = [plan.weights(i, members.tokens) for i, members in enumerate(found.members)]
+    return [search.cell(found, weights, k, draws) for k in range(len(search.cells))]
 
 
-class _Asked(NamedTuple):
-    """The distinct inputs that are read, and which of them each query of a role is."""
+class _Part(NamedTuple):
+    """Draws from the prior given what they share with an input."""
 
-    inputs: Tokens
-    of_role: dict[str, Int[Tensor, " query"]]
+    condition: str
+    input: OneInput
+    n: int
+
+
+class _Members(NamedTuple):
+    """What was drawn for one input and lies in one of its preimages."""
+
+    tokens: Tokens
+    inside: Bool[Tensor, "cell batch"]
+
+
+class _Found(NamedTuple):
+    members: list[_Members]
+    base: dict[str, list[Float[np.ndarray, " value"]]]
+    """How many draws from the prior have each value of each feature, by role."""
+
+
+class _Plan(NamedTuple):
+    """What is drawn: from the prior for all inputs, and by each input's own parts."""
+
+    task: Task
+    draws: int
+    parts: list[list[_Part]]
+    """By input; empty where the task has no conditions."""
 
     @classmethod
-    def of(cls, queries: Mapping[str, Tokens]) -> _Asked:
-        inputs, which = torch.unique(torch.cat([*queries.values()]), dim=0, return_inverse=True)
-        sizes = [len(tokens) for tokens in queries.values()]
-        return cls(inputs, dict(zip(queries, torch.split(which, sizes), strict=True)))
+    def of(cls, task: Task, inputs: Tokens, draws: int, draws_given: int) -> _Plan:
+        if not (isinstance(task, Conditional) and draws_given):
+            return cls(task, draws, [])
+        return cls(task, draws, [[_Part(name, row, draws_given) for name in task.conditions] for row in inputs])
 
-
-class _Domain:
-    """The draws that stand for the domain, and how much each counts for a query."""
-
-    def __init__(self, task: Task, inputs: Tokens, draws: int, draws_given: int) -> None:
-        self.task, self.inputs, self.draws = task, inputs, draws
-        self.given: Conditional | None = task if isinstance(task, Conditional) and draws_given > 0 else None
-        self.draws_given = draws_given
-        self.conditions = tuple(self.given.conditions) if self.given else ()
+    def around(self, centres: Sequence[Tensor]) -> _Plan:
+        """The same with draws around these inputs too."""
+        assert isinstance(self.task, Conditional)
+        near = self.task.neighbourhood
+        more = [[_Part(near, row, _DRAWS_AROUND) for row in rows] for rows in centres]
+        return self._replace(parts=[[*own, *others] for own, others in zip(self.parts, more, strict=True)])
 
     def blocks(self, generator: Generator) -> Iterator[tuple[int | None, Tokens]]:
-        """All draws: those of the prior, for all queries (None), then those of one input alone, by its index."""
+        """All draws: those of the prior, for all inputs (None), then those of one input alone, by its index."""
         left = self.draws
         while left:
             chunk = self.task.sample(min(left, _CHUNK), generator=generator)
@@ -112,95 +120,133 @@ class _Domain:
             length = self.task.eligible(chunk).sum(dim=1)
             for tokens in torch.split(chunk[length.argsort(stable=True)], _BLOCK):
                 yield None, tokens
-        if self.given is None:
-            return
-        for i, row in enumerate(self.inputs):
-            drawn = [
-                self.given.sample_given(name, row, self.draws_given, generator=generator) for name in self.conditions
-            ]
+        for i, parts in enumerate(self.parts):
+            assert isinstance(self.task, Conditional)
+            drawn = [self.task.sample_given(name, row, n, generator=generator) for name, row, n in parts]
             for tokens in torch.split(torch.cat(drawn), _BLOCK):
                 yield i, tokens
 
-    def weight(self, index: int, tokens: Tokens) -> Float[Tensor, " batch"]:
+    def weights(self, index: int, tokens: Tokens) -> Float[np.ndarray, " batch"]:
         """What each draw counts for one of the inputs, in units of a draw from the prior alone."""
         density = torch.ones(len(tokens), dtype=torch.float64)
-        if self.given is not None:
-            own = self.inputs[index]
-            for name in self.conditions:
-                more = self.draws_given / self.draws * np.exp(-self.given.log_mass(name, own))
-                density += more * self.given.agrees(name, own, tokens)
-        return 1 / density
+        for name, row, n in self.parts[index] if self.parts else []:
+            assert isinstance(self.task, Conditional)
+            more = n / self.draws * np.exp(-self.task.log_mass(name, row))
+            density += more * self.task.agrees(name, row, tokens)
+        return np.asarray((1 / density).numpy())
 
 
-class _Weights:
-    """The weights of one block's draws, found when they are first needed: most draws are inside no preimage."""
+def _centres(task: Task, plan: _Plan, index: int, members: _Members) -> Tokens:
+    """Members that carry much of the weight of some cell, none of them near another: the heaviest first."""
+    assert isinstance(task, Conditional)
+    weights = torch.from_numpy(plan.weights(index, members.tokens))
+    shares = weights * members.inside
+    shares = (shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-300)).amax(dim=0)
+    chosen: list[Tokens] = []
+    left = torch.ones(len(shares), dtype=torch.bool)
+    while left.any() and len(chosen) < _CENTRES:
+        row = members.tokens[int((shares * left).argmax())]
+        left &= ~task.agrees(task.neighbourhood, row, members.tokens)
+        chosen.append(row)
+    return torch.stack(chosen) if chosen else members.tokens[:0]
 
-    def __init__(self, domain: _Domain, tokens: Tokens) -> None:
-        self.domain, self.tokens = domain, tokens
-        self.known: dict[int, Float[Tensor, " batch"]] = {}
 
-    def of(
-        self, inputs: Int[Tensor, " query"], inside: Bool[Tensor, "query row"], rows: Int[Tensor, " row"]
-    ) -> Float[Tensor, "query row"]:
-        """The weights `[query, row]` of what is inside, 0 elsewhere."""
-        found = torch.zeros(inside.shape)
-        for i, index in enumerate(inputs.tolist()):
-            if inside[i].any():
-                if index not in self.known:
-                    self.known[index] = self.domain.weight(index, self.tokens).float()
-                found[i] = torch.where(inside[i], self.known[index][rows], 0.0)
+class _Search:
+    """Which draws lie in which preimage: a cell is a site and a role, an input may be a query of many."""
+
+    def __init__(
+        self,
+        probed: ProbedModel,
+        task: Task,
+        sites: Sequence[str],
+        queries: Mapping[str, Tokens],
+        epsilon: Mapping[tuple[str, str], float],
+        metric: str,
+    ) -> None:
+        self.probed, self.task, self.epsilon, self.metric = probed, task, epsilon, metric
+        self.features, self.sites = chosen_features(task), [Site.parse(site) for site in sites]
+        self.cells = [(site, role) for site in self.sites for role in queries if (str(site), role) in epsilon]
+        self.inputs, which = torch.unique(torch.cat([*queries.values()]), dim=0, return_inverse=True)
+        sizes = [len(tokens) for tokens in queries.values()]
+        self.of_role: dict[str, Int[Tensor, " query"]] = dict(zip(queries, torch.split(which, sizes), strict=True))
+        """Which of the inputs each query of a role is."""
+        self.z_q = {role: query_readers(probed, task, self.sites, role, rows, metric) for role, rows in queries.items()}
+
+    def run(self, plan: _Plan, generator: Generator) -> _Found:
+        """Draw, and keep what is inside."""
+        kept: list[list[_Members]] = [[] for _ in self.inputs]
+        width = [len(feature.values) for feature in self.features]
+        base = {role: [np.zeros(n) for n in width] for role in self.of_role}
+        for owner, tokens in plan.blocks(generator):
+            at = {role: eligible_role(self.task, tokens, role) for role in self.of_role}
+            inside = self._inside(tokens, at, owner)
+            for i in range(len(self.inputs)) if owner is None else (owner,):
+                rows = inside[:, i].any(dim=0).nonzero()[:, 0]
+                kept[i].append(_Members(tokens[rows], inside[:, i, rows]))
+            for role, positions in at.items() if owner is None else ():
+                rows = (positions >= 0).nonzero()[:, 0]
+                masses = feature_masses(self.features, tokens[rows], positions[rows], np.ones(len(rows)))
+                for total, mass in zip(base[role], masses, strict=True):
+                    total += mass
+        members = [
+            _Members(torch.cat([m.tokens for m in own]), torch.cat([m.inside for m in own], dim=1)) for own in kept
+        ]
+        return _Found(members, base)
+
+    def _inside(
+        self, tokens: Tokens, at: Mapping[str, Int[Tensor, " batch"]], owner: int | None
+    ) -> Bool[Tensor, "cell input batch"]:
+        found = torch.zeros(len(self.cells), len(self.inputs), len(tokens), dtype=torch.bool)
+        end = max(2, max(int(positions.max()) for positions in at.values()) + 1)
+        acts = self.probed.capture(tokens[:, :end], self.sites)
+        for k, (site, role) in enumerate(self.cells):
+            rows = (at[role] >= 0).nonzero()[:, 0]
+            queries = torch.arange(len(self.of_role[role]))
+            if owner is not None:
+                queries = queries[self.of_role[role] == owner]
+            if len(rows) and len(queries):
+                place = rows.to(acts[site].device), at[role][rows].to(acts[site].device)
+                z, z_q = acts[site][place].float().cpu(), self.z_q[role][site][queries]
+                near = within_distance(z_q, z, self.epsilon[str(site), role], self.metric)
+                found[k, self.of_role[role][queries][:, None], rows] = near
         return found
 
+    def cell(self, found: _Found, weights: Sequence[np.ndarray], k: int, draws: int) -> MapCell:
+        """What one cell knows."""
+        site, role = self.cells[k]
+        each = [_masses(self.task, self.features, role, found.members[i], weights[i], k) for i in self.of_role[role]]
+        base = found.base[role]
+        known = [
+            _knowledge(np.stack([total[f] for total, _ in each]), np.stack([square[f] for _, square in each]), base[f])
+            for f in range(len(self.features))
+        ]
+        mass, square = (np.array([part[0].sum() for part in parts]) for parts in zip(*each, strict=True))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            size_bits, size_se = np.log2(base[0].sum() / mass), np.sqrt(square) / mass / np.log(2)
+            effective = np.where(mass > 0, mass**2 / square, 0.0)
+        return MapCell(
+            site=str(site),
+            role=role,
+            features=tuple(feature.name for feature in self.features),
+            of=np.array([one.of for one in known]),
+            size_bits=size_bits,
+            bits=np.stack([one.bits for one in known], axis=1),
+            divergence=np.stack([one.divergence for one in known], axis=1),
+            size_se=size_se,
+            bits_se=np.stack([one.se for one in known], axis=1),
+            effective=effective,
+        )
 
-class _Counts:
-    """Weights of every value of every feature inside each query's preimage, and their squares, in fp64."""
 
-    def __init__(self, queries: int, width: int) -> None:
-        self.total, self.squares = np.zeros((queries, width)), np.zeros((queries, width))
-
-    def add(
-        self, queries: Int[Tensor, " query"], weights: Float[Tensor, "query row"], one_hot: Float[Tensor, "row value"]
-    ) -> None:
-        some = weights.any(dim=0).nonzero()[:, 0]
-        weights, one_hot = weights[:, some], one_hot[some]
-        self.total[queries.numpy()] += (weights @ one_hot).double().numpy()
-        self.squares[queries.numpy()] += (weights**2 @ one_hot).double().numpy()
-
-
-def _one_hot(features: Sequence[Feature], tokens: Tokens, positions: Positions) -> Float[Tensor, "batch value"]:
-    """The values of all features side by side."""
-    found = torch.zeros(len(tokens), sum(len(feature.values) for feature in features))
-    start = 0
-    for feature in features:
-        found.scatter_(1, (start + feature.compute(tokens, positions))[:, None], 1.0)
-        start += len(feature.values)
-    return found
-
-
-def _cell(
-    site: str, role: str, features: Sequence[Feature], counts: _Counts, base: Float[np.ndarray, " value"], draws: int
-) -> MapCell:
-    ends = np.cumsum([len(feature.values) for feature in features])[:-1]
-    parts = zip(*(np.split(part, ends, axis=-1) for part in (counts.total, counts.squares, base)), strict=True)
-    known = [_knowledge(*part) for part in parts]
-    first = len(features[0].values)
-    mass, square = counts.total[:, :first].sum(axis=1), counts.squares[:, :first].sum(axis=1)
-    has_role = base[:first].sum() / draws
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size_bits, size_se = np.log2(has_role * draws / mass), np.sqrt(square) / mass / np.log(2)
-        effective = np.where(mass > 0, mass**2 / square, 0.0)
-    return MapCell(
-        site=site,
-        role=role,
-        features=tuple(feature.name for feature in features),
-        of=np.array([one.of for one in known]),
-        size_bits=size_bits,
-        bits=np.stack([one.bits for one in known], axis=1),
-        divergence=np.stack([one.divergence for one in known], axis=1),
-        size_se=size_se,
-        bits_se=np.stack([one.se for one in known], axis=1),
-        effective=effective,
-    )
+def _masses(
+    task: Task, features: Sequence[Feature], role: str, members: _Members, weights: Float[np.ndarray, " batch"], k: int
+) -> tuple[list[Float[np.ndarray, " value"]], list[Float[np.ndarray, " value"]]]:
+    """Weights of every value of every feature among the members of one cell, and the squares of the weights."""
+    rows = members.inside[k].nonzero()[:, 0]
+    tokens, own = members.tokens[rows], weights[rows.numpy()]
+    positions = eligible_role(task, tokens, role)
+    total, square = (feature_masses(features, tokens, positions, part) for part in (own, own**2))
+    return total, square
 
 
 class _Knowledge(NamedTuple):
