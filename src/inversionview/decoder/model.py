@@ -12,7 +12,7 @@ model's width), d_model (this decoder's width), head, slot (keys and values that
 """
 
 # No postponed annotations here: PyTorchModelHubMixin reads the type of `config` from the signature.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,7 +22,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inversionview.shapes import Activations, PerInput, PerPosition, Positions, Tokens
+from inversionview.errors import UserError
+from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
+from inversionview.tasks import Constrained, get_task
 
 
 @dataclass
@@ -52,6 +54,9 @@ class DecoderConfig:
     """Hidden width of a trunk block; it runs once an activation, so its cost is small beside that of the tokens."""
     n_frequencies: int = 3
     """Sines and cosines of each normalised activation value, at frequencies 1.5, 3, 6, ..."""
+
+    constrained: bool = False
+    """Only tokens with which an input of the task can go on are possible, by the task's own `next_tokens`."""
 
     def __post_init__(self) -> None:
         self.sites = tuple(self.sites)
@@ -214,6 +219,7 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = Norm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self._next_tokens = _next_tokens(config) if config.constrained else None
         for embedding in (self.token_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
 
@@ -248,7 +254,11 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         x = self.token_embedding.weight.to(dtype)[index] + self.position_embedding.weight.to(dtype)[place]
         for block in self.blocks:
             x = block(x, condition, groups)
-        return linear(self.head, self.norm(x)).float()
+        logits = linear(self.head, self.norm(x)).float()
+        if self._next_tokens is None:
+            return logits
+        possible = torch.cat([self._next_tokens(part).flatten(0, 1) for part in cut])
+        return logits.masked_fill(~possible, -torch.inf)
 
     def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
         """log q of each token given those before it [batch, pos], in nats; 0 at begin and after the first end token."""
@@ -272,13 +282,24 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
             cache.append((pair[0], pair[1]))
         return cache
 
-    def step(self, token: Positions, position: int, cache: Cache) -> Float[Tensor, "batch vocab"]:
-        """Logits (fp32) after one more token [batch] at `position`; the cache is written in place."""
-        dtype = self.compute_dtype
+    def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
+        """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
+        dtype, token, position = self.compute_dtype, tokens[:, -1], tokens.shape[1] - 1
         x = self.token_embedding.weight.to(dtype)[token] + self.position_embedding.weight.to(dtype)[position]
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = block.mlp(block.attention.step(x, keys, values, position + 1))  # type: ignore[operator,union-attr]
-        return linear(self.head, self.norm(x)).float()
+        logits = linear(self.head, self.norm(x)).float()
+        if self._next_tokens is None:
+            return logits
+        return logits.masked_fill(~self._next_tokens(tokens)[:, -1], -torch.inf)
+
+
+def _next_tokens(config: DecoderConfig) -> Callable[[Tokens], NextTokens]:
+    """The task's own. Raises `UserError` for a task that has none."""
+    task = get_task(config.task)
+    if not isinstance(task, Constrained):
+        raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
+    return task.next_tokens
 
 
 def until_end(tokens: Tokens, end: int) -> Int[Tensor, "batch pos"]:

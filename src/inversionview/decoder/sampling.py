@@ -76,14 +76,15 @@ def _generate(
     branch = torch.arange(len(z), device=z.device).repeat_interleave(copies)
     tokens = torch.full((rows, config.max_length), config.pad, device=z.device)
     tokens[:, 0] = config.begin
-    latest = torch.full((len(z),), config.begin, device=z.device)
+    begun = tokens[torch.arange(len(z), device=z.device) * copies]
     log_prob = torch.zeros(rows, device=z.device)
     running = torch.ones(rows, dtype=torch.bool, device=z.device)
     for position in range(config.max_length - 1):
-        logits = decoder.step(latest, position, cache)
+        logits = decoder.step(begun[:, : position + 1], cache)
         # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
         cumulative = (logits / temperature).softmax(-1).double().cumsum(-1)
-        below = cumulative[branch] < uniforms[:, position, None] * cumulative[branch, -1:]
+        # Not <: a uniform of 0 must not pick a first token whose probability is 0.
+        below = cumulative[branch] <= uniforms[:, position, None] * cumulative[branch, -1:]
         picked = below.sum(-1).clamp(max=config.vocab_size - 1)
         log_prob += running * logits.log_softmax(-1)[branch, picked]
         picked = torch.where(running, picked, config.pad)
@@ -93,6 +94,8 @@ def _generate(
             break
         children, branch = (branch * config.vocab_size + picked).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         parents, latest = children // config.vocab_size, children % config.vocab_size
+        begun = begun[parents]
+        begun[:, position + 1] = latest
         if len(parents) > cache[0][0].shape[0]:  # each branch has a child, so as many children means: none has split
             cache = [(keys[parents], values[parents]) for keys, values in cache]
     return tokens, log_prob

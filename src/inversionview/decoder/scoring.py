@@ -52,7 +52,7 @@ def _score_block(
         if t and len(rows) > len(tree.rows[t - 1]):
             parents = before[rows]
             cache = [(keys[parents], values[parents]) for keys, values in cache]
-        logits = decoder.step(tokens[rows, t], t, cache)
+        logits = decoder.step(tokens[rows, : t + 1], cache)
         log_probs = (logits / scales).log_softmax(-1)
         found[:, :, t + 1] = log_probs[:, owner, tokens[:, t + 1]]
         before = owner

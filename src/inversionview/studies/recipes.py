@@ -143,9 +143,8 @@ def counting(budget: Budget, seed: int = 0) -> DecoderRecipe:
         convention="tl",
         metric="euclidean",
         epsilon=0.1,
-        decoder={},
-        # Writing an answer that counts right takes learning of its own, so half of the inputs are trained whole.
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, full_share=0.5, groups=6, reweight_every=500),
+        decoder={"constrained": True},  # how to count is not what it has to learn
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=2, groups=6, reweight_every=500),
         training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=60.0)),
         rate_queries=100,
         kinds=("head", "resid_mid", "mlp_out", "resid_post"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from inversionview.errors import UserError
-from inversionview.tasks.base import Feature, Split, Task
+from inversionview.tasks.base import Constrained, Feature, Split, Task
 
-__all__ = ["Feature", "Split", "Task", "get_task"]
+__all__ = ["Constrained", "Feature", "Split", "Task", "get_task"]
 
 
 def get_task(name: str) -> Task:

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
 
 Split = Literal["all", "train", "held-out"]
 
@@ -134,6 +134,18 @@ class Task(Protocol):
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """Positions that the probed model has to predict: the answer, and the end token where it closes the answer."""
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A task that knows which tokens can come next, so that a decoder need not learn it and draws inputs only."""
+
+    def next_tokens(self, tokens: Tokens) -> NextTokens:
+        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input.
+
+        All of them where the input has ended, or what is there is no beginning of one.
+        """
         ...
 
 

@@ -12,10 +12,11 @@ from functools import cached_property
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Task, between_begin_and_end
 from inversionview.tasks.counting_edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
 from inversionview.tasks.counting_given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
+from inversionview.tasks.counting_grammar import next_tokens
 from inversionview.tasks.counting_orders import RESTRICTIONS, CountingOrders
 from inversionview.tasks.counting_rows import (
     BAR,
@@ -193,6 +194,10 @@ class CountingTask:
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which inputs have letters and counts that neither probed model nor decoder was trained on."""
         return _is_held_out(multisets(tokens))
+
+    def next_tokens(self, tokens: Tokens) -> NextTokens:
+        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
+        return next_tokens(tokens)
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The count after the colon."""
