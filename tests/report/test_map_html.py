@@ -120,5 +120,16 @@ def test_text_is_readable_on_every_cell_and_panel(theme: colors.Theme) -> None:
     assert set(inside) == {"var(--muted)"}  # of the dot alone, which has no colour behind it
 
 
+def test_a_cell_that_says_nothing_shows_why() -> None:
+    document = addition_map() | {"exact": False, "domain": None, "drawn": 1000}
+    document["cells"][3] |= {  # type: ignore[index]
+        "bits": {}, "best": None, "knows": [], "log2_domain_over_preimage": None, "se": None,
+        "why_not": "2 of 20 <queries> had too few",
+    }  # fmt: skip
+    page = Page(render_map_html(document, title="t"))  # type: ignore[arg-type]
+    assert "2 of 20 <queries> had too few" in page.text
+    assert "?" in page.text.split()
+
+
 def test_an_empty_map_is_drawn() -> None:
     assert Page(render_map_html(addition_map() | {"sites": [], "ats": [], "cells": []}, title="t"))  # type: ignore[arg-type]

@@ -101,5 +101,18 @@ def test_hostile_names_reach_no_terminal() -> None:
     assert lines[0].startswith("[red]")
 
 
+def test_cells_that_say_nothing_have_a_sign_of_their_own_that_is_explained() -> None:
+    document = addition_map() | {"exact": False, "domain": None, "drawn": 200_000, "drawn_given": 9000}
+    cell = document["cells"][12 * 5 + 7]  # type: ignore[index]
+    cell |= {"bits": {}, "best": None, "knows": [], "log2_domain_over_preimage": None, "se": None, "members": 2.5,
+             "why_not": "3 of 20 queries had under 30 effective members"}  # fmt: skip
+    lines = drawn(document, 240)  # type: ignore[arg-type]
+    silent, others = (pair(lines, site)[0].split().count("?") for site in (cell["site"], "a0.0"))
+    assert (silent, others) == (1, 0)
+    words = "out of 200,000 inputs drawn from the prior, and 9,000 a query that share something with it."
+    said = " ".join(" ".join(lines).split())
+    assert f"{words} ? : too few members were drawn to say anything (1 of 156)." in said
+
+
 def test_an_empty_map_is_drawn() -> None:
     assert drawn(addition_map() | {"sites": [], "ats": [], "cells": []})  # type: ignore[arg-type]
