@@ -86,7 +86,7 @@ def test_size_and_bits_hold_the_truth_as_often_as_they_say():
         [exact] = exact_preimages(probed(), task, [asked], epsilon=epsilon)
         truth, bits = size(exact), {f.name: f.bits for f in preimage_bits(exact, task)}
         assert 8 < exact.n_inside < 500
-        held, seeds = [], 60
+        held, seeds = [], 40
         for seed in range(seeds):
             found = find(asked, sources(150, 60), seed, epsilon=epsilon)
             estimate = size(found)
