@@ -9,7 +9,7 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help demo test lint bench docs docs-check clean
+.PHONY: help demo test lint bench studies docs docs-check clean
 .NOTPARALLEL:
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test    install what development needs, then run the tests (ARGS=... goes to pytest)"
 	@echo "make lint    style and types"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
+	@echo "make studies measure what docs/studies says, and write and print these pages"
 	@echo "make docs    write the generated pages of docs"
 	@echo "make clean   remove .venv and all caches"
 
@@ -33,6 +34,10 @@ lint: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run $(ARGS)
+
+studies: $(VENV)/.installed-dev
+	$(BIN)/python -m docs.studies $(ARGS)
+	$(BIN)/python -m docs.generate
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m docs.generate

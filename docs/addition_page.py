@@ -1,4 +1,7 @@
-"""Makes the page on the addition circuit from the maps in `docs/data`: every sentence from a measured share."""
+"""Makes the page of the addition study: of the maps in `docs/data`, and of what `docs/studies.py` patched.
+
+Every number and every verdict comes from a measurement.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,95 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from docs import study_page
+from docs.claims import Bits, Claim, Measured, Moves, judged, rules, table
 from docs.maps import DATA
-from inversionview.report.findings import Claim, Verdict, first_known, partly_known, rule, verdicts
+from inversionview.report.findings import first_known, partly_known
 from inversionview.report.map_terminal import map_lines
 
-FIGURES = "the paper's Figures 4 and 5"
-PATCHING = "its published activation patching (target A1 at `=`, contrast in F1 and S1)"
-PATCHING_A2 = "its published activation patching (target A2 at A1, contrast in F2 and S2, sums under 1000)"
+HEADS = "a0.0,a0.1,a0.2,a0.3,a1.0,a1.1,a1.2,a1.3"
+A1, A2 = "A1 at =", "A2 at A1"
+SETTINGS: dict[str, dict[str, Any]] = {
+    A1: {"target": "A1", "at": "=", "sites": HEADS, "contrast": "change:F1,S1", "order": "both"},
+    A2: {
+        "target": "A2",
+        "at": "A1",
+        "sites": HEADS,
+        "contrast": "change:F2,S2",
+        "where": "A1 != 1",
+        "contrast_where": "A1 != 1",
+        "order": "both",
+    },
+}
+_PUBLISHED = {
+    (A1, "forward"): (8.52, 18.90, 24.56, 24.60, 25.12, 25.12, 25.14, 25.31),
+    (A1, "reverse"): (0.49, 0.46, 4.74, 5.45, 5.47, 8.92, 18.86, 25.26),
+    (A2, "forward"): (0.01, 13.80, 29.52, 29.43, 33.70, 33.91, 34.82, 35.29),
+}
 
-AT_EQUALS: list[Claim] = [
-    {"site": "a0.0", "at": "=", "reads": ["F1+S1"], "not_": ["F2+S2"], "source": FIGURES},
-    {"site": "a0.1", "at": "=", "reads": ["F1+S1"], "not_": ["F2+S2"], "source": PATCHING},
-    {"site": "a0.2", "at": "=", "reads": ["F1+S1"], "not_": ["F2+S2"], "source": PATCHING},
-    {"site": "a0.3", "at": "=", "reads": ["F2+S2"], "not_": ["F1+S1"], "source": FIGURES},
+
+def together(sites: list[str]) -> str:
+    """Name heads that are patched together by the first and the last."""
+    return sites[0] if len(sites) == 1 else f"{sites[0]} to {sites[-1]}"
+
+
+PUBLISHED = {
+    setting: [
+        (together(HEADS.split(",")[:: 1 if order == "forward" else -1][: nth + 1]), f"drop {order} {nth}", value)
+        for (one, order), values in _PUBLISHED.items()
+        if one == setting
+        for nth, value in enumerate(values)
+    ]
+    for setting in SETTINGS
+}
+UNTOUCHED = 1e-6
+"""Nats up to which an ablation leaves a distribution as it is."""
+
+FIGURES = "the paper's Figures 4 and 5"
+PATCHING = "its published activation patching"
+CLAIMS = [
+    Claim(
+        "a0.0 reads the hundreds digits at `=`, and the answer's first digit needs it",
+        FIGURES,
+        (Bits("a0.0", "=", "F1+S1", "reads"), Bits("a0.0", "=", "F2+S2", "does not read")),
+        (Moves(A1, ("a0.0",)),),
+    ),
+    *(
+        Claim(
+            f"a0.{head} reads the hundreds digits at `=`, and the answer's first digit needs it",
+            PATCHING,
+            (Bits(f"a0.{head}", "=", "F1+S1", "reads"), Bits(f"a0.{head}", "=", "F2+S2", "does not read")),
+            (Moves(A1, (f"a0.{head}",)),),
+        )
+        for head in (1, 2)
+    ),
+    Claim(
+        "a0.3 reads the tens digits at `=`, not the hundreds digits, whose change does not reach A1 by it",
+        FIGURES,
+        (Bits("a0.3", "=", "F2+S2", "reads"), Bits("a0.3", "=", "F1+S1", "does not read")),
+        (Moves(A1, ("a0.3",), "barely moves"),),
+    ),
 ]
-AT_A1: list[Claim] = [
-    {"site": "a0.0", "at": "A1", "reads": [], "not_": ["F2+S2"], "source": PATCHING_A2},
-    {"site": "a0.1", "at": "A1", "reads": ["F2+S2"], "not_": [], "source": PATCHING_A2},
-    {"site": "a0.2", "at": "A1", "reads": ["F2+S2"], "not_": [], "source": PATCHING_A2},
-    {"site": "a0.3", "at": "A1", "reads": [], "not_": ["F2+S2"], "source": PATCHING_A2},
+AT_A1 = [
+    *(
+        Claim(
+            f"a0.{head} reads the tens digits at A1 in sums under 1000, and the answer's second digit needs it",
+            PATCHING,
+            (Bits(f"a0.{head}", "A1", "F2+S2", "reads", "three digits"),),
+            (Moves(A2, (f"a0.{head}",)),),
+        )
+        for head in (1, 2)
+    ),
+    *(
+        Claim(
+            f"a0.{head} does not read the tens digits at A1 in sums under 1000, nor does the answer's second digit "
+            "need it",
+            PATCHING,
+            (Bits(f"a0.{head}", "A1", "F2+S2", "does not read", "three digits"),),
+            (Moves(A2, (f"a0.{head}",), "barely moves"),),
+        )
+        for head in (0, 3)
+    ),
 ]
 PAIRS = ("F1+S1", "F2+S2", "F3+S3")
 CARRIES = ("C1", "C2", "C3")
@@ -33,51 +106,65 @@ ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 """Each answer digit, and the position at which the model has to say it."""
 WIDTH = 118
 PAPER, OURS, THREE = "map-paper_addition", "map-addition", "map-paper_addition-three-digits"
-FILES = tuple(DATA / f"{name}.json" for name in (PAPER, OURS, THREE))
+FILE = DATA / "study-addition.json"
+FILES = (*(DATA / f"{name}.json" for name in (PAPER, OURS, THREE)), FILE)
 
 
-def page() -> str:
+def page(data: Any | None = None) -> str:
     """The page as Markdown."""
+    data = json.loads(FILE.read_text(encoding="utf-8")) if data is None else data
     paper, ours, three = load(PAPER), load(OURS), load(THREE)
-    compared = [
-        *(("the paper's model", verdict) for verdict in verdicts(paper, AT_EQUALS)),
-        *(("the paper's model, sums under 1000", verdict) for verdict in verdicts(three, AT_A1)),
-        *(("the bundled model", verdict) for verdict in verdicts(ours, AT_EQUALS)),
-    ]
-    introduction = INTRODUCTION.format(rule=rule(), queries=paper["queries"], epsilon=paper["epsilon"])
+    verdicts = judged("the bundled model", Measured({"map": ours}, data["bundled"]["patching"]), CLAIMS)
+    if "paper" in data:
+        measured = Measured({"map": paper, "three digits": three}, data["paper"]["patching"])
+        verdicts = judged("the paper's model", measured, [*CLAIMS, *AT_A1]) + verdicts
+    introduction = INTRODUCTION.format(queries=paper["queries"], epsilon=paper["epsilon"])
     parts = [
-        "# What the maps say about addition\n",
-        textwrap.fill(introduction, 120) + "\n",
-        "## Beside the paper's findings\n",
-        "### Cells that disagree\n",
-        *_claims(compared, agree=False),
+        "# Three-digit addition\n",
+        *(textwrap.fill(part, 120) + "\n" for part in (introduction, rules())),
+        "## The paper's claims\n",
+        "### Those that disagree\n",
+        *table(verdicts, agree=False),
         BUNDLED,
-        "### Cells that agree\n",
-        *_claims(compared, agree=True),
+        "### Those that agree\n",
+        *table(verdicts, agree=True),
         NOT_COMPARED,
-        *_model("The paper's model", paper),
-        *_model("The bundled model", ours),
-        HOW,
     ]
+    if "paper" in data:
+        parts += ["## Published numbers, on the paper's model\n", *_commands("FOLDER")]
+        parts += study_page.published(data["paper"]["patching"], PUBLISHED)
+        parts += ["### Ablation\n", _ablation(data["paper"]["ablation"])]
+        parts += [*_model("The paper's model", paper), *_patching("The paper's model", data["paper"])]
+    parts += [*_model("The bundled model", ours), *_patching("The bundled model", data["bundled"]), HOW]
     return "\n".join(parts)
+
+
+def _commands(model: str) -> Iterator[str]:
+    yield "The published drops of the logit difference are printed by these commands, where FOLDER is the model:\n"
+    yield "```sh"
+    yield from (study_page.command("addition", setting, 20_000, model) for setting in SETTINGS.values())
+    yield "```\n"
+
+
+def _ablation(found: Any) -> str:
+    parts = [f"{effect['at']} {effect['kl']:.1e} (largest {effect['kl_max']:.1e})" for effect in found["effects"]]
+    worst = max(effect["kl_max"] for effect in found["effects"])
+    verdict = "leaves every one of them as it is" if worst < UNTOUCHED else "does not leave all of them as they are"
+    return (
+        "Mean-ablating `x0.post` at `+`: mean KL(clean ‖ ablated) of the next token's distribution in nats, over "
+        f"{found['n']:,} held-out sums, at {', '.join(parts)}. Below {UNTOUCHED:g} a distribution counts as unchanged: "
+        f"the ablation {verdict}.\n"
+    )
+
+
+def _patching(name: str, found: Any) -> Iterator[str]:
+    yield f"### What patching does: {name.lower()}\n"
+    yield from study_page.effects(found["patching"])
 
 
 def load(name: str) -> Any:
     """A map that `docs/maps.py` wrote."""
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _claims(compared: list[tuple[str, Verdict]], *, agree: bool) -> Iterator[str]:
-    yield "| model | site | the claim | measured | the claim is from |"
-    yield "| --- | --- | --- | --- | --- |"
-    for model, verdict in compared:
-        if verdict.agrees == agree:
-            claim = verdict.claim
-            words = [f"reads {' and '.join(claim['reads'])}"] if claim["reads"] else []
-            words += [f"does not read {' or '.join(claim['not_'])}"] if claim["not_"] else []
-            place = f"`{claim['site']}` at `{claim['at']}`"
-            yield f"| {model} | {place} | {', '.join(words)} | {verdict.measured} | {claim['source']} |"
-    yield ""
 
 
 def _model(name: str, document: Any) -> Iterator[str]:
@@ -130,10 +217,11 @@ def _ready(digit: str, at: str, site: str | None, document: Any) -> str:
 
 INTRODUCTION = """\
 Every site of a model of 3-digit addition, read at every named position: how many bits its activation gives about each
-feature of the sum. Nobody looked at samples to write this page. It is generated from measured maps, and each sentence
-goes by thresholds that were set before: {rule}. Shares are means over {queries} random sums a cell, of exact preimages
-at ε = {epsilon}, rule `same`, prior uniform over the 810,000 sums. A head that reads a pair of digits, such as F1 and
-S1, is found by their sum `F1+S1`: to know which of the two is which takes another bit that heads often lack.
+feature of the sum; and every head patched: what the model does with it. Nobody looked at samples to write this page. It
+is generated from what was measured, and each verdict goes by thresholds that were set before. Bits are means over
+{queries} random sums a cell, of exact preimages at ε = {epsilon}, rule `same`, prior uniform over the 810,000 sums; ±
+is one standard error. A head that reads a pair of digits, such as F1 and S1, is found by their sum `F1+S1`: to know
+which of the two is which takes another bit that heads often lack. What stands in **bold** is why a claim disagrees.
 """
 BUNDLED = """\
 The bundled model has the shape of the paper's but was trained by our recipe, with another optimiser and without
@@ -148,10 +236,9 @@ HOW = """\
 ## How to make this page again
 
 ```sh
-.venv/bin/python -m docs.maps
-make docs
+.venv/bin/python -m docs.studies addition
 ```
 
-The first measures the maps, which takes minutes, the second writes this page. One map by hand is
+It measures and prints this page, in some twenty minutes, most of them for the maps. One map by hand is
 `inversionview map addition`, and of a model of your own `inversionview map addition --model FOLDER --convention tl`.
 """

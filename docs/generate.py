@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from docs import circuit, validation
+from docs import addition_page, counting_page, validation
 from inversionview.cli import cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -37,7 +37,8 @@ def command_line() -> str:
 
 
 MEASURED: dict[str, tuple[Callable[[], str], tuple[Path, ...]]] = {
-    "addition-circuit.md": (circuit.page, circuit.FILES),
+    "studies/addition.md": (addition_page.page, addition_page.FILES),
+    "studies/counting.md": (counting_page.page, (counting_page.FILE,)),
     "validation.md": (validation.page, (validation.FILE,)),
 }
 """Pages made of measurements, with the files that hold them. Until these are there, there is no page."""
@@ -54,6 +55,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if check:
             print(f"docs/{name} is out of date: run `make docs`", file=sys.stderr)
         else:
+            (FOLDER / name).parent.mkdir(exist_ok=True)
             (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
             print(f"wrote docs/{name}")
     return len(stale) if check else 0

@@ -14,7 +14,7 @@ from docs import generate, validation
 from inversionview.cli import cli
 from tests.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -81,7 +81,8 @@ def slug(heading):
 
 
 def test_every_page_is_reached_from_the_readme_and_the_index():
-    pages = {path.name for path in PAGES if path.parent.name == "docs"} - {"index.md"}
+    docs = ROOT / "docs"
+    pages = {path.relative_to(docs).as_posix() for path in PAGES if path.is_relative_to(docs)} - {"index.md"}
     for name in ("README.md", "docs/index.md"):
         assert pages <= {link.removeprefix("docs/") for link, _ in LINK.findall(TEXTS[name])}
 

@@ -248,6 +248,10 @@ def read(
 @click.option("--queries", type=int, default=100, show_default=True, help="Random inputs a cell, without INPUT.")
 @click.option("--where", metavar="COND", help="Only inputs that meet a condition over features: 'C1 == \"no\"'.")
 @click.option("--sites", help="Sites to map, separated by commas.  [default: the study's]")
+@click.option("--draws", type=int, default=200_000, show_default=True,
+              help="Where the inputs cannot be enumerated: inputs drawn from the prior.")  # fmt: skip
+@click.option("--draws-given", type=int, default=1000, show_default=True,
+              help="And, a query and condition, from the prior given what they share.")  # fmt: skip
 @click.option("--model", metavar="PATH_OR_ID", help="Map another model of the same task; it needs no decoder.")
 @click.option("--convention", type=click.Choice(["raw", "tl"]), help="With --model.  [default: the study's]")
 @_seed
@@ -259,8 +263,8 @@ def map_(
 ) -> None:  # fmt: skip
     """Show what each site knows at each position, in bits.
 
-    Every site at every named position: how many bits its activation gives about each feature of the task, exactly, as
-    the mean over random inputs or for one INPUT.
+    Every site at every named position: how many bits its activation gives about each feature of the task, as the mean
+    over random inputs or for one INPUT. Exact where the inputs can be enumerated, else estimated from draws.
     """
     from rich.console import Console
 

@@ -1,18 +1,14 @@
-"""Where a study draws from beside its decoder and prior, and which parts of a domain it can look at whole."""
+"""Where a study draws from beside its decoder and prior."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
 from inversionview.errors import UserError
 from inversionview.preimage.edits import EditSource
 from inversionview.preimage.proposals import Source, given_sources
-from inversionview.preimage.result import Query
 from inversionview.preimage.retrieval import RetrievalSource
-from inversionview.tasks.base import Restrictable, Task
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
@@ -45,19 +41,3 @@ def make_sources(
     if name == "given" or name.startswith("given:"):
         return given_sources(study.task, name, n)
     return [make_source(name, study, n, epsilons, metric, position_rule)]
-
-
-def restricted(task: Task, name: str) -> str:
-    """Which inputs `given` leaves, in words. Raises `UserError` for a task that has no such part, or another name."""
-    if not isinstance(task, Restrictable):
-        raise UserError(f"{task.name} has no parts to look at by themselves: leave out given")
-    if name not in task.restrictions:
-        raise UserError(f"{task.name} has no part {name!r}: given is one of {', '.join(task.restrictions)}")
-    return task.restrictions[name]
-
-
-def restricted_task(task: Task, query: Query, name: str) -> Task:
-    """The inputs that share something with a query's, as a task. Raises `UserError` as `restricted` does."""
-    restricted(task, name)
-    assert isinstance(task, Restrictable)
-    return task.given(torch.tensor(query.tokens), name)

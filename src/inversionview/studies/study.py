@@ -39,9 +39,10 @@ from inversionview.studies.description import DECODER, StudyDescription, find_st
 from inversionview.studies.evaluate import evaluation
 from inversionview.studies.mapping import make_map
 from inversionview.studies.query import checked_site, make_query
-from inversionview.studies.sources import make_sources, restricted, restricted_task
+from inversionview.studies.sources import make_sources
 from inversionview.studies.validate import validate
 from inversionview.tasks import Task, get_task
+from inversionview.tasks.base import Restrictable, restricted
 
 
 def load_study(name_or_path: str | Path, *, device: str | torch.device | None = None) -> Study:
@@ -292,12 +293,16 @@ class Study:
         metric: str | None = None,
         sites: Sequence[str] | None = None,
         seed: int = 0,
+        draws: int = 200_000,
+        draws_given: int = 1000,
     ) -> Map:
-        """What every site knows at every named position about every feature of the task, in bits, exactly.
+        """What every site knows at every named position about every feature of the task, in bits.
 
         The mean over `queries` random inputs a cell, of those that meet the condition `where` over the task's features,
-        or with `text` of this one input. Rule `same`, one pass over the
-        domain. Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes.
+        or with `text` of this one input. Rule `same`. Exact, in one pass over the domain, where the task can enumerate;
+        elsewhere from `draws` inputs of the prior and, a query, `draws_given` for each condition that the task can draw
+        given; a cell of which too few are members says nothing.
+        Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
         names = [checked_site(self.name, self.sites, site) for site in (self.sites if sites is None else sites)]
@@ -312,6 +317,8 @@ class Study:
             epsilon=parse_epsilon(self.description.epsilon if epsilon is None else epsilon),
             metric=checked_metric(metric or self.description.metric),
             seed=seed,
+            draws=draws,
+            draws_given=draws_given,
         )
 
     def compare(self, sample: Preimage, exact: Preimage) -> Comparison:
@@ -371,9 +378,10 @@ class Study:
     def _exact_given(self, query: Query, name: str, settings: _Exact) -> Preimage:
         """The exact preimage among the inputs that share something with the query's."""
         part = Study(self.folder, self.description, device=self._device)
-        part.__dict__.update(probed=self.probed, task=restricted_task(self.task, query, name))
+        part.__dict__.update(probed=self.probed, task=restricted(self.task, torch.tensor(query.tokens), name))
         found = part.exact_preimage(query, **settings._asdict())
-        return dataclasses.replace(found, given=restricted(self.task, name))
+        assert isinstance(self.task, Restrictable)
+        return dataclasses.replace(found, given=self.task.restrictions[name])
 
     def validate(
         self,

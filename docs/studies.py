@@ -1,0 +1,135 @@
+"""Measures what the pages of the studies say, writes the pages, and prints them: `python -m docs.studies`.
+
+`python -m docs.studies counting` does one of them; `--quick` draws few inputs, to try it out, and writes no file. What
+was measured goes to `docs/data`, and `python -m docs.generate` makes the pages from that. The paper's models are
+measured where they are at hand, beside this repository; else what was measured of them is left as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from docs import addition_page, counting_page, maps
+from docs.maps import DATA
+from inversionview.causal.ablation import ablate
+from inversionview.causal.use import use
+from inversionview.files import write_atomic
+from inversionview.preimage.proposals import PriorSource, Source, given_sources
+from inversionview.preimage.sampled import sampled_preimages
+from inversionview.studies.study import Study, load_study
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
+N = 20_000
+"""Inputs that each patching is done on."""
+QUERIES, DRAWS = 6, 4000
+"""Queries of each map and each question about use, and inputs drawn for the preimage of each of the latter."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Measure and write the studies that are named, by default all."""
+    args = list(sys.argv[1:] if args is None else args)
+    quick = "--quick" in args
+    names = [arg for arg in args if not arg.startswith("-")] or list(PAGES)
+    for name in names:
+        if name not in PAGES:
+            print(f"there is no page {name!r}: use {' or '.join(PAGES)}", file=sys.stderr)
+            return 2
+        measure, page = PAGES[name]
+        path = DATA / f"study-{name}.json"
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = rounded({**before, **measure(N // 200 if quick else N, 2 if quick else QUERIES)})
+        if not quick:
+            write_atomic(path, json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n")
+        print(page(found))
+    return 0
+
+
+def addition(n: int, queries: int) -> dict[str, Any]:
+    """Patching, ablation and maps of the bundled addition model and the paper's."""
+    if n == N:
+        maps.main()
+    return {
+        name: {"patching": patchings(study, addition_page.SETTINGS, n), "ablation": ablation(study, n)}
+        for name, study in models("addition", "paper_addition")
+    }
+
+
+def counting(n: int, queries: int) -> dict[str, Any]:
+    """Patching, maps and use of the bundled counting model and the paper's."""
+    found = {}
+    for name, study in models("counting", "paper_counting"):
+        found[name] = {
+            "patching": patchings(study, counting_page.SETTINGS, n),
+            **{name: study.map(queries=queries, epsilon=epsilon) for name, epsilon in counting_page.MAPS.items()},
+            "causal": {words: uses(study, site, at, queries) for words, (site, at) in counting_page.QUESTIONS.items()},
+        }
+    return found
+
+
+def models(bundled: str, paper: str) -> Iterator[tuple[str, Study]]:
+    """The bundled study and, where it is at hand, the same with the paper's model."""
+    study = load_study(bundled)
+    if (SHARED / paper).is_dir():
+        yield "paper", study.with_model(SHARED / paper, convention="tl")
+    else:
+        print("the paper's model is not at hand: what was measured of it is left as it is", file=sys.stderr)
+    yield "bundled", study
+
+
+def patchings(study: Study, settings: Mapping[str, Mapping[str, Any]], n: int) -> dict[str, Any]:
+    """Every setting, in one order and one at a time."""
+    found = {}
+    for name, setting in settings.items():
+        asked = {"n": n, **setting} if n == N else {**setting, "n": n}
+        document: Any = study.patch(**asked).to_dict()
+        if setting["order"] != "each":
+            document["effects"] += study.patch(**{**asked, "order": "each"}).to_dict()["effects"]
+        found[name] = document
+        print(f"{study.name}: patched {name}, {document['n']:,} pairs", file=sys.stderr, flush=True)
+    return found
+
+
+def ablation(study: Study, n: int) -> Any:
+    """Mean ablation of x0.post at +."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = study.task.sample(n, generator=generator, split="held-out")
+    found = ablate(study.probed, study.task, tokens, "x0.post", "+", outputs=["=", "A1", "A2", "A3"])
+    return found.to_dict()
+
+
+def uses(study: Study, site: str, at: str, queries: int) -> list[Any]:
+    """What the model does with each feature at a place, for some held-out inputs.
+
+    Needs no decoder: preimages are drawn from the prior, as it is and given what inputs share.
+    """
+    task, probed = study.task, study.probed
+    tokens = task.sample(queries, generator=torch.Generator().manual_seed(1), split="held-out")
+    asked = [study.query(task.decode(row), at, site) for row in tokens]
+    sources: list[Source] = [PriorSource(task, DRAWS // 4), *given_sources(task, "given", DRAWS - DRAWS // 4)]
+    found = sampled_preimages(probed, task, asked, sources, epsilon=study.description.epsilon)
+    return [use(probed, task, preimage, features=counting_page.FEATURES).to_dict() for preimage in found]
+
+
+def rounded(value: Any) -> Any:
+    """The same document with six significant digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(item) for item in value]
+    return float(f"{value:.6g}") + 0.0 if isinstance(value, float) else value
+
+
+PAGES: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[Any], str]]] = {
+    "addition": (addition, addition_page.page),
+    "counting": (counting, counting_page.page),
+}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
