@@ -108,7 +108,8 @@ class Moves(NamedTuple):
         share = effect["drop"] / whole(document)
         holds = {"moves": share >= MOVES, "barely moves": abs(share) <= BARELY}[self.says]
         names = ", ".join(f"`{site}`" for site in self.sites)
-        return Check(holds, f"patching {names}: {number(effect['drop'], effect['se'])} ({share:.0%} of the whole)")
+        drop = number(effect["drop"], effect["se"])
+        return Check(holds, f"{self.setting}, patching {names}: {drop} ({share:.0%} of the whole)")
 
 
 class Uses(NamedTuple):

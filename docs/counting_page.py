@@ -174,8 +174,8 @@ that were set before.
 
 Bits are means over {queries} random inputs a cell, ε = {epsilon} (or {wide}, where too few inputs are within that; it
 is said), rule `same`, from samples of the prior with known
-densities, since the domain cannot be enumerated; ± is one standard error. Uncertain numbers stand in **bold** where
-they are why a claim disagrees.
+densities, since the domain cannot be enumerated; ± is one standard error. What stands in **bold** is why
+a claim disagrees.
 """
 READING = """
 The bundled model has the shape of the paper's but was trained by our recipe, with another optimiser, so nothing says

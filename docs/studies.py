@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from docs import addition_page, counting_page, maps
+from docs import addition_page, counting_page
+from docs import maps as addition_maps
 from docs.maps import DATA
 from inversionview.causal.ablation import ablate
 from inversionview.causal.use import use
@@ -27,8 +28,10 @@ from inversionview.studies.study import Study, load_study
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
 N = 20_000
 """Inputs that each patching is done on."""
+MAPPED = 20
+"""Queries of each cell of a map."""
 QUERIES, DRAWS = 6, 4000
-"""Queries of each map and each question about use, and inputs drawn for the preimage of each of the latter."""
+"""Queries of each question about use, and inputs drawn for the preimage of each."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -53,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def addition(n: int, queries: int) -> dict[str, Any]:
     """Patching, ablation and maps of the bundled addition model and the paper's."""
     if n == N:
-        maps.main()
+        addition_maps.main()
     return {
         name: {"patching": patchings(study, addition_page.SETTINGS, n), "ablation": ablation(study, n)}
         for name, study in models("addition", "paper_addition")
@@ -62,12 +65,13 @@ def addition(n: int, queries: int) -> dict[str, Any]:
 
 def counting(n: int, queries: int) -> dict[str, Any]:
     """Patching, maps and use of the bundled counting model and the paper's."""
-    found = {}
+    mapped, found = max(2, n * MAPPED // N), {}
     for name, study in models("counting", "paper_counting"):
+        maps = {words: study.map(queries=mapped, epsilon=epsilon) for words, epsilon in counting_page.MAPS.items()}
         found[name] = {
             "patching": patchings(study, counting_page.SETTINGS, n),
-            **{name: study.map(queries=queries, epsilon=epsilon) for name, epsilon in counting_page.MAPS.items()},
-            "causal": {words: uses(study, site, at, queries) for words, (site, at) in counting_page.QUESTIONS.items()},
+            **maps,
+            "causal": {words: uses(study, *place, queries) for words, place in counting_page.QUESTIONS.items()},
         }
     return found
 

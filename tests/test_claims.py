@@ -90,7 +90,7 @@ def test_claims_that_disagree_say_why_in_bold():
     assert [verdict.agrees for verdict in verdicts] == [True, False]
     disagree, agree = ("\n".join(table(verdicts, agree=which)) for which in (False, True))
     assert "a0 does nothing" in disagree
-    assert "**patching `a0`: 4.00 ± 0.10 (20% of the whole)**" in disagree
+    assert "**s, patching `a0`: 4.00 ± 0.10 (20% of the whole)**" in disagree
     assert "a0 knows F1" in agree
     assert "**" not in agree
     assert list(table(verdicts[:1], agree=False)) == ["None.\n"]
