@@ -147,13 +147,13 @@ def _commands(model: str) -> Iterator[str]:
 
 
 def _ablation(found: Any) -> str:
-    parts = [f"{effect['at']} {effect['kl']:.1e} (largest {effect['kl_max']:.1e})" for effect in found["effects"]]
-    worst = max(effect["kl_max"] for effect in found["effects"])
-    verdict = "leaves every one of them as it is" if worst < UNTOUCHED else "does not leave all of them as they are"
+    parts = [f"`{effect['at']}` {effect['kl']:.1e} (largest {effect['kl_max']:.1e})" for effect in found["effects"]]
+    worst, sites = max(effect["kl"] for effect in found["effects"]), ", ".join(parts)
+    verdict = "all of them are" if worst < UNTOUCHED else "not all of them are"
     return (
         "Mean-ablating `x0.post` at `+`: mean KL(clean ‖ ablated) of the next token's distribution in nats, over "
-        f"{found['n']:,} held-out sums, at {', '.join(parts)}. Below {UNTOUCHED:g} a distribution counts as unchanged: "
-        f"the ablation {verdict}.\n"
+        f"{found['n']:,} held-out sums, and the largest of a single sum, at {sites}. A distribution counts as "
+        f"unchanged where the mean is below {UNTOUCHED:g}: {verdict}.\n"
     )
 
 
