@@ -112,7 +112,7 @@ def page(data: Any | None = None) -> str:
     verdicts = [verdict for key, found in models.items() for verdict in judged(NAMES[key], measured(found), CLAIMS)]
     parts = [
         "# Character counting\n",
-        _filled(INTRODUCTION.format(rules=rules(), **_settings(next(iter(models.values()))))),
+        _filled(INTRODUCTION.format(rules=rules(), epsilon=MAPS["map"], wide=MAPS["wide map"])),
         "## The paper's claims\n",
         "### Those that disagree\n",
         *table(verdicts, agree=False),
@@ -125,17 +125,13 @@ def page(data: Any | None = None) -> str:
     for key, found in models.items():
         parts += [f"## {NAMES[key].capitalize()}\n", "### What each site knows\n"]
         for name, epsilon in MAPS.items():
-            parts += [f"ε = {epsilon}:\n", *study_page.map_text(found[name])]
+            queries = found[name]["queries"]
+            parts += [f"ε = {epsilon}, {queries} random inputs a cell:\n", *study_page.map_text(found[name])]
         parts += ["### Before and after the first MLP, at the queried letter\n", *_around_mlp(found)]
         parts += ["### What patching does\n", *study_page.effects(found["patching"])]
         parts += ["### Encoded, and used\n", *_uses(found["causal"])]
     parts += ["## How to make this page again\n", HOW]
     return "\n".join(parts)
-
-
-def _settings(found: Any) -> dict[str, Any]:
-    document = found["map"]
-    return {"queries": document["queries"], "epsilon": MAPS["map"], "wide": MAPS["wide map"]}
 
 
 def _around_mlp(found: Any) -> Iterator[str]:
@@ -172,7 +168,7 @@ that were set before.
 
 {rules}
 
-Bits are means over {queries} random inputs a cell, ε = {epsilon} (or {wide}, where too few inputs are within that; it
+Bits are means over random inputs, ε = {epsilon} (or {wide}, where too few inputs are within that; it
 is said), rule `same`, from samples of the prior with known
 densities, since the domain cannot be enumerated; ± is one standard error. What stands in **bold** is why
 a claim disagrees.
