@@ -26,7 +26,7 @@ TRACEBACK = "INVERSIONVIEW_TRACEBACK"
 
 DEMO = {
     "addition": ("615+861=1476", (("a0.2", "="), ("a0.3", "="), ("x0.post", "="))),
-    "counting": ("vvzccvczvvvzvcvc|v:8", (("x0.mid", "letter"), ("x0.post", "letter"), ("a1.0", ":"))),
+    "counting": ("vvzccvczvvvzvcvc|v:8", (("x0.post", "letter"), ("a1.0", ":"), ("m1", ":"))),
 }
 """What the demo reads of each bundled study: an input, and sites with their positions."""
 
@@ -135,7 +135,7 @@ def demo(study: str, html: Path) -> None:
     _show(found)
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
     for advice, about in _NEXT:
-        click.echo(f"  inversionview {advice:70}{about}")
+        click.echo(f"  inversionview {advice:82}{about}")
 
 
 _NEXT = (
@@ -143,7 +143,7 @@ _NEXT = (
     ("read addition 615+861=1476 --at = --site a0.3 --exact", "every member, and how many there are"),
     ("map addition 615+861=1476", "what each site knows, in bits"),
     ("patch addition --target A1 --at = --sites a0.0,a0.2 --contrast change:F1,S1", "what the model uses"),
-    ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site a1.0', "is it encoded, and is it used?"),
+    ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site m1', "is it encoded, and is it used?"),
     ("evaluate addition", "how far to trust this decoder"),
     ("train addition --model FOLDER --out FOLDER", "a model of your own"),
 )
