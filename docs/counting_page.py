@@ -54,7 +54,6 @@ FEATURES = ["letter", "count", "count1", "count2", "others", "length"]
 QUESTIONS = {"x0.post at letter": ("x0.post", "letter"), "a1.0 at :": ("a1.0", ":")}
 
 SECTION = "the paper, on character counting"
-PATCHING = "its published activation patching"
 CLAIMS = [
     Claim(
         "At the queried letter, the first layer's head collects the letter's count",
@@ -63,13 +62,13 @@ CLAIMS = [
         (Moves("random", ("a0.0@letter",)), Moves("flip", ("a0.0@letter",))),
     ),
     Claim(
-        "There, the first MLP sharpens the count",
+        "At the queried letter, the first MLP sharpens the count",
         SECTION,
         (More("x0.post", "x0.mid", "letter", "count"), Bits("x0.post", "letter", "count", "knows")),
         (Moves("random", ("m0@letter",)), Uses("x0.post at letter", "count", "used")),
     ),
     Claim(
-        "There, the first MLP drops the other letters' counts",
+        "At the queried letter, the first MLP drops the other letters' counts",
         SECTION,
         (More("x0.mid", "x0.post", "letter", "others"),),
         (Uses("x0.post at letter", "count1", "not encoded"), Uses("x0.post at letter", "count2", "not encoded")),
@@ -79,12 +78,6 @@ CLAIMS = [
         SECTION,
         (Bits("a1.0", ":", "count", "knows"),),
         (Moves("random", ("a1.0@:",)), Moves("flip", ("a1.0@:",)), Uses("a1.0 at :", "count", "used")),
-    ),
-    Claim(
-        "Nothing is moved to the queried letter in the second layer",
-        PATCHING,
-        (),
-        (Moves("random", ("a1.0@letter",), "barely moves"),),
     ),
     Claim(
         "Position signals tell length, which helps the answer",
