@@ -14,7 +14,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, between_begin_and_end
+from inversionview.tasks.base import Feature, Split, between_begin_and_end, spelled, typed
 
 SYMBOLS = "0123456789B+=E"
 BEGIN, PLUS, EQUALS, END, PAD = 10, 11, 12, 13, 14
@@ -67,17 +67,11 @@ class AdditionTask:
 
     def decode(self, tokens: OneInput) -> str:
         """The sum as typed, without begin, end and padding."""
-        strings = self.token_strings(tokens)
-        return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
+        return typed(self.token_strings(tokens))
 
     def token_strings(self, tokens: OneInput) -> list[str]:
         """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
-        strings = []
-        for token in tokens.tolist():
-            strings.append(SYMBOLS[token] if 0 <= token < len(SYMBOLS) else "_")
-            if token == END:
-                break
-        return strings
+        return spelled(tokens, SYMBOLS, END)
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` sums [n, 14] uniformly, with replacement."""

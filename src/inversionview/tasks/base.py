@@ -237,6 +237,21 @@ def restricted(task: Task, tokens: OneInput, name: str) -> Task:
     return task.given(tokens, name)
 
 
+def spelled(tokens: OneInput, symbols: str, end: int) -> list[str]:
+    """One symbol a position, up to and including the first end token; `_` for what is none, such as padding inside."""
+    strings = []
+    for token in tokens.tolist():
+        strings.append(symbols[token] if 0 <= token < len(symbols) else "_")
+        if token == end:
+            break
+    return strings
+
+
+def typed(strings: list[str]) -> str:
+    """An input as a user types it, without begin (`B`) and end (`E`)."""
+    return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
+
+
 def before_first(tokens: Tokens, token: int) -> PositionMask:
     """Positions [batch, pos] that lie before the first `token` of their row (all of them where it is absent)."""
     return (tokens == token).cumsum(dim=1) == 0

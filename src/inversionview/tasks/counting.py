@@ -13,7 +13,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Task, between_begin_and_end
+from inversionview.tasks.base import Feature, Split, Task, between_begin_and_end, spelled, typed
 from inversionview.tasks.counting_edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
 from inversionview.tasks.counting_given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
 from inversionview.tasks.counting_grammar import next_tokens
@@ -89,17 +89,11 @@ class CountingTask:
 
     def decode(self, tokens: OneInput) -> str:
         """The input as typed, without begin, end and padding."""
-        strings = self.token_strings(tokens)
-        return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
+        return typed(self.token_strings(tokens))
 
     def token_strings(self, tokens: OneInput) -> list[str]:
         """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
-        strings = []
-        for token in tokens.tolist():
-            strings.append((SYMBOLS + "BE")[token] if 0 <= token < PAD else "_")
-            if token == END:
-                break
-        return strings
+        return spelled(tokens, SYMBOLS + "BE", END)
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, 33] from the prior, with replacement."""
