@@ -191,9 +191,10 @@ def test_a_task_that_cannot_enumerate_says_what_can_be_done(study, monkeypatch):
     endless = FewSums((100, 101))
     endless.size = None
     monkeypatch.setitem(study.__dict__, "task", endless)
-    for ask in (lambda: study.exact_preimage(query), study.map, study.validate):
+    for ask in (lambda: study.exact_preimage(query), study.validate):
         with pytest.raises(UserError, match="cannot be enumerated, so nothing about them is exact: read a sample"):
             ask()
+    assert study.map(queries=2, sites=["x0.post"], draws=100)["exact"] is False
 
 
 def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_path):
