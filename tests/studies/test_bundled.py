@@ -1,4 +1,4 @@
-"""The study that comes with the package, as a user meets it."""
+"""The studies that come with the package, as a user meets it."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from transformers import GPT2LMHeadModel
 import inversionview as iv
 from inversionview import cli
 from inversionview.studies.study import Study
+from inversionview.studies.train_probed import exact_match
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{site} at =" in out for site in cli.DEMO_SITES)
+    assert all(f"{site} at {at}" in out for _, places in cli.DEMO.values() for site, at in places)
     assert (tmp_path / "inversionview-report.html").stat().st_size > 10_000
 
 
@@ -52,3 +53,14 @@ def test_it_is_as_good_as_is_said(study):
     assert found["in_domain"] > 0.98
     assert found["accuracy"] > 0.99
     assert all(rates["any"]["rate"] > rates["any"]["floor"] for rates in found["sites"].values())
+
+
+def test_the_counting_study_counts_and_its_decoder_finds_members_that_share_the_count():
+    study = iv.load_study("counting")
+    tokens = study.task.sample(1000, generator=torch.Generator().manual_seed(0), split="held-out")
+    assert exact_match(study.probed, study.task, tokens) > 0.98
+    found = study.preimage(study.query("vvzccvczvvvzvcvc|v:8", at=":", site="m1"), 100, colors=False)
+    (count,) = found.columns
+    assert found.n_inside > 30
+    assert {count.text(i) for i in found.inside.nonzero()[0]} == {"8"}
+    assert found.in_domain.all()
