@@ -57,8 +57,9 @@ class Guesser(Decoder):
         written = torch.full((len(activations) * copies, 14), -1)
         return [(written, written)]  # in place of keys and values, so that it follows where draws part
 
-    def step(self, token, position, cache):
-        cache[0][0][:, position] = token
+    def step(self, tokens, cache):
+        position = tokens.shape[1] - 1
+        cache[0][0][:, position] = tokens[:, -1]
         return self.after(cache[0][0], position)
 
     def forward(self, tokens, activations, site_index, ragged=None):
