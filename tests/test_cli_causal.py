@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from inversionview.cli_causal import patch
+from inversionview.cli import cli
 from inversionview.errors import UserError
 from inversionview.studies.study import load_study
 from tests.preimage.tiny import gpt2, save_study
@@ -19,7 +19,7 @@ def study(tmp_path_factory):
 
 
 def run(study, *args):
-    return CliRunner().invoke(patch, [str(study), *map(str, args)], catch_exceptions=True)
+    return CliRunner().invoke(cli, ["patch", str(study), *map(str, args)], catch_exceptions=True)
 
 
 def test_json_is_the_document_and_nothing_else(study):
