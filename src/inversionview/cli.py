@@ -62,7 +62,15 @@ def _fail(message: str, code: int) -> int:
     return code
 
 
+_HELP = ["-h", "--help"]
+
+
 class _Commands(click.Group):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        # Not left to the group's context: a command run by itself first would keep a `--help` without `-h`.
+        cmd.context_settings.setdefault("help_option_names", _HELP)
+        super().add_command(cmd, name)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -77,7 +85,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": _HELP, "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="inversionview")
 @click.pass_context

@@ -170,7 +170,7 @@ def test_without_members_nothing_is_told_of_what_is_encoded():
     assert result.members == Effect(0, None, None, None, None, ())
     assert result.verdict is None
     assert {feature.verdict for feature in result.features} == {None}
-    assert "no member" in result.features[0].why_not
+    assert "too few" in result.features[0].why_not
 
 
 @pytest.mark.parametrize("tilt", [0.0, 1.0])

@@ -253,6 +253,18 @@ def test_members_are_few_and_their_bits_uncertain():
     assert one == [], "the query is not among the draws"
 
 
+def test_too_few_members_say_nothing(monkeypatch):
+    few = few_sums()
+    found = sampled([PriorSource(few, 400)], few=few)
+    limit = found.effective_size
+    assert limit > 5
+    monkeypatch.setattr("inversionview.reading.information.LEAST_SIZE", limit * 0.99)
+    assert preimage_bits(found, few)
+    monkeypatch.setattr("inversionview.reading.information.LEAST_SIZE", limit * 1.01)
+    assert preimage_bits(found, few) == []
+    assert preimage_bits(exact(few=few), few), "an exact preimage has nothing to doubt, however small"
+
+
 def test_the_seed_of_the_preimage_decides():
     few, found = few_sums(tilt=0.1), sampled([PriorSource(few_sums(tilt=0.1), 200)])
     assert preimage_bits(found, few) == preimage_bits(found, few)

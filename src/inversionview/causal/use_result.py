@@ -178,7 +178,7 @@ def feature_verdict(found: FeatureUse, held: Sequence[str], drawn: int) -> tuple
         among = f" that share {' and '.join(held)}" if held else ""
         return None, f"it is the same in all {drawn:,} non-members{among}"
     if found.share is None:
-        return None, "the preimage has no member by which to tell what is encoded"
+        return None, "the members of the preimage are too few, or their weights too uneven, to tell what is encoded"
     if found.share < ENCODED:
         return "not encoded", None
     for group, which in ((found.sharing, "share it"), (found.differing, "do not share it")):

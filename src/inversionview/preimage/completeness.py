@@ -22,7 +22,7 @@ from inversionview.preimage.importance import inclusion, log_mixture, pareto_tai
 from inversionview.preimage.result import Preimage
 
 LEAST_SIZE = 5.0
-"""Effective number of members below which no size is given."""
+"""Effective number of members below which no size is given, and no bits."""
 _Z, _Z_ONE_SIDED = 1.959964, 1.644854
 
 

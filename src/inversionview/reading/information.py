@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
+from inversionview.preimage.completeness import LEAST_SIZE
 from inversionview.preimage.importance import inclusion
 from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.result import FeatureBits, Preimage
@@ -117,7 +118,9 @@ def last_eligible(task: Task, tokens: Tokens) -> Positions:
 
 
 def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None = None) -> list[FeatureBits]:
-    """What the activation of one query knows about each feature; empty where the preimage has no weighted member.
+    """What the activation of one query knows about each feature; empty where a sample is worth too few members.
+
+    That is fewer than `LEAST_SIZE` of equal weight, by which no size is given either.
 
     Of an exact preimage, exact. Of a sampled one, from the weighted members: the entropy gets the correction of Miller
     and Madow (1955) with the effective number of members, and the interval is 1.96 standard deviations of a bootstrap
@@ -126,7 +129,7 @@ def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None
     chosen = chosen_features(task, features)
     weights = preimage.weights
     rows = np.flatnonzero(weights > 0)
-    if not len(rows):
+    if not len(rows) or not (preimage.exact or preimage.effective_size >= LEAST_SIZE):
         return []
     tokens, positions = (torch.from_numpy(column[rows]).long() for column in (preimage.tokens, preimage.positions))
     base = base_masses(task, preimage.query.role if preimage.position_rule == "same" else None)

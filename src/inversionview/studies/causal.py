@@ -12,6 +12,7 @@ from inversionview.preimage.result import Query
 from inversionview.reading.information import chosen_features
 from inversionview.studies.query import checked_site
 from inversionview.studies.study import Study
+from inversionview.tasks.base import Conditional
 
 DRAWS = 4000
 """Candidates of a sampled preimage."""
@@ -35,7 +36,8 @@ def run_causal(
     """Put activations of members and of non-members of the query's preimage into its run; see `causal.use.use`.
 
     `n`: inputs of each group. `exact`: of the whole preimage, by default where the task can enumerate; else `draws`
-    candidates are drawn, from the decoder at temperatures 1 and 2 and, four in ten, from the prior. `epsilon` and
+    candidates are drawn, from the decoder at temperatures 1 and 2 and, four in ten, from the prior, and a quarter more
+    from the prior given what inputs share with the query's, where the task can. `epsilon` and
     `metric` are the study's own by default. `features`: those to be told about, by default all; `given`: those held at
     the query's value in all non-members. `outputs`: positions whose next token is looked at.
     Raises `UserError` for settings that cannot be, `exact` where the task cannot enumerate, and as `use` does.
@@ -54,6 +56,7 @@ def run_causal(
         preimage = study.preimage(
             query, draws, epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed,
             temperatures=(1.0, 2.0), prior_share=0.4, colors=False,
+            also=("given",) if isinstance(study.task, Conditional) else (),
         )  # fmt: skip
     return use(
         study.probed, study.task, preimage, n_members=n, n_others=n, features=features, given=held, outputs=outputs,
