@@ -13,15 +13,14 @@ import click
 
 from inversionview import __version__
 from inversionview.cli_causal import patch
+from inversionview.cli_exit import ERROR, INTERRUPTED, OK, USER_ERROR, fail
+from inversionview.cli_train import train, train_probed
 from inversionview.cli_use import causal
 from inversionview.errors import UserError
 
 if TYPE_CHECKING:
     from inversionview.preimage.result import Preimage
-    from inversionview.studies.recipes import Budget
-    from inversionview.training import Logger, TrainingResult
 
-OK, ERROR, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
 
 DEMO = {
@@ -43,23 +42,18 @@ def main(args: Sequence[str] | None = None) -> int:
         code = cli.main(args=None if args is None else list(args), prog_name="inversionview", standalone_mode=False)
         return code if isinstance(code, int) else OK
     except UserError as error:
-        return _fail(str(error), USER_ERROR)
+        return fail(str(error), USER_ERROR)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "inversionview"
-        return _fail(f"{error.format_message().rstrip('.')} (see `{command} --help`)", USER_ERROR)
+        return fail(f"{error.format_message().rstrip('.')} (see `{command} --help`)", USER_ERROR)
     except click.ClickException as error:
-        return _fail(error.format_message(), USER_ERROR)
+        return fail(error.format_message(), USER_ERROR)
     except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", INTERRUPTED)
+        return fail("interrupted", INTERRUPTED)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        return _fail(f"{type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)", ERROR)
-
-
-def _fail(message: str, code: int) -> int:
-    click.echo("inversionview: " + " ".join(message.split()), err=True)
-    return code
+        return fail(f"{type(error).__name__}: {error} (set {TRACEBACK}=1 to see where)", ERROR)
 
 
 _HELP = ["-h", "--help"]
@@ -115,13 +109,6 @@ _epsilon = click.option(
     "--epsilon", help="Largest distance of a member: 0.1, null:0.01 or causal:0.05.  [default: the study's]"
 )
 _metric = click.option("--metric", type=click.Choice(["euclidean", "cosine"]), help="Distance.  [default: the study's]")
-_run_options = _options(
-    click.option("--out", type=_FOLDER, required=True, help="Folder of the new study."),
-    click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
-    click.option("--steps", type=int, help="Length of the run in steps."),
-    click.option("--seed", type=int, help="Seed of weights and data.  [default: 0]"),
-    click.option("--resume", is_flag=True, help="Go on with the run in the folder, from its last checkpoint."),
-)
 
 
 @cli.command()
@@ -333,50 +320,8 @@ cli.add_command(patch)
 cli.add_command(causal)
 
 
-@cli.command()
-@click.argument("source", metavar="STUDY_OR_RECIPE")
-@click.option(
-    "--model", metavar="PATH_OR_ID", help="Probed model; a folder needs no tokenizer.  [default: the study's]"
-)
-@click.option("--convention", type=click.Choice(["raw", "tl"]), help="Form of the activations.  [default: the study's]")
-@click.option("--sites", help="Sites to train on, separated by commas.  [default: the study's, or the paper's choice]")
-@_run_options
-def train(
-    source: str, out: Path, model: str | None, convention: str | None, sites: str | None,
-    minutes: float | None, steps: int | None, seed: int | None, resume: bool,
-) -> int:  # fmt: skip
-    """Train a decoder for a probed model, into a study."""
-    from inversionview.studies.training_runs import train_decoder
-
-    result = train_decoder(
-        source,
-        out,
-        model=model,
-        convention=convention,
-        sites=_names(sites),
-        budget=_budget(minutes, steps),
-        seed=seed,
-        resume=resume,
-        logger=_progress("decoder"),
-    )
-    return _report_run(result, out, f"inversionview evaluate {out}")
-
-
-@cli.command("train-probed")
-@click.argument("recipe")
-@_run_options
-def train_probed(
-    recipe: str, out: Path, minutes: float | None, steps: int | None, seed: int | None, resume: bool
-) -> int:
-    """Train a model to be probed, from scratch."""
-    from inversionview.studies import training_runs
-
-    result, accuracy = training_runs.train_probed(
-        recipe, out, budget=_budget(minutes, steps), seed=seed, resume=resume, logger=_progress("probed model")
-    )
-    if accuracy is not None:
-        click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
-    return _report_run(result, out, f"inversionview train {out} --out FOLDER")
+cli.add_command(train)
+cli.add_command(train_probed)
 
 
 @cli.command()
@@ -459,31 +404,6 @@ def _numbers(text: str, option: str) -> list[float]:
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _budget(minutes: float | None, steps: int | None) -> Budget:
-    from inversionview.studies.recipes import Budget
-
-    return Budget(minutes, steps)
-
-
-def _progress(about: str) -> Logger:
-    from inversionview.training import ProgressBar
-
-    return ProgressBar(about=about)
-
-
-def _report_run(result: TrainingResult, out: Path, then: str) -> int:
-    if result.interrupted:
-        return _fail(f"stopped after {result.steps:,} steps; the same command with --resume goes on", INTERRUPTED)
-    if os.environ.get("RANK", "0") != "0":
-        return OK  # of several processes that train together, the first one speaks
-    spent = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
-    click.echo(
-        f"{result.steps:,} steps in {result.seconds:,.0f} s, {result.instances_per_second:,.0f} instances/s ({spent})"
-    )
-    click.echo(f"wrote the study {out}; next: {then}")
-    return OK
 
 
 def _show(found: Sequence[Preimage], n: int | None = None) -> None:

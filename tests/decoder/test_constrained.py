@@ -78,4 +78,4 @@ def test_an_input_outside_the_domain_has_no_probability(decoder, z):
 
 def test_only_a_task_that_says_what_comes_next_can_constrain():
     with pytest.raises(UserError, match="addition does not say which tokens can come next"):
-        Decoder(config(task="addition"))
+        Decoder(config(task="addition")).constrain(get_task("addition"))

@@ -8,6 +8,7 @@ import torch
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
+from inversionview.tasks.addition import AdditionTask
 from tests.decoder.tiny import tiny_decoder
 
 
@@ -29,7 +30,7 @@ def saved(tmp_path):
 
 def test_it_comes_back_to_the_bit(saved):
     decoder, path = saved
-    loaded = load_decoder(path, Probed())
+    loaded = load_decoder(path, Probed(), AdditionTask())
     assert loaded.config == decoder.config
     assert not loaded.training
     for name, tensor in decoder.state_dict().items():
@@ -44,7 +45,7 @@ def test_the_hub_mixin_reads_the_same_files(saved, capsys):
 
 
 def test_loading_prints_nothing(saved, capsys):
-    load_decoder(saved[1], Probed())
+    load_decoder(saved[1], Probed(), AdditionTask())
     assert capsys.readouterr().out == ""
 
 
@@ -54,7 +55,7 @@ def test_loading_prints_nothing(saved, capsys):
 )
 def test_another_model_is_refused_and_both_are_named(saved, probed, says):
     with pytest.raises(UserError, match=says):
-        load_decoder(saved[1], probed)
+        load_decoder(saved[1], probed, AdditionTask())
 
 
 def damage_weights(path):
@@ -84,10 +85,10 @@ def remove_weights(path):
 def test_a_damaged_decoder_is_named_in_one_line(saved, damage):
     damage(saved[1])
     with pytest.raises(UserError, match="decoder") as error:
-        load_decoder(saved[1], Probed())
+        load_decoder(saved[1], Probed(), AdditionTask())
     assert "\n" not in str(error.value)
 
 
 def test_a_missing_decoder_is_named(tmp_path):
     with pytest.raises(UserError, match="there is no decoder at"):
-        load_decoder(tmp_path / "nothing", Probed())
+        load_decoder(tmp_path / "nothing", Probed(), AdditionTask())

@@ -16,7 +16,7 @@ from inversionview.preimage.outputs import captured, divergence, inputs_at_once,
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Task, first_end
 
 Kind = Literal["mean", "resample"]
 Sources = Int[Tensor, "source source_pos"]
@@ -129,8 +129,8 @@ def _places(task: Task, tokens: Tokens, at: str | int) -> Positions:
     """Index of a role, or the index itself, in each input; -1 where it has none. Padding has no role."""
     if isinstance(at, str):
         return task.position_of(tokens, at)
-    end = (tokens == task.end).long()
-    length = torch.where(end.any(dim=1), end.argmax(dim=1) + 1, tokens.shape[1])
+    end = first_end(tokens, task.end)
+    length = torch.where(end > 0, end + 1, tokens.shape[1])
     return torch.where((at >= 0) & (at < length), at, -1)
 
 

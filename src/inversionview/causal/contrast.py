@@ -15,7 +15,7 @@ from inversionview.errors import UserError
 from inversionview.reading.conditions import holds
 from inversionview.reading.information import last_eligible
 from inversionview.shapes import InputMask, Positions, Tokens
-from inversionview.tasks.base import Contrastable, Flippable, Split, Task
+from inversionview.tasks.base import Contrastable, Flippable, Split, Task, after_end, first_end
 
 TRIES = 100
 """Contrast inputs that are drawn for each clean one before it is left out."""
@@ -149,10 +149,11 @@ def positions_at(task: Task, tokens: Tokens, at: str | int, which: str = "given"
     index = _index(at)
     if index is None:
         return task.position_of(tokens, str(at))
-    longest = int((tokens != task.pad).sum(dim=1).max()) if len(tokens) else tokens.shape[1]
+    behind = after_end(tokens, task.end)
+    longest = int((~behind).sum(dim=1).max()) if len(tokens) else tokens.shape[1]
     if not 0 <= index < longest:
         raise UserError(f"position {at} is not in the {which} inputs: their positions are 0 to {longest - 1}")
-    padding = int((tokens[:, index] == task.pad).sum())
+    padding = int(behind[:, index].sum())
     if padding:
         raise UserError(
             f"position {at} is padding in {padding:,} of {len(tokens):,} {which} inputs: name a role, or leave these "
@@ -169,7 +170,7 @@ def target_positions(task: Task, tokens: Tokens, target: str | int) -> Positions
     found = positions_at(task, tokens, target, "clean")
     if (found == 0).any():
         raise UserError("the target cannot be the begin token, since nothing predicts it: give a later position")
-    end = (tokens == task.end).long().argmax(dim=1)
+    end = first_end(tokens, task.end)
     predicted = task.answer_mask(tokens).gather(1, end[:, None])[:, 0]
     return torch.where((found < 0) & predicted, end, found)
 
@@ -189,7 +190,8 @@ class _Contrasts:
         drawn = F.pad(drawn, (0, self.tokens.shape[1] - drawn.shape[1]), value=self.task.pad)
         at = self._targets(drawn)
         token = drawn.gather(1, at.clamp_min(0)[:, None])[:, 0]
-        other = (at > 0) & (token != self.task.pad) & (token != self.answer[self.missing])
+        padding = after_end(drawn, self.task.end).gather(1, at.clamp_min(0)[:, None])[:, 0]
+        other = (at > 0) & ~padding & (token != self.answer[self.missing])
         met = _meets(self.task, self.condition, drawn)
         self.met, self.other = self.met + int(met.sum()), self.other + int(other.sum())
         fits = met & other
@@ -243,7 +245,7 @@ def _checked_target(task: Task, name: str, tokens: Tensor, target: Tensor) -> No
     if len(target) and not (int(target.min()) >= 1 and int(target.max()) < tokens.shape[1]):
         wrong = int(target.min()) if int(target.min()) < 1 else int(target.max())
         raise UserError(f"position {wrong} cannot be the {name} target: it is one of 1 to {tokens.shape[1] - 1}")
-    padding = int((tokens.gather(1, target[:, None])[:, 0] == task.pad).sum())
+    padding = int(after_end(tokens, task.end).gather(1, target[:, None]).sum())
     if padding:
         raise UserError(f"the target is padding in {padding:,} of {len(tokens):,} {name} inputs")
 

@@ -8,6 +8,7 @@ from inversionview.decoder.model import Decoder, DecoderConfig
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, read_json, read_tensors
 from inversionview.probed.model import ProbedModel
+from inversionview.tasks import Task
 
 SHOWN = 12
 """Leading characters of a fingerprint that are shown; enough to tell models apart by eye."""
@@ -20,8 +21,8 @@ def save_decoder(decoder: Decoder, path: str | Path) -> None:
         (folder / "README.md").unlink(missing_ok=True)  # the mixin's model card speaks of a hub that it was not sent to
 
 
-def load_decoder(path: str | Path, probed: ProbedModel) -> Decoder:
-    """Load a decoder from a folder, in evaluation mode, on the probed model's device.
+def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
+    """Load a decoder of a task from a folder, in evaluation mode, on the probed model's device.
 
     Raises `UserError` when it is missing, damaged, or was trained on another probed model or another convention.
     """
@@ -37,6 +38,8 @@ def load_decoder(path: str | Path, probed: ProbedModel) -> Decoder:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
     check_belongs(decoder, probed, str(path))
+    if decoder.config.constrained:
+        decoder.constrain(task)
     return decoder.to(probed.device).eval()
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from inversionview.errors import UserError
 from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
-from inversionview.tasks import Constrained, get_task
+from inversionview.tasks import Constrained, Task, get_task
 
 
 @dataclass
@@ -219,9 +219,22 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = Norm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self._next_tokens = _next_tokens(config) if config.constrained else None
+        self._known_next: Callable[[Tokens], NextTokens] | None = None
         for embedding in (self.token_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
+
+    def constrain(self, task: Task) -> None:
+        """Let only inputs of the task be possible. Raises `UserError` for a task that cannot say what comes next."""
+        if not isinstance(task, Constrained):
+            raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
+        self._known_next = task.next_tokens
+
+    @property
+    def _next_tokens(self) -> Callable[[Tokens], NextTokens] | None:
+        """None where everything is possible. A task that is made of files must have been given to `constrain`."""
+        if self.config.constrained and self._known_next is None:
+            self.constrain(get_task(self.config.task))
+        return self._known_next
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -294,15 +307,8 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         return logits.masked_fill(~self._next_tokens(tokens)[:, -1], -torch.inf)
 
 
-def _next_tokens(config: DecoderConfig) -> Callable[[Tokens], NextTokens]:
-    """The task's own. Raises `UserError` for a task that has none."""
-    task = get_task(config.task)
-    if not isinstance(task, Constrained):
-        raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
-    return task.next_tokens
-
-
 def until_end(tokens: Tokens, end: int) -> Int[Tensor, "batch pos"]:
     """1 up to and including the first end token of each row, then 0."""
     ends = (tokens == end).long()
+    ends[:, 0] = 0  # many tokenizers have one token for begin and end
     return (ends.cumsum(dim=1) - ends == 0).long()

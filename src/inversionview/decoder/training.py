@@ -16,6 +16,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
+from inversionview.tasks.base import first_end
 
 
 class CellHits(NamedTuple):
@@ -113,7 +114,7 @@ class DecoderObjective:
         self, tokens: Tokens, activations: Activations, site_index: Positions, positions: Positions, whole: Tensor
     ) -> Batch:
         # The input's own length: the loss goes up to its end token.
-        full = (tokens == self.task.end).long().argmax(dim=1)
+        full = first_end(tokens, self.task.end)
         lengths = torch.where(whole | (positions == 0), full, positions)
         order = lengths.argsort(stable=True)
         groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
@@ -217,6 +218,8 @@ def make_decoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = Decoder(config)
+    if config.constrained:
+        decoder.constrain(task)
     generator = torch.Generator().manual_seed(seed)
     tokens = task.sample(n_statistics, generator=generator, split="train")
     captured = probed.capture(tokens, sites, draw_positions(task, tokens, generator))

@@ -13,7 +13,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.result import PositionRule, Query
 from inversionview.probed.model import ProbedModel
-from inversionview.shapes import Activations, InputMask, PerPosition, Positions, Tokens
+from inversionview.shapes import Activations, InputMask, PerInput, PerPosition, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
@@ -96,6 +96,6 @@ def _first_least(everywhere: PerPosition) -> Positions:
     return everywhere.nan_to_num(nan=torch.inf).argmin(dim=1)  # unlike min's, argmin's index is always the first
 
 
-def within(found: Best, in_domain: InputMask, epsilon: float) -> Bool[Tensor, " batch"]:
+def within(found: Best, in_domain: InputMask, epsilon: float | PerInput) -> Bool[Tensor, " batch"]:
     """Which inputs are members: in the domain, and at most `epsilon` away, compared in fp64."""
     return in_domain & (found.distances.double() <= epsilon)

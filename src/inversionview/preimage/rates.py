@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +67,7 @@ def in_epsilon(
     task: Task,
     n: int,
     *,
-    epsilon: float,
+    epsilon: float | Mapping[str, float],
     generator: Generator,
     metric: str = "euclidean",
     floor: bool = True,
@@ -77,7 +77,7 @@ def in_epsilon(
     """One sample at temperature 1 for each of `n` held-out inputs a site, position uniform over the eligible ones.
 
     `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
-    `split` is for what steers the training, which must not see held-out inputs.
+    `split` is for what steers the training, which must not see held-out inputs. `epsilon` is one number, or one a site.
     The decoder may be in the middle of its training; `generator` is on the CPU.
     Raises `UserError` for n < 1 or a query activation of norm 0.
     """
@@ -90,10 +90,11 @@ def in_epsilon(
     activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
     samples = _one_each(decoder, activations, index, generator)
+    limits = torch.tensor([epsilon[name] if isinstance(epsilon, Mapping) else epsilon for name in names]).double()
     roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
 
     def hits(candidates: Tokens) -> Hits:
-        return _hits(probed, task, names, candidates, activations, roles, epsilon, metric)
+        return _hits(probed, task, names, candidates, activations, roles, limits, metric)
 
     random = task.sample(len(tokens), generator=generator) if floor else None
     places = positions.view(len(names), n).numpy()
@@ -123,7 +124,7 @@ def _hits(
     candidates: Tokens,
     activations: Float[Tensor, "query d_model"],
     roles: Sequence[str],
-    epsilon: float,
+    limits: Float[Tensor, " site"],
     metric: str,
 ) -> Hits:
     n = len(candidates) // len(names)
@@ -131,5 +132,6 @@ def _hits(
     everywhere = torch.cat([eligible_distances(probed, task, rows, name, z, metric) for name, rows, z in parts])
     in_domain = task.contains(candidates)
     same = at_role(everywhere, role_positions(task, candidates, roles))
+    epsilon = limits.repeat_interleave(n)
     masks = (within(best(everywhere), in_domain, epsilon), within(same, in_domain, epsilon), in_domain)
     return Hits(*(mask.view(len(names), n).numpy() for mask in masks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -47,8 +47,9 @@ class Evaluation(TypedDict):
     """What `evaluate` measured; `sites` and `mean` have a rate for each position rule."""
 
     study: str
-    epsilon: float
-    sites: dict[str, dict[str, Rate]]
+    epsilon: float | None
+    """None where each site has its own."""
+    sites: dict[str, Any]
     mean: dict[str, Rate]
     in_domain: float
     accuracy: float
@@ -85,7 +86,8 @@ def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near
 def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None:
     """Print the rates of each site beside their floors, a bar for each, and the mean in the last row."""
     rules = list(evaluation["mean"])
-    title = f"{printable(evaluation['study'])}: share of decoder samples inside ε = {evaluation['epsilon']:g}"
+    limit = "its own ε" if evaluation["epsilon"] is None else f"ε = {evaluation['epsilon']:g}"
+    title = f"{printable(evaluation['study'])}: share of decoder samples inside {limit}"
     console.print(Text(title, style="bold"))
     console.print(Text("floor, and │ in a bar: the share that random inputs of the domain get\n", style="dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -97,7 +99,8 @@ def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None
         if roomy:
             table.add_column("", no_wrap=True)
     for site, rates in evaluation["sites"].items():
-        table.add_row(printable(site), *_rate_cells(rates, rules, roomy))
+        own = f" (ε {rates['epsilon']:.3g})" if "epsilon" in rates else ""
+        table.add_row(printable(site) + own, *_rate_cells(rates, rules, roomy))
     table.add_section()
     table.add_row("mean", *_rate_cells(evaluation["mean"], rules, roomy), style="bold")
     console.print(table)

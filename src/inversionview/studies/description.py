@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from inversionview.sites import Site
 
 SCHEMA = 1
 FILE = "study.json"
-PROBED, DECODER, TRAINING = "probed", "decoder", "training"
+PROBED, DECODER, TRAINING, TASK = "probed", "decoder", "training", "task"
 """The folders of a study."""
 
 
@@ -28,12 +29,23 @@ class StudyDescription:
     sites: tuple[str, ...]
     metric: str
     epsilon: float
+    """Largest distance of a member, at the sites that `epsilons` leaves out."""
     probed: str
     """`probed`, the folder beside this file; or the absolute path or the hub's name of a model."""
     fingerprint: str
     """Of the probed model; what is trained for another one is refused."""
     decoder: str | None
     """`decoder`, the folder beside this file; None before one is trained."""
+    recipe: str = ""
+    """By which decoders are trained for it; empty where it has the task's name."""
+    epsilons: Mapping[str, float] = field(default_factory=dict)
+    """By site, where each has its own; see `epsilon_rule`."""
+    epsilon_rule: str = ""
+    """How `epsilons` were chosen, such as `null:0.02`."""
+
+    def epsilon_at(self, site: str) -> float:
+        """Largest distance of a member at this site, where nothing else is asked for."""
+        return self.epsilons.get(site, self.epsilon)
 
 
 def bundled_studies() -> dict[str, Path]:
@@ -67,12 +79,14 @@ def read_description(folder: Path) -> StudyDescription:
     file = folder / FILE
     content = checked_schema(read_json(file, "study description"), file, "the description of a study", SCHEMA)
     for name, kind in _KINDS.items():
-        if not isinstance(content.get(name), kind):
-            raise UserError(f"{file} is damaged: {name} is {_shown(content.get(name))}")
+        content.setdefault(name, _LATER.get(name))
+        if not isinstance(content[name], kind):
+            raise UserError(f"{file} is damaged: {name} is {_shown(content[name])}")
     return StudyDescription(
-        **{name: content[name] for name in _KINDS if name not in ("sites", "epsilon")},
+        **{name: content[name] for name in _KINDS if name not in ("sites", "epsilon", "epsilons")},
         sites=tuple(str(Site.parse(site)) for site in content["sites"]),
         epsilon=checked_epsilon(content["epsilon"]),
+        epsilons={str(Site.parse(site)): checked_epsilon(one) for site, one in content["epsilons"].items()},
     )
 
 
@@ -86,7 +100,12 @@ _KINDS: dict[str, Any] = {
     "probed": str,
     "fingerprint": str,
     "decoder": (str, type(None)),
+    "recipe": str,
+    "epsilons": dict,
+    "epsilon_rule": str,
 }
+_LATER: dict[str, Any] = {"recipe": "", "epsilons": {}, "epsilon_rule": ""}
+"""What older files lack."""
 
 
 def _shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def evaluation(
     task: Task,
     n: int,
     *,
-    epsilon: float,
+    epsilon: float | Mapping[str, float],
     metric: str,
     cells: int,
     seed: int,
@@ -41,12 +42,14 @@ def evaluation(
     return {
         "schema": 1,
         "study": study,
-        "epsilon": epsilon,
+        "epsilon": None if isinstance(epsilon, Mapping) else epsilon,
         "metric": metric,
         "n": n,
         "seed": seed,
         "sites": {
-            site: _rates(_row(samples, i), _row(floor, i)) for site, i in zip(decoder.config.sites, rows, strict=True)
+            site: _rates(_row(samples, i), _row(floor, i))
+            | ({"epsilon": epsilon[site]} if isinstance(epsilon, Mapping) else {})
+            for site, i in zip(decoder.config.sites, rows, strict=True)
         },
         "mean": _rates(samples, floor),
         "in_domain": float(samples.in_domain.mean()),
@@ -62,7 +65,7 @@ def reached(
     task: Task,
     cells: int,
     *,
-    epsilon: float,
+    epsilon: float | Mapping[str, float],
     metric: str,
     seed: int,
 ) -> dict[str, Any] | None:
@@ -102,9 +105,9 @@ def _row(hits: Hits, i: int) -> Hits:
     return Hits(*(mask[i : i + 1] for mask in hits))
 
 
-def _rates(samples: Hits, floor: Hits) -> dict[str, dict[str, float]]:
+def _rates(samples: Hits, floor: Hits) -> dict[str, Any]:
     """Rate, standard error and floor for each position rule, over one site or as the mean of several."""
-    found = {}
+    found: dict[str, Any] = {}
     for rule in ("any", "same"):
         rate, random = mean_share(getattr(samples, rule)), mean_share(getattr(floor, rule))
         found[rule] = {"rate": rate.rate, "se": rate.se, "floor": random.rate}

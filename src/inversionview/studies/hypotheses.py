@@ -58,11 +58,16 @@ class _Run(NamedTuple):
     hypothesis: Hypothesis
     query: Query
     """One of those that were asked; they differ in the site alone."""
-    epsilon: float
+    epsilon: float | None
+    """None: each site has its own, the study's."""
     metric: str
     position_rule: str
     n: int
     seed: int
+
+    def limit(self, site: str) -> float:
+        """Largest distance of a member at this site."""
+        return self.study.description.epsilon_at(site) if self.epsilon is None else self.epsilon
 
     def generator(self, *purpose: str) -> Generator:
         """A random stream of its own for each purpose."""
@@ -138,7 +143,7 @@ def run_hypothesis(
         study,
         as_hypothesis(study.task, hypothesis, asked[0]),
         asked[0],
-        checked_epsilon(study.description.epsilon if epsilon is None else epsilon),
+        None if epsilon is None else checked_epsilon(epsilon),
         checked_metric(metric or study.description.metric),
         checked_rule(position_rule),
         n,
@@ -236,7 +241,7 @@ def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
             study.task,
             [look.query for look in group],
             mixture(study.decoder, study.task, run.n),
-            epsilon=run.epsilon,
+            epsilon=[run.limit(look.query.site) for look in group],
             metric=run.metric,
             position_rule=run.position_rule,
             seed=run.stream("confirm"),
@@ -255,6 +260,7 @@ def _counted(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
     study, task = run.study, run.study.task
     own = _keys(torch.cat([padded_row(task, look.query) for look in looks]))
     own_counts = torch.tensor([not look.reads_the_query for look in looks])
+    limits = torch.tensor([run.limit(look.query.site) for look in looks], dtype=torch.float64)
     counted = torch.zeros(len(looks), 3, dtype=torch.float64)
     everything, start, columns = torch.zeros(3, dtype=torch.float64), -1, torch.empty(0)
     for scan in scan_domain(
@@ -269,7 +275,7 @@ def _counted(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
             start, columns, keys = scan.start, _columns(run, scan.tokens), _keys(scan.tokens)
             everything += columns[run.counts(scan.tokens)].sum(dim=0)
         rows = torch.tensor(scan.queries)
-        inside = scan.distances.double() <= run.epsilon
+        inside = scan.distances.double() <= limits[rows, None]
         inside &= own_counts[rows, None] | (keys != own[rows, None])
         counted[rows] += inside.double() @ columns
     count, mass, held = everything.tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,13 @@ _ROUNDS = 100
 """Batches of random inputs that are drawn for the queries of a map before giving up."""
 
 
+class OwnEpsilons(NamedTuple):
+    """An ε for each site, kept with the study, and by which rule they were found."""
+
+    by_site: Mapping[str, float]
+    rule: str
+
+
 def make_map(
     study: str,
     probed: ProbedModel,
@@ -41,7 +48,7 @@ def make_map(
     text: str | None,
     queries: int,
     where: str | None,
-    epsilon: EpsilonRule,
+    epsilon: EpsilonRule | OwnEpsilons,
     metric: str,
     seed: int,
     domain: Domain | None = None,
@@ -51,12 +58,12 @@ def make_map(
     """The document of `inversionview map --json`; see `Study.map`.
 
     Exact where the task can enumerate; elsewhere from `draws` inputs of the prior, and `draws_given` more a query for
-    each condition that the task can draw given.
+    each condition that the task can draw given. `epsilon` is one rule, or what each site has.
     """
     exact = task.size is not None
     if not exact and (draws < 1 or draws_given < 0):
         raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
-    if epsilon.kind == "causal":
+    if isinstance(epsilon, EpsilonRule) and epsilon.kind == "causal":
         raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
     if text is not None and where is not None:
         raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
@@ -76,8 +83,8 @@ def make_map(
         "task": task.name,
         "input": text,
         "where": where,
-        "epsilon": epsilon.value if epsilon.kind == "constant" else None,
-        "epsilon_rule": str(epsilon),
+        "epsilon": epsilon.value if isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant" else None,
+        "epsilon_rule": str(epsilon) if isinstance(epsilon, EpsilonRule) else epsilon.rule,
         "metric": metric,  # type: ignore[typeddict-item]
         "position_rule": "same",
         "queries": 1 if text is not None else queries,
@@ -86,7 +93,7 @@ def make_map(
         "domain": task.size,
         "sites": list(sites),
         "ats": list(by_role),
-        "cells": [with_best(_measured(cell, limits[cell.site, cell.role], epsilon)) for cell in cells],
+        "cells": [with_best(_measured(cell, limits[cell.site, cell.role], _is_constant(epsilon))) for cell in cells],
     }
     if not exact:
         given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
@@ -127,12 +134,14 @@ def _limits(
     task: Task,
     sites: Sequence[str],
     roles: Sequence[str],
-    epsilon: EpsilonRule,
+    epsilon: EpsilonRule | OwnEpsilons,
     metric: str,
     seed: int,
 ) -> Mapping[tuple[str, str], float]:
     """The ε of each cell; a cell where no ε has the null share, since too many inputs are the same there, has none."""
     cells = [(site, role) for site in sites for role in roles]
+    if isinstance(epsilon, OwnEpsilons):
+        return {(site, role): epsilon.by_site[site] for site, role in cells}
     if epsilon.kind == "constant":
         return dict.fromkeys(cells, epsilon.value)
     found: dict[tuple[str, str], float] = {}
@@ -152,7 +161,11 @@ def _limits(
     return found
 
 
-def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
+def _is_constant(epsilon: EpsilonRule | OwnEpsilons) -> bool:
+    return isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant"
+
+
+def _measured(cell: MapCell, limit: float, constant: bool) -> Measured:
     n = len(cell.size_bits)
     if cell.effective is not None:
         few = cell.effective < LEAST_MEMBERS
@@ -185,7 +198,7 @@ def _measured(cell: MapCell, limit: float, epsilon: EpsilonRule) -> Measured:
     }
     if cell.effective is not None:
         found["members"] = float(cell.effective.min())
-    if epsilon.kind != "constant":
+    if not constant:
         found["epsilon"] = limit
     return found
 

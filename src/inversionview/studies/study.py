@@ -19,7 +19,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
-from inversionview.preimage.epsilon import GRID, epsilon_curve, parse_epsilon
+from inversionview.preimage.epsilon import GRID, EpsilonRule, epsilon_curve, parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.preimage.matching import checked_rule
@@ -35,9 +35,9 @@ from inversionview.reading.information import preimage_bits
 from inversionview.report.map import Map
 from inversionview.sites import Site
 from inversionview.studies.calibration import Epsilon, epsilons_of
-from inversionview.studies.description import DECODER, StudyDescription, find_study, read_description
+from inversionview.studies.description import DECODER, TASK, StudyDescription, find_study, read_description
 from inversionview.studies.evaluate import evaluation
-from inversionview.studies.mapping import make_map
+from inversionview.studies.mapping import OwnEpsilons, make_map
 from inversionview.studies.query import checked_site, make_query
 from inversionview.studies.sources import make_sources
 from inversionview.studies.validate import validate
@@ -101,7 +101,7 @@ class Study:
     @cached_property
     def task(self) -> Task:
         """The domain of the inputs."""
-        return get_task(self.description.task)
+        return get_task(self.description.task, self.folder / TASK, lambda: self.probed)
 
     @cached_property
     def probed(self) -> ProbedModel:
@@ -123,7 +123,7 @@ class Study:
             raise UserError(
                 f"study {self.name} has no decoder yet: train one with `inversionview train {self.folder} --out FOLDER`"
             )
-        decoder = load_decoder(self.folder / DECODER, self.probed)
+        decoder = load_decoder(self.folder / DECODER, self.probed, self.task)
         if decoder.config.sites != self.sites:
             raise UserError(f"the decoder in {self.folder} was trained on sites {', '.join(decoder.config.sites)}")
         return decoder
@@ -314,7 +314,7 @@ class Study:
             text=text,
             queries=queries,
             where=where,
-            epsilon=parse_epsilon(self.description.epsilon if epsilon is None else epsilon),
+            epsilon=self._map_epsilon(epsilon, names),
             metric=checked_metric(metric or self.description.metric),
             seed=seed,
             draws=draws,
@@ -414,7 +414,7 @@ class Study:
             n=n,
             temperatures=temperatures,
             prior_share=prior_share,
-            epsilon=self.description.epsilon,
+            epsilon=self._own_epsilons,
             metric=self.description.metric,
             seed=seed,
             keep=None if keep is None else Path(keep),
@@ -436,18 +436,27 @@ class Study:
         measure, rule = checked_metric(metric or self.description.metric), checked_rule(position_rule)
         for asked in queries:
             checked_site(self.name, self.sites, asked.site)
-        given = self.description.epsilon if epsilon is None else epsilon
-        chosen = epsilons_of(
-            given,
-            queries,
-            probed=self.probed,
-            task=self.task,
-            decoder=decoder,
-            metric=measure,
-            position_rule=rule,
-            seed=seed,
-        )
+        if epsilon is None:
+            words = dict.fromkeys(self.description.epsilons, f"{self.description.epsilon_rule} of the study")
+            chosen = [Epsilon(self.description.epsilon_at(q.site), words.get(q.site, "")) for q in queries]
+        else:
+            chosen = epsilons_of(
+                epsilon, queries, probed=self.probed, task=self.task, decoder=decoder, metric=measure,
+                position_rule=rule, seed=seed,
+            )  # fmt: skip
         return _Settings(queries, chosen, measure, rule)
+
+    @property
+    def _own_epsilons(self) -> float | dict[str, float]:
+        if not self.description.epsilons:
+            return self.description.epsilon
+        return {site: self.description.epsilon_at(site) for site in self.sites}
+
+    def _map_epsilon(self, epsilon: float | str | None, sites: Sequence[str]) -> EpsilonRule | OwnEpsilons:
+        if epsilon is None and self.description.epsilons:
+            by_site = {site: self.description.epsilon_at(site) for site in sites}
+            return OwnEpsilons(by_site, self.description.epsilon_rule)
+        return parse_epsilon(self.description.epsilon if epsilon is None else epsilon)
 
     def _indexed(self, queries: Sequence[Query], folder: Path) -> IndexedDomain:
         for site in dict.fromkeys(query.site for query in queries):
@@ -495,7 +504,7 @@ class Study:
             self.probed,
             self.task,
             n,
-            epsilon=self.description.epsilon,
+            epsilon=self._own_epsilons,
             metric=self.description.metric,
             cells=cells,
             seed=seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +19,25 @@ from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import CellHits, DecoderObjective, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
+from inversionview.preimage.epsilon import parse_epsilon
+from inversionview.preimage.null_epsilon import FEWEST_INSIDE, null_epsilon
 from inversionview.preimage.rates import in_epsilon
+from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
-from inversionview.studies.description import DECODER, PROBED, TRAINING, StudyDescription
+from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING, StudyDescription
 from inversionview.studies.evaluate import held_out_accuracy
-from inversionview.studies.recipes import DECODER_RECIPES, Budget, decoder_recipe, probed_recipe
+from inversionview.studies.recipes import (
+    DECODER_RECIPES,
+    Budget,
+    DecoderRecipe,
+    TaskSource,
+    decoder_recipe,
+    probed_recipe,
+)
 from inversionview.studies.train_probed import ProbedObjective
-from inversionview.tasks import Task, get_task
+from inversionview.tasks import Configured, Task, get_task
 from inversionview.training import (
     Logger,
     Objective,
@@ -37,6 +48,8 @@ from inversionview.training import (
     train,
 )
 
+NULL_PAIRS = 5000
+"""Pairs of unrelated inputs by which the ε of each site is found, where it is a null quantile."""
 COPIED_BELOW = 10**9
 """Bytes of weights below which a probed model is copied into the study, so that the folder is all there is to it."""
 
@@ -45,15 +58,18 @@ COPIED_BELOW = 10**9
 class Target:
     """What a decoder is to be trained for."""
 
+    recipe: str
     task: str
     model: str | Path | None
     convention: str
     sites: tuple[str, ...] | None
     """None: the default ones of the model."""
     metric: str
-    epsilon: float
+    epsilon: float | str
     fingerprint: str | None = None
     """Of the model, where it is known which one it must be."""
+    study: Path | None = None
+    """The study whose task it is, where there is one."""
 
 
 def train_probed(
@@ -80,13 +96,16 @@ def train_probed(
         fields = {**plan.model, "attn_implementation": "eager"}
         model = GPT2LMHeadModel(GPT2Config(**fields))
     nn.Module.to(model, default_device())
-    objective = ProbedObjective(model, get_task(plan.task), config.seed)
+    task = get_task(plan.task) if plan.make_task is None else plan.make_task()
+    objective = ProbedObjective(model, task, config.seed)
     result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
     if result.interrupted or not _is_first_process():
         return result, None
-    probed = ProbedModel(model, convention=plan.convention)
-    reading = decoder_recipe(plan.task)(Budget(), 0)
-    target = Target(plan.task, None, plan.convention, None, reading.metric, reading.epsilon)
+    probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
+    reading = plan.reading or plan.task
+    read = decoder_recipe(reading)(Budget(), 0)
+    target = Target(reading, plan.task, None, plan.convention, None, read.metric, read.epsilon)
+    _keep_task(task, out)
     on_disk.write_description(out, _describe(out, target, probed, kept=_keep(probed, None, out)))
     return result, held_out_accuracy(probed, objective.task)
 
@@ -98,6 +117,7 @@ def train_decoder(
     model: str | Path | None = None,
     convention: str | None = None,
     sites: Sequence[str] | None = None,
+    task_source: TaskSource | None = None,
     budget: Budget | None = None,
     seed: int | None = None,
     resume: bool = False,
@@ -105,27 +125,32 @@ def train_decoder(
 ) -> TrainingResult:
     """Train a decoder, into a study in the folder `out`; `source` is a recipe's name or a study's folder.
 
-    `model` (a folder, a study's folder or the hub's name), `convention` and `sites` replace the source's. With `resume`
-    a run goes on as it was started, and whatever is given again must be the same.
+    `model` (a folder, a study's folder or the hub's name), `convention` and `sites` replace the source's; `task_source`
+    says what a task is to be made of, for a recipe that makes one. With `resume` a run goes on as it was started, and
+    whatever is given again must be the same.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
     target = _with(_target(out if resume else source), model, convention, sites, resume=resume)
-    plan = decoder_recipe(target.task)(budget, seed or 0)
+    plan = decoder_recipe(target.recipe)(budget, seed or 0)
     config = _config(plan.training, out, budget, seed, resume=resume)
-    _claim(out, resume=resume)
-    probed, task = _probed(target), get_task(target.task)
+    probed = _probed(target)
+    task = _task(target, plan, probed, task_source)
     _check_fits(probed, task)
-    described = _describe(out, target, probed, kept=PROBED)
-    names = [Site.parse(site) for site in described.sites]
+    _claim(out, resume=resume)
+    described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED)
+    names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
+    if not resume:
+        described = _with_epsilons(described, target.epsilon, probed, task)
     decoder = make_decoder(probed, task, names, seed=config.seed, **plan.decoder).to(probed.device)
     if not resume and _is_first_process():
         described = dataclasses.replace(described, probed=_keep(probed, target.model, out))
+        _keep_task(task, out)
         on_disk.write_description(out, described)
     data = dataclasses.replace(plan.data, seed=config.seed)
-    objective = DecoderObjective(decoder, probed, task, data, _Rates(probed, task, target, plan.rate_queries))
+    objective = DecoderObjective(decoder, probed, task, data, _Rates(probed, task, described, plan.rate_queries))
     result = train(cast(Objective, objective), config, out / TRAINING, resume=resume, logger=logger)
     if not result.interrupted and _is_first_process():
         save_decoder(decoder, out / DECODER)
@@ -145,7 +170,7 @@ class _Rates:
 
     probed: ProbedModel
     task: Task
-    target: Target
+    study: StudyDescription
     n: int
 
     def __call__(self, decoder: Decoder) -> CellHits:
@@ -154,8 +179,8 @@ class _Rates:
             self.probed,
             self.task,
             self.n,
-            epsilon=self.target.epsilon,
-            metric=self.target.metric,
+            epsilon={site: self.study.epsilon_at(site) for site in self.study.sites},
+            metric=self.study.metric,
             generator=torch.Generator().manual_seed(0),
             floor=False,
             split="train",
@@ -174,14 +199,17 @@ def _target(source: str | Path) -> Target:
     if isinstance(source, str) and source in DECODER_RECIPES:
         recipe = DECODER_RECIPES[source](Budget(), 0)
         model = on_disk.bundled_studies().get(source)
-        return Target(recipe.task, model, recipe.convention, None, recipe.metric, recipe.epsilon)
+        return Target(source, recipe.task, model, recipe.convention, None, recipe.metric, recipe.epsilon, study=model)
     try:
         folder = on_disk.find_study(source)
     except UserError as error:
         recipes = ", ".join(DECODER_RECIPES)
         raise UserError(f"{error}; the recipes are: {recipes}") from error
     study = on_disk.read_description(folder)
-    return Target(study.task, folder, study.convention, study.sites, study.metric, study.epsilon, study.fingerprint)
+    return Target(
+        study.recipe or study.task, study.task, folder, study.convention, study.sites, study.metric,
+        study.epsilon_rule or study.epsilon, study.fingerprint, folder,
+    )  # fmt: skip
 
 
 def _with(
@@ -198,7 +226,7 @@ def _with(
         if model is not None:
             target = dataclasses.replace(target, model=model, sites=None, fingerprint=None)
         if target.model is None:
-            raise UserError(f"there is no bundled model for task {target.task} here: give one with --model")
+            raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
         return dataclasses.replace(target, convention=convention or target.convention, sites=names or target.sites)
     for what, asked, there in (("convention", convention, target.convention), ("sites", names, target.sites)):
         if asked is not None and asked != there:
@@ -219,6 +247,37 @@ def _probed(target: Target) -> ProbedModel:
             f"{probed.fingerprint[:12]}, not {str(target.fingerprint)[:12]}"
         )
     return probed
+
+
+def _task(target: Target, plan: DecoderRecipe, probed: ProbedModel, source: TaskSource | None) -> Task:
+    """The task of the study, or where there is none, or texts are given, one that the recipe makes for the model."""
+    if plan.make_task is not None and (target.study is None or source is not None):
+        return plan.make_task(probed, source or TaskSource())
+    if source is not None:
+        raise UserError(f"inputs of {target.recipe} are not made of texts: leave out --texts, --column and --length")
+    return get_task(target.task, None if target.study is None else target.study / TASK, lambda: probed)
+
+
+def _with_epsilons(
+    described: StudyDescription, given: float | str, probed: ProbedModel, task: Task
+) -> StudyDescription:
+    """The study with an ε for each site, where the rule is a null quantile."""
+    rule = parse_epsilon(given)
+    if rule.kind == "constant":
+        return dataclasses.replace(described, epsilon=rule.value)
+    if rule.kind == "causal":
+        raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
+    generator = torch.Generator().manual_seed(0)
+    n = max(NULL_PAIRS, math.ceil(FEWEST_INSIDE / rule.value))
+    found = null_epsilon(probed, task, described.sites, rule.value, metric=described.metric, n=n, generator=generator)
+    by_site = {site: one.epsilon for site, one in found.items()}
+    return dataclasses.replace(described, epsilon=max(by_site.values()), epsilons=by_site, epsilon_rule=str(rule))
+
+
+def _keep_task(task: Task, out: Path) -> None:
+    if isinstance(task, Configured):
+        with atomic_folder(out / TASK) as part:
+            task.save(part)
 
 
 def _check_fits(probed: ProbedModel, task: Task) -> None:
@@ -252,12 +311,13 @@ def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str) -> S
         name=out.resolve().name,
         task=target.task,
         convention=probed.convention,
-        sites=target.sites or default_sites(probed, decoder_recipe(target.task)(Budget(), 0).kinds),
+        sites=target.sites or default_sites(probed, decoder_recipe(target.recipe)(Budget(), 0).kinds),
         metric=target.metric,
-        epsilon=target.epsilon,
+        epsilon=1.0 if isinstance(target.epsilon, str) else target.epsilon,
         probed=kept,
         fingerprint=probed.fingerprint,
         decoder=None,
+        recipe="" if target.recipe == target.task else target.recipe,
     )
 
 

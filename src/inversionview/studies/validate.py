@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -153,7 +153,7 @@ def validate(
     n: int,
     temperatures: Sequence[float],
     prior_share: float,
-    epsilon: float,
+    epsilon: float | Mapping[str, float],
     metric: str,
     seed: int,
     keep: Path | None = None,
@@ -169,7 +169,13 @@ def validate(
         raise UserError(f"validate at least 1 cell, not {cells}")
     sources = mixture(decoder, task, n, temperatures, prior_share=prior_share)
     queries = random_cells(task, decoder.config.sites, cells, study, torch.Generator().manual_seed(seed))
-    settings = {"study": study, "fingerprint": probed.fingerprint, "epsilon": epsilon, "metric": metric, "n": n}
+    settings: dict[str, Any] = {
+        "study": study,
+        "fingerprint": probed.fingerprint,
+        "epsilon": epsilon,
+        "metric": metric,
+        "n": n,
+    }
     settings |= {"temperatures": list(temperatures), "prior_share": prior_share, "seed": seed, "cells": cells}
     kept = _Kept(keep, settings)
     todo = [i for i in range(cells) if kept.read(i) is None]
@@ -180,7 +186,14 @@ def validate(
     for i, truth in zip(todo, truths, strict=True):
         assert domain is not None
         [sample] = sampled_preimages(
-            probed, task, [queries[i]], sources, epsilon=epsilon, metric=metric, position_rule="same", seed=seed
+            probed,
+            task,
+            [queries[i]],
+            sources,
+            epsilon=limit_at(epsilon, queries[i].site),
+            metric=metric,
+            position_rule="same",
+            seed=seed,
         )
         found = list(_outcomes(sample, truth, domain))
         kept.write(i, _Record(_cell(sample, truth, found), found, _marginals(sample, truth, task, domain)))
@@ -211,12 +224,20 @@ def validate(
     }
 
 
-def exact_sets(probed: ProbedModel, task: Task, queries: Sequence[Query], epsilon: float, metric: str) -> list[Truth]:
+def limit_at(epsilon: float | Mapping[str, float], site: str) -> float:
+    """Largest distance of a member at a site, of one for all or one for each."""
+    return epsilon[site] if isinstance(epsilon, Mapping) else epsilon
+
+
+def exact_sets(
+    probed: ProbedModel, task: Task, queries: Sequence[Query], epsilon: float | Mapping[str, float], metric: str
+) -> list[Truth]:
     """Which inputs of the domain are inside, for each query; one byte an input and query. Rule `same`."""
+    limits = torch.tensor([limit_at(epsilon, query.site) for query in queries], dtype=torch.float64)
     inside = np.zeros((len(queries), task.size or 0), dtype=bool)
     for scan in scan_domain(probed, task, queries, metric=metric, position_rule="same"):
         columns = slice(scan.start, scan.start + len(scan.tokens))
-        inside[list(scan.queries), columns] = (scan.distances.double() <= epsilon).numpy()
+        inside[list(scan.queries), columns] = (scan.distances.double() <= limits[list(scan.queries), None]).numpy()
     return [Truth(row, domain_size(task, query.role).mass) for row, query in zip(inside, queries, strict=True)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -252,9 +253,40 @@ def typed(strings: list[str]) -> str:
     return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
 
 
+@runtime_checkable
+class Configured(Protocol):
+    """A task that is made of more than its name: a tokenizer, texts, a table. A study keeps it in its folder `task`.
+
+    Its class has `load(folder, probed)`, which reads what `save` wrote; `probed` gives the study's model when called.
+    """
+
+    def save(self, folder: Path) -> None:
+        """Write all that the task is made of into a folder that is there and empty."""
+        ...
+
+
 def before_first(tokens: Tokens, token: int) -> PositionMask:
-    """Positions [batch, pos] that lie before the first `token` of their row (all of them where it is absent)."""
-    return (tokens == token).cumsum(dim=1) == 0
+    """Positions [batch, pos] before the first `token` of their row that is not at 0 (all of them where it is absent).
+
+    What is at 0 does not count: many tokenizers have one token for begin and end.
+    """
+    there = tokens == token
+    there[:, 0] = False
+    return there.cumsum(dim=1) == 0
+
+
+def first_end(tokens: Tokens, end: int) -> Positions:
+    """Position [batch] of the first end token after position 0, and 0 where there is none."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.long().argmax(dim=1)
+
+
+def after_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions [batch, pos] behind the first end token after position 0: padding, whatever stands there."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.cumsum(dim=1) - there.long() > 0
 
 
 def between_begin_and_end(tokens: Tokens, end: int) -> PositionMask:

@@ -1,0 +1,114 @@
+"""The commands `train` and `train-probed`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inversionview.cli_exit import INTERRUPTED, OK, fail
+
+if TYPE_CHECKING:
+    from inversionview.studies.recipes import Budget
+    from inversionview.training import Logger, TrainingResult
+
+_FOLDER = click.Path(path_type=Path)
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_run_options = _options(
+    click.option("--out", type=_FOLDER, required=True, help="Folder of the new study."),
+    click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
+    click.option("--steps", type=int, help="Length of the run in steps."),
+    click.option("--seed", type=int, help="Seed of weights and data.  [default: 0]"),
+    click.option("--resume", is_flag=True, help="Go on with the run in the folder, from its last checkpoint."),
+)
+
+
+@click.command()
+@click.argument("source", metavar="STUDY_OR_RECIPE")
+@click.option(
+    "--model", metavar="PATH_OR_ID", help="Probed model; a folder needs no tokenizer.  [default: the study's]"
+)
+@click.option("--convention", type=click.Choice(["raw", "tl"]), help="Form of the activations.  [default: the study's]")
+@click.option("--sites", help="Sites to train on, separated by commas.  [default: the study's, or the paper's choice]")
+@click.option("--texts", metavar="FILE_OR_NAME", help="Texts: a .txt, .jsonl or .parquet file, or a data set's name.")
+@click.option("--column", help="Which column of the texts.  [default: text]")
+@click.option("--length", type=int, help="Tokens of an input, the begin token included.  [default: the recipe's]")
+@_run_options
+def train(
+    source: str, out: Path, model: str | None, convention: str | None, sites: str | None, texts: str | None,
+    column: str | None, length: int | None,
+    minutes: float | None, steps: int | None, seed: int | None, resume: bool,
+) -> int:  # fmt: skip
+    """Train a decoder for a probed model, into a study."""
+    from inversionview.studies.recipes import TaskSource
+    from inversionview.studies.training_runs import train_decoder
+
+    given = None if texts is None and column is None and length is None else TaskSource(texts, column, length)
+    result = train_decoder(
+        source,
+        out,
+        model=model,
+        convention=convention,
+        sites=[name.strip() for name in sites.split(",")] if sites else None,
+        task_source=given,
+        budget=_budget(minutes, steps),
+        seed=seed,
+        resume=resume,
+        logger=_progress("decoder"),
+    )
+    return _report_run(result, out, f"inversionview evaluate {out}")
+
+
+@click.command("train-probed")
+@click.argument("recipe")
+@_run_options
+def train_probed(
+    recipe: str, out: Path, minutes: float | None, steps: int | None, seed: int | None, resume: bool
+) -> int:
+    """Train a model to be probed, from scratch."""
+    from inversionview.studies import training_runs
+
+    result, accuracy = training_runs.train_probed(
+        recipe, out, budget=_budget(minutes, steps), seed=seed, resume=resume, logger=_progress("probed model")
+    )
+    if accuracy is not None:
+        click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
+    return _report_run(result, out, f"inversionview train {out} --out FOLDER")
+
+
+def _budget(minutes: float | None, steps: int | None) -> Budget:
+    from inversionview.studies.recipes import Budget
+
+    return Budget(minutes, steps)
+
+
+def _progress(about: str) -> Logger:
+    from inversionview.training import ProgressBar
+
+    return ProgressBar(about=about)
+
+
+def _report_run(result: TrainingResult, out: Path, then: str) -> int:
+    if result.interrupted:
+        return fail(f"stopped after {result.steps:,} steps; the same command with --resume goes on", INTERRUPTED)
+    if os.environ.get("RANK", "0") != "0":
+        return OK  # of several processes that train together, the first one speaks
+    spent = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
+    click.echo(
+        f"{result.steps:,} steps in {result.seconds:,.0f} s, {result.instances_per_second:,.0f} instances/s ({spent})"
+    )
+    click.echo(f"wrote the study {out}; next: {then}")
+    return OK

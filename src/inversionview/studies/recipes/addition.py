@@ -1,0 +1,58 @@
+"""Three-digit addition."""
+
+from __future__ import annotations
+
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe
+
+
+def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
+    """The paper's model of 3-digit addition (2 layers, 4 heads, d=32), trained with Muon and without dropout."""
+    from inversionview.training import TrainingConfig
+
+    return ProbedRecipe(
+        task="addition",
+        model={
+            "vocab_size": 15,
+            "n_positions": 14,
+            "n_embd": 32,
+            "n_layer": 2,
+            "n_head": 4,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "bos_token_id": 10,
+            "eos_token_id": 13,
+            "pad_token_id": 14,
+        },
+        training=TrainingConfig(
+            batch_size=512,
+            precision="fp32",  # the matrices are too small for bf16 to pay
+            seed=seed,
+            **budget.or_else(steps=3000),
+        ),
+        convention="tl",
+    )
+
+
+def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder of the paper's size for models of 3-digit addition."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    short = budget.minutes is not None and budget.minutes < 5
+    return DecoderRecipe(
+        task="addition",
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=1 if short else 2, groups=6, reweight_every=500),
+        training=TrainingConfig(
+            # Learning to add takes a few hundred steps: in a short run they must be small.
+            batch_size=256 if short else 512,
+            warmup_steps=20 if short else 100,
+            seed=seed,
+            **budget.or_else(minutes=15.0),
+        ),
+        rate_queries=100,
+    )

@@ -1,0 +1,74 @@
+"""What a recipe is: a function that gives the whole configuration of one run. Importing this needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.probed.model import ProbedModel
+    from inversionview.tasks.base import Task
+    from inversionview.training import TrainingConfig
+
+
+@dataclass(frozen=True)
+class ProbedRecipe:
+    """A probed model to train from scratch."""
+
+    task: str
+    model: dict[str, Any]
+    """Fields of transformers' `GPT2Config`."""
+    training: TrainingConfig
+    convention: str
+    """In which form the model's activations are then read."""
+    make_task: Callable[[], Task] | None = None
+    """Makes a task that is more than its name; what it is made of is kept with the study."""
+    reading: str = ""
+    """The recipe for its decoders; empty where it has the task's name."""
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """What a user gave for a task to be made of."""
+
+    texts: str | None = None
+    """A file of texts, or the name of a data set; None for what the recipe has without."""
+    column: str | None = None
+    """Which column of them holds the text."""
+    length: int | None = None
+    """Tokens an input, the begin token included."""
+
+
+@dataclass(frozen=True)
+class DecoderRecipe:
+    """A decoder to train for a probed model of a task; its sites are those of the study or the model."""
+
+    task: str
+    convention: str
+    metric: str
+    epsilon: float | str
+    """One number for all sites, or a rule such as `null:0.02` that gives each site its own."""
+    decoder: dict[str, Any]
+    """Fields of `DecoderConfig` that differ from its defaults."""
+    data: DecoderTrainingConfig
+    training: TrainingConfig
+    rate_queries: int
+    """Queries a site in each measurement of the in-ε rates by which sites are re-weighted."""
+    kinds: tuple[str, ...] = ("head", "resid_mid", "resid_post")
+    """Kinds of site to read in every layer, beside the first residual stream."""
+    make_task: Callable[[ProbedModel, TaskSource], Task] | None = None
+    """Makes the task for a model that comes without a study; None for a task that is no more than its name."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train; a recipe has its own length where neither is given."""
+
+    minutes: float | None = None
+    steps: int | None = None
+
+    def or_else(self, **length: Any) -> dict[str, Any]:
+        """The fields of `TrainingConfig` that say the length."""
+        return length if self.minutes is None and self.steps is None else {"minutes": self.minutes, "steps": self.steps}

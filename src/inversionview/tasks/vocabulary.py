@@ -1,0 +1,124 @@
+"""What tasks of text need of a Hugging Face tokenizer: begin, end and padding, and texts to tokens and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.files import write_atomic
+from inversionview.shapes import OneInput, PositionMask, Tokens
+from inversionview.tasks.base import first_end
+
+_CONFIG = "vocabulary.json"
+
+
+class Vocabulary:
+    """A tokenizer, and which of its tokens stand before an input, after it, and behind that.
+
+    Begin is the tokenizer's BOS; where it has none, its EOS or padding token, which then stands at position 0 all the
+    same, so that a text's own tokens always count from 1. End is the EOS, or begin; padding the padding token, or end.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        if tokenizer is None:
+            raise UserError("the model has no tokenizer, and a task of texts needs one: put its files beside the model")
+        self.tokenizer = tokenizer
+        bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        known = [token for token in (bos, eos, pad) if token is not None]
+        if not known:
+            raise UserError(
+                "the tokenizer has no BOS, EOS or padding token, so nothing can stand before a text: "
+                "give it one, such as tokenizer.bos_token = '<s>'"
+            )
+        self.begin: int = known[0]
+        self.end: int = eos if eos is not None else self.begin
+        self.pad: int = pad if pad is not None else self.end
+        self.size = len(tokenizer)
+        self.special = frozenset({self.begin, self.end, self.pad, *tokenizer.all_special_ids})
+
+    @property
+    def has_bos(self) -> bool:
+        """Whether the begin token is the tokenizer's own BOS."""
+        return self.tokenizer.bos_token_id is not None
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, without begin and end; what looks like a special token in it is plain text."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def all_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of many texts at once, which is much faster."""
+        if not texts:
+            return []
+        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return list(found["input_ids"])
+
+    def row(self, ids: Sequence[int], width: int | None = None) -> OneInput:
+        """Begin, these tokens, end; and padding up to `width`."""
+        row = [self.begin, *ids, self.end]
+        return torch.tensor(row + [self.pad] * max(0, (width or 0) - len(row)))
+
+    def inner(self, tokens: OneInput) -> list[int]:
+        """The tokens between begin and the first end; of a malformed row, whatever is there."""
+        end = int(first_end(tokens[None], self.end)[0])
+        return list(map(int, tokens[1 : end if end else len(tokens)].tolist()))
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of these tokens, as it is."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def strings(self, tokens: OneInput) -> list[str]:
+        """What each token stands for in the text, up to and including the first end token; bytes of a character that is
+        more than one token as `�`."""
+        end = int(first_end(tokens[None], self.end)[0])
+        row = tokens[: end + 1 if end else len(tokens)].tolist()
+        words = self.tokenizer.convert_ids_to_tokens(row)
+        return [
+            word if token in self.special or word is None else self._shown(token, word)
+            for token, word in zip(row, words, strict=True)
+        ]
+
+    def _shown(self, token: int, word: str) -> str:
+        text = self.text([token])
+        # SentencePiece drops the space at the start of a text.
+        return " " + text if word.startswith("▁") and not text.startswith(" ") else text
+
+    def is_canonical(self, tokens: Tokens) -> torch.Tensor:
+        """Which rows `[batch]` hold the very tokens that their text is cut into."""
+        inner = [self.inner(row) for row in tokens]
+        again = self.all_ids([self.text(ids) for ids in inner])
+        return torch.tensor([a == b for a, b in zip(inner, again, strict=True)], dtype=torch.bool)
+
+    def well_formed(self, tokens: Tokens) -> torch.Tensor:
+        """Which rows `[batch]` are begin, at least one token that is not special, end, and padding."""
+        end = first_end(tokens, self.end)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        inside: PositionMask = (place > 0) & (place < end[:, None])
+        special = torch.isin(tokens, torch.tensor(sorted(self.special), device=tokens.device))
+        behind = (place > end[:, None]) & (tokens != self.pad)
+        return (tokens[:, 0] == self.begin) & (end > 1) & ~(inside & special).any(1) & ~behind.any(1)
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files into a folder that is there."""
+        self.tokenizer.save_pretrained(folder)
+        write_atomic(folder / _CONFIG, json.dumps({"size": self.size}) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Vocabulary:
+        """Read what `save` wrote. Raises `UserError` when it is missing or damaged."""
+        from transformers import AutoTokenizer
+
+        if not (folder / _CONFIG).is_file():
+            raise UserError(f"there is no tokenizer of a task in {folder}")
+        try:
+            return cls(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+        except UserError:
+            raise
+        except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file
+            raise UserError(
+                f"the tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
+            ) from error
