@@ -73,7 +73,8 @@ class Vocabulary:
 
     def strings(self, tokens: OneInput) -> list[str]:
         """What each token stands for in the text, up to and including the first end token; bytes of a character that is
-        more than one token as `�`."""
+        more than one token as `�`.
+        """
         end = int(first_end(tokens[None], self.end)[0])
         row = tokens[: end + 1 if end else len(tokens)].tolist()
         words = self.tokenizer.convert_ids_to_tokens(row)
