@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: few_sums())
+    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
     monkeypatch.setattr(module, "DRAWS", 200)
 
 

@@ -202,7 +202,11 @@ def test_what_confirms_was_not_drawn_to_find(study, looked_at):
     run_hypothesis(study, query, "F2", exact=False, n=50, random_queries=1, seed=0)
     [(_, activations, (sources,), options)] = looked_at
     [confirming, *_] = hypotheses.sampled_preimages(
-        study.probed, study.task, [query], sources, **options | {"activations": activations[:1]}
+        study.probed,
+        study.task,
+        [query],
+        sources,
+        **options | {"activations": activations[:1], "epsilon": options["epsilon"][:1]},
     )
     drawn = {source.name for source in sources}
     assert "prior" in drawn

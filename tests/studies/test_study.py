@@ -23,7 +23,7 @@ from tests.preimage.tiny import SITES, FewSums, few_sums, gpt2, probed, save_stu
 @pytest.fixture(autouse=True)
 def small_domain(monkeypatch):
     """What is said of a preimage takes the whole domain of its task."""
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: few_sums())
+    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
 
 
 @pytest.fixture(scope="module")

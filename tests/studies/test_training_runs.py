@@ -41,7 +41,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
     monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
     for user in ("training_runs", "study"):  # one task for all, since making the split of a new one takes a second
-        monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name: task())
+        monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name, *of: task())
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_the_recipe_reads_the_bundled_model_where_there_is_one(tmp_path, monkeyp
     train_decoder("addition", tmp_path / "out", budget=Budget(steps=2))
     assert load_study(tmp_path / "out").probed.fingerprint == probed().fingerprint
     monkeypatch.setattr(training_runs.on_disk, "bundled_studies", dict)
-    with pytest.raises(UserError, match="there is no bundled model for task addition here: give one with --model"):
+    with pytest.raises(UserError, match="there is no bundled model for addition here: give one with --model"):
         train_decoder("addition", tmp_path / "other")
 
 

@@ -251,7 +251,7 @@ def test_settings_that_cannot_be_are_refused(changes, words):
 
 
 def test_a_study_validates_itself_by_its_own_settings(tmp_path, monkeypatch, proposing):
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name: few_sums())
+    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
     study = load_study(save_study(tmp_path / "s", epsilon=0.3, metric="cosine"))
     found = study.validate(2, 200, seed=4)
     assert found == run(2, 200, epsilon=0.3, metric="cosine", temperatures=(1.0, 2.0), prior_share=0.4, seed=4)
