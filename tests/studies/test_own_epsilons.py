@@ -63,7 +63,8 @@ def test_a_map_and_a_test_take_it_too(study):
     queries = [study.query("990+500=1490", at="=", site=site) for site in SITES[:2]]
     together = run_hypothesis(study, queries, "F2", random_queries=3)
     apart = [run_hypothesis(study, query, "F2", random_queries=3, epsilon=OWN[query.site])[0] for query in queries]
-    assert [test.own for test in together] == [test.own for test in apart]
+    assert [test.p_value for test in together] == [test.p_value for test in apart]
+    assert [test.consistency for test in together] == [test.consistency for test in apart]
 
 
 def test_rates_are_of_each_site_s_own():
