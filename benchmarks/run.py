@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.common import ROOT, Row, describe_machine, verdict
 from inversionview.files import write_atomic, write_json
 
-NAMES = ("capture", "read", "exact", "patching", "decoder_training", "time_to_quality", "reach")
+NAMES = ("capture", "read", "exact", "patching", "decoder_training", "time_to_quality", "reach", "text_training")
 RESULTS = ROOT / "benchmarks" / "results"
 
 
