@@ -43,13 +43,16 @@ _run_options = _options(
 )
 @click.option("--convention", type=click.Choice(["raw", "tl"]), help="Form of the activations.  [default: the study's]")
 @click.option("--sites", help="Sites to train on, separated by commas.  [default: the study's, or the paper's choice]")
+@click.option(
+    "--epsilon", help="Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"
+)
 @click.option("--texts", metavar="FILE_OR_NAME", help="Texts: a .txt, .jsonl or .parquet file, or a data set's name.")
 @click.option("--column", help="Which column of the texts.  [default: text]")
 @click.option("--length", type=int, help="Tokens of an input, the begin token included.  [default: the recipe's]")
 @_run_options
 def train(
-    source: str, out: Path, model: str | None, convention: str | None, sites: str | None, texts: str | None,
-    column: str | None, length: int | None,
+    source: str, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
+    texts: str | None, column: str | None, length: int | None,
     minutes: float | None, steps: int | None, seed: int | None, resume: bool,
 ) -> int:  # fmt: skip
     """Train a decoder for a probed model, into a study."""
@@ -64,6 +67,7 @@ def train(
         convention=convention,
         sites=[name.strip() for name in sites.split(",")] if sites else None,
         task_source=given,
+        epsilon=epsilon,
         budget=_budget(minutes, steps),
         seed=seed,
         resume=resume,

@@ -237,7 +237,7 @@ def _preimage(
         in_domain=in_domain[rows].numpy(),
         sources=tuple(found.sources[i] for i in order),
         log_prob=known.log_prob[order],
-        log_prior=known.log_prior[order],
+        log_prior=None if np.isnan(known.log_prior).any() else known.log_prior[order],  # a prior without a density
         components=known.components,
         log_densities=known.log_densities[:, order],
         token_distances=everywhere[rows].double().numpy(),

@@ -9,6 +9,7 @@ from inversionview.preimage.result import Query
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
 from inversionview.tasks import Task
+from inversionview.tasks.base import Findable
 
 
 def make_query(
@@ -52,6 +53,10 @@ def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:
     index = _index(at)
     if index is not None and index in eligible:
         return index
+    if isinstance(task, Findable):
+        found = task.find(tokens, str(at))
+        if found in eligible:
+            return found
     text = task.decode(tokens)
     there_are = f"its positions are {' '.join(reversed(roles))}, or {eligible[0]} to {eligible[-1]}"
     if index is not None and 0 <= index < len(task.token_strings(tokens)):

@@ -118,6 +118,7 @@ def train_decoder(
     convention: str | None = None,
     sites: Sequence[str] | None = None,
     task_source: TaskSource | None = None,
+    epsilon: float | str | None = None,
     budget: Budget | None = None,
     seed: int | None = None,
     resume: bool = False,
@@ -125,15 +126,17 @@ def train_decoder(
 ) -> TrainingResult:
     """Train a decoder, into a study in the folder `out`; `source` is a recipe's name or a study's folder.
 
-    `model` (a folder, a study's folder or the hub's name), `convention` and `sites` replace the source's; `task_source`
-    says what a task is to be made of, for a recipe that makes one. With `resume` a run goes on as it was started, and
-    whatever is given again must be the same.
+    `model` (a folder, a study's folder or the hub's name), `convention`, `sites` and `epsilon` replace the source's;
+    `task_source` says what a task is to be made of, for a recipe that makes one. With `resume` a run goes on as it was
+    started, and whatever is given again must be the same.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
     target = _with(_target(out if resume else source), model, convention, sites, resume=resume)
+    if epsilon is not None and not resume:
+        target = dataclasses.replace(target, epsilon=epsilon)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
     config = _config(plan.training, out, budget, seed, resume=resume)
     probed = _probed(target)

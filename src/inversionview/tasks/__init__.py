@@ -18,8 +18,6 @@ __all__ = ["TASKS", "Configured", "Constrained", "Feature", "Split", "Task", "ge
 TASKS = {
     "addition": "inversionview.tasks.addition:AdditionTask",
     "counting": "inversionview.tasks.counting:CountingTask",
-    "ioi": "inversionview.tasks.ioi:IoiTask",
-    "facts": "inversionview.tasks.facts:FactsTask",
     "text": "inversionview.tasks.text:TextTask",
 }
 """Where the class of each task is."""

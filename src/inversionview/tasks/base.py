@@ -254,6 +254,15 @@ def typed(strings: list[str]) -> str:
 
 
 @runtime_checkable
+class Findable(Protocol):
+    """A task in whose inputs positions can be found by more than their roles."""
+
+    def find(self, tokens: OneInput, name: str) -> int:
+        """Position of what `name` says in this input, or -1. Raises `UserError` for a name that says nothing."""
+        ...
+
+
+@runtime_checkable
 class Configured(Protocol):
     """A task that is made of more than its name: a tokenizer, texts, a table. A study keeps it in its folder `task`.
 

@@ -8,6 +8,7 @@ from inversionview.errors import UserError
 from inversionview.studies.recipes.addition import addition, probed_addition
 from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
 from inversionview.studies.recipes.counting import counting, probed_counting
+from inversionview.studies.recipes.text import text
 
 __all__ = [
     "DECODER_RECIPES", "PROBED_RECIPES", "Budget", "DecoderRecipe", "ProbedRecipe", "TaskSource", "decoder_recipe",
@@ -18,7 +19,11 @@ PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
     "addition": probed_addition,
     "counting": probed_counting,
 }
-DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {"addition": addition, "counting": counting}
+DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
+    "addition": addition,
+    "counting": counting,
+    "text": text,
+}
 
 
 def probed_recipe(name: str) -> Callable[[Budget, int], ProbedRecipe]:

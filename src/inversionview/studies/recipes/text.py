@@ -1,0 +1,49 @@
+"""Free text and any Hugging Face causal language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, TaskSource
+
+if TYPE_CHECKING:
+    from inversionview.probed.model import ProbedModel
+    from inversionview.tasks.base import Task
+
+LENGTH = 20
+SAMPLED = 100_000
+"""Texts that are sampled from a small model; a larger one gives fewer."""
+_SMALL = 10_000_000
+
+
+def text(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder for texts of one's own, or sampled from the model; ε by the null quantile, for each site its own."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task="text",
+        convention="raw",
+        metric="euclidean",
+        epsilon="null:0.05",  # at early positions, some 3% of unrelated texts have the very same activation
+        decoder={},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6, reweight_every=500),
+        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=25.0)),
+        rate_queries=50,
+        kinds=("head", "resid_post"),
+        make_task=lambda probed, source: make_task(probed, source, seed),
+    )
+
+
+def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
+    """Windows of the given texts, or where there are none, texts sampled from the model."""
+    from inversionview.tasks.text import TextTask
+    from inversionview.tasks.text_files import read_texts
+    from inversionview.tasks.vocabulary import Vocabulary
+
+    length = source.length or LENGTH
+    if source.texts is not None:
+        return TextTask.from_texts(Vocabulary(probed.tokenizer), read_texts(source.texts, source.column), length)
+    parameters = sum(p.numel() for p in probed.model.parameters())
+    n = SAMPLED if parameters < _SMALL else max(2000, SAMPLED * _SMALL // parameters)
+    return TextTask.sampled(probed, length, n=n, seed=seed)

@@ -1,0 +1,54 @@
+"""Tiny models of several architectures with GPT-2's vocabulary and random weights, and texts to go with them."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+import transformers
+
+VOCABULARY = 50257
+FAMILIES = ("gpt2", "llama", "gpt_neox", "qwen3", "gemma3_text")
+_SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
+          "max_position_embeddings": 32}  # fmt: skip
+
+
+def random_model(family: str) -> transformers.PreTrainedModel:
+    """A causal language model of this type."""
+    fields: dict[str, object] = {"vocab_size": VOCABULARY, "bos_token_id": 50256, "eos_token_id": 50256}
+    if family == "gpt2":
+        fields |= {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32}
+    else:
+        fields |= _SIZES
+    if family in ("llama", "qwen3", "gemma3_text"):
+        fields |= {"num_key_value_heads": 1, "head_dim": 4}
+    config = transformers.AutoConfig.for_model(family, **fields)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return transformers.AutoModelForCausalLM.from_config(config).eval()
+
+
+def some_texts(n: int) -> list[str]:
+    """Lists of random words: two of them seldom begin alike."""
+    chance = random.Random(0)
+    words = [
+        "dog",
+        "cat",
+        "man",
+        "girl",
+        "bird",
+        "king",
+        "tree",
+        "house",
+        "road",
+        "light",
+        "water",
+        "stone",
+        "paper",
+        "glass",
+        "green",
+        "story",
+        "night",
+        "winter",
+    ]
+    return [" ".join(["The", *chance.choices(words, k=9)][i % 3 == 0 :]) for i in range(n)]
