@@ -55,6 +55,8 @@ def test_chunks_do_not_change_the_result(decoder, monkeypatch):
     whole = sample(decoder, z, site, 8, noise=0.1, generator=generator(3))
     monkeypatch.setattr(sampling, "MAX_ROWS", 16)
     torch.testing.assert_close(sample(decoder, z, site, 8, noise=0.1, generator=generator(3)), whole)
+    monkeypatch.setattr(sampling, "MAX_ROWS", 3)  # fewer than the draws of one query
+    torch.testing.assert_close(sample(decoder, z, site, 8, noise=0.1, generator=generator(3)), whole)
 
 
 def test_frequencies_follow_the_density():

@@ -14,7 +14,7 @@ model's width), d_model (this decoder's width), head, slot (keys and values that
 # No postponed annotations here: PyTorchModelHubMixin reads the type of `config` from the signature.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from inversionview.decoder.loss import LOGITS_AT_ONCE, masked, summed_loss
 from inversionview.errors import UserError
 from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
 from inversionview.tasks import Constrained, Task, get_task
@@ -69,7 +70,12 @@ class RaggedRows(NamedTuple):
     length: int
 
 
-Cache = list[tuple[Float[Tensor, "row head slot_pos d_head"], Float[Tensor, "row head slot_pos d_head"]]]
+STEP_BYTES = 2**31
+"""Memory of what sampling and scoring run together."""
+LOGIT_BYTES = 32
+"""Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
+
+Cache = list[tuple[Float[Tensor, "_ head slot_pos d_head"], Float[Tensor, "_ head slot_pos d_head"]]]
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -213,13 +219,16 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.config = config
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
+        self._known_next: Callable[[Tokens], NextTokens] | None = None
+        self._make_layers(config)
+
+    def _make_layers(self, config: DecoderConfig) -> None:
         self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.position_embedding = nn.Embedding(config.max_length, config.d_model)
         self.trunk = Trunk(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = Norm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self._known_next: Callable[[Tokens], NextTokens] | None = None
         for embedding in (self.token_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
 
@@ -252,30 +261,51 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         activations: Activations,
         site_index: Positions,
         ragged: Sequence[RaggedRows] | None = None,
-    ) -> Float[Tensor, "flat vocab"]:
+        targets: Int[Tensor, " flat"] | None = None,
+    ) -> Float[Tensor, "flat vocab"] | Float[Tensor, ""]:
         """Logits (fp32) for the token after each of `tokens`, row after row.
 
         With `ragged`, rows are cut as it says, in the order of the batch; the logits of what was cut are not computed.
+        With `targets`, the sum of their negative log-probabilities instead, for which few logits are held at once.
         """
         groups = [RaggedRows(*tokens.shape)] if ragged is None else ragged
-        dtype = self.compute_dtype
         starts = [sum(g.rows for g in groups[:i]) for i in range(len(groups))]
         cut = [tokens[s : s + g.rows, : g.length] for s, g in zip(starts, groups, strict=True)]
-        index = torch.cat([t.reshape(-1) for t in cut])
-        place = torch.cat([torch.arange(g.length, device=tokens.device).repeat(g.rows) for g in groups])
-        condition = self.trunk(activations, site_index, dtype)
+        hidden = self.hidden(cut, self.trunk(activations, site_index, self.compute_dtype))
+        next_tokens = self._next_tokens
+        possible = None if next_tokens is None else torch.cat([next_tokens(part).flatten(0, 1) for part in cut])
+        if targets is None:
+            return masked(self.unembed(hidden), possible)
+        return summed_loss(
+            self.unembed, self.unembedding_parameters(), hidden, targets, possible, self.config.vocab_size
+        )
+
+    def hidden(self, cut: Sequence[Tensor], condition: Tensor) -> Float[Tensor, "flat d_model"]:
+        """The last layer's states, normalised, at each token of each group of rows; `condition` has all their rows."""
+        dtype, groups = self.compute_dtype, [RaggedRows(*part.shape) for part in cut]
+        index = torch.cat([part.reshape(-1) for part in cut])
+        place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
         x = self.token_embedding.weight.to(dtype)[index] + self.position_embedding.weight.to(dtype)[place]
         for block in self.blocks:
             x = block(x, condition, groups)
-        logits = linear(self.head, self.norm(x)).float()
-        if self._next_tokens is None:
-            return logits
-        possible = torch.cat([self._next_tokens(part).flatten(0, 1) for part in cut])
-        return logits.masked_fill(~possible, -torch.inf)
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+    def unembed(self, hidden: Float[Tensor, "flat d_model"]) -> Float[Tensor, "flat vocab"]:
+        """Logits (fp32) of normalised states, before any constraint."""
+        return linear(self.head, hidden).float()
+
+    def unembedding_parameters(self) -> list[nn.Parameter]:
+        """What `unembed` uses."""
+        return list(self.head.parameters())
 
     def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
         """log q of each token given those before it [batch, pos], in nats; 0 at begin and after the first end token."""
         batch, length = tokens.shape
+        rows = max(1, LOGITS_AT_ONCE // (length * self.config.vocab_size))
+        if batch > rows:
+            parts = zip(*(torch.split(part, rows) for part in (tokens, activations, site_index)), strict=True)
+            return torch.cat([self.token_log_probs(*part) for part in parts])
         logits = self(tokens[:, :-1], activations, site_index).view(batch, length - 1, -1)
         picked = logits.log_softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0]
         return F.pad(picked * until_end(tokens, self.config.end)[:, 1:], (1, 0))
@@ -284,8 +314,11 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         """log q(x | z, s) [batch] at temperature 1, in nats."""
         return self.token_log_probs(tokens, activations, site_index).sum(dim=1)
 
-    def start_cache(self, activations: Activations, site_index: Positions, copies: int = 1) -> Cache:
-        """Keys and values with room for all tokens behind the condition's slot; `copies` rows an activation."""
+    def start_cache(self, activations: Activations, site_index: Positions, copies: int = 1) -> Any:
+        """What `step` and `select` take: keys and values with room for all tokens behind the condition's slot.
+
+        `copies` rows an activation.
+        """
         condition = self.trunk(activations, site_index, self.compute_dtype)
         cache: Cache = []
         for block in self.blocks:
@@ -295,16 +328,33 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
             cache.append((pair[0], pair[1]))
         return cache
 
-    def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
+    def step(self, tokens: Tokens, cache: Any) -> Float[Tensor, "batch vocab"]:
         """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
         dtype, token, position = self.compute_dtype, tokens[:, -1], tokens.shape[1] - 1
         x = self.token_embedding.weight.to(dtype)[token] + self.position_embedding.weight.to(dtype)[position]
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = block.mlp(block.attention.step(x, keys, values, position + 1))  # type: ignore[operator,union-attr]
-        logits = linear(self.head, self.norm(x)).float()
-        if self._next_tokens is None:
-            return logits
-        return logits.masked_fill(~self._next_tokens(tokens)[:, -1], -torch.inf)
+        return self.next_logits(self.norm(x), tokens)
+
+    def next_logits(self, hidden: Float[Tensor, "batch d_model"], tokens: Tokens) -> Float[Tensor, "batch vocab"]:
+        """Logits (fp32) after `tokens`, of the normalised states at the last of them."""
+        known = self._next_tokens
+        return masked(self.unembed(hidden), None if known is None else known(tokens)[:, -1])
+
+    def select(self, cache: Any, rows: Int[Tensor, " chosen"]) -> Any:
+        """The cache of these of its rows; one may be asked for more than once."""
+        return [(keys[rows], values[rows]) for keys, values in cache]
+
+    @property
+    def rows_together(self) -> int:
+        """Inputs that sampling and scoring may run together, by the memory of their cache and of their logits."""
+        slots = self.config.max_length + 1
+        of_logits = LOGIT_BYTES * self.config.vocab_size
+        return max(1, STEP_BYTES // (4 * slots * self.cached_numbers() + of_logits))
+
+    def cached_numbers(self) -> int:
+        """Numbers that a cache holds for each position of a row."""
+        return 2 * self.config.n_layers * self.config.d_model
 
 
 def until_end(tokens: Tokens, end: int) -> Int[Tensor, "batch pos"]:

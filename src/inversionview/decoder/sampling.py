@@ -46,21 +46,50 @@ def sample(
     length, width = decoder.config.max_length, decoder.config.d_activation
     # All randomness is drawn first, and on the CPU, so that neither chunks nor devices change the result.
     uniforms = torch.stack([torch.rand(n, length - 1, generator=g) for g in generators]).to(activations.device)
+    rows = min(MAX_ROWS, decoder.rows_together)
+    queries, draws = max(1, rows // n), min(n, rows)
     tokens, log_probs = [], []
-    queries = max(1, MAX_ROWS // n)
     for start in range(0, len(activations), queries):
         part = slice(start, start + queries)
-        z, site, u = activations[part], site_index[part], uniforms[part].flatten(0, 1)
-        if noise == 0.0:
-            drawn, log_prob = _generate(decoder, z, site, n, temperature, u)
-        else:
-            jitter = torch.stack([torch.randn(n, width, generator=g) for g in generators[part]]).to(z.device)
-            noisy = z[:, None] + noise * decoder.trunk.scale[site, None, None] * jitter
-            drawn, _ = _generate(decoder, noisy.flatten(0, 1), site.repeat_interleave(n), 1, temperature, u)
-            log_prob = decoder.log_prob(drawn, z.repeat_interleave(n, 0), site.repeat_interleave(n))
-        tokens.append(drawn.view(len(z), n, length))
-        log_probs.append(log_prob.view(len(z), n))
+        jitter = None
+        if noise != 0.0:
+            scale = noise * decoder.trunk.scale[site_index[part], None, None]
+            jitter = scale * torch.stack([torch.randn(n, width, generator=g) for g in generators[part]]).to(
+                scale.device
+            )
+        drawn = [
+            _draw(
+                decoder,
+                activations[part],
+                site_index[part],
+                uniforms[part, first : first + draws],
+                None if jitter is None else jitter[:, first : first + draws],
+                temperature,
+            )
+            for first in range(0, n, draws)
+        ]
+        tokens.append(torch.cat([one.tokens for one in drawn], dim=1))
+        log_probs.append(torch.cat([one.log_prob for one in drawn], dim=1))
     return Samples(torch.cat(tokens), torch.cat(log_probs))
+
+
+def _draw(
+    decoder: Decoder,
+    z: Tensor,
+    site: Positions,
+    uniforms: Float[Tensor, "query candidate step"],
+    jitter: Float[Tensor, "query candidate d_activation"] | None,
+    temperature: float,
+) -> Samples:
+    """As many draws of each query as there are rows of uniforms, all together; `jitter` is added to its activation."""
+    queries, n, steps = uniforms.shape
+    if jitter is None:
+        drawn, log_prob = _generate(decoder, z, site, n, temperature, uniforms.flatten(0, 1))
+    else:
+        noisy, sites = (z[:, None] + jitter).flatten(0, 1), site.repeat_interleave(n)
+        drawn, _ = _generate(decoder, noisy, sites, 1, temperature, uniforms.flatten(0, 1))
+        log_prob = decoder.log_prob(drawn, z.repeat_interleave(n, 0), sites)
+    return Samples(drawn.view(queries, n, steps + 1), log_prob.view(queries, n))
 
 
 def _generate(
@@ -92,10 +121,11 @@ def _generate(
         running = running & (picked != config.end)
         if not running.any():
             break
+        before = len(begun)
         children, branch = (branch * config.vocab_size + picked).unique(return_inverse=True)  # type: ignore[no-untyped-call]
         parents, latest = children // config.vocab_size, children % config.vocab_size
         begun = begun[parents]
         begun[:, position + 1] = latest
-        if len(parents) > cache[0][0].shape[0]:  # each branch has a child, so as many children means: none has split
-            cache = [(keys[parents], values[parents]) for keys, values in cache]
+        if len(parents) > before:  # each branch has a child, so as many children means: none has split
+            cache = decoder.select(cache, parents)
     return tokens, log_prob

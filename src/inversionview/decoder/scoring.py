@@ -34,7 +34,7 @@ def score(
     device = next(decoder.parameters()).device
     parts = [
         _score_block(decoder, rows.to(device).long(), activation.to(device), site_index, temperatures)
-        for rows in torch.split(tokens, _BLOCK)
+        for rows in torch.split(tokens, min(_BLOCK, decoder.rows_together))
     ]
     return torch.cat([part.cpu() for part in parts], dim=1)
 
@@ -50,8 +50,7 @@ def _score_block(
     for t in range(tokens.shape[1] - 1):
         rows, owner = tree.rows[t], tree.owners[t]
         if t and len(rows) > len(tree.rows[t - 1]):
-            parents = before[rows]
-            cache = [(keys[parents], values[parents]) for keys, values in cache]
+            cache = decoder.select(cache, before[rows])
         logits = decoder.step(tokens[rows, : t + 1], cache)
         log_probs = (logits / scales).log_softmax(-1)
         found[:, :, t + 1] = log_probs[:, owner, tokens[:, t + 1]]

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
@@ -129,15 +129,15 @@ class DecoderObjective:
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean over instances of the summed negative log-probability of the tokens that count, in nats."""
-        logits = module(batch.tokens, batch.activations, batch.site_index, batch.ragged)
         targets, start = [], 0
         for rows, length in batch.ragged:
             part = slice(start, start + rows)
             target = batch.tokens[part, 1 : length + 1]
             beyond = torch.arange(length, device=target.device) >= batch.lengths[part, None]
-            targets.append(target.masked_fill(beyond, -100).reshape(-1))
+            targets.append(target.masked_fill(beyond, IGNORED).reshape(-1))
             start += rows
-        return F.cross_entropy(logits, torch.cat(targets), ignore_index=-100, reduction="sum") / len(batch.tokens)
+        total: Tensor = module(batch.tokens, batch.activations, batch.site_index, batch.ragged, torch.cat(targets))
+        return total / len(batch.tokens)
 
     def after_step(self, step: int) -> dict[str, float]:
         """Measure the in-ε rates now and then, and draw the cells that lag behind more often."""
