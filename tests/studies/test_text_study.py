@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,8 @@ from transformers import AutoTokenizer
 
 from inversionview import cli
 from inversionview.studies import training_runs
+from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe
+from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
 from tests.paths import shared
 from tests.studies.text_models import FAMILIES, random_model, some_texts
@@ -19,6 +22,16 @@ def small(monkeypatch):
     monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 50)
     monkeypatch.setattr(training_runs, "NULL_PAIRS", 300)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
+    monkeypatch.setattr("inversionview.studies.recipes.text.SAMPLED", 500)
+
+    def small_decoder(budget: Budget, seed: int) -> DecoderRecipe:
+        plan = free_text(budget, seed)
+        sizes = {"d_model": 16, "n_heads": 2, "trunk_blocks": 1, "trunk_width": 16}
+        return dataclasses.replace(
+            plan, decoder=sizes, rate_queries=2, training=dataclasses.replace(plan.training, batch_size=16)
+        )
+
+    monkeypatch.setitem(DECODER_RECIPES, "text", small_decoder)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +65,7 @@ def test_the_commands_work_for_any_architecture(family, tokenizer, tmp_path, cap
     cells = run(capsys, "map", study, "--queries", 2, "--draws", 300, "--json")["cells"]
     assert {cell["site"] for cell in cells} == {"a1.1", "x1.post"}
     effects = run(capsys, "patch", study, "--target", 4, "--at", 3, "--sites", "a1.1", "--contrast", "random",
-                  "-n", 20, "--json")["effects"]  # fmt: skip
+                  "--where", "length > 4", "--contrast-where", "length > 4", "-n", 20, "--json")["effects"]  # fmt: skip
     assert len(effects) == 1
 
 
@@ -68,13 +81,7 @@ def test_a_model_s_own_texts_have_sizes_and_given_ones_have_none(tokenizer, tmp_
     preimage = found.preimage(found.query("The dog", site="x0.post"), n=60, prior_share=0.5)
     assert preimage.log_prior is None
     assert preimage.bits == ()
-    import inversionview.studies.recipes.text as recipe
-
-    recipe_sampled, recipe.SAMPLED = recipe.SAMPLED, 500
-    try:
-        run(capsys, "train", "text", "--model", model, *settings, "--out", own)
-    finally:
-        recipe.SAMPLED = recipe_sampled
+    run(capsys, "train", "text", "--model", model, *settings, "--out", own)
     found = load_study(own)
     preimage = found.preimage(found.query("The dog", site="x0.post"), n=60, prior_share=0.5, epsilon=100.0)
     assert preimage.log_prior is not None

@@ -8,7 +8,7 @@ from inversionview.errors import UserError
 from inversionview.studies.recipes.addition import addition, probed_addition
 from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
 from inversionview.studies.recipes.counting import counting, probed_counting
-from inversionview.studies.recipes.text import text
+from inversionview.studies.recipes.text import free_text
 
 __all__ = [
     "DECODER_RECIPES", "PROBED_RECIPES", "Budget", "DecoderRecipe", "ProbedRecipe", "TaskSource", "decoder_recipe",
@@ -22,7 +22,7 @@ PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
 DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
     "addition": addition,
     "counting": counting,
-    "text": text,
+    "text": free_text,
 }
 
 

@@ -16,7 +16,7 @@ SAMPLED = 100_000
 _SMALL = 10_000_000
 
 
-def text(budget: Budget, seed: int = 0) -> DecoderRecipe:
+def free_text(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for texts of one's own, or sampled from the model; ε by the null quantile, for each site its own."""
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.training import TrainingConfig
