@@ -1,0 +1,144 @@
+"""A Hugging Face causal language model as the body of a decoder: making it, and putting a slot before its tokens.
+
+A slot is one key and one value in each layer, which every token can attend to. It is given through the cache, as if it
+had been a token before the first, so nothing here knows how any architecture computes. The first token keeps position
+0, where it was in pretraining; the slot's key is not rotated and so, where positions are rotations, stands at 0 too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from inversionview.errors import UserError
+from inversionview.probed.fingerprint import fingerprint
+from inversionview.probed.loading import load
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""What transformers calls a layer that sees all earlier tokens, and one that sees the latest of them."""
+FUSED_FROM = 256
+"""Length from which fused attention is used on a CPU: below, its backward pass is the slower one."""
+
+
+class SlotShape(NamedTuple):
+    """What one layer keeps of a token."""
+
+    heads: int
+    d_key: int
+    d_value: int
+
+
+def load_backbone(name_or_path: str | Path, max_length: int) -> tuple[PreTrainedModel, Any]:
+    """A pretrained model in fp32, on the CPU, for inputs of up to `max_length`, and its tokenizer if there is one.
+
+    Raises `UserError` when it is missing, damaged, too short, or keeps no keys and values as most models do.
+    """
+    model, tokenizer = load(name_or_path, device="cpu", dtype=torch.float32)
+    return _prepared(model, max_length), tokenizer
+
+
+def new_backbone(fields: dict[str, Any], max_length: int) -> PreTrainedModel:
+    """A model of this configuration, as `described` gave it, to be filled with saved weights."""
+    try:
+        config = AutoConfig.for_model(**fields)
+        with torch.random.fork_rng(devices=[]):  # its first weights are of no use, and must not cost random numbers
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(f"the decoder's backbone cannot be made: {' '.join(str(error).split())[:300]}") from error
+    return _prepared(model, max_length)
+
+
+def described(model: PreTrainedModel) -> dict[str, Any]:
+    """The configuration of a model, as plain JSON."""
+    fields: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
+    for passing in ("transformers_version", "_name_or_path", "torch_dtype", "dtype"):
+        fields.pop(passing, None)
+    return fields
+
+
+def weights_fingerprint(model: PreTrainedModel) -> str:
+    """One short name for the weights, by which a model that was trained further is told from it."""
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return fingerprint(model.base_model, head)
+
+
+def add_lora(model: PreTrainedModel, rank: int) -> None:
+    """Add trainable matrices of this rank to all linear maps but the head, in place, and freeze the rest.
+
+    Raises `UserError` where the package for it is not installed.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError('LoRA needs the package peft: pip install "inversionview[lora]"') from error
+    transposed = any(isinstance(module, Conv1D) for module in model.modules())
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=transposed)
+    inject_adapter_in_model(config, model)
+
+
+@torch.no_grad()
+def slot_shapes(model: PreTrainedModel) -> list[SlotShape]:
+    """What each layer keeps of a token, seen by running one. Raises `UserError` where a layer keeps something else."""
+    cache = DynamicCache()
+    try:
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)
+        layers: list[Any] = list(cache.layers)
+        shapes = [SlotShape(one.keys.shape[1], one.keys.shape[3], one.values.shape[3]) for one in layers]
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise _unfit(model, "does not keep keys and values in each layer") from error
+    if not shapes or any(layer.keys.shape[2] != 1 for layer in layers):
+        raise _unfit(model, "does not keep keys and values in each layer")
+    return shapes
+
+
+def masks(config: Any, start: int, n: int, dtype: torch.dtype, device: torch.device) -> Tensor | dict[str, Tensor]:
+    """What `n` tokens from position `start` on add to their scores of the slot and of all tokens up to the last.
+
+    `[1, 1, n, 1 + start + n]`, or one for each kind of layer. Every token sees the slot, however far it is.
+    """
+    position, other = torch.arange(start, start + n, device=device)[:, None], torch.arange(-1, start + n, device=device)
+    seen = other <= position
+    lowest = torch.finfo(dtype).min
+    full = torch.zeros(n, start + n + 1, dtype=dtype, device=device).masked_fill(~seen, lowest)[None, None]
+    window, kinds = _window(config), set(getattr(config, "layer_types", None) or ())
+    if window is None or window >= start + n:
+        return full
+    near = (other < 0) | (position - other < window)
+    sliding = full.masked_fill(~near, lowest)
+    return {FULL: full, SLIDING: sliding} if FULL in kinds and SLIDING in kinds else sliding
+
+
+def _window(config: Any) -> int | None:
+    """How many of the latest tokens some layer sees, itself included; None where all layers see all."""
+    kinds = getattr(config, "layer_types", None)
+    window = getattr(config, "sliding_window", None)
+    if kinds is not None and SLIDING not in kinds:
+        return None
+    return int(window) if window and getattr(config, "use_sliding_window", True) is not False else None
+
+
+def _prepared(model: PreTrainedModel, max_length: int) -> PreTrainedModel:
+    config: Any = model.config
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < max_length:
+        raise _unfit(model, f"has {longest} positions, and the task needs {max_length}")
+    others = set(getattr(config, "layer_types", None) or ()) - {FULL, SLIDING}
+    if others:
+        raise _unfit(model, f"has layers of another kind ({', '.join(sorted(others))})")
+    if "local" in getattr(config, "attention_layers", ()) and config.window_size <= max_length:
+        raise _unfit(model, f"has layers that see {config.window_size} tokens only, and the task needs {max_length}")
+    fused = model._supports_sdpa and (torch.cuda.is_available() or max_length >= FUSED_FROM)
+    model.set_attn_implementation("sdpa" if fused else "eager")
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
+def _unfit(model: nn.Module, why: str) -> UserError:
+    kind = getattr(model.config, "model_type", type(model).__name__)
+    return UserError(f"a model of type {kind} cannot be a decoder's backbone: it {why}")
