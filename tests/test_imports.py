@@ -24,7 +24,8 @@ HOUSE = (
     "reading",
     "causal",
     "studies",
-    ("cli_causal", "cli_use"),
+    "cli_exit",
+    ("cli_causal", "cli_train", "cli_use"),
     ("cli", "web"),
 )
 FRONT_DOOR = ("__init__", "__main__")

@@ -23,6 +23,7 @@ def small(monkeypatch):
     monkeypatch.setattr(training_runs, "NULL_PAIRS", 300)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
     monkeypatch.setattr("inversionview.studies.recipes.text.SAMPLED", 500)
+    monkeypatch.setattr("inversionview.tasks.text_sampling._TRIAL_TEXTS", 20)
 
     def small_decoder(budget: Budget, seed: int) -> DecoderRecipe:
         plan = free_text(budget, seed)
