@@ -18,6 +18,7 @@ __all__ = ["TASKS", "Configured", "Constrained", "Feature", "Split", "Task", "ge
 TASKS = {
     "addition": "inversionview.tasks.addition:AdditionTask",
     "counting": "inversionview.tasks.counting:CountingTask",
+    "facts": "inversionview.tasks.facts:FactsTask",
     "text": "inversionview.tasks.text:TextTask",
 }
 """Where the class of each task is."""
