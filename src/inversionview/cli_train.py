@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inversionview.cli_exit import INTERRUPTED, OK, fail
+from inversionview.errors import UserError
 
 if TYPE_CHECKING:
+    from inversionview.decoder.training import Pretrained
     from inversionview.studies.recipes import Budget
     from inversionview.training import Logger, TrainingResult
 
@@ -49,10 +51,14 @@ _run_options = _options(
 @click.option("--texts", metavar="FILE_OR_NAME", help="Texts: a .txt, .jsonl or .parquet file, or a data set's name.")
 @click.option("--column", help="Which column of the texts.  [default: text]")
 @click.option("--length", type=int, help="Tokens of an input, the begin token included.  [default: the recipe's]")
+@click.option(
+    "--decoder-from", metavar="PATH_OR_ID", help="Language model to make the decoder of.  [default: layers of its own]"
+)
+@click.option("--lora", metavar="RANK", type=int, help="Train LoRA matrices of this rank, not all of that model.")
 @_run_options
 def train(
     source: str, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
-    texts: str | None, column: str | None, length: int | None,
+    texts: str | None, column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
     minutes: float | None, steps: int | None, seed: int | None, resume: bool,
 ) -> int:  # fmt: skip
     """Train a decoder for a probed model, into a study."""
@@ -68,6 +74,7 @@ def train(
         sites=[name.strip() for name in sites.split(",")] if sites else None,
         task_source=given,
         epsilon=epsilon,
+        pretrained=_pretrained(decoder_from, lora),
         budget=_budget(minutes, steps),
         seed=seed,
         resume=resume,
@@ -91,6 +98,16 @@ def train_probed(
     if accuracy is not None:
         click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
     return _report_run(result, out, f"inversionview train {out} --out FOLDER")
+
+
+def _pretrained(source: str | None, lora: int | None) -> Pretrained | None:
+    from inversionview.decoder.training import Pretrained
+
+    if lora is not None and source is None:
+        raise UserError("--lora adds to a language model: give it with --decoder-from")
+    if lora is not None and lora < 1:
+        raise UserError(f"the rank of LoRA's matrices must be at least 1, not {lora}")
+    return None if source is None else Pretrained(source, lora or 0)
 
 
 def _budget(minutes: float | None, steps: int | None) -> Budget:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from inversionview.decoder.model import Decoder, DecoderConfig
+from inversionview.decoder.pretrained import KIND, PretrainedDecoder, saved_pretrained_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, read_json, read_tensors
 from inversionview.probed.model import ProbedModel
@@ -17,6 +21,9 @@ SHOWN = 12
 def save_decoder(decoder: Decoder, path: str | Path) -> None:
     """Write `config.json` and `model.safetensors` into a new folder `path`, whole or not at all."""
     with atomic_folder(path) as folder:
+        if isinstance(decoder, PretrainedDecoder):
+            decoder.save(folder)
+            return
         decoder.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)  # the mixin's model card speaks of a hub that it was not sent to
 
@@ -32,8 +39,7 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
     fields = read_json(folder / "config.json", "the decoder's configuration")
     tensors = read_tensors(folder / "model.safetensors")
     try:
-        decoder = Decoder(DecoderConfig(**fields))
-        decoder.load_state_dict(tensors, strict=True)
+        decoder = _filled(fields, tensors)
     except (TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
@@ -41,6 +47,14 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
     if decoder.config.constrained:
         decoder.constrain(task)
     return decoder.to(probed.device).eval()
+
+
+def _filled(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Decoder:
+    if isinstance(fields, dict) and fields.get("kind") == KIND:
+        return saved_pretrained_decoder(fields, tensors)
+    decoder = Decoder(DecoderConfig(**fields))
+    decoder.load_state_dict(tensors, strict=True)
+    return decoder
 
 
 def check_belongs(decoder: Decoder, probed: ProbedModel, name: str) -> None:

@@ -189,7 +189,10 @@ def new_pretrained_decoder(
 
 
 def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]) -> PretrainedDecoder:
-    """The decoder of a `config.json` and its tensors. Raises `UserError` where they, or LoRA's base, do not fit."""
+    """The decoder of a `config.json` and its tensors.
+
+    Raises `UserError` where LoRA's base or the backbone does not fit, TypeError and RuntimeError where these two do not.
+    """
     config = PretrainedDecoderConfig(**content)
     if config.lora_rank:
         backbone, _ = load_backbone(config.base, config.max_length)
@@ -198,7 +201,10 @@ def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]
     else:
         backbone = new_backbone(config.backbone, config.max_length)
     decoder = PretrainedDecoder(config, backbone)
-    load_module_tensors(decoder, tensors)
+    try:
+        load_module_tensors(decoder, tensors)
+    except UserError as error:
+        raise RuntimeError(str(error).replace("the checkpoint is", "its weights are")) from error
     return decoder
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
+from inversionview.decoder.pretrained import new_pretrained_decoder
+from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
@@ -195,12 +197,30 @@ def activations_at(
     return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """A language model that a decoder is made of, in place of layers of its own."""
+
+    source: str
+    """A folder, or a name on the hub."""
+    lora_rank: int = 0
+    """Rank of the matrices that LoRA adds to it; 0: all of its weights are trained."""
+
+
 def make_decoder(
-    probed: ProbedModel, task: Task, sites: Sequence[Site], *, seed: int = 0, n_statistics: int = 4096, **changes: Any
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[Site],
+    *,
+    seed: int = 0,
+    n_statistics: int = 4096,
+    pretrained: Pretrained | None = None,
+    **changes: Any,
 ) -> Decoder:
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs.
 
-    `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone.
+    `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
+    is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
     config = DecoderConfig(
         sites=tuple(str(s) for s in sites),
@@ -217,7 +237,7 @@ def make_decoder(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = Decoder(config)
+        decoder = Decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
     if config.constrained:
         decoder.constrain(task)
     generator = torch.Generator().manual_seed(seed)
@@ -227,4 +247,15 @@ def make_decoder(
     mean = stacked.mean(dim=1)
     scale = (stacked - mean[:, None]).pow(2).mean(dim=(1, 2)).sqrt().clamp(min=1e-8)
     decoder.set_normalisation(mean, scale)
+    return decoder
+
+
+def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:
+    decoder, tokenizer = new_pretrained_decoder(config, pretrained.source, pretrained.lora_rank)
+    own = getattr(task, "tokenizer", None)
+    if tokenizer is not None and (own is None or own.get_vocab() != tokenizer.get_vocab()):
+        raise UserError(
+            f"the language model {pretrained.source} has another tokenizer than the inputs of task {task.name}: "
+            f"give one with the same tokenizer"
+        )
     return decoder

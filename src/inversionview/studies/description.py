@@ -42,6 +42,10 @@ class StudyDescription:
     """By site, where each has its own; see `epsilon_rule`."""
     epsilon_rule: str = ""
     """How `epsilons` were chosen, such as `null:0.02`."""
+    decoder_from: str = ""
+    """The language model that the decoder is made of: a folder, or a name on the hub; empty for layers of its own."""
+    lora_rank: int = 0
+    """Of the matrices that LoRA adds to that model; 0: all of its weights are trained."""
 
     def epsilon_at(self, site: str) -> float:
         """Largest distance of a member at this site, where nothing else is asked for."""
@@ -103,8 +107,10 @@ _KINDS: dict[str, Any] = {
     "recipe": str,
     "epsilons": dict,
     "epsilon_rule": str,
+    "decoder_from": str,
+    "lora_rank": int,
 }
-_LATER: dict[str, Any] = {"recipe": "", "epsilons": {}, "epsilon_rule": ""}
+_LATER: dict[str, Any] = {"recipe": "", "epsilons": {}, "epsilon_rule": "", "decoder_from": "", "lora_rank": 0}
 """What older files lack."""
 
 

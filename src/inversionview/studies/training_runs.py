@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.training import CellHits, DecoderObjective, make_decoder
+from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
 from inversionview.preimage.epsilon import parse_epsilon
@@ -50,6 +50,8 @@ from inversionview.training import (
 
 NULL_PAIRS = 5000
 """Pairs of unrelated inputs by which the ε of each site is found, where it is a null quantile."""
+PRETRAINED_RATE, LORA_RATE = 1e-4, 5e-4
+"""Peak learning rate of a language model's own weights, and of the matrices that LoRA adds to them."""
 COPIED_BELOW = 10**9
 """Bytes of weights below which a probed model is copied into the study, so that the folder is all there is to it."""
 
@@ -119,6 +121,7 @@ def train_decoder(
     sites: Sequence[str] | None = None,
     task_source: TaskSource | None = None,
     epsilon: float | str | None = None,
+    pretrained: Pretrained | None = None,
     budget: Budget | None = None,
     seed: int | None = None,
     resume: bool = False,
@@ -127,8 +130,9 @@ def train_decoder(
     """Train a decoder, into a study in the folder `out`; `source` is a recipe's name or a study's folder.
 
     `model` (a folder, a study's folder or the hub's name), `convention`, `sites` and `epsilon` replace the source's;
-    `task_source` says what a task is to be made of, for a recipe that makes one. With `resume` a run goes on as it was
-    started, and whatever is given again must be the same.
+    `task_source` says what a task is to be made of, for a recipe that makes one; `pretrained` is a language model that
+    the decoder is to be made of. With `resume` a run goes on as it was started, and whatever is given again must be
+    the same.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
@@ -138,7 +142,8 @@ def train_decoder(
     if epsilon is not None and not resume:
         target = dataclasses.replace(target, epsilon=epsilon)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
-    config = _config(plan.training, out, budget, seed, resume=resume)
+    pretrained = _pretrained(pretrained, out, resume=resume)
+    config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
     probed = _probed(target)
     task = _task(target, plan, probed, task_source)
     _check_fits(probed, task)
@@ -147,7 +152,10 @@ def train_decoder(
     names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
     if not resume:
         described = _with_epsilons(described, target.epsilon, probed, task)
-    decoder = make_decoder(probed, task, names, seed=config.seed, **plan.decoder).to(probed.device)
+    made = make_decoder(probed, task, names, seed=config.seed, pretrained=pretrained, **plan.decoder)
+    decoder = made.to(probed.device)
+    if pretrained is not None:
+        described = dataclasses.replace(described, decoder_from=pretrained.source, lora_rank=pretrained.lora_rank)
     if not resume and _is_first_process():
         described = dataclasses.replace(described, probed=_keep(probed, target.model, out))
         _keep_task(task, out)
@@ -302,6 +310,33 @@ def _config(config: TrainingConfig, out: Path, budget: Budget, seed: int | None,
         seed=saved.seed if seed is None else seed,
         **budget.or_else(minutes=saved.minutes, steps=saved.steps),
     )
+
+
+def _pretrained(given: Pretrained | None, out: Path, *, resume: bool) -> Pretrained | None:
+    """The language model that the decoder is made of, its folder as an absolute path; when resuming, as it was."""
+    if given is not None and Path(given.source).expanduser().is_dir():
+        given = dataclasses.replace(given, source=str(Path(given.source).expanduser().resolve()))
+    if not resume:
+        return given
+    study = on_disk.read_description(out)
+    there = Pretrained(study.decoder_from, study.lora_rank) if study.decoder_from else None
+    if given not in (None, there):
+        raise UserError(f"the run was started with a decoder {_made_of(there)}, not {_made_of(given)}")
+    return there
+
+
+def _made_of(pretrained: Pretrained | None) -> str:
+    if pretrained is None:
+        return "of its own layers"
+    lora = f" and LoRA of rank {pretrained.lora_rank}" if pretrained.lora_rank else ""
+    return f"from {pretrained.source}{lora}"
+
+
+def _gentle(config: TrainingConfig, pretrained: Pretrained | None) -> TrainingConfig:
+    """The config with a learning rate at which pretrained weights keep what they know; new matrices keep their own."""
+    if pretrained is None:
+        return config
+    return dataclasses.replace(config, learning_rate=LORA_RATE if pretrained.lora_rank else PRETRAINED_RATE)
 
 
 def _claim(out: Path, *, resume: bool) -> None:

@@ -1,0 +1,87 @@
+"""Training a decoder that is made of a language model, from the command line to a reading."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from inversionview import cli
+from inversionview.decoder.pretrained import PretrainedDecoder
+from inversionview.decoder.training import Pretrained
+from inversionview.errors import UserError
+from inversionview.studies.recipes import Budget
+from inversionview.studies.study import load_study
+from inversionview.studies.training_runs import train_decoder
+from tests.decoder.backbones import saved_backbone
+from tests.studies.test_training_runs import losses, model, stop_at, tiny  # noqa: F401 -- fixtures
+
+QUERY = "615+861=1476"
+
+
+@pytest.fixture
+def base(tmp_path):
+    return saved_backbone(tmp_path / "base", "llama")
+
+
+@pytest.mark.parametrize("lora", [(), ("--lora", "2")])
+def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsys):  # noqa: F811
+    out = tmp_path / "out"
+    arguments = ["--model", str(model), "--decoder-from", str(base), *lora, "--sites", "a0.1,x1.post", "--steps", "3"]
+    assert cli.main(["train", "addition", "--out", str(out), *arguments]) == 0, capsys.readouterr().err
+    study = load_study(out)
+    assert isinstance(study.decoder, PretrainedDecoder)
+    assert study.description.decoder_from == str(base)
+    found = study.preimage(study.query(QUERY, at="=", site="a0.1"), n=20)
+    assert found.n_drawn == 20
+    config = json.loads(next((out / "training").glob("checkpoint-*/state.json")).read_text())["config"]
+    assert config["learning_rate"] == (5e-4 if lora else 1e-4)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, model, base, rank):  # noqa: F811
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    given = {"model": model, "sites": ["a0.1"], "pretrained": Pretrained(str(base), rank), "budget": Budget(steps=6)}
+    train_decoder("addition", whole, **given)
+    assert train_decoder("addition", cut, **given, logger=stop_at(3)).interrupted
+    for other in (Pretrained(str(base), rank + 1), Pretrained(str(model), rank)):
+        with pytest.raises(UserError, match=r"was started with a decoder from .*base.*, not from"):
+            train_decoder("addition", cut, resume=True, pretrained=other)
+    assert train_decoder("addition", cut, resume=True).steps == 6
+    assert losses(cut) == losses(whole)
+    a, b = (load_study(folder).decoder.state_dict() for folder in (whole, cut))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_of_own_layers_is_not_resumed_on_a_language_model(tmp_path, model, base):  # noqa: F811
+    out = tmp_path / "out"
+    train_decoder("addition", out, model=model, sites=["a0.1"], budget=Budget(steps=4), logger=stop_at(1))
+    with pytest.raises(UserError, match="was started with a decoder of its own layers, not from"):
+        train_decoder("addition", out, resume=True, pretrained=Pretrained(str(base)))
+
+
+def test_another_tokenizer_is_refused(tmp_path, model, base):  # noqa: F811
+    words = Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    PreTrainedTokenizerFast(tokenizer_object=words, eos_token="b").save_pretrained(base)
+    with pytest.raises(UserError, match="has another tokenizer than the inputs of task addition"):
+        train_decoder("addition", tmp_path / "out", model=model, pretrained=Pretrained(str(base)), sites=["a0.1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--lora", "2"], "give it with --decoder-from"),
+        (["--decoder-from", "/no/such/folder"], "there is no folder /no/such/folder"),
+        (["--decoder-from", "x", "--lora", "0"], "at least 1, not 0"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(tmp_path, model, arguments, says, capsys):  # noqa: F811
+    given = ["train", "addition", "--model", str(model), "--out", str(tmp_path / "out"), "--steps", "2"]
+    assert cli.main([*given, *arguments]) == 2
+    err = capsys.readouterr().err.strip()
+    assert says in err
+    assert "\n" not in err
