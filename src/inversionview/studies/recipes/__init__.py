@@ -8,7 +8,7 @@ from inversionview.errors import UserError
 from inversionview.studies.recipes.addition import addition, probed_addition
 from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
 from inversionview.studies.recipes.counting import counting, probed_counting
-from inversionview.studies.recipes.facts import facts_small, probed_facts_small
+from inversionview.studies.recipes.facts import facts, facts_small, probed_facts_small
 from inversionview.studies.recipes.text import free_text
 
 __all__ = [
@@ -24,6 +24,7 @@ PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
 DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
     "addition": addition,
     "counting": counting,
+    "facts": facts,
     "facts-small": facts_small,
     "text": free_text,
 }
