@@ -27,11 +27,23 @@ KINDS = {
     },
     "mistral": COMMON | GROUPED | {"sliding_window": 5},
 }  # fmt: skip
+OTHERS = {
+    "opt": COMMON | {"ffn_dim": 24, "word_embed_proj_dim": 16},
+    "phi": COMMON,
+    "gemma2": COMMON | GROUPED | {"sliding_window": 4, "final_logit_softcapping": 2.0},
+    "granite": COMMON | GROUPED | {"logits_scaling": 3.0},
+    "cohere": COMMON | GROUPED,
+}
+"""Whose construction checks are enough."""
+UNFIT = {
+    "bloom": {"vocab_size": 17, "hidden_size": 16, "n_layer": 2, "n_head": 4},
+    "mamba": {"vocab_size": 17, "hidden_size": 16, "num_hidden_layers": 2},
+}
 
 
 def backbone(kind, seed=0, **changes):
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**KINDS[kind] | changes))
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**(KINDS | OTHERS | UNFIT)[kind] | changes))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

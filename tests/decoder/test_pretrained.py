@@ -8,7 +8,7 @@ from inversionview.decoder.model import RaggedRows
 from inversionview.decoder.sampling import sample
 from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
-from tests.decoder.backbones import KINDS, backbone, on_backbone, saved_backbone
+from tests.decoder.backbones import KINDS, OTHERS, UNFIT, backbone, on_backbone, saved_backbone
 from tests.decoder.tiny import activations, inputs
 
 
@@ -144,4 +144,18 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, changes, says):
     small = {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 1}
     folder = saved_backbone(tmp_path / "base", "llama", **changes | small)
     with pytest.raises(UserError, match=says):
+        on_backbone(folder)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_architectures_pass_the_checks(tmp_path, kind):
+    decoder = on_backbone(saved_backbone(tmp_path / "base", kind))
+    z, site = activations(1)
+    assert sample(decoder, z, site, 5, generator=torch.Generator().manual_seed(0)).log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_an_architecture_without_slots_is_refused_by_name(tmp_path, kind):
+    folder = saved_backbone(tmp_path / "base", kind)
+    with pytest.raises(UserError, match=f"a model of type {kind} cannot be a decoder's backbone: it"):
         on_backbone(folder)

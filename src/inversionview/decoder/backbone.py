@@ -39,7 +39,7 @@ def load_backbone(name_or_path: str | Path, max_length: int) -> tuple[PreTrained
 
     Raises `UserError` when it is missing, damaged, too short, or keeps no keys and values as most models do.
     """
-    model, tokenizer = load(name_or_path, device="cpu", dtype=torch.float32)
+    model, tokenizer = load(name_or_path, device="cpu", dtype=torch.float32, readable=False)
     return _prepared(model, max_length), tokenizer
 
 
@@ -82,6 +82,14 @@ def add_lora(model: PreTrainedModel, rank: int) -> None:
     inject_adapter_in_model(config, model)
 
 
+def finish_logits(config: Any, logits: Tensor) -> Tensor:
+    """What some models do with their head's logits: a factor (Cohere, Granite), a cap (Gemma 2)."""
+    cap = getattr(config, "final_logit_softcapping", None)
+    factor = getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
+    scaled = logits if factor == 1.0 else factor * logits
+    return scaled if cap is None else cap * torch.tanh(scaled / cap)
+
+
 @torch.no_grad()
 def slot_shapes(model: PreTrainedModel) -> list[SlotShape]:
     """What each layer keeps of a token, seen by running one. Raises `UserError` where a layer keeps something else."""
@@ -90,10 +98,10 @@ def slot_shapes(model: PreTrainedModel) -> list[SlotShape]:
         model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)
         layers: list[Any] = list(cache.layers)
         shapes = [SlotShape(one.keys.shape[1], one.keys.shape[3], one.values.shape[3]) for one in layers]
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise _unfit(model, "does not keep keys and values in each layer") from error
+    except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise unfit(model, "does not keep keys and values in each layer") from error
     if not shapes or any(layer.keys.shape[2] != 1 for layer in layers):
-        raise _unfit(model, "does not keep keys and values in each layer")
+        raise unfit(model, "does not keep keys and values in each layer")
     return shapes
 
 
@@ -127,18 +135,19 @@ def _prepared(model: PreTrainedModel, max_length: int) -> PreTrainedModel:
     config: Any = model.config
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < max_length:
-        raise _unfit(model, f"has {longest} positions, and the task needs {max_length}")
+        raise unfit(model, f"has {longest} positions, and the task needs {max_length}")
     others = set(getattr(config, "layer_types", None) or ()) - {FULL, SLIDING}
     if others:
-        raise _unfit(model, f"has layers of another kind ({', '.join(sorted(others))})")
+        raise unfit(model, f"has layers of another kind ({', '.join(sorted(others))})")
     if "local" in getattr(config, "attention_layers", ()) and config.window_size <= max_length:
-        raise _unfit(model, f"has layers that see {config.window_size} tokens only, and the task needs {max_length}")
+        raise unfit(model, f"has layers that see {config.window_size} tokens only, and the task needs {max_length}")
     fused = model._supports_sdpa and (torch.cuda.is_available() or max_length >= FUSED_FROM)
     model.set_attn_implementation("sdpa" if fused else "eager")
     model.eval()  # type: ignore[no-untyped-call]
     return model
 
 
-def _unfit(model: nn.Module, why: str) -> UserError:
+def unfit(model: nn.Module, why: str) -> UserError:
+    """The error for a model that cannot be a backbone, since it does `why`."""
     kind = getattr(model.config, "model_type", type(model).__name__)
     return UserError(f"a model of type {kind} cannot be a decoder's backbone: it {why}")

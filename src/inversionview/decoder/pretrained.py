@@ -20,10 +20,12 @@ from transformers import DynamicCache, PreTrainedModel
 from inversionview.decoder.backbone import (
     add_lora,
     described,
+    finish_logits,
     load_backbone,
     masks,
     new_backbone,
     slot_shapes,
+    unfit,
     weights_fingerprint,
 )
 from inversionview.decoder.model import Decoder, DecoderConfig, Norm, Trunk, linear
@@ -95,8 +97,7 @@ class PretrainedDecoder(Decoder):
         dtype, n = self.compute_dtype, self.config.vocab_size
         bias = None if head.bias is None else head.bias[:n].to(dtype)
         logits = F.linear(hidden.to(dtype), head.weight[:n].to(dtype), bias).float()
-        cap = getattr(self.backbone.config, "final_logit_softcapping", None)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return finish_logits(self.backbone.config, logits)
 
     def unembedding_parameters(self) -> list[nn.Parameter]:
         """What `unembed` uses."""
@@ -191,7 +192,7 @@ def new_pretrained_decoder(
 def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]) -> PretrainedDecoder:
     """The decoder of a `config.json` and its tensors.
 
-    Raises `UserError` where LoRA's base or the backbone does not fit, TypeError and RuntimeError where these two do not.
+    Raises `UserError` where the base of LoRA or the backbone does not fit; TypeError, RuntimeError where these do not.
     """
     config = PretrainedDecoderConfig(**content)
     if config.lora_rank:
@@ -208,32 +209,38 @@ def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]
     return decoder
 
 
-@torch.no_grad()
 def check_reads(decoder: PretrainedDecoder) -> None:
     """Raise `UserError` unless every token sees the slot, steps give what a whole pass gives, and the head is plain."""
+    try:
+        whole, stepped, own = _three_ways(decoder)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise unfit(
+            decoder.backbone, f"fails with a slot before its tokens ({' '.join(str(error).split())})"
+        ) from error
+    if not bool((whole[0] != whole[1]).any(-1).all()):
+        raise unfit(decoder.backbone, "does not see a slot given through its cache")
+    tolerance = 1e-3 * float(whole.abs().max())
+    if (stepped - whole).abs().max() > tolerance:
+        raise unfit(decoder.backbone, "does not give the same logits token by token as all at once")
+    if (own - whole).abs().max() > tolerance:
+        raise unfit(decoder.backbone, "does more with its head's logits than is known here")
+
+
+@torch.no_grad()
+def _three_ways(decoder: PretrainedDecoder) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits [2, pos, vocab] of the same tokens with two slots: at once, token by token, and by the backbone's own."""
     config, backbone = decoder.config, decoder.backbone
     tokens = torch.full((2, min(4, config.max_length)), config.begin)
-    generator = torch.Generator().manual_seed(0)
-    condition = torch.randn(2, config.d_model, generator=generator)
-    whole = decoder.unembed(decoder.hidden([tokens], condition)).view(*tokens.shape, -1)
+    condition = torch.randn(2, config.d_model, generator=torch.Generator().manual_seed(0))
+    n = tokens.shape[1]
+    whole = decoder.unembed(decoder.hidden([tokens], condition)).view(2, n, -1)
     cache = decoder._slots(condition)
-    stepped = [decoder.unembed(decoder._run(tokens[:, t : t + 1], cache, t)[:, 0]) for t in range(tokens.shape[1])]
-    mask = masks(backbone.config, 0, tokens.shape[1], torch.float32, tokens.device)
-    own = backbone(input_ids=tokens, past_key_values=decoder._slots(condition), attention_mask=mask, use_cache=True,
-                   position_ids=torch.arange(tokens.shape[1])[None]).logits[..., : config.vocab_size]  # fmt: skip
-    tolerance = 1e-3 * float(whole.abs().max())
-    faults = {
-        "does not give the same logits token by token as all at once": _differ(
-            torch.stack(stepped, 1), whole, tolerance
-        ),
-        "does more with its head's logits than is known here": _differ(own, whole, tolerance),
-        "does not see a slot given through its cache": not bool((whole[0] != whole[1]).any(-1).all()),
-    }
-    for fault, found in faults.items():
-        if found:
-            kind = backbone.config.model_type
-            raise UserError(f"a model of type {kind} cannot be a decoder's backbone: it {fault}")
-
-
-def _differ(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return bool((a - b).abs().max() > tolerance)
+    stepped = [decoder.unembed(decoder._run(tokens[:, t : t + 1], cache, t)[:, 0]) for t in range(n)]
+    own = backbone(
+        input_ids=tokens,
+        past_key_values=decoder._slots(condition),
+        attention_mask=masks(backbone.config, 0, n, torch.float32, tokens.device),
+        position_ids=torch.arange(n)[None],
+        use_cache=True,
+    )
+    return whole, torch.stack(stepped, dim=1), own.logits[..., : config.vocab_size]

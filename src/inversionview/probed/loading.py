@@ -36,10 +36,15 @@ def load(
     tokenizer: Any = None,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
+    *,
+    readable: bool = True,
 ) -> tuple[PreTrainedModel, Any]:
-    """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`."""
+    """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`.
+
+    Unless it need not be `readable`, its architecture must be one whose sites are known.
+    """
     folder = _folder(name_or_path)
-    _check_config(folder / "config.json")
+    _check_config(folder / "config.json", readable=readable)
     for file in _weight_files(folder):
         _check_safetensors(file)
     device = _device(device)
@@ -109,11 +114,12 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def _check_config(file: Path) -> None:
+def _check_config(file: Path, *, readable: bool) -> None:
     fields = read_json(file, "model configuration")
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise UserError(f"{file} is no configuration of a Hugging Face model: it has no model_type")
-    architecture_of(fields["model_type"])
+    if readable:
+        architecture_of(fields["model_type"])
 
 
 def _weight_files(folder: Path) -> list[Path]:
