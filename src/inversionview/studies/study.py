@@ -379,6 +379,8 @@ class Study:
         """The exact preimage among the inputs that share something with the query's."""
         part = Study(self.folder, self.description, device=self._device)
         part.__dict__.update(probed=self.probed, task=restricted(self.task, torch.tensor(query.tokens), name))
+        if self.description.decoder is not None:
+            part.__dict__["decoder"] = self.decoder  # which may be constrained by the whole task
         found = part.exact_preimage(query, **settings._asdict())
         assert isinstance(self.task, Restrictable)
         return dataclasses.replace(found, given=self.task.restrictions[name])
