@@ -4,6 +4,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.model import DecoderConfig
 from inversionview.decoder.pretrained import new_pretrained_decoder
 from tests.decoder.tiny import CONFIG
@@ -58,7 +59,8 @@ def saved_backbone(folder, kind, **changes):
 def on_backbone(folder, lora_rank=0, seed=0, **changes):
     """A decoder like `tiny_decoder`, on the language model in a folder."""
     torch.manual_seed(seed)
-    decoder, _ = new_pretrained_decoder(DecoderConfig(**CONFIG | changes), folder, lora_rank)
+    model, _ = load_backbone(folder)
+    decoder = new_pretrained_decoder(DecoderConfig(**CONFIG | changes), folder, model, lora_rank)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():

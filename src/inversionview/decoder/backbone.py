@@ -34,16 +34,12 @@ class SlotShape(NamedTuple):
     d_value: int
 
 
-def load_backbone(name_or_path: str | Path, max_length: int) -> tuple[PreTrainedModel, Any]:
-    """A pretrained model in fp32, on the CPU, for inputs of up to `max_length`, and its tokenizer if there is one.
-
-    Raises `UserError` when it is missing, damaged, too short, or keeps no keys and values as most models do.
-    """
-    model, tokenizer = load(name_or_path, device="cpu", dtype=torch.float32, readable=False)
-    return _prepared(model, max_length), tokenizer
+def load_backbone(name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
+    """A pretrained model in fp32, on the CPU, and its tokenizer if there is one; `UserError` where it is damaged."""
+    return load(name_or_path, device="cpu", dtype=torch.float32, readable=False)
 
 
-def new_backbone(fields: dict[str, Any], max_length: int) -> PreTrainedModel:
+def new_backbone(fields: dict[str, Any]) -> PreTrainedModel:
     """A model of this configuration, as `described` gave it, to be filled with saved weights."""
     try:
         config = AutoConfig.for_model(**fields)
@@ -51,7 +47,7 @@ def new_backbone(fields: dict[str, Any], max_length: int) -> PreTrainedModel:
             model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"the decoder's backbone cannot be made: {' '.join(str(error).split())[:300]}") from error
-    return _prepared(model, max_length)
+    return model
 
 
 def described(model: PreTrainedModel) -> dict[str, Any]:
@@ -131,7 +127,8 @@ def _window(config: Any) -> int | None:
     return int(window) if window and getattr(config, "use_sliding_window", True) is not False else None
 
 
-def _prepared(model: PreTrainedModel, max_length: int) -> PreTrainedModel:
+def prepare(model: PreTrainedModel, max_length: int) -> None:
+    """Ready a model for inputs of up to `max_length` tokens. Raises `UserError` for one that cannot see so far."""
     config: Any = model.config
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < max_length:
@@ -144,7 +141,6 @@ def _prepared(model: PreTrainedModel, max_length: int) -> PreTrainedModel:
     fused = model._supports_sdpa and (torch.cuda.is_available() or max_length >= FUSED_FROM)
     model.set_attn_implementation("sdpa" if fused else "eager")
     model.eval()  # type: ignore[no-untyped-call]
-    return model
 
 
 def unfit(model: nn.Module, why: str) -> UserError:

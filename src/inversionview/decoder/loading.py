@@ -8,7 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from inversionview.decoder.model import Decoder, DecoderConfig
-from inversionview.decoder.pretrained import KIND, PretrainedDecoder, saved_pretrained_decoder
+from inversionview.decoder.pretrained import KIND as PRETRAINED
+from inversionview.decoder.pretrained import PretrainedDecoder, saved_pretrained_decoder
+from inversionview.decoder.translated import KIND as TRANSLATED
+from inversionview.decoder.translated import TranslatedDecoder, saved_translated_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, read_json, read_tensors
 from inversionview.probed.model import ProbedModel
@@ -21,7 +24,7 @@ SHOWN = 12
 def save_decoder(decoder: Decoder, path: str | Path) -> None:
     """Write `config.json` and `model.safetensors` into a new folder `path`, whole or not at all."""
     with atomic_folder(path) as folder:
-        if isinstance(decoder, PretrainedDecoder):
+        if isinstance(decoder, PretrainedDecoder | TranslatedDecoder):
             decoder.save(folder)
             return
         decoder.save_pretrained(folder)
@@ -39,7 +42,7 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
     fields = read_json(folder / "config.json", "the decoder's configuration")
     tensors = read_tensors(folder / "model.safetensors")
     try:
-        decoder = _filled(fields, tensors)
+        decoder = _filled(fields, tensors, folder, task)
     except (TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
@@ -49,9 +52,12 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
     return decoder.to(probed.device).eval()
 
 
-def _filled(fields: dict[str, Any], tensors: dict[str, Tensor]) -> Decoder:
-    if isinstance(fields, dict) and fields.get("kind") == KIND:
+def _filled(fields: dict[str, Any], tensors: dict[str, Tensor], folder: Path, task: Task) -> Decoder:
+    kind = fields.get("kind") if isinstance(fields, dict) else None
+    if kind == PRETRAINED:
         return saved_pretrained_decoder(fields, tensors)
+    if kind == TRANSLATED:
+        return saved_translated_decoder(fields, tensors, folder, task)
     decoder = Decoder(DecoderConfig(**fields))
     decoder.load_state_dict(tensors, strict=True)
     return decoder

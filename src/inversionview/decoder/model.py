@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.loss import LOGITS_AT_ONCE, masked, summed_loss
+from inversionview.decoder.translation import Translation
 from inversionview.errors import UserError
 from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
 from inversionview.tasks import Constrained, Task, get_task
@@ -219,6 +220,8 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.config = config
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
+        self.translation: Translation | None = None
+        """To the tokens of `body`, where these are not the task's."""
         self._known_next: Callable[[Tokens], NextTokens] | None = None
         self._make_layers(config)
 
@@ -231,6 +234,11 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         for embedding in (self.token_embedding, self.position_embedding):
             nn.init.normal_(embedding.weight, std=0.02)
+
+    @property
+    def body(self) -> "Decoder":
+        """What samples and scores, in its own tokens: the decoder itself, unless it has a `translation`."""
+        return self
 
     def constrain(self, task: Task) -> None:
         """Let only inputs of the task be possible. Raises `UserError` for a task that cannot say what comes next."""

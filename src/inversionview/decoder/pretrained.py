@@ -24,6 +24,7 @@ from inversionview.decoder.backbone import (
     load_backbone,
     masks,
     new_backbone,
+    prepare,
     slot_shapes,
     unfit,
     weights_fingerprint,
@@ -59,6 +60,7 @@ class PretrainedDecoder(Decoder):
 
     def __init__(self, config: PretrainedDecoderConfig, backbone: PreTrainedModel) -> None:
         super().__init__(config)
+        prepare(backbone, config.max_length)
         self.shapes = slot_shapes(backbone)
         if config.lora_rank:
             add_lora(backbone, config.lora_rank)
@@ -164,13 +166,12 @@ def _without_frozen(module: nn.Module, state: dict[str, Any], prefix: str, _: An
 
 
 def new_pretrained_decoder(
-    config: DecoderConfig, base: str | Path, lora_rank: int = 0
-) -> tuple[PretrainedDecoder, Any]:
-    """A decoder on the language model `base`, with new trunk and slots; and the tokenizer beside it, if there is one.
+    config: DecoderConfig, base: str | Path, model: PreTrainedModel, lora_rank: int = 0
+) -> PretrainedDecoder:
+    """A decoder on the language model that is called `base`, with new trunk and slots.
 
     Of `config`, the size of the decoder's own layers is left out. Raises `UserError` where the model does not fit.
     """
-    model, tokenizer = load_backbone(base, config.max_length)
     embedding: Any = model.get_input_embeddings()
     has = embedding.weight.shape[0]
     if has < config.vocab_size:
@@ -186,7 +187,7 @@ def new_pretrained_decoder(
     )
     decoder = PretrainedDecoder(full, model)
     check_reads(decoder)
-    return decoder, tokenizer
+    return decoder
 
 
 def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]) -> PretrainedDecoder:
@@ -196,11 +197,11 @@ def saved_pretrained_decoder(content: dict[str, Any], tensors: dict[str, Tensor]
     """
     config = PretrainedDecoderConfig(**content)
     if config.lora_rank:
-        backbone, _ = load_backbone(config.base, config.max_length)
+        backbone, _ = load_backbone(config.base)
         if weights_fingerprint(backbone) != config.base_fingerprint:
             raise UserError(f"the decoder adds LoRA's weights to the model {config.base}, which has changed since")
     else:
-        backbone = new_backbone(config.backbone, config.max_length)
+        backbone = new_backbone(config.backbone)
     decoder = PretrainedDecoder(config, backbone)
     try:
         load_module_tensors(decoder, tensors)

@@ -38,10 +38,19 @@ def sample(
 
     `noise` adds Gaussian noise to each draw's activation, in units of the site's root mean square deviation a
     dimension; the density of such a draw is not known, so its `log_prob` is what the activation itself gives it.
+    Of a decoder with other tokens than the task's, a draw that is no text in canonical tokens is a row that holds
+    nothing, and its `log_prob` is NaN.
     With a sequence of generators, one a query, what is drawn for a query does not depend on the queries beside it.
 
     Source: InversionView (arXiv 2405.17653), appendix on sampling, for temperatures and noise.
     """
+    if decoder.translation is not None:
+        own = sample(
+            decoder.body, activations, site_index, n, temperature=temperature, noise=noise, generator=generator
+        )
+        task_rows, known = decoder.translation.to_task(own.tokens.flatten(0, 1))
+        log_prob = own.log_prob.masked_fill(~known.view(own.log_prob.shape), torch.nan)
+        return Samples(task_rows.view(len(activations), n, -1), log_prob)
     generators = [generator] * len(activations) if isinstance(generator, torch.Generator) else generator
     length, width = decoder.config.max_length, decoder.config.d_activation
     # All randomness is drawn first, and on the CPU, so that neither chunks nor devices change the result.

@@ -31,6 +31,10 @@ def score(
     """
     if not len(tokens):
         return torch.zeros(len(temperatures), *tokens.shape)
+    if decoder.translation is not None:
+        translated = decoder.translation.to_own(tokens)
+        found = score(decoder.body, translated.tokens, activation, site_index, temperatures)
+        return decoder.translation.spread(found, translated, tokens.shape[1])
     device = next(decoder.parameters()).device
     parts = [
         _score_block(decoder, rows.to(device).long(), activation.to(device), site_index, temperatures)

@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
 from inversionview.decoder.pretrained import new_pretrained_decoder
+from inversionview.decoder.translated import TranslatedDecoder, in_own_tokens, new_translation
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
@@ -118,6 +120,10 @@ class DecoderObjective:
         # The input's own length: the loss goes up to its end token.
         full = first_end(tokens, self.task.end)
         lengths = torch.where(whole | (positions == 0), full, positions)
+        translation = self.module.translation
+        if translation is not None:
+            translated = translation.to_own(tokens)
+            tokens, lengths = translated.tokens, translation.cut(translated, lengths)
         order = lengths.argsort(stable=True)
         groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
         device = activations.device
@@ -197,6 +203,10 @@ def activations_at(
     return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
 
 
+LENGTH_SAMPLES = 2000
+"""Inputs from which it is found how long they are in the tokens of another tokenizer."""
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """A language model that a decoder is made of, in place of layers of its own."""
@@ -251,11 +261,16 @@ def make_decoder(
 
 
 def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:
-    decoder, tokenizer = new_pretrained_decoder(config, pretrained.source, pretrained.lora_rank)
+    model, tokenizer = load_backbone(pretrained.source)
     own = getattr(task, "tokenizer", None)
-    if tokenizer is not None and (own is None or own.get_vocab() != tokenizer.get_vocab()):
+    if tokenizer is None or (own is not None and own.get_vocab() == tokenizer.get_vocab()):
+        return new_pretrained_decoder(config, pretrained.source, model, pretrained.lora_rank)
+    if own is None:
         raise UserError(
-            f"the language model {pretrained.source} has another tokenizer than the inputs of task {task.name}: "
-            f"give one with the same tokenizer"
+            f"the language model {pretrained.source} has a tokenizer, and inputs of task {task.name} are no text: "
+            f"give one without"
         )
-    return decoder
+    samples = task.sample(LENGTH_SAMPLES, generator=torch.Generator().manual_seed(0), split="train")
+    translation = new_translation(task, tokenizer, samples)
+    inner = new_pretrained_decoder(in_own_tokens(config, translation), pretrained.source, model, pretrained.lora_rank)
+    return TranslatedDecoder(config, inner, translation)
