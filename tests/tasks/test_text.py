@@ -10,11 +10,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from inversionview.errors import UserError
+from inversionview.files import write_tensors
 from inversionview.probed.model import ProbedModel
+from inversionview.reading.information import base_masses
 from inversionview.studies.query import find_position
 from inversionview.tasks import Configured, get_task
 from inversionview.tasks.base import Feature
 from inversionview.tasks.text import TextTask
+from inversionview.tasks.text_sampling import block_rows
 from inversionview.tasks.vocabulary import Vocabulary
 
 WORDS = ["the", "cat", "dog", "saw", "ran", "a"]
@@ -88,6 +91,8 @@ def test_a_text_comes_back_and_what_does_not_fit_is_refused(given):
         given.encode("the cat saw a dog a dog ran")
     with pytest.raises(UserError, match="empty"):
         given.encode(" ")
+    with pytest.raises(UserError, match="does not know token 2 of 'the zebra saw'"):
+        given.encode("the zebra saw")
 
 
 def test_malformed_rows_are_not_in_the_domain(given):
@@ -135,6 +140,13 @@ def test_a_feature_of_ones_own():
         task.add_feature(feature)
 
 
+def test_a_feature_that_is_added_late_has_a_prior_too():
+    task = TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 8)
+    assert "even" not in base_masses(task, "1")
+    task.add_feature(Feature("even", ("no", "yes"), lambda tokens, positions: (positions + 1) % 2, "an even position"))
+    assert base_masses(task, "1")["even"].tolist() == [1, 0]
+
+
 def everything(task: TextTask) -> torch.Tensor:
     tokens = range(3, 9)
     width = task.max_length
@@ -175,6 +187,21 @@ def test_the_same_seed_gives_the_same_texts():
     assert torch.equal(once, again)
 
 
+def test_a_model_that_cannot_write_such_texts_is_refused_before_it_is_run():
+    with pytest.raises(UserError, match="16 positions: the length must be at most 15, not 20"):
+        TextTask.sampled(model(), 20, n=200)
+    larger = tokenizer()
+    larger.add_tokens(["more", "tokens"])
+    with pytest.raises(UserError, match="the tokenizer has 11 tokens and the model 9"):
+        TextTask.sampled(ProbedModel(model().model, larger), 4, n=200)
+
+
+def test_what_is_run_together_is_bounded_by_its_logits():
+    assert block_rows(20, 512) == 1024
+    assert block_rows(21, 262_144) * 21 * 262_144 <= 2**26
+    assert block_rows(10_000, 262_144) == 1
+
+
 @pytest.mark.parametrize("kind", ["given", "sampled"])
 def test_it_comes_back_from_its_folder(kind, request, tmp_path):
     task = request.getfixturevalue(kind)
@@ -187,6 +214,24 @@ def test_it_comes_back_from_its_folder(kind, request, tmp_path):
     torch.testing.assert_close(loaded.log_prior(rows), task.log_prior(rows), equal_nan=True)
     with pytest.raises(UserError, match="made of files"):
         get_task("text", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("[]", "no schema version"), ('{"schema": 9}', "a newer inversionview"), ("{oops", "damaged or truncated")],
+)
+def test_a_damaged_description_is_named(given, tmp_path, content, says):
+    given.save(tmp_path)
+    (tmp_path / "task.json").write_text(content)
+    with pytest.raises(UserError, match=says):
+        get_task("text", tmp_path)
+
+
+def test_a_task_without_its_texts_is_named(given, tmp_path):
+    given.save(tmp_path)
+    write_tensors(tmp_path / "texts.safetensors", {"other": torch.zeros(2)})
+    with pytest.raises(UserError, match="has no windows of text"):
+        get_task("text", tmp_path)
 
 
 def test_begin_and_end_may_be_one_token():
@@ -202,6 +247,9 @@ def test_a_tokenizer_without_a_begin_token_lends_another():
     vocabulary = Vocabulary(tokenizer(eos_token="</s>"))
     assert not vocabulary.has_bos
     assert vocabulary.begin == vocabulary.end
+    note = TextTask.from_texts(vocabulary, TEXTS, 6).note
+    assert note.startswith("the tokenizer has no BOS token: </s> stands at position 0")
+    assert TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 6).note == ""
     bare = tokenizer(eos_token="</s>")
     bare.eos_token = None
     with pytest.raises(UserError, match="no BOS, EOS or padding token"):

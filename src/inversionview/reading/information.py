@@ -86,7 +86,7 @@ def base_masses(task: Task, role: str | None) -> dict[str, Float[np.ndarray, " v
     without a role the last eligible one.
     """
     known = _bases.setdefault(task, {})
-    if role not in known:
+    if role not in known or known[role].keys() != task.features.keys():  # a task may be given more features later
         known[role] = _base_masses(task, role)
     return known[role]
 

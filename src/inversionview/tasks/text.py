@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from inversionview.errors import UserError
-from inversionview.files import read_json, read_tensors, write_atomic, write_tensors
+from inversionview.files import checked_schema, read_json, read_tensors, write_atomic, write_tensors
 from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, between_begin_and_end, first_end
 from inversionview.tasks.text_features import window_features, word_feature
-from inversionview.tasks.text_sampling import Starts, log_density, sample_texts
+from inversionview.tasks.text_sampling import Starts, block_rows, log_density, sample_texts
 from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ HELD_OUT = 10
 FEWEST = 100
 """Distinct windows below which nothing could be learned from them."""
 LEAST_TOKENS = 2
-_BLOCK = 512
+_MOST_NEW = 10_240
+"""Draws up to which the model writes new texts; more come from those that were kept."""
 
 
 class TextTask:
@@ -96,9 +97,13 @@ class TextTask:
     def sampled(
         cls, probed: ProbedModel, length: int = 20, *, n: int = 100_000, seed: int = 0, words: Sequence[str] = ()
     ) -> TextTask:
-        """Of texts sampled from the probed model. `n` of them are kept, and the training draws from these."""
+        """Of texts sampled from the probed model. `n` of them are kept, and the training draws from these.
+
+        Raises `UserError` for a model that has fewer positions than the windows, or fewer tokens than the tokenizer.
+        """
         _check_length(length)
         vocabulary = Vocabulary(probed.tokenizer)
+        _check_model(probed, vocabulary, length)
         generator = torch.Generator().manual_seed(seed)
         starts = Starts.of(probed, vocabulary, generator)
         windows = sample_texts(probed, vocabulary, starts, n, length + 1, generator)
@@ -109,14 +114,27 @@ class TextTask:
         """The Hugging Face tokenizer."""
         return self.vocabulary.tokenizer
 
+    @property
+    def note(self) -> str:
+        """How positions count where the tokenizer has no BOS token of its own; empty where it has."""
+        if self.vocabulary.has_bos:
+            return ""
+        begin = self.tokenizer.convert_ids_to_tokens(self.begin)
+        return f"the tokenizer has no BOS token: {begin} stands at position 0, and a text's own tokens count from 1"
+
     def encode(self, text: str) -> OneInput:
-        """Tokens [pos] of a text. Raises `UserError` where it is empty or longer than the windows."""
+        """Tokens [pos] of a text.
+
+        Raises `UserError` where it is empty, longer than the windows, or has what the tokenizer does not know.
+        """
         ids, most = self.vocabulary.ids(text), self.max_length - 2
         if not ids:
             raise UserError("the text is empty: give at least one token")
         if len(ids) > most:
             shown = self.vocabulary.text(ids[:most])
             raise UserError(f"the text has {len(ids)} tokens, and inputs here have {most} at most: end it at {shown!r}")
+        if unknown := [position for position, token in enumerate(ids, start=1) if token in self.vocabulary.special]:
+            raise UserError(f"the tokenizer does not know token {unknown[0]} of {text!r}: write it in other words")
         return self.vocabulary.row(ids)
 
     def decode(self, tokens: OneInput) -> str:
@@ -133,7 +151,7 @@ class TextTask:
         Of a model's own texts, one side of the split comes from those that were kept, and without a split new ones are
         drawn from the model where that is at hand, so that they are independent of what was trained on.
         """
-        if split == "all" and self.starts is not None and self._probed is not None and n <= 20 * _BLOCK:
+        if split == "all" and self.starts is not None and self._probed is not None and n <= _MOST_NEW:
             return sample_texts(self._probed(), self.vocabulary, self.starts, n, self.max_length, generator)
         if split == "all":
             return self.windows[torch.randint(len(self.windows), (n,), generator=generator)]
@@ -155,8 +173,8 @@ class TextTask:
         if self.starts is None or self._probed is None:
             found[inside] = torch.nan
         elif bool(inside.any()):
-            rows = torch.split(tokens[inside], _BLOCK)
             probed, width = self._probed(), self.max_length
+            rows = torch.split(tokens[inside], block_rows(width, self.vocab_size))
             found[inside] = torch.cat([log_density(probed, self.vocabulary, self.starts, r, width) for r in rows])
         return found
 
@@ -236,11 +254,14 @@ class TextTask:
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> TextTask:
         """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
-        described = read_json(folder / "task.json", "description of the task")
+        path, what = folder / "task.json", "description of the task"
+        described = checked_schema(read_json(path, what), path, f"a {what}", 1)
         tensors = read_tensors(folder / "texts.safetensors")
+        if "windows" not in tensors:
+            raise UserError(f"{folder / 'texts.safetensors'} is damaged: it has no windows of text")
         starts = Starts(tensors["starts"]) if "starts" in tensors else None
         vocabulary = Vocabulary.load(folder / "tokenizer")
-        return cls(vocabulary, tensors["windows"], starts=starts, probed=probed, words=described["words"])
+        return cls(vocabulary, tensors["windows"], starts=starts, probed=probed, words=described.get("words", ()))
 
     def _word(self, row: OneInput, word: str, number: int) -> int:
         """Position of the last token of the word's n-th occurrence, or -1."""
@@ -257,3 +278,14 @@ class TextTask:
 def _check_length(length: int) -> None:
     if length < 1 + LEAST_TOKENS:
         raise UserError(f"a window needs at least {1 + LEAST_TOKENS} tokens, the begin token included, not {length}")
+
+
+def _check_model(probed: ProbedModel, vocabulary: Vocabulary, length: int) -> None:
+    """Raise for a model that cannot write such texts, before it is run."""
+    if probed.vocab_size < vocabulary.size:
+        raise UserError(
+            f"the tokenizer has {vocabulary.size} tokens and the model {probed.vocab_size}: it is another model's"
+        )
+    if probed.max_length < length + 1:
+        most = probed.max_length - 1
+        raise UserError(f"the model has {probed.max_length} positions: the length must be at most {most}, not {length}")

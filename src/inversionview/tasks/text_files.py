@@ -96,7 +96,9 @@ def _from_hub(name: str, column: str) -> list[str]:
         import datasets  # type: ignore[import-untyped, unused-ignore]
         from huggingface_hub import HfApi
     except ImportError as error:
-        raise UserError(f"there is no file {name}; a data set needs datasets: pip install datasets") from error
+        raise UserError(
+            f"there is no file {name}; a data set needs datasets: pip install 'inversionview[text]'"
+        ) from error
     try:
         HfApi().dataset_info(name, timeout=10)  # datasets would try again for minutes where nothing can be reached
         rows = datasets.load_dataset(name, split="train", streaming=True)

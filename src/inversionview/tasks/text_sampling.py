@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _FULL_SHARE = 0.5
 """Share of the texts that are as long as can be; the lengths of the others are uniform."""
-_BLOCK = 1024
+_MOST_LOGITS = 2**26
+"""Logits that are held at once; a text takes one a position and token of the vocabulary."""
+_MOST_ROWS = 1024
 _TRIAL_TEXTS, _TRIAL_TOKENS = 1024, 64
 _SENTENCE_ENDS = (".", "!", "?", "\n")
 
@@ -41,6 +43,11 @@ class Starts(NamedTuple):
         return cls((counts / counts.sum()).log())
 
 
+def block_rows(width: int, vocab_size: int) -> int:
+    """How many texts are run together, by the memory that the logits of `width` of their positions take."""
+    return max(1, min(_MOST_ROWS, _MOST_LOGITS // (width * vocab_size)))
+
+
 def sample_texts(
     probed: ProbedModel, vocabulary: Vocabulary, starts: Starts, n: int, width: int, generator: Generator
 ) -> Tokens:
@@ -51,7 +58,10 @@ def sample_texts(
     first = torch.multinomial(starts.log_probs.exp(), n, replacement=True, generator=generator)
     begun = torch.stack([torch.full((n,), vocabulary.begin), first], dim=1)
     texts = torch.cat(
-        [_continued(probed, vocabulary, rows, width - 1, generator) for rows in torch.split(begun, _BLOCK)]
+        [
+            _continued(probed, vocabulary, rows, width - 1, generator)
+            for rows in torch.split(begun, block_rows(1, vocabulary.size))
+        ]
     )
     place = torch.arange(width)
     wide = torch.nn.functional.pad(texts, (0, 1), value=vocabulary.end)
