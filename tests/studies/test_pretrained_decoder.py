@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from inversionview import cli
 from inversionview.decoder.pretrained import PretrainedDecoder
 from inversionview.decoder.training import Pretrained
 from inversionview.errors import UserError
+from inversionview.studies import recipes
 from inversionview.studies.recipes import Budget
+from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import train_decoder
+from inversionview.tasks import get_task
 from tests.decoder.backbones import saved_backbone
+from tests.decoder.test_translated import texts, tokenizer
 from tests.studies.test_training_runs import losses, model, stop_at, tiny  # noqa: F401 -- fixtures
 
 QUERY = "615+861=1476"
@@ -64,10 +69,10 @@ def test_a_run_of_own_layers_is_not_resumed_on_a_language_model(tmp_path, model,
         train_decoder("addition", out, resume=True, pretrained=Pretrained(str(base)))
 
 
-def test_another_tokenizer_is_refused(tmp_path, model, base):  # noqa: F811
+def test_a_tokenizer_where_inputs_are_no_text_is_refused(tmp_path, model, base):  # noqa: F811
     words = Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="a"))
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="b").save_pretrained(base)
-    with pytest.raises(UserError, match="has another tokenizer than the inputs of task addition"):
+    with pytest.raises(UserError, match="inputs of task addition are no text"):
         train_decoder("addition", tmp_path / "out", model=model, pretrained=Pretrained(str(base)), sites=["a0.1"])
 
 
@@ -85,3 +90,35 @@ def test_what_cannot_be_is_said_in_one_line(tmp_path, model, arguments, says, ca
     err = capsys.readouterr().err.strip()
     assert says in err
     assert "\n" not in err
+
+
+def test_a_language_model_with_another_tokenizer_reads_text(tmp_path, monkeypatch, capsys):
+    chars = tokenizer(20)
+    config = GPT2Config(
+        vocab_size=len(chars), n_positions=32, n_embd=8, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=1
+    )
+    torch.manual_seed(0)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "model")
+    chars.save_pretrained(tmp_path / "model")
+    saved_backbone(tmp_path / "base", "llama", vocab_size=300, max_position_embeddings=128)
+    tokenizer(8, "<stop>").save_pretrained(tmp_path / "base")
+    (tmp_path / "texts.txt").write_text("\n".join(texts()), encoding="utf-8")
+
+    def small(budget: Budget, seed: int) -> recipes.DecoderRecipe:
+        plan = free_text(budget, seed)
+        sizes = {"d_model": 16, "trunk_blocks": 1, "trunk_width": 16}
+        return dataclasses.replace(plan, decoder=sizes, training=dataclasses.replace(plan.training, batch_size=16))
+
+    monkeypatch.setitem(recipes.DECODER_RECIPES, "text", small)
+    for user in ("training_runs", "study"):
+        monkeypatch.setattr(f"inversionview.studies.{user}.get_task", get_task)
+    given = ["--model", tmp_path / "model", "--texts", tmp_path / "texts.txt", "--length", "8", "--sites", "a1.1",
+             "--epsilon", "0.5", "--steps", "3", "--decoder-from", tmp_path / "base"]  # fmt: skip
+    assert cli.main(["train", "text", "--out", str(tmp_path / "out"), *map(str, given)]) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    asked = ["read", str(tmp_path / "out"), "the cat", "--at", "cat", "--site", "a1.1", "-n", "30", "--json"]
+    assert cli.main(asked) == 0, capsys.readouterr().err
+    found = json.loads(capsys.readouterr().out)
+    assert found["drawn"] == 30
+    study = load_study(tmp_path / "out")
+    assert study.decoder.translation is not None
