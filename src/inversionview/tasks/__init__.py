@@ -19,6 +19,7 @@ TASKS = {
     "addition": "inversionview.tasks.addition:AdditionTask",
     "counting": "inversionview.tasks.counting:CountingTask",
     "facts": "inversionview.tasks.facts:FactsTask",
+    "ioi": "inversionview.tasks.ioi:IoiTask",
     "text": "inversionview.tasks.text:TextTask",
 }
 """Where the class of each task is."""

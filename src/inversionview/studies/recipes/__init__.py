@@ -9,6 +9,7 @@ from inversionview.studies.recipes.addition import addition, probed_addition
 from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
 from inversionview.studies.recipes.counting import counting, probed_counting
 from inversionview.studies.recipes.facts import facts, facts_small, probed_facts_small
+from inversionview.studies.recipes.ioi import ioi, ioi_small, probed_ioi_small
 from inversionview.studies.recipes.text import free_text
 
 __all__ = [
@@ -20,12 +21,15 @@ PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
     "addition": probed_addition,
     "counting": probed_counting,
     "facts-small": probed_facts_small,
+    "ioi-small": probed_ioi_small,
 }
 DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
     "addition": addition,
     "counting": counting,
     "facts": facts,
     "facts-small": facts_small,
+    "ioi": ioi,
+    "ioi-small": ioi_small,
     "text": free_text,
 }
 

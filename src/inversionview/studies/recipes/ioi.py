@@ -1,0 +1,122 @@
+"""Indirect object identification: a small model of our own sentences, and GPT-2 small as published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inversionview.errors import UserError
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
+
+if TYPE_CHECKING:
+    from inversionview.probed.model import ProbedModel
+    from inversionview.tasks.ioi import IoiTask
+
+QUERIED = (
+    "a7.3", "a7.9", "a8.6", "a8.10", "a10.7", "a11.10", "a9.9", "a9.6", "a10.0", "a9.0", "a9.7", "a10.1", "a10.2",
+    "a10.6", "a10.10", "a11.2", "a11.9", "a0.1", "a3.0", "a0.10", "a5.5", "a6.9", "a5.8", "a5.9", "a2.2", "a4.11",
+)  # fmt: skip
+"""The heads of GPT-2 small whose activations InversionView reads: the circuit of Wang et al. (arXiv 2211.00593)."""
+_WORDS, _POSITIONS = 65, 21
+"""Of the small task; `small_task` is what they are counted from, and a test holds them to it."""
+
+
+def small_task() -> IoiTask:
+    """Sixteen names, four places and five objects in a vocabulary of their own: 307,200 sentences."""
+    from inversionview.tasks.facts_words import word_tokenizer
+    from inversionview.tasks.ioi import IoiTask
+    from inversionview.tasks.ioi_phrases import PHRASES, SMALL_NAMES, SMALL_OBJECTS, SMALL_PLACES
+    from inversionview.tasks.vocabulary import Vocabulary
+
+    words = [*SMALL_NAMES, *SMALL_PLACES, *SMALL_OBJECTS]
+    filled = dict.fromkeys(("A", "B", "S", "IO", "place", "object"), words[0])
+    phrases = [phrase.format(**filled) for phrase in (*PHRASES.openings, *PHRASES.endings)]
+    tokenizer = word_tokenizer([*phrases, *(f" {word}" for word in words)])
+    return IoiTask(Vocabulary(tokenizer), SMALL_NAMES, SMALL_PLACES, SMALL_OBJECTS, PHRASES)
+
+
+def _small_task_for(probed: ProbedModel, source: TaskSource) -> IoiTask:
+    if source != TaskSource():
+        raise UserError("ioi-small has its own sentences: leave out --texts, --column and --length")
+    return small_task()
+
+
+def probed_ioi_small(budget: Budget, seed: int = 0) -> ProbedRecipe:
+    """A model of GPT-2's architecture (3 layers, 4 heads, d=64) that names the indirect object."""
+    from inversionview.training import TrainingConfig
+
+    return ProbedRecipe(
+        task="ioi",
+        model={
+            "vocab_size": _WORDS,
+            "n_positions": _POSITIONS,
+            "n_embd": 64,
+            "n_layer": 3,
+            "n_head": 4,
+            "activation_function": "gelu_pytorch_tanh",
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 2,
+        },
+        training=TrainingConfig(batch_size=256, precision="fp32", seed=seed, **budget.or_else(steps=1500)),
+        convention="tl",
+        make_task=small_task,
+        reading="ioi-small",
+    )
+
+
+def ioi_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder for the small model: every head, MLP output and residual stream."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task="ioi",
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={"d_model": 128, "trunk_width": 256, "constrained": True},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6, reweight_every=500),
+        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=30.0)),
+        rate_queries=30,
+        kinds=("head", "mlp_out", "resid_post"),
+        make_task=_small_task_for,
+    )
+
+
+def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
+    """A decoder for GPT-2 small, or any model with a tokenizer: `x0.pre`, every head, every MLP; the paper's metric, ε.
+
+    Of GPT-2 small that is 157 sites; those in `QUERIED` are what the paper reads. Its epoch of 200,000 activations is
+    some 780 batches.
+    """
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task="ioi",
+        convention="tl",
+        metric="cosine",
+        epsilon=0.1,
+        decoder={"constrained": True},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6),
+        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=240.0)),
+        rate_queries=20,
+        kinds=("head", "mlp_out"),
+        make_task=make_task,
+    )
+
+
+def make_task(probed: ProbedModel, source: TaskSource) -> IoiTask:
+    """Our sentences in the model's tokens, of the names, places and objects that are one token of them."""
+    from inversionview.tasks.ioi import IoiTask
+    from inversionview.tasks.ioi_phrases import NAMES, OBJECTS, PHRASES, PLACES
+    from inversionview.tasks.vocabulary import Vocabulary
+
+    if source != TaskSource():
+        raise UserError(
+            "ioi is of sentences of its own: leave out --texts, --column and --length, or train recipe text"
+        )
+    return IoiTask(Vocabulary(probed.tokenizer), NAMES, PLACES, OBJECTS, PHRASES)
