@@ -1,0 +1,89 @@
+"""A study of indirect object identification for a model that is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+from inversionview import cli
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, Budget
+from inversionview.studies.recipes.base import TaskSource
+from inversionview.studies.recipes.ioi import QUERIED, ioi, make_task, small_task
+from inversionview.studies.training_runs import default_sites
+from tests.paths import shared
+from tests.probed.tiny import tiny
+
+TEXT = "When Mary saw John in the park, John gave the book to Mary."
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    tokenizer = AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer"))
+    GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=32)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 20)
+
+    def small_decoder(budget, seed):
+        plan = ioi(budget, seed)
+        sizes = {**plan.decoder, "d_model": 16, "n_heads": 2, "trunk_blocks": 1, "trunk_width": 16}
+        return dataclasses.replace(
+            plan, decoder=sizes, rate_queries=2, training=dataclasses.replace(plan.training, batch_size=8)
+        )
+
+    monkeypatch.setitem(DECODER_RECIPES, "ioi", small_decoder)
+
+
+def run(capsys, *args):
+    code = cli.main([str(arg) for arg in args])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if code == 0 and "--json" in args else err
+
+
+def test_the_commands_work_with_a_local_model_and_gpt2s_tokenizer(model, small, tmp_path, capsys):
+    study = tmp_path / "study"
+    trained, err = run(capsys, "train", "ioi", "--model", model, "--sites", "a0.1,a1.0", "--steps", 2, "--out", study)
+    assert trained == 0, err
+    code, read = run(capsys, "read", study, TEXT, "--at", "END", "--site", "a1.0", "-n", 10, "--json")
+    assert code == 0, read
+    assert (read["epsilon"], read["metric"], read["drawn"]) == (0.1, "cosine", 10)
+    code, patched = run(capsys, "patch", study, "--target", "answer", "--at", "END", "--sites", "a0.1",
+                        "--contrast", "flip", "-n", 10, "--json")  # fmt: skip
+    assert code == 0, patched
+
+
+@pytest.mark.parametrize("given", [["--texts", "some.txt"], ["--length", "9"]])
+def test_sentences_are_not_to_be_given(model, tmp_path, capsys, given):
+    code, err = run(capsys, "train", "ioi", "--model", model, "--out", tmp_path / "study", *given)
+    assert code == 2
+    assert "ioi is of sentences of its own: leave out --texts" in err
+
+
+def test_a_model_without_a_tokenizer_is_refused():
+    with pytest.raises(UserError, match="tokenizer"):
+        make_task(ProbedModel(tiny("gpt2")), TaskSource())
+
+
+def test_the_published_sites_are_those_of_gpt2_small():
+    config = GPT2Config(n_embd=12, n_layer=12, n_head=12, vocab_size=9, n_positions=8)
+    probed = ProbedModel(GPT2LMHeadModel(config))
+    sites = default_sites(probed, ioi(Budget(), 0).kinds)
+    assert len(sites) == 157
+    assert set(QUERIED) < set(sites)
+    assert len(QUERIED) == 26
+
+
+def test_the_small_model_fits_its_sentences():
+    task, sizes = small_task(), PROBED_RECIPES["ioi-small"](Budget(), 0).model
+    assert sizes["vocab_size"] == task.vocab_size
+    assert sizes["n_positions"] == task.max_length
