@@ -8,10 +8,13 @@ from importlib.util import find_spec
 
 import click
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview
 from docs import generate, validation
 from inversionview.cli import cli
+from inversionview.studies.recipes.ioi import small_task
 from tests.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -35,11 +38,22 @@ COMMANDS = [
 
 @pytest.mark.parametrize("page", [name for name, examples in EXAMPLES.items() if examples])
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
-    """Those of one page one after the other, as a reader would type them."""
+    """Those of one page one after the other, as a reader would type them, but that what takes minutes is cut short."""
     monkeypatch.chdir(tmp_path)
+    if any("my-model" in code for code in EXAMPLES[page]):
+        save_model(tmp_path / "my-model")
     names: dict[str, object] = {}
     for i, code in enumerate(EXAMPLES[page], start=1):
+        code = re.sub(r"minutes=\d+", "steps=2", code)
         exec(compile(code, f"{page}, example {i}", "exec"), names)
+
+
+def save_model(folder):
+    task = small_task()
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=task.vocab_size, n_positions=16, n_embd=8, n_layer=2, n_head=2)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    task.tokenizer.save_pretrained(folder)
 
 
 def test_there_are_examples_and_commands_to_try():

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel as ProbedModel
     from inversionview.probed.patching import Patch as Patch
     from inversionview.sites import Site as Site
+    from inversionview.studies.recipes import Budget as Budget
+    from inversionview.studies.recipes import TaskSource as TaskSource
     from inversionview.studies.study import Study as Study
     from inversionview.studies.study import load_study as load_study
+    from inversionview.studies.training_runs import train_decoder as train_decoder
     from inversionview.tasks import get_task as get_task
 
 _HOMES = {
+    "Budget": "studies.recipes",
     "Decoder": "decoder.model",
     "Patch": "probed.patching",
     "Preimage": "preimage.result",
@@ -36,9 +40,11 @@ _HOMES = {
     "Query": "preimage.result",
     "Site": "sites",
     "Study": "studies.study",
+    "TaskSource": "studies.recipes",
     "UserError": "errors",
     "get_task": "tasks",
     "load_study": "studies.study",
+    "train_decoder": "studies.training_runs",
 }
 
 __all__ = [*_HOMES]
