@@ -123,10 +123,11 @@ def make(folder, *args):
 
 
 @pytest.mark.parametrize(
-    ("target", "last"), [("demo", ".venv/bin/inversionview demo"), ("test", ".venv/bin/python -m pytest")]
+    ("target", "only"), [("demo", ".venv/bin/inversionview demo"), ("test", ".venv/bin/python -m pytest")]
 )
-def test_what_is_installed_is_not_installed_again(checkout, target, last):
-    assert make(checkout, "-n", target).stdout.strip() == last
+def test_what_is_installed_is_not_installed_again(checkout, target, only):
+    (line,) = make(checkout, "-n", target).stdout.splitlines()
+    assert line.startswith(only)
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+import inversionview as iv
 from inversionview import cli
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
@@ -16,6 +17,7 @@ from inversionview.sites import Site
 from inversionview.studies.facts_queries import attention_to_begin, choose_queries, heads_at_end, query_positions
 from inversionview.studies.recipes import DECODER_RECIPES
 from inversionview.studies.recipes.facts import facts
+from inversionview.studies.train_probed import exact_match
 from inversionview.tasks.facts import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.paths import shared
@@ -122,3 +124,15 @@ def test_heads_are_chosen_by_what_they_add_at_end(probed, task):
     heads = heads_at_end(probed, task, n=40, heads=3)
     assert len(set(heads)) == 3
     assert all(Site.parse(head) in probed.sites for head in heads)
+
+
+def test_the_bundled_study_knows_its_facts_and_its_decoder_finds_members():
+    study = iv.load_study("facts-small")
+    rows = study.task.rows.tokens
+    assert exact_match(study.probed, study.task, rows[study.task.is_held_out(rows)]) >= 0.95
+    found = study.evaluate(n=60, cells=0)
+    assert found["in_domain"] == 1
+    assert found["mean"]["same"]["rate"] > found["mean"]["same"]["floor"] + 0.1
+    query = study.query("The currency of Japan is the yen.", at="END", site="x3.post")
+    members = study.exact_preimage(query)
+    assert query.input in members.inputs

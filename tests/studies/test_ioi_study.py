@@ -6,14 +6,18 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+import inversionview as iv
 from inversionview import cli
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from inversionview.reading.conditions import holds
 from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, Budget
 from inversionview.studies.recipes.base import TaskSource
 from inversionview.studies.recipes.ioi import QUERIED, ioi, make_task, small_task
+from inversionview.studies.train_probed import exact_match
 from inversionview.studies.training_runs import default_sites
 from tests.paths import shared
 from tests.probed.tiny import tiny
@@ -87,3 +91,23 @@ def test_the_small_model_fits_its_sentences():
     task, sizes = small_task(), PROBED_RECIPES["ioi-small"](Budget(), 0).model
     assert sizes["vocab_size"] == task.vocab_size
     assert sizes["n_positions"] == task.max_length
+
+
+def test_the_bundled_study_names_the_indirect_object_and_its_decoder_finds_members():
+    study = iv.load_study("ioi-small")
+    rows = study.task.sample(2000, generator=torch.Generator().manual_seed(0), split="held-out")
+    for only, least in (("pair", 0.99), ("phrases", 0.95)):
+        held_out = holds(study.task, f"`held out` == '{only}'", rows, torch.ones(len(rows), dtype=torch.long))
+        assert int(held_out.sum()) > 300
+        assert exact_match(study.probed, study.task, rows[held_out]) >= least
+    found = study.evaluate(n=60, cells=0)
+    assert found["in_domain"] == 1
+    assert found["mean"]["same"]["rate"] > found["mean"]["same"]["floor"] + 0.2
+
+
+def test_a_head_of_the_bundled_study_holds_the_name_that_comes_next():
+    study = iv.load_study("ioi-small")
+    query = study.query("When Alice saw Paul in the garden, Paul gave the book to Alice.", at="END", site="a2.1")
+    members = study.preimage(query, n=40, seed=0).members
+    assert len(members) >= 20
+    assert all(text.endswith(" Alice.") for text in members)
