@@ -360,8 +360,8 @@ names, means over {n:,} held-out inputs (at S2 and S1+1 these are logits of the 
 GPT2 = """\
 The published study is recipe `ioi`: GPT-2 small, sentences in GPT-2's own tokens, a decoder from scratch on `x0.pre`,
 every head and every MLP (157 sites), cosine distance, ε = 0.1; the paper reads 26 of the heads. GPT-2's weights were
-not at hand here, so it was **not run** on them; tests run it on a small random model with GPT-2's tokenizer. The command,
-with the hub's name or a local folder of the model:
+not at hand here, so it was **not run** on them; tests run it on a small random model with GPT-2's tokenizer. The
+command, with the hub's name or a local folder of the model:
 
 ```sh
 inversionview train ioi --model gpt2 --out runs/ioi
@@ -381,4 +381,4 @@ It measures and prints this page, in some minutes. One reading and one patching 
 inversionview read ioi-small "When Alice saw Paul in the garden, Paul gave the book to Alice." --at END --site a0.3 --exact
 inversionview patch ioi-small --target answer --at END --sites a0.3,a1.0,a2.0 --contrast flip --order each
 ```
-"""
+"""  # noqa: E501
