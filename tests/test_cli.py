@@ -385,6 +385,13 @@ def test_train_makes_a_study_that_read_takes(run, tmp_path):
     assert run("read", out, "615+861=1476", "--site", "x1.post", "-n", "5")[0] == 0
 
 
+def test_train_asks_what_for_where_neither_a_recipe_nor_a_model_is_given(run, tmp_path):
+    code, printed, err = run("train", "--out", tmp_path / "mine")
+    assert (code, printed) == (2, "")
+    assert "a study, a recipe, or --model" in err
+    assert not (tmp_path / "mine").exists()
+
+
 def test_train_probed_makes_a_study_that_train_takes(run, tmp_path):
     out = tmp_path / "probed"
     code, printed, _ = run("train-probed", "addition", "--out", out, "--steps", "2")

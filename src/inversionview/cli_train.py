@@ -39,7 +39,7 @@ _run_options = _options(
 
 
 @click.command()
-@click.argument("source", metavar="STUDY_OR_RECIPE")
+@click.argument("source", metavar="STUDY_OR_RECIPE", required=False)
 @click.option(
     "--model", metavar="PATH_OR_ID", help="Probed model; a folder needs no tokenizer.  [default: the study's]"
 )
@@ -57,11 +57,18 @@ _run_options = _options(
 @click.option("--lora", metavar="RANK", type=int, help="Train LoRA matrices of this rank, not all of that model.")
 @_run_options
 def train(
-    source: str, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
+    source: str | None, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
     texts: str | None, column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
     minutes: float | None, steps: int | None, seed: int | None, resume: bool,
 ) -> int:  # fmt: skip
-    """Train a decoder for a probed model, into a study."""
+    """Train a decoder for a probed model, into a study.
+
+    With a model and no recipe, the recipe is `text`: any text in any model.
+    """
+    if source is None:
+        if model is None and not resume:
+            raise UserError("say what to train for: a study, a recipe, or --model for texts in any model")
+        source = "text"
     from inversionview.studies.recipes import TaskSource
     from inversionview.studies.training_runs import train_decoder
 

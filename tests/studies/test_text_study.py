@@ -54,7 +54,7 @@ def test_the_commands_work_for_any_architecture(family, tokenizer, tmp_path, cap
     random_model(family).save_pretrained(model)
     tokenizer.save_pretrained(model)
     (tmp_path / "texts.txt").write_text("\n".join(some_texts(300)), encoding="utf-8")
-    run(capsys, "train", "text", "--model", model, "--texts", tmp_path / "texts.txt", "--length", 8,
+    run(capsys, "train", "--model", model, "--texts", tmp_path / "texts.txt", "--length", 8,
         "--sites", "a1.1,x1.post", "--epsilon", "null:0.3", "--steps", 2, "--out", study)  # fmt: skip
     read = run(capsys, "read", study, "The small dog saw", "--at", "dog", "--site", "a1.1", "-n", 30, "--json")
     assert read["query"]["position"] == 3
