@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import pytest
 
 from inversionview.report import colors
 from inversionview.report.html import render_fragment, render_html
-from inversionview.report.html_page import stylesheet
+from inversionview.report.html_page import stylesheet, theme_css
 from inversionview.report.html_table import OPEN
 from inversionview.report.reading import Reading
 from tests.report.examples import addition, text
@@ -97,9 +98,13 @@ def test_every_level_has_a_colour_in_both_themes() -> None:
     for step in range(1, colors.STEPS + 1):
         for name in (f"p{step}", f"m{step}"):
             assert f".{name}{{background-color:var(--{name})}}" in css
-            assert (
-                css.count(f"--{name}:#") == 4
-            )  # light and dark, each for the system's preference and for a notebook's own
+            # light and dark, each for the system's preference, for a notebook's own, and for one that was chosen
+            assert css.count(f"--{name}:#") == 6
+
+
+def test_the_colours_of_the_page_are_those_of_the_drawings() -> None:
+    kept = files("inversionview.report").joinpath("static", "theme.css").read_text(encoding="utf-8")
+    assert kept == theme_css() + "\n", "write report.html_page.theme_css() to report/static/theme.css"
 
 
 def test_shares_of_members_stand_under_the_query() -> None:

@@ -33,23 +33,30 @@ def draw_fragment(body: str, *layouts: str) -> str:
     return f'<div class="inversionview"><style>{stylesheet(*layouts)}</style>{body}</div>'
 
 
-@functools.cache
-def stylesheet(*layouts: str) -> str:
-    """Return the colours of both themes, then the layout: that of readings, then those in the files named."""
-    folder = files("inversionview.report")
-    layout = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("reading.css", *layouts))
-    light, dark = (
-        f"{{color-scheme:light;{_variables(colors.LIGHT)}}}",
-        f"{{color-scheme:dark;{_variables(colors.DARK)}}}",
-    )
+def theme_css() -> str:
+    """Return the colours of both themes and the classes of the scale: what `static/theme.css` holds.
+
+    A page or an element may choose its theme with `data-theme`, whatever the system prefers.
+    """
+    light, dark = _declared(colors.LIGHT, "light"), _declared(colors.DARK, "dark")
     steps = "".join(f".{name}{{background-color:var(--{name})}}" for name in map(change_class, colors.LEVELS) if name)
     return (
         f".inversionview{light}@media (prefers-color-scheme:dark){{.inversionview{dark}}}"
         # a notebook has a theme of its own, whatever the system prefers
         f'[data-jp-theme-light="true"] .inversionview,.vscode-light .inversionview{light}'
-        f'[data-jp-theme-light="false"] .inversionview,.vscode-dark .inversionview{dark}\n'
-        f"{layout}.inversionview.inversionview.inversionview{{{steps}}}"
+        f'[data-jp-theme-light="false"] .inversionview,.vscode-dark .inversionview{dark}'
+        f'.inversionview[data-theme="light"],[data-theme="light"] .inversionview{light}'
+        f'.inversionview[data-theme="dark"],[data-theme="dark"] .inversionview{dark}\n'
+        f".inversionview.inversionview.inversionview{{{steps}}}"
     )
+
+
+@functools.cache
+def stylesheet(*layouts: str) -> str:
+    """Return the colours of both themes, then the layout: that of readings, then those in the files named."""
+    folder = files("inversionview.report")
+    layout = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("reading.css", *layouts))
+    return theme_css() + layout
 
 
 def change_class(step: int) -> str:
@@ -60,6 +67,10 @@ def change_class(step: int) -> str:
 def escaped(text: str) -> str:
     """Escape text for HTML, as content or in a quoted attribute."""
     return escape(printable(text), quote=True)
+
+
+def _declared(theme: colors.Theme, scheme: str) -> str:
+    return f"{{color-scheme:{scheme};{_variables(theme)}}}"
 
 
 def _variables(theme: colors.Theme) -> str:

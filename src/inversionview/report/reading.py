@@ -256,7 +256,7 @@ def visible(token: str) -> str:
     if not token:
         return "∅"
     shown = "".join(_visible_character(c, alone=len(token) == 1) for c in token)
-    return "◌" + shown if unicodedata.combining(shown[0]) else shown
+    return "◌" + shown if unicodedata.category(shown[0]).startswith("M") else shown
 
 
 def printable(text: str) -> str:

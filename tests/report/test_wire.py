@@ -1,0 +1,68 @@
+"""Documents as they go to a browser."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from inversionview.report.estimates import bits_row
+from inversionview.report.reading import Reading, facts, headline, settings, source_lines, summary
+from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from tests.report.examples import addition, addition_map, estimated, exact, text
+from tests.report.test_causal import document
+
+
+def unpacked(packed: dict) -> list[list[str]]:
+    """What `unpack` in `wire.js` does."""
+    return [[packed["strings"][i] for i in sample["tokens"]] for sample in packed["samples"]]
+
+
+@pytest.mark.parametrize("reading", [addition(), estimated(), exact(), text(length=60, samples=4)])
+def test_a_packed_reading_is_the_reading(reading: Reading) -> None:
+    packed = json.loads(json.dumps(pack_reading(reading)))
+    assert unpacked(packed) == [sample["tokens"] for sample in reading["samples"]]
+    assert len(set(packed["strings"])) == len(packed["strings"])
+    for small, sample in zip(packed["samples"], reading["samples"], strict=True):
+        assert small["distance"] == pytest.approx(sample["distance"], rel=1e-3)
+        assert small["inside"] == sample["inside"]
+    for small, column in zip(packed["features"], reading.get("features", []), strict=True):
+        assert [packed["strings"][i] for i in small["values"]] == column["values"]
+    for name in ("query", "counts", "epsilon", "sources"):
+        assert packed[name] == reading[name]
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.10000001, 0.099999999, 0.100049])
+def test_rounding_moves_no_distance_over_epsilon(distance: float) -> None:
+    reading = addition(draws=3)
+    reading["samples"][0] |= {"distance": distance, "inside": distance <= 0.1}
+    (first, *_) = pack_reading(reading)["samples"]
+    assert (first["distance"] <= 0.1) == (distance <= 0.1)
+
+
+def test_what_is_not_a_number_is_none() -> None:
+    reading = addition(draws=3)
+    reading["samples"][0] |= {"log_prob": float("nan"), "token_distances": [None, float("inf"), 1.23456]}
+    (first, *_) = pack_reading(reading)["samples"]
+    assert (first["log_prob"], first["token_distances"]) == (None, [None, None, 1.235])
+
+
+def test_the_words_are_those_of_the_other_drawings() -> None:
+    reading = estimated()
+    words = pack_reading(reading)["words"]
+    assert words["headline"] == headline(reading)
+    assert words["summary"] == summary(reading)
+    assert words["facts"] == [list(fact) for fact in facts(reading)]
+    assert words["settings"] == [list(row) for row in settings(reading)]
+    assert words["sources"] == [list(line) for line in source_lines(reading)]
+    assert words["bits"] == [list(bits_row(known, exact=False)) for known in reading["bits"]]
+
+
+def test_maps_and_causal_checks_carry_their_words() -> None:
+    packed = pack_map(addition_map())
+    assert packed["words"]["heading"] == "addition: what each activation knows, in bits"
+    assert [cell["best"] for cell in packed["cells"]] == [cell["best"] for cell in addition_map()["cells"]]
+    causal = pack_causal(document())
+    assert causal["words"]["answer"]
+    assert len(causal["words"]["features"][0]["cells"]) == len(causal["words"]["feature_columns"])
+    json.dumps([packed, causal])
