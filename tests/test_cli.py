@@ -128,6 +128,13 @@ def test_the_share_of_the_prior_is_chosen(run, share, drawn):
     assert sum(sources.values()) == 40
 
 
+def test_read_draws_beside_the_activation_when_asked(run):
+    _, out, _ = run(*READ, "-n", 100, "--also", "cosine:0.9,varied,varied:cosine", "--json")
+    sources = {source["name"]: source["drawn"] for source in json.loads(out)["sources"]}
+    beside = ["decoder t=1, cosine 0.9", "decoder varied", "decoder varied, cosine 0.9/0.85/0.8/0.75"]
+    assert sources == {"prior": 10, "decoder t=1": 90} | dict.fromkeys(beside, 25)
+
+
 def test_read_exact_counts_everything_and_shows_the_nearest(run):
     code, out, err = run(*EXACT, "-n", "3", "--json")
     document = json.loads(out)

@@ -184,7 +184,7 @@ def studies() -> None:
 @click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
 @click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
 @click.option("--prior-share", type=float, default=0.1, show_default=True, help="Share of draws from the prior.")
-@click.option("--also", default="", metavar="LIST", help="Draw from retrieval, edits or given as well.")
+@click.option("--also", default="", metavar="LIST", help="Draw from retrieval, edits, given, cosine or varied as well.")
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
 @click.option("--index", type=_FOLDER, help="With --exact: keep activations in this folder, for later queries.")
 @click.option("--given", metavar="NAME", help="With --exact: of the inputs that share something, such as counts.")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from inversionview.decoder import sampling
-from inversionview.decoder.sampling import sample
+from inversionview.decoder.sampling import at_cosine, sample
 from tests.decoder.tiny import activations, tiny_decoder
 
 
@@ -135,3 +135,62 @@ def test_draws_that_begin_alike_are_run_once(decoder, monkeypatch):
     tokens = sample(decoder, z, site, 200, temperature=0.5, generator=[generator(0), generator(1)]).tokens
     for position, rows in enumerate(ran):
         assert rows == sum(len(torch.unique(of_query[:, : position + 1], dim=0)) for of_query in tokens)
+
+
+@pytest.mark.parametrize("cosine", [0.99, 0.75, 0.2])
+def test_activations_at_a_cosine_are_there_with_norms_that_are_uniform_in_the_logarithm(cosine):
+    z = 37 * torch.randn(24, generator=generator(0))
+    moved = at_cosine(z, cosine, 4000, generator(1))
+    assert moved.dtype == z.dtype
+    found = torch.nn.functional.cosine_similarity(moved.double(), z.double()[None])
+    assert (found - cosine).abs().max() < 1e-5
+    logs = (moved.norm(dim=1) / z.norm()).log().sort().values
+    uniform = torch.linspace(-1, 1, 4000)
+    assert logs.abs().max() <= 1 + 1e-5
+    assert (logs - uniform).abs().max() < 2 * 1.95 / 4000**0.5, "Kolmogorov and Smirnov at 1e-3"
+
+
+def test_directions_at_a_cosine_are_alike_in_all_dimensions_and_apart_from_the_norms():
+    z = torch.zeros(6)
+    z[0] = 2.0
+    moved = at_cosine(z, 0.6, 20_000, generator(2))
+    across = moved[:, 1:] / moved.norm(dim=1, keepdim=True) / 0.8
+    assert across.mean(dim=0).abs().max() < 0.02
+    torch.testing.assert_close(across.T @ across / 20_000, torch.eye(5) / 5, atol=0.01, rtol=0)
+    with_norm = torch.corrcoef(torch.cat([across, moved.norm(dim=1, keepdim=True)], dim=1).T)[-1, :-1]
+    assert with_norm.abs().max() < 0.03
+
+
+def test_draws_at_a_cosine_are_those_of_other_activations_and_report_the_density_of_the_querys(decoder):
+    z, site = activations(3)
+    options = {"cosine": 0.8, "generator": [generator(s) for s in range(3)]}
+    drawn = sample(decoder, z, site, 25, **options)
+    alone = sample(decoder, z[1:2], site[1:2], 25, cosine=0.8, generator=[generator(1)])
+    assert torch.equal(drawn.tokens[1], alone.tokens[0])
+    stream = generator(1)
+    torch.rand(25, 13, generator=stream)
+    moved = at_cosine(z[1], 0.8, 25, stream)
+    for i in range(25):  # each is what its own activation gives for the same uniform numbers
+        uniforms = torch.rand(25, 13, generator=generator(1))[i]
+        plain = plain_draw(decoder, moved[i], site[1], uniforms, 1.0)
+        assert plain is None or plain[0] == drawn.tokens[1, i].tolist()
+    with torch.no_grad():
+        clean = decoder.log_prob(drawn.tokens[1], z[1].expand(25, -1), site[1].expand(25))
+    torch.testing.assert_close(drawn.log_prob[1], clean, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cosine", [None, 0.9])
+def test_a_bias_leans_on_its_own_query_and_leaves_the_reported_density(decoder, cosine):
+    z, site = activations(2)
+    bias = torch.zeros(2, 15)
+    bias[1, 3] = -torch.inf
+    free, leaning = (
+        sample(decoder, z, site, 60, cosine=cosine, bias=b, generator=[generator(4), generator(5)])
+        for b in (None, bias)
+    )
+    assert torch.equal(free.tokens[0], leaning.tokens[0])
+    assert (free.tokens[1] == 3).any()
+    assert not (leaning.tokens[1] == 3).any()
+    with torch.no_grad():
+        clean = decoder.log_prob(leaning.tokens[1], z[1].expand(60, -1), site[1].expand(60))
+    torch.testing.assert_close(leaning.log_prob[1], clean, rtol=1e-4, atol=1e-4)

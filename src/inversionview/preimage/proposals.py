@@ -76,7 +76,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DecoderSource:
-    """Samples of the decoder at one temperature and one level of noise on the activation."""
+    """Samples of the decoder at one temperature, given the activation, or one that is a little off."""
 
     decoder: Decoder
     n: int
@@ -84,16 +84,19 @@ class DecoderSource:
     temperature: float = 1.0
     noise: float = 0.0
     """Standard deviation of the noise, in units of the normalised activation's."""
+    cosine: float | None = None
+    """Each draw's activation is another one at this cosine from the query's, of random norm; see `at_cosine`."""
 
     @property
     def name(self) -> str:
-        """`decoder t=1`, with the noise where there is some."""
-        return f"decoder t={self.temperature:g}" + (f", noise {self.noise:g}" if self.noise else "")
+        """`decoder t=1`, with the noise or the cosine where there is one."""
+        noise = f", noise {self.noise:g}" if self.noise else ""
+        return f"decoder t={self.temperature:g}{noise}" + ("" if self.cosine is None else f", cosine {self.cosine:g}")
 
     @property
     def density(self) -> DecoderDensity | None:
-        """The decoder's at this temperature; not known with noise, which would have to be integrated over."""
-        return None if self.noise else DecoderDensity(self.temperature)
+        """The decoder's at this temperature; not known of moved activations, which would have to be integrated over."""
+        return None if self.noise or self.cosine is not None else DecoderDensity(self.temperature)
 
     def propose(
         self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
@@ -109,6 +112,7 @@ class DecoderSource:
                 n,
                 temperature=self.temperature,
                 noise=self.noise,
+                cosine=self.cosine,
                 generator=generators,
             )
             for n in _blocks(self.n)

@@ -9,6 +9,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.edits import EditSource
 from inversionview.preimage.proposals import Source, given_sources
 from inversionview.preimage.retrieval import RetrievalSource
+from inversionview.preimage.widened import widened_sources
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
@@ -31,13 +32,19 @@ def make_source(name: str, study: Study, n: int, epsilons: Sequence[float], metr
             position_rule=position_rule,
             decoder=study.decoder,
         )
-    raise UserError(f"there is no source {name!r} to draw from as well: use retrieval, edits or given")
+    raise UserError(f"there is no source {name!r} to draw from as well: use retrieval, edits, given, cosine or varied")
 
 
 def make_sources(
     name: str, study: Study, n: int, epsilons: Sequence[float], metric: str, position_rule: str
 ) -> Sequence[Source]:
-    """What `make_source` gives, and the sources that `given` (all conditions of the task) or `given:NAME` stand for."""
-    if name == "given" or name.startswith("given:"):
+    """What `make_source` gives, and the sources that `given` (all conditions of the task) or `given:NAME` stand for.
+
+    Of `cosine` and `varied`, what `widened_sources` gives.
+    """
+    kind = name.partition(":")[0]
+    if kind == "given":
         return given_sources(study.task, name, n)
+    if kind in ("cosine", "varied"):
+        return widened_sources(name, study.decoder, study.task, n)
     return [make_source(name, study, n, epsilons, metric, position_rule)]

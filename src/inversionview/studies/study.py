@@ -193,8 +193,10 @@ class Study:
         `temperatures` and `noise` levels. For estimates of size and bits, several thousand draws at temperatures 1 and
         2 with a prior share of 0.4 serve best. `epsilon` and `metric` are the study's own by default; ε may also be
         `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval` (nearest held-out inputs), `edits` (a walk
-        inside the preimage) and, where the task can, `given` (the prior given what an input shares with the query's:
-        `given:asked` for one condition, `given` for all), each of which draws a quarter of `n` more. `colors` costs two
+        inside the preimage), `cosine` (the decoder given activations at a cosine of 0.9 to 0.75 from the query's, or at
+        that of `cosine:0.9`), `varied` (the decoder kept from repeating itself; `varied:0.9`, `varied:cosine` do both)
+        and, where the task can, `given` (the prior given what an input shares with the query's: `given:asked` for one
+        condition, `given` for all), each of which draws a quarter of `n` more. `colors` costs two
         passes of the decoder over what was drawn. What is found for a query does not depend on the queries beside it.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
