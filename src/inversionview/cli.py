@@ -14,20 +14,16 @@ import click
 from inversionview import __version__
 from inversionview.cli_causal import patch
 from inversionview.cli_exit import ERROR, INTERRUPTED, OK, USER_ERROR, fail
+from inversionview.cli_serve import serve
 from inversionview.cli_train import train, train_probed
 from inversionview.cli_use import causal
 from inversionview.errors import UserError
+from inversionview.studies.examples import DEMO
 
 if TYPE_CHECKING:
     from inversionview.preimage.result import Preimage
 
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
-
-DEMO = {
-    "addition": ("615+861=1476", (("a0.2", "="), ("a0.3", "="), ("x0.post", "="))),
-    "counting": ("vvzccvczvvvzvcvc|v:8", (("x0.post", "letter"), ("a1.0", ":"), ("m1", ":"))),
-}
-"""What the demo reads of each bundled study: an input, and sites with their positions."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -134,6 +130,7 @@ def demo(study: str, html: Path) -> None:
 
 
 _NEXT = (
+    ("serve addition counting", "the viewer: ask and compare in a browser"),
     ("read addition 615+861=1476 --at A1 --site x1.post", "another place of the same input"),
     ("read addition 615+861=1476 --at = --site a0.3 --exact", "every member, and how many there are"),
     ("map addition 615+861=1476", "what each site knows, in bits"),
@@ -318,6 +315,7 @@ def test(study: str, input_: str, hypothesis: str, at: str | None, sites: str, a
 
 cli.add_command(patch)
 cli.add_command(causal)
+cli.add_command(serve)
 
 
 cli.add_command(train)

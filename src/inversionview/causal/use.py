@@ -40,6 +40,7 @@ from inversionview.preimage.outputs import PatchedRun, captured, predicting
 from inversionview.preimage.proposals import query_generator
 from inversionview.preimage.result import FeatureBits, Preimage, Query
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import stage
 from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.reading.information import chosen_features, preimage_bits
 from inversionview.shapes import Positions, Tokens
@@ -117,10 +118,11 @@ def use(
     groups = _groups(preimage, chosen, pool, n_others)
     wanted = torch.unique(torch.cat([rows for pair in groups.values() for rows in pair]))
     place = torch.full((len(pool.tokens),), -1).scatter(0, wanted, torch.arange(len(wanted)))
-    others = measured(pool.tokens[wanted], pool.positions[wanted])
+    with stage("patch", len(wanted) + len(members.tokens)):
+        others = measured(pool.tokens[wanted], pool.positions[wanted])
+        own = measured(members.tokens, members.positions)
     by_group = {name: (others.of(place[a]), others.of(place[b])) for name, (a, b) in groups.items()}
     known = {found.name: found for found in preimage_bits(preimage, task, [feature.name for feature in chosen])}
-    own = measured(members.tokens, members.positions)
     inside, (nearest, random) = _effect(own, members.weights), map(_effect, by_group.pop(_ALL))
     apart, interval = difference(random, inside)
     verdict, why_not = whole_verdict(inside, random, apart, interval)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.decoder.model import Decoder
+from inversionview.progress import advance, still_wanted
 from inversionview.shapes import Positions
 
 MAX_ROWS = 8192
@@ -148,6 +149,7 @@ def _draw(
             decoder, moved.flatten(0, 1), site[owner], 1, temperature, uniforms.flatten(0, 1), bias, owner
         )
         log_prob = decoder.log_prob(drawn, z[owner], site[owner])
+    advance(queries * n)
     return Samples(drawn.view(queries, n, steps + 1), log_prob.view(queries, n))
 
 
@@ -176,6 +178,7 @@ def _generate(
     log_prob = torch.zeros(rows, device=z.device)
     running = torch.ones(rows, dtype=torch.bool, device=z.device)
     for position in range(config.max_length - 1):
+        still_wanted()
         logits = decoder.step(begun[:, : position + 1], cache)
         leaning = logits if bias is None else logits + bias[owner]
         # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from inversionview.decoder.model import Decoder, until_end
 from inversionview.probed.prefixes import prefix_tree
+from inversionview.progress import advance, still_wanted
 from inversionview.shapes import Tokens
 
 _BLOCK = 4096
@@ -52,6 +53,7 @@ def _score_block(
     scales = torch.tensor(temperatures, device=tokens.device)[:, None, None]
     before = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     for t in range(tokens.shape[1] - 1):
+        still_wanted()
         rows, owner = tree.rows[t], tree.owners[t]
         if t and len(rows) > len(tree.rows[t - 1]):
             cache = decoder.select(cache, before[rows])
@@ -59,4 +61,5 @@ def _score_block(
         log_probs = (logits / scales).log_softmax(-1)
         found[:, :, t + 1] = log_probs[:, owner, tokens[:, t + 1]]
         before = owner
+    advance(len(tokens))
     return found * until_end(tokens, decoder.config.end)

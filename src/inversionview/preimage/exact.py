@@ -26,6 +26,7 @@ from inversionview.preimage.result import Preimage, Query
 from inversionview.preimage.sampled import epsilons, query_activations
 from inversionview.preimage.texts import Decoded, Repeated
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -64,19 +65,20 @@ def exact_preimages(
     limits = epsilons(epsilon, len(queries))
     found: list[list[tuple[Tensor, ...]]] = [[] for _ in queries]
     small = _small(task)
-    for scan in scan_domain(
-        probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
-    ):
-        bound = torch.tensor([limits[q] for q in scan.queries], dtype=torch.float64)[:, None]
-        if into is not None:
-            into[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
-        which, rows = (scan.distances.double() <= bound).nonzero(as_tuple=True)
-        sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
-        for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
-            if len(part):
-                found[q].append(
-                    (scan.tokens[part].to(small), scan.distances[i, part], scan.positions[i, part].to(small))
-                )
+    with stage("scan", task.size):
+        for scan in scan_domain(
+            probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
+        ):
+            bound = torch.tensor([limits[q] for q in scan.queries], dtype=torch.float64)[:, None]
+            if into is not None:
+                into[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
+            which, rows = (scan.distances.double() <= bound).nonzero(as_tuple=True)
+            sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
+            for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
+                if len(part):
+                    found[q].append(
+                        (scan.tokens[part].to(small), scan.distances[i, part], scan.positions[i, part].to(small))
+                    )
     return [
         _preimage(task, query, parts, limit, metric, position_rule)
         for query, parts, limit in zip(queries, found, limits, strict=True)
@@ -135,6 +137,7 @@ def scan_domain(
         for (site, role), members in groups.items():
             found = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], metric)
             yield Scan(tuple(members), block.start, block.tokens, *found)
+        advance(len(block.tokens))
 
 
 class _Place(NamedTuple):

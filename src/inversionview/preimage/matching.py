@@ -13,6 +13,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.result import PositionRule, Query
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance
 from inversionview.shapes import Activations, InputMask, PerInput, PerPosition, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -54,6 +55,7 @@ def eligible_distances(
     for rows, wanted in zip(torch.split(tokens, block), torch.split(z_q, block), strict=True):
         z = probed.capture(rows, [site])[site]
         found.append(distances(z, wanted[:, None].to(z.device), metric).cpu())
+        advance(len(rows))
     return torch.cat(found).masked_fill(~task.eligible(tokens), torch.nan)
 
 

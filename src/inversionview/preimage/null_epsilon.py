@@ -17,6 +17,7 @@ from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.epsilon import SAME_ACTIVATION, Calibrated
 from inversionview.preimage.matching import best, checked_rule, eligible_role, role_positions
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -67,10 +68,11 @@ def null_epsilon(
     if not parsed:
         raise UserError("give at least one site to calibrate epsilon for")
     pairs = _draw(task, n, role, generator)
-    found = np.concatenate(
-        [_distances(probed, task, parsed, rows, metric, position_rule) for rows in _blocks(pairs, probed, parsed)],
-        axis=1,
-    )
+    with stage("epsilon", n):
+        blocks = _blocks(pairs, probed, parsed)
+        found = np.concatenate(
+            [_distances(probed, task, parsed, rows, metric, position_rule) for rows in blocks], axis=1
+        )
     found.sort(axis=1)
     by_site = {str(site): row for site, row in zip(parsed, found, strict=True)}
     if skip:
@@ -113,6 +115,7 @@ def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site]) -> Iterat
     block = max(1, min(_BLOCK_PAIRS, _BLOCK_VALUES // values))
     for start in range(0, len(pairs.queries), block):
         yield _Pairs(*(part[start : start + block] for part in pairs))
+        advance(len(pairs.queries[start : start + block]))
 
 
 def _distances(

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.probed.model import Patch, ProbedModel
+from inversionview.progress import advance
 from inversionview.shapes import Activations, OneInput, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -87,6 +88,7 @@ class PatchedRun:
             logits = self._logits(len(part), Patch(self._site, self._position, part))
             kl.append(divergence(self.clean, logits))
             same.append(logits.argmax(dim=-1).cpu() == top)
+            advance(len(part))
         return Effects(torch.cat(kl), torch.cat(same))
 
     def _logits(self, batch: int, *patches: Patch) -> Float[Tensor, "batch output vocab"]:

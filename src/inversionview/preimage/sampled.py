@@ -26,6 +26,7 @@ from inversionview.preimage.proposals import (
 )
 from inversionview.preimage.result import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.shapes import InputMask, PerPosition, Tokens
 from inversionview.tasks.base import Conditional, Task
 
@@ -79,13 +80,17 @@ def sampled_preimages(
         return []
     z_q = query_activations(probed, task, queries) if activations is None else activations
     distances(z_q, z_q, metric)  # a query activation without a direction is known before anything is drawn
-    draws = [_draw(source, z_q, queries, seed) for source in sources]
+    with stage("propose", sum(getattr(source, "n", 0) for source in sources) * len(queries) or None):
+        draws = [_draw(source, z_q, queries, seed) for source in sources]
     found = [
         _merge([source.name for source in sources], [Draws(d.tokens[i], d.log_prob[i]) for d in draws])
         for i in range(len(queries))
     ]
-    everywhere = _verify(probed, task, queries, found, z_q, metric)
-    known = [_densities(task, *row, sources) for row in zip(queries, found, z_q, strict=True)]
+    distinct = sum(len(candidates.tokens) for candidates in found)
+    with stage("verify", distinct):
+        everywhere = _verify(probed, task, queries, found, z_q, metric)
+    with stage("weigh", distinct):
+        known = [_densities(task, *row, sources) for row in zip(queries, found, z_q, strict=True)]
     rows = zip(queries, found, everywhere, known, limits, strict=True)
     return [_preimage(task, *row, settings) for row in rows]
 
@@ -112,7 +117,12 @@ def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query])
 
 def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:
     generators = [query_generator(seed, source.name, query) for query in queries]
-    return source.propose(z_q, queries, generators)
+    if isinstance(source, DecoderSource):  # says itself how far it is
+        return source.propose(z_q, queries, generators)
+    with stage(source.name):
+        drawn = source.propose(z_q, queries, generators)
+    advance(drawn.tokens.shape[0] * drawn.tokens.shape[1])
+    return drawn
 
 
 def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
@@ -170,6 +180,7 @@ def _densities(
             by_temperature[temperature] = np.full(len(found.tokens), np.nan)
             by_temperature[temperature][inside.numpy()] = total
         log_prob = np.where(inside.numpy(), by_temperature[1.0], log_prob)
+    advance(len(found.tokens) - (0 if decoder is None else int(inside.sum())))
     rows = [
         by_temperature[s.density.temperature]
         if isinstance(s.density, DecoderDensity)

@@ -35,6 +35,7 @@ from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
 from inversionview.probed.reading import Tap, taps
 from inversionview.probed.selfcheck import check
+from inversionview.progress import still_wanted
 from inversionview.sites import Site
 
 __all__ = ["Patch", "ProbedModel"]
@@ -289,6 +290,7 @@ class ProbedModel:
     @contextmanager
     def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:
         """A forward as in evaluation, one at a time, with these changes."""
+        still_wanted()
         with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
             yield
 

@@ -15,6 +15,7 @@ from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
 from inversionview.preimage.matching import eligible_role
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance
 from inversionview.reading.information import base_masses, chosen_features, divergence, entropy
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
@@ -68,6 +69,7 @@ def feature_map(
                     z = block.read.at[site][t].cpu()
                     inside = within_distance(reader[site], z, epsilon[str(site), role], metric)
                     counts[site, role].add(inside.float() @ weights)
+        advance(len(block.tokens))
     return [_cell(task, str(site), role, features, found.total) for (site, role), found in counts.items()]
 
 

@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 from inversionview.preimage.distance import within_distance
 from inversionview.preimage.matching import eligible_role
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.reading.feature_map import MapCell, query_readers
 from inversionview.reading.information import chosen_features, entropy, feature_masses
 from inversionview.shapes import OneInput, Tokens
@@ -62,9 +63,11 @@ def sampled_map(
     plan = _Plan.of(task, search.inputs, draws, draws_given)
     if plan.parts and _CENTRES:
         few = _Plan.of(task, search.inputs, max(1, int(draws * _FIRST_SHARE)), max(1, int(draws_given * _FIRST_SHARE)))
-        first = search.run(few, generator)
+        with stage("look around", few.total):
+            first = search.run(few, generator)
         plan = plan.around([_centres(task, few, i, members) for i, members in enumerate(first.members)])
-    found = search.run(plan, generator)
+    with stage("map", plan.total):
+        found = search.run(plan, generator)
     weights = [plan.weights(i, members.tokens) for i, members in enumerate(found.members)]
     return [search.cell(found, weights, k, draws) for k in range(len(search.cells))]
 
@@ -103,6 +106,11 @@ class _Plan(NamedTuple):
         if not (isinstance(task, Conditional) and draws_given):
             return cls(task, draws, [])
         return cls(task, draws, [[_Part(name, row, draws_given) for name in task.conditions] for row in inputs])
+
+    @property
+    def total(self) -> int:
+        """All draws."""
+        return self.draws + sum(part.n for parts in self.parts for part in parts)
 
     def around(self, centres: Sequence[Tensor]) -> _Plan:
         """The same with draws around these inputs too."""
@@ -188,6 +196,7 @@ class _Search:
                 masses = feature_masses(self.features, tokens[rows], positions[rows], np.ones(len(rows)))
                 for total, mass in zip(base[role], masses, strict=True):
                     total += mass
+            advance(len(tokens))
         members = [
             _Members(torch.cat([m.tokens for m in own]), torch.cat([m.inside for m in own], dim=1)) for own in kept
         ]

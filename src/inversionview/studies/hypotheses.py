@@ -20,6 +20,7 @@ from inversionview.preimage.matching import checked_rule, eligible_role
 from inversionview.preimage.proposals import mixture
 from inversionview.preimage.result import Query, checked_epsilon
 from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import (
     Consistency,
     Control,
@@ -153,7 +154,9 @@ def run_hypothesis(
     others = _others(run, random_queries)
     groups = [_looks(run, query, others) for query in asked]
     search = _counted if exact else _sampled
-    prior, found = search(run, [look for group in groups for look in group], rate)
+    looks = [look for group in groups for look in group]
+    with stage("test", study.task.size if exact else len(looks)):
+        prior, found = search(run, looks, rate)
     results = iter(found)
     tests = [_test(run, group, [next(results) for _ in group], prior, len(asked), exact) for group in groups]
     corrected = holm([test.p_value for test in tests])
@@ -251,6 +254,7 @@ def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
             consistency(preimage, run.hypothesis, leave_out_query=look.reads_the_query)
             for look, preimage in zip(group, preimages, strict=True)
         ]
+        advance(len(group))
     seen = run.hypothesis.holds(_draw(run, run.n, run.generator(NOTHING))).double()
     return _Prior(rate, Control(consistency=float(seen.mean()), members=len(seen))), found
 

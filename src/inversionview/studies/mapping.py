@@ -16,6 +16,7 @@ from inversionview.preimage.epsilon import EpsilonRule
 from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.null_epsilon import null_epsilon
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import stage
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.reading.information import last_eligible
@@ -70,7 +71,8 @@ def make_map(
     by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
     limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
     if exact:
-        cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
+        with stage("map", task.size):
+            cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
     else:
         generator = torch.Generator().manual_seed(seed + 1)  # other draws than those that gave the queries
         cells = sampled_map(

@@ -27,6 +27,7 @@ from inversionview.preimage.proposals import mixture
 from inversionview.preimage.result import Metric, PositionRule, Preimage, Query
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
 from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import Comparison, compare
@@ -162,14 +163,14 @@ class Study:
     def preimage(
         self, query: Query, n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ...,
+        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ..., progress: Progress | None = ...,
     ) -> Preimage: ...  # fmt: skip
 
     @overload
     def preimage(
         self, query: Sequence[Query], n: int = ..., *, epsilon: float | str | None = ..., metric: str | None = ...,
         position_rule: str = ..., seed: int = ..., temperatures: Sequence[float] = ..., noise: Sequence[float] = ...,
-        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ...,
+        prior_share: float = ..., also: Sequence[str] = ..., colors: bool = ..., progress: Progress | None = ...,
     ) -> list[Preimage]: ...  # fmt: skip
 
     def preimage(
@@ -186,6 +187,7 @@ class Study:
         prior_share: float = 0.1,
         also: Sequence[str] = (),
         colors: bool = True,
+        progress: Progress | None = None,
     ) -> Preimage | list[Preimage]:
         """Draw `n` inputs a query and verify each; for a list of queries, a list of preimages.
 
@@ -198,29 +200,30 @@ class Study:
         and, where the task can, `given` (the prior given what an input shares with the query's: `given:asked` for one
         condition, `given` for all), each of which draws a quarter of `n` more. `colors` costs two
         passes of the decoder over what was drawn. What is found for a query does not depend on the queries beside it.
+        `progress` is told how far it is, see `inversionview.progress`; before the colours it is given all but these.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
-        asked = self._settings(query, epsilon, metric, position_rule, seed, self.decoder)
-        limits = [epsilon.value for epsilon in asked.epsilons]
-        sources = mixture(self.decoder, self.task, n, temperatures, noise, prior_share)
-        more = [
-            source for name in also
-            for source in make_sources(name, self, max(1, n // 4), limits, asked.metric, asked.position_rule)
-        ]  # fmt: skip
-        found = sampled_preimages(
-            self.probed,
-            self.task,
-            asked.queries,
-            [*sources, *more],
-            epsilon=limits,
-            metric=asked.metric,
-            position_rule=asked.position_rule,
-            seed=seed,
-        )
-        if colors:
-            found = self._colored(found)
-        found = self._with_bits(found, asked)
-        found = [self.with_columns(preimage) for preimage in found]
+        with told(progress):
+            asked = self._settings(query, epsilon, metric, position_rule, seed, self.decoder)
+            limits = [epsilon.value for epsilon in asked.epsilons]
+            sources = mixture(self.decoder, self.task, n, temperatures, noise, prior_share)
+            more = [
+                source for name in also
+                for source in make_sources(name, self, max(1, n // 4), limits, asked.metric, asked.position_rule)
+            ]  # fmt: skip
+            found = sampled_preimages(
+                self.probed,
+                self.task,
+                asked.queries,
+                [*sources, *more],
+                epsilon=limits,
+                metric=asked.metric,
+                position_rule=asked.position_rule,
+                seed=seed,
+            )
+            found = [self.with_columns(preimage) for preimage in self._with_bits(found, asked)]
+            if colors and found:
+                found = self._colored(found)
         return found[0] if isinstance(query, Query) else found
 
     @overload
@@ -485,14 +488,13 @@ class Study:
         ]
 
     def _colored(self, found: Sequence[Preimage]) -> list[Preimage]:
-        if not found:
-            return []
-        activations = query_activations(self.probed, self.task, [preimage.query for preimage in found])
-        colored = []
-        for preimage, z_q in zip(found, activations, strict=True):
-            tokens = torch.from_numpy(preimage.tokens)
-            colors = token_colors(self.decoder, self.probed, self.task, tokens, preimage.query.site, z_q)
-            colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
+        colored: list[Preimage] = []
+        with stage("color", 2 * sum(map(len, found)), partial=found[0] if len(found) == 1 else found):
+            activations = query_activations(self.probed, self.task, [preimage.query for preimage in found])
+            for preimage, z_q in zip(found, activations, strict=True):
+                tokens = torch.from_numpy(preimage.tokens)
+                colors = token_colors(self.decoder, self.probed, self.task, tokens, preimage.query.site, z_q)
+                colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
         return colored
 
     def evaluate(self, n: int = 2000, *, cells: int = 13, seed: int = 0) -> dict[str, Any]:

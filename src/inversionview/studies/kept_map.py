@@ -1,0 +1,51 @@
+"""The map of a study that is kept with it, in `map.json`: it takes minutes to make, and many things are drawn by it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from inversionview.errors import UserError
+from inversionview.files import read_json, write_json
+from inversionview.report.map import Map
+
+if TYPE_CHECKING:
+    from inversionview.studies.study import Study
+
+FILE = "map.json"
+
+
+def kept_map(study: Study) -> Map | None:
+    """The map in the study's folder; None where there is none, it is damaged, or it is of another model."""
+    file = study.folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        content = read_json(file, "map of a study")
+    except UserError:
+        return None
+    return cast(Map, content["map"]) if _is_of(study, content) else None
+
+
+def keep_map(study: Study, found: Map) -> None:
+    """Put the map of the whole study at its default settings into its folder, if one may write there."""
+    with suppress(UserError):
+        write_map(study.folder, study.description.fingerprint, found)
+
+
+def write_map(folder: Path, fingerprint: str, found: Map) -> None:
+    """Write `map.json`. Raises `UserError` when it cannot be written."""
+    write_json(folder / FILE, {"schema": 1, "fingerprint": fingerprint, "map": found})
+
+
+def _is_of(study: Study, content: Any) -> bool:
+    if not isinstance(content, dict) or content.get("schema") != 1 or not isinstance(content.get("map"), dict):
+        return False
+    found = content["map"]
+    return (
+        content.get("fingerprint") == study.description.fingerprint
+        and found.get("schema") == 1
+        and found.get("task") == study.description.task
+        and all(isinstance(found.get(name), list) for name in ("sites", "ats", "cells"))
+    )

@@ -1,0 +1,99 @@
+"""What the page is told about a study before anything is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from inversionview.sites import Site
+from inversionview.studies.examples import START
+from inversionview.studies.study import Study
+from inversionview.tasks.base import Contrastable, Flippable, Restrictable
+
+ABOUT = {
+    "addition": "Sums of two numbers from 100 to 999: which digits and carries does each activation hold?",
+    "counting": "How often does a letter occur in a text? What does the model keep of the letters on its way there?",
+    "ioi": "Two people, one of whom is named again: who is given something?",
+    "facts": "Facts about the world: what is known of a subject, and of what is asked about it?",
+    "text": "Any text in a language model.",
+}
+"""A sentence for each task."""
+EXAMPLES = 6
+_KINDS = {"resid_pre": "resid", "resid_mid": "resid", "resid_post": "resid", "mlp_out": "mlp", "attn_out": "attn"}
+
+
+def study_document(name: str, study: Study) -> dict[str, Any]:
+    """All that the page needs to ask about this study."""
+    task, description, probed = study.task, study.description, study.probed
+    examples = example_inputs(study, EXAMPLES, 0)
+    return {
+        "name": name,
+        "task": task.name,
+        "about": ABOUT.get(task.name, f"Inputs of the task {task.name}."),
+        "architecture": {"layers": probed.n_layers, "heads": probed.n_heads, "d_model": probed.d_model},
+        "sites": [site_document(site) for site in study.sites],
+        "roles": list(task.roles),
+        "features": [
+            {"name": feature.name, "about": feature.about, "values": len(feature.values)}
+            for feature in task.features.values()
+        ],
+        "columns": list(task.columns),
+        "epsilon": description.epsilon,
+        "epsilons": dict(description.epsilons),
+        "metric": description.metric,
+        "has_decoder": description.decoder is not None,
+        "size": task.size,
+        "enumerable": task.size is not None,
+        "restrictions": dict(task.restrictions) if isinstance(task, Restrictable) else {},
+        "examples": examples,
+        "start": _start(study, examples),
+        "patch": {"contrasts": _contrasts(study), "targets": list(task.roles)},
+    }
+
+
+def site_document(name: str) -> dict[str, Any]:
+    """A site with its place in the model."""
+    site = Site.parse(name)
+    return {"name": name, "kind": _KINDS.get(site.kind, site.kind), "layer": site.layer, "head": site.head}
+
+
+def tokens_document(study: Study, text: str) -> dict[str, Any]:
+    """An input's tokens, and which of them can be read. Raises `UserError` where it is none of the task's."""
+    task = study.task
+    tokens = task.encode(text)
+    strings = task.token_strings(tokens)
+    eligible: list[bool] = task.eligible(tokens[None])[0, : len(strings)].tolist()
+    return {
+        "input": task.decode(tokens),
+        "tokens": strings,
+        "roles": [task.role(tokens, t) for t in range(len(strings))],
+        "eligible": eligible,
+        "default": max(t for t, may in enumerate(eligible) if may),
+    }
+
+
+def example_inputs(study: Study, n: int, seed: int) -> list[str]:
+    """Distinct inputs of the task that no model of the study was trained on, as one types them."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = study.task.sample(4 * n, generator=generator, split="held-out")
+    return list(dict.fromkeys(study.task.decode(row) for row in drawn))[:n]
+
+
+def _start(study: Study, examples: list[str]) -> dict[str, str]:
+    """The first thing to show: what the demo does, or something late in the model."""
+    if study.task.name in START:
+        text, at, site = START[study.task.name]
+        if site in study.sites:
+            return {"input": text, "at": at, "site": site}
+    residual = [site for site in study.sites if Site.parse(site).kind == "resid_post"] or list(study.sites)
+    return {"input": examples[0], "at": "", "site": residual[len(residual) // 2]}
+
+
+def _contrasts(study: Study) -> list[str]:
+    found = ["random"]
+    if isinstance(study.task, Flippable):
+        found.append("flip")
+    if isinstance(study.task, Contrastable):
+        found.append("change")
+    return found

@@ -1,0 +1,54 @@
+"""The studies that a server answers about, opened before it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from inversionview.errors import UserError
+from inversionview.studies.kept_map import kept_map
+from inversionview.studies.study import Study, load_study
+from inversionview.web.documents import study_document
+
+
+class Opened:
+    """A study whose models are loaded, under the name that addresses use."""
+
+    def __init__(self, name: str, study: Study) -> None:
+        self.name, self.study = name, study
+        _ = study.probed, study.task
+        if study.description.decoder is not None:
+            _ = study.decoder
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """What the page is told about it."""
+        return study_document(self.name, self.study)
+
+    def map(self) -> Any:
+        """The map that is kept with it, or None."""
+        return kept_map(self.study)
+
+
+def open_studies(names: Sequence[str]) -> dict[str, Opened]:
+    """Load studies and their models. Raises `UserError` for one that is not there, damaged, or asked for twice."""
+    if not names:
+        raise UserError("give at least one study to serve, such as addition")
+    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
+        raise UserError(f"the study {twice} is there twice: name each once")
+    return named([load_study(name) for name in names])
+
+
+def named(studies: Sequence[Study]) -> dict[str, Opened]:
+    """Studies by names that fit into an address; of two of one name the second gets a number."""
+    found: dict[str, Opened] = {}
+    for study in studies:
+        name = base = re.sub(r"[^A-Za-z0-9._-]+", "-", study.name).strip(".-") or "study"
+        for number in range(2, len(studies) + 2):
+            if name not in found:
+                break
+            name = f"{base}-{number}"
+        found[name] = Opened(name, study)
+    return found

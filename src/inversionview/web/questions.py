@@ -1,0 +1,185 @@
+"""From what is asked to a question for the worker: checked, with a key that is the same for the same question."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, cast
+
+from inversionview.errors import UserError
+from inversionview.preimage.domain import checked_enumerable
+from inversionview.preimage.result import SHOWN, Preimage, Query
+from inversionview.progress import advance, stage
+from inversionview.report.causal import Causal
+from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from inversionview.studies.kept_map import keep_map
+from inversionview.studies.query import checked_site
+from inversionview.studies.study import Study
+from inversionview.web.jobs import Answer, Cache, Question
+from inversionview.web.requests import (
+    AttentionRequest,
+    CausalRequest,
+    ExactRequest,
+    MapRequest,
+    ReadRequest,
+    TestRequest,
+)
+from inversionview.web.settings import Limits
+
+_ACTIVATION = ("epsilon", "metric", "position_rule", "seed")
+
+
+def checked_input(text: str, limits: Limits) -> str:
+    """An input that is not too long. Raises `UserError`."""
+    if len(text) > limits.input_characters:
+        raise UserError(
+            f"an input may have {limits.input_characters:,} characters here, and this one has {len(text):,}"
+        )
+    return text
+
+
+def read(study: Study, asked: ReadRequest, limits: Limits) -> Question:
+    """A sampled reading."""
+    query = _query(study, asked.input, asked.at, asked.site, limits)
+    _check_count("n", asked.n, limits.samples)
+    settings = asked.model_dump(include={*_ACTIVATION, "n", "temperatures", "prior_share", "also"})
+
+    def run() -> Answer:
+        return _reading(_with_columns(study, study.preimage(query, **settings), asked.columns))
+
+    def partial(found: Preimage) -> Any:
+        return pack_reading(_with_columns(study, found, asked.columns).to_reading())
+
+    return Question(_key(study, "read", query, settings, asked.columns), run, partial)
+
+
+def exact(study: Study, asked: ExactRequest, limits: Limits) -> Question:
+    """The exact preimage."""
+    query = _query(study, asked.input, asked.at, asked.site, limits)
+    _check_count("n", asked.n, limits.samples)
+    if asked.given is None:
+        checked_enumerable(study.task)
+    settings = asked.model_dump(include={*_ACTIVATION, "given"})
+
+    def run() -> Answer:
+        found = study.exact_preimage(query, curve=True, **settings)
+        return _reading(_with_columns(study, found, asked.columns), asked.n)
+
+    return Question(_key(study, "exact", query, settings, asked.columns, asked.n), run)
+
+
+def coverage(study: Study, asked: ReadRequest, limits: Limits, cache: Cache) -> Question:
+    """What a sampled reading reached of the exact preimage; what is kept of either is not made again."""
+    checked_enumerable(study.task)
+    sampled = read(study, asked, limits)
+    whole = exact(study, ExactRequest(**asked.model_dump(exclude={"temperatures", "prior_share", "also", "n"})), limits)
+
+    def found_by(question: Question) -> Preimage:
+        kept = cache.get(question.key)
+        found = question.run().preimage if kept is None else kept.preimage
+        assert found is not None
+        return found
+
+    def run() -> Answer:
+        sample, everything = found_by(sampled), found_by(whole)
+        found = study.compare(sample, everything)
+        counts = {"found": sample.n_inside, "members": everything.n_inside}
+        return Answer({**counts, **found._asdict()})
+
+    return Question(_key(study, "coverage", sampled.key, whole.key), run)
+
+
+def map_(study: Study, asked: MapRequest, limits: Limits) -> Question:
+    """What every site knows at every named position."""
+    if asked.input is not None:
+        study.task.encode(checked_input(asked.input, limits))
+    _check_count("queries", asked.queries, limits.map_queries)
+    settings = asked.model_dump(exclude={"input"})
+
+    def run() -> Answer:
+        found = study.map(asked.input, **settings)
+        if asked == MapRequest():
+            keep_map(study, found)
+        return Answer(pack_map(found))
+
+    return Question(_key(study, "map", asked.input, settings), run)
+
+
+def test(study: Study, asked: TestRequest, limits: Limits) -> Question:
+    """A hypothesis, on all sites that were named."""
+    queries = [_query(study, asked.input, asked.at, site, limits) for site in asked.sites]
+    _check_count("n", asked.n, limits.samples)
+    settings = asked.model_dump(exclude={"input", "at", "sites", "hypothesis"})
+
+    def run() -> Answer:
+        tests = [found.to_dict() for found in study.test(queries, asked.hypothesis, **settings)]
+        return Answer({"schema": 1, "study": study.name, "input": queries[0].input, "tests": tests})
+
+    return Question(_key(study, "test", *queries, asked.hypothesis, settings), run)
+
+
+def causal(study: Study, asked: CausalRequest, limits: Limits) -> Question:
+    """Whether what is encoded is used."""
+    query = _query(study, asked.input, asked.at, asked.site, limits)
+    _check_count("n", asked.n, limits.samples)
+    settings = asked.model_dump(exclude={"input", "at", "site"})
+
+    def run() -> Answer:
+        return Answer(pack_causal(cast(Causal, study.causal(query, **settings).to_dict())))
+
+    return Question(_key(study, "causal", query, settings), run)
+
+
+def attention(study: Study, asked: AttentionRequest, limits: Limits) -> Question:
+    """Attention probabilities of all heads, or of those of one layer."""
+    tokens = study.task.encode(checked_input(asked.input, limits))
+    strings = study.task.token_strings(tokens)
+    layers = range(study.probed.n_layers) if asked.layer is None else [asked.layer]
+    if asked.layer is not None and asked.layer >= study.probed.n_layers:
+        raise UserError(f"{study.name} has layers 0 to {study.probed.n_layers - 1}, not {asked.layer}")
+    values = len(layers) * study.probed.n_heads * len(strings) ** 2
+    if values > limits.attention_values:
+        raise UserError(
+            f"the attention of {len(layers)} layers over {len(strings)} tokens is {values:,} numbers, and "
+            f"{limits.attention_values:,} are sent at most: ask for one layer, or a shorter input"
+        )
+
+    def run() -> Answer:
+        found = []
+        with stage("attention", len(layers)):
+            for layer in layers:
+                pattern = study.probed.attention(tokens[None, : len(strings)], layer)[0]
+                found.append([[[round(v, 4) for v in row] for row in head] for head in pattern.float().cpu().tolist()])
+                advance(1)
+        return Answer({"tokens": strings, "first_layer": layers[0], "layers": found})
+
+    return Question(_key(study, "attention", tokens.tolist(), asked.layer), run)
+
+
+def _query(study: Study, text: str, at: str, site: str, limits: Limits) -> Query:
+    checked_site(study.name, study.sites, site)
+    return study.query(checked_input(text, limits), at or None, site)
+
+
+def _check_count(name: str, value: int, limit: int) -> None:
+    if value > limit:
+        raise UserError(f"{name} may be at most {limit:,} here, not {value:,}")
+
+
+def _with_columns(study: Study, found: Preimage, names: list[str] | None) -> Preimage:
+    return found if names is None else study.with_columns(found, names)
+
+
+def _reading(found: Preimage, n: int = SHOWN) -> Answer:
+    return Answer(pack_reading(found.to_reading(n if found.exact else None)), found)
+
+
+def _key(study: Study, *parts: Any) -> str:
+    """32 hex digits of all that decides an answer."""
+
+    def plain(part: Any) -> Any:
+        return dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
+
+    identity = json.dumps([study.description.fingerprint, str(study.folder), *map(plain, parts)], sort_keys=True)
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
