@@ -7,6 +7,7 @@ from transformers import GPT2LMHeadModel
 
 import inversionview as iv
 from inversionview import cli
+from inversionview.studies.examples import DEMO
 from inversionview.studies.study import Study
 from inversionview.studies.train_probed import exact_match
 
@@ -20,7 +21,7 @@ def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{site} at {at}" in out for _, places in cli.DEMO.values() for site, at in places)
+    assert all(f"{site} at {at}" in out for _, places in DEMO.values() for site, at in places)
     assert (tmp_path / "inversionview-report.html").stat().st_size > 10_000
 
 

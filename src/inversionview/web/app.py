@@ -24,7 +24,7 @@ from inversionview.web.downloads import TYPES, NoFileError, as_file
 from inversionview.web.events import to_json
 from inversionview.web.jobs import Jobs, Question, QueueFullError, Subscription
 from inversionview.web.opened import Opened, named
-from inversionview.web.security import Guard
+from inversionview.web.security import HEADERS, Guard
 from inversionview.web.settings import Limits, Settings
 
 StudyName = Annotated[str, Path(max_length=200)]
@@ -123,6 +123,11 @@ def _handle_errors(app: FastAPI) -> None:
     async def too_deep(_: Request, error: RecursionError) -> Response:
         return Json({"error": "the question is nested too deeply"}, 422)
 
+    @app.exception_handler(Exception)
+    async def our_mistake(_: Request, error: Exception) -> Response:
+        # This one is answered outside the guard, which so cannot add its headers.
+        return Json({"error": f"this went wrong in the server: {type(error).__name__}"}, 500, HEADERS)
+
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
         plain = error.status_code in _WORDS and error.detail == HTTPStatus(error.status_code).phrase
@@ -187,7 +192,9 @@ def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limit
         return Events(jobs.ask(await run_in_threadpool(make, study, asked, limits, *more)))
 
     def route(kind: str) -> Callable[[Any], Any]:
-        return app.post(f"/api/studies/{{name}}/{kind}", response_class=Events, responses=_STREAM, name=kind)
+        return app.post(
+            f"/api/studies/{{name}}/{kind}", status_code=200, response_class=Events, responses=_STREAM, name=kind
+        )
 
     @route("read")
     async def read(name: StudyName, asked: requests.ReadRequest) -> Any:

@@ -35,7 +35,10 @@ def serve(
         settings = Settings(host, port, tuple(allowed_hosts), limits)
         app = make_app(open_studies(names), settings)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-        server = _Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, server_header=False))
+        config = uvicorn.Config(
+            app, log_level="warning", timeout_graceful_shutdown=1, server_header=False, proxy_headers=False
+        )
+        server = _Server(config)
         server.when_ready = lambda: _ready(address, host, open_page, say)
         server.run(sockets=[listening])
     finally:
