@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inversionview.report.causal import Causal
-from inversionview.report.map import Map
+from inversionview.report.map import FeatureBits, Map
 from inversionview.report.reading import Reading, Sample
 from inversionview.report.words import causal_words, map_words, reading_words
 
@@ -34,7 +34,7 @@ def pack_reading(reading: Reading) -> dict[str, Any]:
 def pack_map(document: Map) -> dict[str, Any]:
     """Return a map with its sentences; bits have four digits after the point."""
     cells = [
-        {**cell, "bits": {name: {k: _fixed(v) for k, v in one.items()} for name, one in cell["bits"].items()}}
+        {**cell, "bits": {name: _fixed(feature) for name, feature in cell["bits"].items()}}
         for cell in document["cells"]
     ]
     return {**document, "cells": cells, "words": map_words(document)}
@@ -68,5 +68,5 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _fixed(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _fixed(feature: FeatureBits) -> dict[str, float | None]:
+    return {name: None if value is None else round(float(value), 4) for name, value in feature.items()}  # type: ignore[arg-type]
