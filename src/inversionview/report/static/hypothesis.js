@@ -1,0 +1,51 @@
+/**
+ * Tested hypotheses: for what share of the members each holds, beside what it would be elsewhere.
+ */
+
+import { fill, h } from "./dom.js";
+import { fixed, many, percent, printable, visible, whole } from "./words.js";
+
+/**
+ * @param {HTMLElement} root
+ * @param {{tests: any[]}} document what `inversionview test --json` prints
+ */
+export function mountTests(root, document) {
+  fill(root, h("div", { class: "live tests-view" }, document.tests.map(drawTest)));
+}
+
+function drawTest(test) {
+  const title = h("p", { class: "place" }, h("code", {}, printable(test.name)), " · ",
+    h("code", {}, printable(test.site)), " at ", h("code", {}, visible(test.at)));
+  if (test.consistency === null) {
+    return h("section", {}, title, h("p", { class: "verdict" }, `Not tested: ${printable(test.why_not ?? "nothing was found")}.`));
+  }
+  const controls = Object.entries(test.controls).map(([name, control]) =>
+    bar(name, control.consistency, null, control.consistency === null ? "no members" : "", false));
+  return h("section", {}, title,
+    h("p", { class: "verdict" }, h("span", { class: `badge ${badge(test)}` }, badge(test).replaceAll("-", " ")), " ", sentence(test)),
+    h("div", { class: "consistency", role: "table", "aria-label": "Share of inputs for which it holds" },
+      bar("members here", test.consistency, test.interval, "", true),
+      bar("all inputs", test.base_rate, null, "", false), controls));
+}
+
+function badge(test) {
+  if (test.p_corrected === null) return "unclear";
+  if (test.p_corrected > 0.05) return "no-more-than-elsewhere";
+  return test.interval && test.interval[0] >= 0.9 ? "holds" : "holds-for-some";
+}
+
+function sentence(test) {
+  const interval = test.interval ? ` (95%: ${percent(test.interval[0])} to ${percent(test.interval[1])})` : "";
+  const lift = test.lift === null ? "" : `, ${fixed(test.lift, 1)} times as often as in all inputs`;
+  const p = test.p_value === null ? "" : `; p = ${fixed(test.p_corrected ?? test.p_value, 3)} against random activations${
+    test.sites_tried > 1 ? `, corrected for ${test.sites_tried} sites` : ""}`;
+  return `It holds for ${percent(test.consistency)} of ${many(test.members, "member")}${interval}${lift}${p}.`;
+}
+
+function bar(name, share, interval, words, own) {
+  const well = h("span", { class: "well", role: "cell" },
+    share === null ? null : h("i", { style: { width: `${100 * share}%` } }),
+    interval ? h("s", { style: { left: `${100 * interval[0]}%`, width: `${100 * (interval[1] - interval[0])}%` } }) : null);
+  return h("div", { class: `bits-row${own ? " own" : ""}`, role: "row" }, h("span", { class: "name", role: "rowheader" }, name), well,
+    h("span", { class: "said", role: "cell" }, share === null ? words : whole(share)));
+}

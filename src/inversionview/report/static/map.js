@@ -1,0 +1,107 @@
+/**
+ * A map of a model: sites by named positions, each cell the feature it knows best. A cell opens to all its numbers.
+ */
+
+import { fill, h } from "./dom.js";
+import { roving } from "./roving.js";
+import { changeClass, mark, shareKnown } from "./scale.js";
+import { fixed, printable, short, visible, whole } from "./words.js";
+
+/** What the site's cell at a position knows best; null where nothing was measured. */
+export function cellAt(map, site, at) {
+  return map?.cells.find((cell) => cell.site === site && cell.at === at) ?? null;
+}
+
+/** The best-known feature of a cell with its share; null where it knows as good as nothing. */
+export function bestOf(cell) {
+  if (!cell?.best) return null;
+  const feature = cell.bits[cell.best];
+  return { name: cell.best, bits: feature.bits, of: feature.of, share: shareKnown(feature.bits, feature.of) };
+}
+
+/** What a cell knows best, in words. */
+export function bestWords(cell) {
+  if (!cell) return "nothing was measured";
+  if (cell.why_not) return "too few members to say";
+  const best = bestOf(cell);
+  if (!best) return "little about every feature";
+  const others = cell.knows.filter((name) => name !== best.name);
+  const also = others.length ? `; also ${others.slice(0, 4).join(", ")}${others.length > 4 ? " and more" : ""}` : "";
+  return `${best.name}: ${fixed(best.bits)} of ${fixed(best.of)} bits (${whole(best.share)})${also}`;
+}
+
+/**
+ * @param {HTMLElement} root
+ * @param {any} map a document of `pack_map`
+ * @param {{abouts?: Record<string, string>, chosen?: {site: string, at: string} | null,
+ *   onChoose?: ((site: string, at: string) => void) | null, tools?: HTMLElement[]}} [options]
+ */
+export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = null, tools = [] } = {}) {
+  const detail = h("div", { class: "map-detail", role: "status" },
+    h("p", { class: "hint" }, "Choose a cell to see all that it knows."));
+  const columns = map.ats.length;
+  const body = map.sites.map((site, i) => h("tr", {}, h("th", { scope: "row" }, printable(site)),
+    map.ats.map((at, j) => {
+      const cell = cellAt(map, site, at);
+      return h("td", {}, cell ? cellButton(cell, i * columns + j) : null);
+    })));
+  const table = h("table", { class: "map-table" },
+    h("caption", { class: "unseen" }, "Sites by named positions"),
+    h("thead", {}, h("tr", {}, h("td"), map.ats.map((at) => h("th", { scope: "col" }, visible(at))))), h("tbody", {}, body));
+  const rove = roving(table, { columns: () => columns });
+
+  function cellButton(cell, place) {
+    const best = bestOf(cell);
+    return h("button", {
+      type: "button", class: `map-cell ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": cell.site,
+      "data-at": cell.at, "aria-pressed": "false", "aria-label": `${cell.site} at ${visible(cell.at)}: ${bestWords(cell)}`,
+      on: { click: () => choose(cell) },
+    }, best ? [h("b", {}, printable(best.name)), h("span", {}, `${fixed(best.bits, 1)} ${mark(best.share)}`)]
+      : h("span", { class: "none" }, cell.why_not ? "?" : "·"));
+  }
+
+  function choose(cell) {
+    for (const button of table.querySelectorAll(".map-cell")) {
+      const same = button.dataset.site === cell.site && button.dataset.at === cell.at;
+      button.setAttribute("aria-pressed", `${same}`);
+    }
+    fill(detail, cellDetail(cell, abouts, onChoose));
+  }
+
+  fill(root, h("article", { class: "live map-view" },
+    h("header", { class: "reading-head" }, h("h2", {}, printable(map.words.heading)), h("div", { class: "tools" }, tools)),
+    h("div", { class: "map-scroll" }, table), legend(map), detail,
+    h("div", { class: "notes" }, map.words.notes.map((note) => h("p", {}, note)))));
+  const first = chosen && cellAt(map, chosen.site, chosen.at);
+  if (first) choose(first);
+  rove.reset();
+}
+
+function cellDetail(cell, abouts, onChoose) {
+  const place = [h("code", {}, printable(cell.site)), " at ", h("code", {}, visible(cell.at))];
+  if (cell.log2_domain_over_preimage === null) return h("p", {}, place, ": ", printable(cell.why_not ?? "not known"));
+  const rows = Object.entries(cell.bits).sort((a, b) => b[1].bits - a[1].bits).map(([name, one]) => {
+    const share = shareKnown(one.bits, one.of);
+    return h("tr", { class: cell.knows.includes(name) ? "known" : "" },
+      h("th", { scope: "row", title: abouts[name] || null }, printable(name)),
+      h("td", { class: "well-cell" }, h("span", { class: "well" }, h("i", { style: { width: `${100 * share}%` } }))),
+      h("td", {}, fixed(one.bits), one.se ? ` ± ${one.se >= 0.005 ? one.se.toFixed(2) : one.se.toPrecision(1)}` : ""),
+      h("td", {}, fixed(one.of)), h("td", {}, whole(share)));
+  });
+  return [
+    h("p", {}, h("strong", {}, place), " · ", `${fixed(cell.log2_domain_over_preimage)} bits about the whole input, `,
+      cell.queries > 1 ? `mean over ${cell.queries} queries` : "one query",
+      cell.epsilon ? `, ε = ${short(cell.epsilon)}` : "", " ",
+      onChoose ? h("button", { type: "button", class: "small", on: { click: () => onChoose(cell.site, cell.at) } }, "read here") : null),
+    h("table", { class: "plain" },
+      h("thead", {}, h("tr", {}, ["feature", "known", "bits", "of", "share"].map((name) => h("th", { scope: "col" }, name)))),
+      h("tbody", {}, rows)),
+  ];
+}
+
+function legend(map) {
+  const ramp = Array.from({ length: 9 }, (_, i) => h("i", { class: i ? `p${i}` : "" }));
+  return h("p", { class: "map-legend" },
+    h("span", {}, "0% ", h("span", { class: "ramp", "aria-hidden": "true" }, ramp), " 100% of the feature’s entropy"),
+    map.words.marks.map(([sign, words]) => h("span", {}, h("b", {}, sign), ` ${words}`)));
+}

@@ -1,0 +1,184 @@
+/**
+ * What to read: a study, an input, a position in it, a site.
+ */
+
+import { fill, h, unique } from "./report/dom.js";
+import { roving } from "./report/roving.js";
+import { visible } from "./report/words.js";
+import { AskError, get, pathOf, post } from "./api.js";
+import { makeSettings } from "./settings.js";
+import { makeSites } from "./sites.js";
+
+const PAUSE = 250; // milliseconds without typing before an input is looked at
+const FEW = 4;
+
+/**
+ * @param {HTMLElement} root
+ * @param {{store: any, studies: any[], onTokens: (tokens: any) => void, onMap: (map: any) => void}} options
+ */
+export function mountAsk(root, { store, studies, onTokens, onMap }) {
+  const id = unique("ask");
+  const choice = h("select", { id: `${id}-study` }, studies.map((study) => h("option", { value: study.name }, study.name)));
+  const about = h("p", { class: "hint" });
+  const field = h("textarea", {
+    id: `${id}-input`, rows: 1, spellcheck: "false", autocomplete: "off", "aria-describedby": `${id}-wrong`, class: "input-field",
+  });
+  const wrong = h("p", { id: `${id}-wrong`, class: "wrong", role: "alert" });
+  const examples = h("div", { class: "examples", role: "group", "aria-label": "Examples" });
+  const chips = h("div", { class: "chips", role: "group", "aria-label": "Tokens: choose the position to read" });
+  const rove = roving(chips);
+  const sites = makeSites({ onChoose: (site) => store.set({ site, cut: "" }), onMap });
+  const settings = makeSettings({ store });
+  const where = h("p", { class: "hint", "aria-live": "polite" });
+  let tokens = null;
+  let asked = 0;
+  let seed = 0;
+
+  fill(root,
+    section("1", "Model", h("div", { class: "line" }, h("label", { for: choice.id, class: "unseen" }, "Study"), choice), about),
+    section("2", "Input", h("label", { for: field.id, class: "unseen" }, "Input"), field, wrong, examples),
+    section("3", "Position", where, chips),
+    section("4", "Site", sites.element),
+    settings.element);
+
+  function study() {
+    return studies.find((one) => one.name === store.get().study);
+  }
+
+  choice.addEventListener("change", () => {
+    const next = studies.find((one) => one.name === choice.value);
+    store.set({ study: next.name, ...next.start, how: next.has_decoder ? "sampled" : "exact", epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
+  });
+
+  let typed = 0;
+  field.addEventListener("input", () => {
+    clearTimeout(typed);
+    typed = setTimeout(() => look(field.value), PAUSE);
+    fit();
+  });
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey) return;
+    event.preventDefault();
+    take();
+  });
+  field.addEventListener("change", take);
+
+  async function take() {
+    clearTimeout(typed);
+    const found = await look(field.value);
+    if (found) store.set({ input: found.input, at: fitting(found), cut: "" });
+  }
+
+  /** The chosen position, if this input has it too. */
+  function fitting(found) {
+    const { at } = store.get();
+    return found.roles.some((role, i) => role === at && found.eligible[i]) ? at : "";
+  }
+
+  /** Ask for the tokens of an input; null where it is none, which is said. */
+  async function look(text) {
+    asked += 1;
+    const mine = asked;
+    try {
+      const found = await post(pathOf(store.get().study, "tokens"), { input: text });
+      if (mine !== asked) return null;
+      fill(wrong);
+      field.removeAttribute("aria-invalid");
+      show(found);
+      return found;
+    } catch (error) {
+      if (mine !== asked) return null;
+      fill(wrong, error instanceof AskError ? error.message : `${error}`);
+      field.setAttribute("aria-invalid", "true");
+      chips.classList.add("old");
+      return null;
+    }
+  }
+
+  function show(found) {
+    tokens = found;
+    chips.classList.remove("old");
+    draw();
+    onTokens(found);
+  }
+
+  function draw() {
+    if (!tokens) return;
+    const position = positionOf(tokens, store.get().at);
+    const focused = chips.contains(document.activeElement) ? /** @type {any} */ (document.activeElement).dataset.rove : null;
+    fill(chips, tokens.tokens.map((token, i) => h("button", {
+      type: "button", class: "chip", "data-rove": tokens.eligible[i] ? i : null, disabled: !tokens.eligible[i], "aria-pressed": `${i === position}`,
+      "aria-label": `${visible(token)}, position ${i}${tokens.roles[i] === `${i}` ? "" : `, ${visible(tokens.roles[i])}`}`,
+      on: { click: () => store.set({ input: tokens.input, at: tokens.roles[i], cut: "" }) },
+    }, h("span", { class: "tok" }, visible(token)), tokens.roles[i] === token || tokens.roles[i] === `${i}` ? null : h("small", {}, visible(tokens.roles[i])))));
+    if (focused) chips.querySelector(`[data-rove="${focused}"]`)?.focus();
+    rove.reset();
+    const role = tokens.roles[position];
+    fill(where, "Which token’s activation is read: ", h("code", {}, visible(role)), role === `${position}` ? "" : ` (index ${position})`);
+    sites.choose(store.get().site, role);
+  }
+
+  function drawExamples(list) {
+    fill(examples, list.slice(0, FEW).map((text) =>
+      h("button", { type: "button", class: "small mono", on: { click: () => choose(text) } }, text.length > 28 ? `${text.slice(0, 27)}…` : text)),
+      h("button", { type: "button", class: "small", on: { click: another } }, "another"));
+  }
+
+  function choose(text) {
+    field.value = text;
+    fit();
+    take();
+  }
+
+  async function another() {
+    seed += 1;
+    try {
+      const { examples: found } = await get(`${pathOf(store.get().study, "examples")}?n=1&seed=${1000 + seed}`);
+      choose(found[0]);
+    } catch (error) {
+      fill(wrong, error.message);
+    }
+  }
+
+  function fit() {
+    field.style.setProperty("height", "auto");
+    field.style.setProperty("height", `${Math.min(160, field.scrollHeight + 2)}px`);
+  }
+
+  /** @param {any} state @param {Set<string>} changed */
+  async function update(state, changed) {
+    const here = study();
+    if (changed.has("study")) {
+      choice.value = state.study;
+      fill(about, here.about);
+      drawExamples(here.examples);
+      sites.open(here);
+      settings.open(here);
+    }
+    settings.show(state);
+    if (changed.has("study") || changed.has("input")) {
+      if (field.value !== state.input) field.value = state.input;
+      fit();
+      if (changed.has("study") || tokens?.input !== state.input) {
+        const found = await look(state.input);
+        if (found && found.input !== state.input && store.get().input === state.input) store.set({ input: found.input }, true);
+      }
+    }
+    draw();
+  }
+
+  store.listen(update);
+  return { start: () => update(store.get(), new Set(["study", "input"])), sites };
+}
+
+/** The index that a role stands for; the last eligible one for none. */
+export function positionOf(tokens, at) {
+  if (at === "") return tokens.default;
+  const place = tokens.roles.findIndex((role, i) => role === at && tokens.eligible[i]);
+  if (place >= 0) return place;
+  return /^\d+$/.test(at) && tokens.eligible[Number(at)] ? Number(at) : tokens.default;
+}
+
+function section(number, title, ...children) {
+  return h("section", { class: "step" }, h("h2", {}, h("span", { class: "step-number", "aria-hidden": "true" }, number), title), children);
+}

@@ -1,0 +1,111 @@
+/**
+ * The view that answers: the reading of what was asked, and beside it a hypothesis, the causal check, attention.
+ */
+
+import { fill, h } from "./report/dom.js";
+import { mountReading } from "./report/reading.js";
+import { visible } from "./report/words.js";
+import { pathOf, readingQuestion } from "./api.js";
+import { positionOf } from "./ask.js";
+import { makeJob } from "./job.js";
+import { makeKeep } from "./keep.js";
+import { makePanels } from "./panels.js";
+import { questionOf } from "./state.js";
+
+const MOST_COLUMNS = 32;
+
+/**
+ * @param {{store: any, studyOf: (name: string) => any}} options
+ */
+export function makeReadView({ store, studyOf }) {
+  const job = makeJob({ label: "reading" });
+  const shown = h("div", { class: "card reading-card" });
+  const panels = makePanels({ store, studyOf });
+  const element = h("div", { class: "read-view" }, job.element, shown, panels.element);
+  let view = null;
+  let key = "";
+  let asked = "";
+  let tokens = null;
+  /** @type {Map<string, any>} */
+  const kept = new Map();
+
+  const pin = h("button", { type: "button", class: "small", on: { click: togglePin } }, "Pin");
+  const keep = makeKeep({ key: () => key, view: () => view, name: fileName });
+
+  function columnsOf(study) {
+    return study.features.map((feature) => feature.name).slice(0, MOST_COLUMNS);
+  }
+
+  /** @param {any} state @param {any} found the tokens of its input */
+  function show(state, found) {
+    tokens = found;
+    const question = questionOf(state);
+    panels.show(state, found);
+    if (question === asked) {
+      if (view && state.cut && Number(state.cut) !== view.shown.epsilon) view.update({ epsilon: Number(state.cut) });
+      drawPin(state);
+      return;
+    }
+    asked = question;
+    key = "";
+    const study = studyOf(state.study);
+    const { kind, body } = readingQuestion({ ...state, at: found.roles[positionOf(found, state.at)] }, columnsOf(study));
+    shown.classList.add("old");
+    shown.setAttribute("aria-busy", "true");
+    job.run(pathOf(state.study, kind), body, {
+      partial: (document) => draw(document, true),
+      done: (result) => {
+        key = result.key;
+        kept.set(question, result);
+        panels.read(result.document);
+        draw(result.document, false);
+      },
+      failed: () => {
+        shown.setAttribute("aria-busy", "false");
+        asked = "";
+      },
+    });
+  }
+
+  function draw(document, partial) {
+    const state = store.get();
+    const study = studyOf(state.study);
+    view?.stop();
+    shown.classList.remove("old");
+    shown.setAttribute("aria-busy", `${partial}`);
+    view = mountReading(shown, document, {
+      abouts: Object.fromEntries(study.features.map((feature) => [feature.name, feature.about])),
+      columns: state.columns === "-" ? [] : state.columns ? state.columns.split(",") : study.columns,
+      roles: tokens.roles,
+      epsilon: state.cut ? Number(state.cut) : null,
+      onEpsilon: (epsilon) => store.set({ epsilon: `${epsilon}`, cut: "" }),
+      onShown: (now) => store.set({
+        cut: now.epsilon === view?.reading.epsilon ? "" : `${now.epsilon}`,
+        columns: `${now.columns}` === `${study.columns}` ? "" : now.columns.join(",") || "-",
+      }, true),
+      tools: [pin, keep],
+      partial,
+    });
+    drawPin(state);
+  }
+
+  function togglePin() {
+    const state = store.get();
+    const mine = questionOf(state);
+    const pins = state.pins.includes(mine) ? state.pins.filter((one) => one !== mine) : [...state.pins, mine];
+    store.set({ pins });
+  }
+
+  function drawPin(state) {
+    const pinned = state.pins.includes(questionOf(state));
+    pin.textContent = pinned ? "Unpin" : "Pin to compare";
+    pin.setAttribute("aria-pressed", `${pinned}`);
+  }
+
+  function fileName() {
+    const state = store.get();
+    return [state.study, state.site, visible(state.at || "last")].join("-").replace(/[^\p{L}\p{N}.=+-]+/gu, "_");
+  }
+
+  return { element, show, kept, cancel: () => job.stop() };
+}

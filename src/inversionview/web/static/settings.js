@@ -1,0 +1,64 @@
+/**
+ * How to read: by draws or exactly, how many, which epsilon, metric and positions. A change asks at once.
+ */
+
+import { fill, h, unique } from "./report/dom.js";
+import { short } from "./report/words.js";
+
+/**
+ * @param {{store: any}} options
+ */
+export function makeSettings({ store }) {
+  const id = unique("set");
+  const how = h("select", { id: `${id}-how` });
+  const n = h("input", { id: `${id}-n`, type: "number", min: 1, step: 1, inputmode: "numeric" });
+  const seed = h("input", { id: `${id}-seed`, type: "number", min: 0, step: 1, inputmode: "numeric" });
+  const epsilon = h("input", { id: `${id}-epsilon`, type: "text", autocomplete: "off", spellcheck: "false" });
+  const metric = select(`${id}-metric`, [["", "the study’s"], ["euclidean", "Euclidean, by the query’s length"], ["cosine", "cosine"]]);
+  const rule = select(`${id}-rule`, [["same", "only the query’s position"], ["any", "each input’s best position"]]);
+  const temperatures = h("input", { id: `${id}-temperatures`, type: "text", autocomplete: "off", inputmode: "decimal" });
+  const prior = h("input", { id: `${id}-prior`, type: "number", min: 0, max: 0.9, step: 0.1 });
+  const drawn = [row("temperatures", temperatures, "of the decoder, by commas"), row("share of the prior", prior, "inputs drawn without the activation")];
+  const element = h("details", { class: "settings" }, h("summary", {}, "How to read ", h("span", { class: "summary-said" })),
+    h("div", { class: "fields" },
+      row("candidates", how), row("number", n, "drawn; of all inputs, the nearest that are listed"), row("ε", epsilon, "0.1, null:0.01 or causal:0.05"), row("distance", metric),
+      row("positions", rule), drawn, row("seed", seed, "same seed, same draws")));
+  const fields = { how, n, seed, epsilon, metric, rule, temperatures, prior };
+  let study = null;
+
+  for (const [name, field] of Object.entries(fields)) {
+    field.addEventListener("change", () => {
+      const number = ["n", "seed", "prior"].includes(name);
+      const value = number ? Number(field.value) : field.value.trim();
+      if (number && (field.value === "" || !Number.isFinite(value))) show(store.get());
+      else store.set({ [name]: value, ...(["epsilon", "metric", "rule", "how"].includes(name) ? { cut: "" } : {}) });
+    });
+  }
+
+  function open(next) {
+    study = next;
+    fill(how, study.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
+      study.enumerable ? h("option", { value: "exact" }, `all ${study.size.toLocaleString("en-US")} inputs (exact)`) : null,
+      Object.entries(study.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
+  }
+
+  function show(state) {
+    for (const [name, field] of Object.entries(fields)) if (field.value !== `${state[name]}`) field.value = state[name];
+    epsilon.placeholder = study ? short(study.epsilons[state.site] ?? study.epsilon) : "";
+    for (const one of drawn) one.hidden = state.how !== "sampled";
+    const parts = [state.how === "sampled" ? `${state.n} draws` : "exact", `ε ${state.epsilon || epsilon.placeholder}`];
+    if (state.how === "sampled") parts.push(`seed ${state.seed}`);
+    if (state.rule === "any") parts.push("any position");
+    element.querySelector(".summary-said").textContent = parts.join(" · ");
+  }
+
+  return { element, open, show };
+}
+
+function row(label, field, hint = "") {
+  return h("div", { class: "field" }, h("label", { for: field.id }, label, hint ? h("small", {}, hint) : null), field);
+}
+
+function select(id, options) {
+  return h("select", { id }, options.map(([value, words]) => h("option", { value }, words)));
+}

@@ -1,0 +1,104 @@
+/**
+ * The other views: the map of the whole model, and the attention of all heads.
+ */
+
+import { mountAttention } from "./report/attention.js";
+import { fill, h } from "./report/dom.js";
+import { mountMap } from "./report/map.js";
+import { pathOf } from "./api.js";
+import { positionOf } from "./ask.js";
+import { makeJob } from "./job.js";
+
+/**
+ * @param {{store: any, studyOf: (name: string) => any}} options
+ */
+export function makeMapView({ store, studyOf }) {
+  const job = makeJob({ label: "map" });
+  const body = h("div", {});
+  const of = h("p", { class: "hint" });
+  const one = h("button", { type: "button", class: "small", on: { click: () => make(store.get().input) } }, "map this input only");
+  const whole = h("button", { type: "button", class: "small", on: { click: () => make(null) } }, "map the model");
+  const element = h("div", { class: "card" }, of, job.element, body);
+  let kept = null;
+  let shown = "";
+
+  function make(input) {
+    job.run(pathOf(store.get().study, "map"), input === null ? {} : { input }, {
+      partial: (document) => draw(document), done: (result) => draw(result.document),
+    });
+  }
+
+  function draw(map) {
+    const state = store.get();
+    const study = studyOf(state.study);
+    mountMap(body, map, {
+      abouts: Object.fromEntries(study.features.map((feature) => [feature.name, feature.about])),
+      chosen: { site: state.site, at: state.at },
+      onChoose: (site, at) => store.set({ site, at, view: "read", cut: "" }),
+      tools: [one, whole],
+    });
+  }
+
+  return {
+    element,
+    /** @param {any} map the study's own, or null */
+    take(map) {
+      kept = map;
+      shown = "";
+    },
+    show(state) {
+      fill(of, "What every site knows at every named position: where a feature first appears, and which heads carry it on.");
+      const wanted = `${state.study} ${kept ? "kept" : "none"}`;
+      if (wanted === shown) return;
+      shown = wanted;
+      if (kept) draw(kept);
+      else fill(body, h("div", { class: "empty" }, h("h2", {}, "There is no map of this model yet"),
+        h("p", {}, "Measuring every site at every position takes from seconds to minutes."), h("div", { class: "ask-line" }, whole, one)));
+    },
+  };
+}
+
+/**
+ * @param {{store: any, studyOf: (name: string) => any}} options
+ */
+export function makeAttentionView({ store, studyOf }) {
+  const job = makeJob({ label: "attention" });
+  const body = h("div", {});
+  const element = h("div", { class: "card" }, h("h2", {}, "What every head looks at"),
+    h("p", { class: "hint" }, "A row for the token that looks, a column for each token before it that is looked at; the shaded row is the position read."), job.element, body);
+  let asked = "";
+  let found = null;
+
+  function draw(state, tokens) {
+    const site = studyOf(state.study).sites.find((one) => one.name === state.site);
+    mountAttention(body, found, {
+      position: positionOf(tokens, state.at),
+      chosen: site && site.head !== null ? { layer: site.layer, head: site.head } : null,
+      onChoose: (layer, head) => {
+        const name = `a${layer}.${head}`;
+        if (studyOf(state.study).sites.some((one) => one.name === name)) store.set({ site: name, view: "read", cut: "" });
+      },
+    });
+  }
+
+  return {
+    element,
+    show(state, tokens) {
+      const question = `${state.study} ${tokens.input}`;
+      if (question === asked) {
+        if (found) draw(state, tokens);
+        return;
+      }
+      asked = question;
+      found = null;
+      fill(body);
+      job.run(pathOf(state.study, "attention"), { input: tokens.input }, {
+        done: (result) => {
+          found = result.document;
+          draw(store.get(), tokens);
+        },
+        failed: () => { asked = ""; },
+      });
+    },
+  };
+}
