@@ -102,7 +102,7 @@ export function makeSites({ onChoose, onMap }) {
       type: "button", class: `site ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": site.name,
       "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${bestWords(cell)}` : ""}`,
       on: { click: () => onChoose(site.name), pointerenter: () => say(site.name), focus: () => say(site.name) },
-    }, wide ? null : best ? h("b", {}, printable(best.name)) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
+    }, wide ? null : best ? h("b", {}, broken(printable(best.name))) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
   }
 
   function say(name) {
@@ -124,6 +124,11 @@ export function makeSites({ onChoose, onMap }) {
     },
     map: () => map,
   };
+}
+
+/** A name that may be broken after its signs. */
+function broken(name) {
+  return name.split(/(?<=[+ _-])/).map((part, i) => [i ? h("wbr") : null, part]);
 }
 
 /** A site in words. */
