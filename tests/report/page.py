@@ -38,7 +38,7 @@ class Page(HTMLParser):
             self.open_tables.pop()
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.texts.append(data)
         if "td" in self.open or "th" in self.open:
             self.open_tables[-1][-1]["cells"][-1]["text"] += data

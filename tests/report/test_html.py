@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from importlib.resources import files
 
 import pytest
 
-from inversionview.report import colors
+from inversionview.report import bundle, colors
 from inversionview.report.html import render_fragment, render_html
 from inversionview.report.html_page import stylesheet, theme_css
 from inversionview.report.html_table import OPEN
@@ -117,7 +120,7 @@ def test_shares_of_members_stand_under_the_query() -> None:
 def test_tokens_and_names_are_text_whatever_they_hold() -> None:
     page = Page(render_html([hostile(), hostile()], title="<title>&</title>"))
     tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "img", "s", "u"}
+    assert not tags & {"img", "s", "u"}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     shown = tokens(Page(render_fragment(hostile())).rows("query")[0])
     assert shown[:5] == ["</td><script>alert(1)</script>", '"><img·src=x·onerror=alert(1)>', "·", "↵", "🙂"]
@@ -131,17 +134,48 @@ def test_a_surrogate_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("reading", [addition(), text(length=60, samples=4), hostile()])
-def test_nothing_is_fetched_and_nothing_runs(reading: Reading) -> None:
-    page = Page(render_html([reading, reading], title="t"))
+def test_nothing_is_fetched_and_only_our_script_runs(reading: Reading) -> None:
+    source = render_html([reading, reading], title="t")
+    page = Page(source)
+    [script] = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"]
+    assert policy == [
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    ]
+    scripts = [attributes for tag, attributes in page.elements if tag == "script"]
+    assert [attributes.get("type") for attributes in scripts] == ["application/json", "application/json", None]
     for tag, attributes in page.elements:
-        assert tag not in {"script", "link", "img", "iframe", "object", "base", "form"}
+        assert tag not in {"link", "img", "iframe", "object", "base", "form"}
         assert "src" not in attributes
         assert (attributes.get("href") or "#").startswith("#")
-    css = stylesheet()
+    css = stylesheet() + bundle.layout()
     assert not re.search(r"url\(|@import|https?:|//", css)
     assert "</" not in css
+
+
+def test_a_fragment_has_no_script() -> None:
+    assert "<script" not in render_fragment(addition())
+
+
+def test_the_page_holds_the_reading_as_data() -> None:
+    reading = hostile()
+    source = render_html([reading], title="t")
+    [data] = re.findall(r'<script type="application/json" class="reading-data">(.*?)</script>', source, re.DOTALL)
+    held = json.loads(data)
+    assert (held["counts"], held["epsilon"]) == (reading["counts"], reading["epsilon"])
+    assert [held["strings"][i] for i in held["samples"][0]["tokens"]] == reading["samples"][0]["tokens"]
+    assert "<" not in data
+
+
+def test_a_page_of_long_inputs_holds_only_the_nearest_for_its_script() -> None:
+    reading = text(samples=300)
+    source = render_html([reading], title="t")
+    [data] = re.findall(r'<script type="application/json" class="reading-data">(.*?)</script>', source, re.DOTALL)
+    held = json.loads(data)["samples"]
+    assert 20 < len(held) < 300
+    nearest = sorted(sample["distance"] for sample in reading["samples"])[: len(held)]
+    assert [sample["distance"] for sample in held] == pytest.approx(nearest, rel=1e-3)
 
 
 def test_styles_reach_only_what_is_ours() -> None:

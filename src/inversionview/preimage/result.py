@@ -415,6 +415,12 @@ class Preimage:
 
         return render_fragment(self.to_reading())
 
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from inversionview.report.widget import widget_bundle
+        from inversionview.report.wire import pack_reading
+
+        return widget_bundle("reading", lambda: pack_reading(self.to_reading()))
+
     def save(self, path: str | Path) -> None:
         """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.
 

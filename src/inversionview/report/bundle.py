@@ -31,7 +31,12 @@ def script(entry: str) -> str:
 
 def styles() -> str:
     """Return the colours and the styles of what the modules draw."""
-    return theme_css() + "\n" + _text("view.css")
+    return theme_css() + "\n" + layout()
+
+
+def layout() -> str:
+    """Return the styles alone, for a page that has the colours."""
+    return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", _text("view.css"), flags=re.DOTALL)).strip()
 
 
 def module(entry: str) -> str:

@@ -1,20 +1,47 @@
-"""Draw readings as HTML: a fragment for a notebook, or a whole page. No script, nothing from the network."""
+"""Draw readings as HTML: a fragment for a notebook, or a whole page. Nothing from the network.
+
+A page holds each reading twice: as a table, for readers without scripts, and as data, from which the modules of
+`static` draw what answers: a slider for epsilon, columns, distances at every token. The one script is named by its hash
+in the page's content security policy, so that nothing else runs.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 
-from inversionview.report import colors
+from inversionview.report import bundle, colors
 from inversionview.report.html_estimates import draw_estimates, draw_facts
 from inversionview.report.html_page import change_class, draw_fragment, draw_page, escaped
 from inversionview.report.html_table import GRID_WIDTH, agreement_cells, draw_table
-from inversionview.report.reading import Query, Reading, group, headline, settings, source_lines, summary, visible
+from inversionview.report.reading import (
+    FeatureColumn,
+    Query,
+    Reading,
+    Sample,
+    group,
+    headline,
+    settings,
+    source_lines,
+    summary,
+    visible,
+)
+from inversionview.report.wire import pack_reading
+
+_ROOM = 30_000
+"""Tokens of the samples that a page holds for its script."""
 
 
 def render_html(readings: Sequence[Reading], *, title: str) -> str:
     """Return a whole page that shows readings one below the other, with an overview when there are several."""
-    body = "".join(_reading(reading, 200, 20, anchor=f"reading-{i}") for i, reading in enumerate(readings, start=1))
-    return draw_page(title, (_overview(readings) if len(readings) > 1 else "") + body)
+    body = "".join(
+        _reading(reading, 200, 20, anchor=f"reading-{i}") + _data(reading)
+        for i, reading in enumerate(readings, start=1)
+    )
+    overview = _overview(readings) if len(readings) > 1 else ""
+    styles = f"<style>{bundle.layout()}</style>"
+    return draw_page(title, styles + overview + body, script=f"{bundle.script('report')}\n_report.start();")
 
 
 def render_fragment(reading: Reading, *, limit: int = 200, near: int = 20) -> str:
@@ -40,6 +67,22 @@ def _reading(reading: Reading, limit: int, near: int, anchor: str = "") -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="Samples">{draw_table(reading, limit, near)}</div>'
         f"{draw_estimates(reading)}{_sources(reading)}</section>"
     )
+
+
+def _data(reading: Reading) -> str:
+    """The reading for the script: the nearest candidates, as many as there is room for."""
+    longest = max((len(sample["tokens"]) for sample in reading["samples"]), default=1)
+    kept = sorted(range(len(reading["samples"])), key=lambda i: _order(reading["samples"][i]))[: _ROOM // longest]
+    columns: list[FeatureColumn] = [
+        {**column, "values": [column["values"][i] for i in kept]} for column in reading.get("features", [])
+    ]
+    shown: Reading = {**reading, "samples": [reading["samples"][i] for i in kept], "features": columns}
+    data = json.dumps(pack_reading(shown), separators=(",", ":")).replace("<", "\\u003c")
+    return f'<script type="application/json" class="reading-data">{data}</script>'
+
+
+def _order(sample: Sample) -> float:
+    return math.inf if sample["distance"] is None else sample["distance"]
 
 
 def _legend(reading: Reading) -> str:

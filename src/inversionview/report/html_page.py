@@ -1,15 +1,17 @@
-"""The page that readings and maps are drawn on, and its styles. No script, nothing from the network."""
+"""The page that readings and maps are drawn on, and its styles. Nothing from the network."""
 
 from __future__ import annotations
 
+import base64
 import functools
+import hashlib
 from html import escape
 from importlib.resources import files
 
 from inversionview.report import colors
 from inversionview.report.reading import printable
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+_POLICY = "default-src 'none'; {script}style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _PAGE = (
     "body{margin:0}main{max-width:1120px;margin:0 auto;padding:32px 20px 48px}"
     "h1{margin:0 0 20px;font-size:24px;font-weight:650;letter-spacing:-.01em;overflow-wrap:anywhere}"
@@ -17,15 +19,21 @@ _PAGE = (
 )
 
 
-def draw_page(title: str, body: str, *layouts: str) -> str:
-    """Return a whole page with the styles in the files `layouts`."""
+def draw_page(title: str, body: str, *layouts: str, script: str = "") -> str:
+    """Return a whole page with the styles in the files `layouts`, and with one script that may run, or none."""
+    allowed = f"script-src '{_digest(script)}'; " if script else ""
+    runs = f"<script>{script}</script>\n" if script else ""
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(script=allowed)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{_PAGE}</style>\n<style>{stylesheet(*layouts)}</style>\n</head>\n"
-        f'<body class="inversionview"><main><h1>{escaped(title)}</h1>{body}</main></body>\n</html>\n'
+        f'<body class="inversionview"><main><h1>{escaped(title)}</h1>{body}</main>\n{runs}</body>\n</html>\n'
     )
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def draw_fragment(body: str, *layouts: str) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import Comparison, compare
 from inversionview.reading.hypotheses import HypothesisTest
 from inversionview.reading.information import preimage_bits
+from inversionview.report.drawn_map import DrawnMap
 from inversionview.report.map import Map
 from inversionview.sites import Site
 from inversionview.studies.calibration import Epsilon, epsilons_of
@@ -307,11 +308,12 @@ class Study:
         or with `text` of this one input. Rule `same`. Exact, in one pass over the domain, where the task can enumerate;
         elsewhere from `draws` inputs of the prior and, a query, `draws_given` for each condition that the task can draw
         given; a cell of which too few are members says nothing.
-        Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes.
+        Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes; as the
+        last line of a notebook's cell it draws itself.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
         names = [checked_site(self.name, self.sites, site) for site in (self.sites if sites is None else sites)]
-        return make_map(
+        found = make_map(
             self.name,
             self.probed,
             self.task,
@@ -325,6 +327,7 @@ class Study:
             draws=draws,
             draws_given=draws_given,
         )
+        return cast(Map, DrawnMap(found))
 
     def compare(self, sample: Preimage, exact: Preimage) -> Comparison:
         """What a sample reached of the exact preimage: recall, prior mass, and each feature's total variation.

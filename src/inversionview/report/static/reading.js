@@ -138,7 +138,7 @@ function columnsMenu(all, shown, update) {
 function legend(colored, reading) {
   if (!colored) return null;
   const steps = Array.from({ length: 17 }, (_, i) => i - 8);
-  return h("details", { class: "menu legend" },
+  return h("details", { class: "menu scale-menu" },
     h("summary", {}, "lowered ", h("span", { class: "ramp", "aria-hidden": "true" },
       steps.map((step) => h("i", { class: step ? `${step > 0 ? "p" : "m"}${Math.abs(step)}` : "" }))), " raised"),
     h("div", { class: "menu-body text" }, h("p", {}, printable(reading.colors_about)),

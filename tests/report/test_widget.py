@@ -1,0 +1,54 @@
+"""Readings and maps in a notebook."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from inversionview.report import widget
+from inversionview.report.drawn_map import DrawnMap
+from inversionview.report.wire import pack_map, pack_reading
+from tests.report.examples import addition, addition_map
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a kernel of Jupyter ran us."""
+    pytest.importorskip("anywidget", reason="the widget needs anywidget: install the extra notebook")
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: SimpleNamespace(kernel=object()))
+
+
+def test_a_notebook_gets_a_widget_that_holds_the_document(kernel: None) -> None:
+    packed = pack_reading(addition(draws=20))
+    made = widget.make_widget("reading", packed)
+    assert made.document == packed
+    assert made.kind == "reading"
+    assert "_widget" in made._esm
+    shown = widget.widget_bundle("reading", lambda: packed)
+    assert list(shown) == [VIEW]
+    assert shown[VIEW]["model_id"]
+
+
+def test_without_a_kernel_nothing_is_made() -> None:
+    assert widget.widget_bundle("reading", lambda: pytest.fail("nobody asked")) == {}
+
+
+def test_without_anywidget_the_table_has_to_do(kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    widget._widget_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    assert widget.widget_bundle("reading", lambda: pack_reading(addition(draws=3))) == {}
+    monkeypatch.undo()
+    widget._widget_class.cache_clear()
+
+
+def test_a_map_is_a_document_that_draws_itself(kernel: None) -> None:
+    drawn = DrawnMap(addition_map())
+    assert drawn == addition_map()
+    assert "what each activation knows" in drawn._repr_html_()
+    assert drawn.to_html().startswith("<!DOCTYPE html>")
+    assert VIEW in drawn._repr_mimebundle_()
+    assert widget.make_widget("map", pack_map(addition_map())).kind == "map"
