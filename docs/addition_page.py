@@ -15,6 +15,8 @@ from docs.claims import Bits, Claim, Measured, Moves, judged, rules, table
 from docs.maps import DATA
 from inversionview.report.findings import first_known, partly_known
 from inversionview.report.map_terminal import map_lines
+from inversionview.studies import kept_map
+from inversionview.studies.description import bundled_studies
 
 HEADS = "a0.0,a0.1,a0.2,a0.3,a1.0,a1.1,a1.2,a1.3"
 A1, A2 = "A1 at =", "A2 at A1"
@@ -105,15 +107,17 @@ CARRIES = ("C1", "C2", "C3")
 ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 """Each answer digit, and the position at which the model has to say it."""
 WIDTH = 118
-PAPER, OURS, THREE = "map-paper_addition", "map-addition", "map-paper_addition-three-digits"
+PAPER, THREE = "map-paper_addition", "map-paper_addition-three-digits"
+OURS = bundled_studies()["addition"] / kept_map.FILE
 FILE = DATA / "study-addition.json"
-FILES = (*(DATA / f"{name}.json" for name in (PAPER, OURS, THREE)), FILE)
+FILES = (*(DATA / f"{name}.json" for name in (PAPER, THREE)), OURS, FILE)
 
 
 def page(data: Any | None = None) -> str:
     """The page as Markdown."""
     data = json.loads(FILE.read_text(encoding="utf-8")) if data is None else data
-    paper, ours, three = load(PAPER), load(OURS), load(THREE)
+    paper, three = load(PAPER), load(THREE)
+    ours = json.loads(OURS.read_text(encoding="utf-8"))["map"]
     verdicts = judged("the bundled model", Measured({"map": ours}, data["bundled"]["patching"]), CLAIMS)
     if "paper" in data:
         measured = Measured({"map": paper, "three digits": three}, data["paper"]["patching"])

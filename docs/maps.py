@@ -1,16 +1,21 @@
-"""Measures the maps that the page on the addition circuit shows: `python -m docs.maps`, which takes minutes.
+"""Measures maps: those that are shipped with the bundled studies, and those of the paper's model of addition.
 
-The maps go to `docs/data`; `python -m docs.generate` makes the page from them. The paper's model is mapped where it is
-at hand, beside this repository; else its maps are left as they are.
+`python -m docs.maps` measures all, which takes minutes, `python -m docs.maps counting` those of one study. The maps of
+bundled studies lie in their folders, where the viewer finds them, the others in `docs/data`; `python -m docs.generate`
+makes the page on the addition circuit from both. The paper's model is mapped where it is at hand, beside this
+repository; else its maps are left as they are.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from inversionview.files import write_atomic
+from inversionview.studies.kept_map import FILE, write_map
 from inversionview.studies.study import load_study
 
 FOLDER = Path(__file__).resolve().parent
@@ -19,14 +24,31 @@ PAPER = FOLDER.parents[1] / "shared" / "models" / "paper_addition"
 HEADS = ("a0.0", "a0.1", "a0.2", "a0.3")
 
 
-def main() -> None:
-    """Measure and write all maps."""
-    study = load_study("addition")
-    write("map-addition", study.map())
+BUNDLED: dict[str, dict[str, Any]] = {
+    "addition": {},
+    "counting": {"queries": 20, "draws": 100_000},  # not enumerable: each query has draws of its own
+    "ioi-small": {},
+    "facts-small": {},
+}
+"""The settings of the map of each bundled study, where they are not the default."""
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure and write the maps of these studies, or all."""
+    for name in names or BUNDLED:
+        study = load_study(name)
+        write_map(study.folder, study.description.fingerprint, rounded(study.map(**BUNDLED[name])))
+        print(f"wrote {FILE} of {name}", flush=True)
+    if not names or "addition" in names:
+        measure_papers()
+
+
+def measure_papers() -> None:
+    """Maps of the paper's model of addition."""
     if not PAPER.is_dir():
         print("the paper's model is not at hand: its maps are left as they are")
         return
-    paper = study.with_model(PAPER, convention="tl")
+    paper = load_study("addition").with_model(PAPER, convention="tl")
     write("map-paper_addition", paper.map())
     write("map-paper_addition-three-digits", paper.map(sites=HEADS, where="not C1"))
 
@@ -48,4 +70,4 @@ def rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

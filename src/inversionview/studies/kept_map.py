@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from inversionview.errors import UserError
-from inversionview.files import read_json, write_json
+from inversionview.files import read_json, write_atomic
 from inversionview.report.map import Map
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def keep_map(study: Study, found: Map) -> None:
 
 def write_map(folder: Path, fingerprint: str, found: Map) -> None:
     """Write `map.json`. Raises `UserError` when it cannot be written."""
-    write_json(folder / FILE, {"schema": 1, "fingerprint": fingerprint, "map": found})
+    content = {"schema": 1, "fingerprint": fingerprint, "map": found}
+    write_atomic(folder / FILE, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 def _is_of(study: Study, content: Any) -> bool:

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from inversionview.progress import advance, stage, still_wanted, told
+
+
+def work():
+    with stage("first", 2, partial="before"):
+        advance(1)
+        with stage("inside", 100):
+            advance(50)
+        advance(1)
+    still_wanted()
+    with stage("second"):
+        advance(3)
+
+
+def test_each_stage_is_told_with_what_is_done_and_what_is_inside_is_not_counted():
+    heard = []
+    with told(lambda *news: heard.append(news)):
+        work()
+    assert heard[0] == ("first", 0, 2, "before")
+    assert list(dict.fromkeys(heard))[1:] == [
+        ("first", 1, 2, None),
+        ("first", 2, 2, None),
+        ("second", 0, None, None),
+        ("second", 3, None, None),
+    ]
+    assert ("first", 1, 2, None) in heard[2:]  # a step inside gives the listener a chance to stop it
+
+
+def test_who_is_told_can_stop_the_work_and_hears_no_more():
+    heard = []
+
+    def listen(*news):
+        heard.append(news)
+        if news[1] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), told(listen):
+        work()
+    work()
+    assert len(heard) == 2
+
+
+def test_after_a_stop_stages_count_anew():
+    heard = []
+    with pytest.raises(ZeroDivisionError), told(lambda *news: 1 / 0):
+        work()
+    with told(lambda *news: heard.append(news)):
+        work()
+    assert heard[0] == ("first", 0, 2, "before")
+
+
+def test_without_a_listener_nothing_happens_and_none_leaves_the_one_who_listened():
+    work()
+    heard = []
+    with told(lambda *news: heard.append(news)), told(None):
+        work()
+    assert heard
+
+
+def test_what_another_thread_does_is_not_heard():
+    heard = []
+    with told(lambda *news: heard.append(news)):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert heard == []
