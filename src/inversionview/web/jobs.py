@@ -181,13 +181,17 @@ class Jobs:
             self._waiting.remove(job)
             self._tell_places()
 
-    def close(self) -> None:
-        """Stop what is being done, and wait for it."""
+    def stop(self) -> None:
+        """End all work, and tell who waits; nothing more may be asked."""
         for job in [*self._waiting, *([] if self._running is None else [self._running])]:
             job.wanted = False
             job.publish(event("error", {"message": "the server was stopped"}))
             job.publish(None)
         self._waiting.clear()
+
+    def close(self) -> None:
+        """The same, and wait until the worker has ended."""
+        self.stop()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _forget(self, job: _Job) -> None:

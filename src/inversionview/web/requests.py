@@ -116,4 +116,5 @@ def one_line(errors: list[Any]) -> str:
     if first["type"] == "json_invalid":
         return "the question is not JSON"
     words = str(first["msg"]).removeprefix("Value error, ").replace("\n", " ")
-    return f"{where}: {words[:1].lower()}{words[1:]}" if where else words
+    words = words[:1].lower() + words[1:]
+    return f"{where}: {words}" if where else f"the question is wrong: {words}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import uvicorn
 
 from inversionview.errors import UserError
 from inversionview.web.app import make_app
+from inversionview.web.jobs import Jobs
 from inversionview.web.opened import open_studies
 from inversionview.web.security import is_loopback
 from inversionview.web.settings import Limits, Settings
@@ -40,17 +42,26 @@ def serve(
         )
         server = _Server(config)
         server.when_ready = lambda: _ready(address, host, open_page, say)
-        server.run(sockets=[listening])
+        server.jobs = app.state.jobs
+        with suppress(KeyboardInterrupt):  # which is how a server is ended, and is raised again when all is closed
+            server.run(sockets=[listening])
     finally:
         listening.close()
 
 
 class _Server(uvicorn.Server):
+    """Says when it listens, and ends work at once when it is to end, rather than when everybody has left."""
+
     when_ready: Callable[[], None]
+    jobs: Jobs
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.when_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.jobs.stop()
+        await super().shutdown(sockets=sockets)
 
 
 def listen(host: str, port: int) -> socket.socket:
