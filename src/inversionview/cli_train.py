@@ -48,7 +48,8 @@ _run_options = _options(
 @click.option(
     "--epsilon", help="Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"
 )
-@click.option("--texts", metavar="FILE_OR_NAME", help="Texts: a .txt, .jsonl or .parquet file, or a data set's name.")
+@click.option("--texts", metavar="FILE_OR_NAME", multiple=True,
+              help="Texts: a .txt, .jsonl or .parquet file, a folder, or a data set; may be given again.")  # fmt: skip
 @click.option("--column", help="Which column of the texts.  [default: text]")
 @click.option("--length", type=int, help="Tokens of an input, the begin token included.  [default: the recipe's]")
 @click.option(
@@ -58,7 +59,7 @@ _run_options = _options(
 @_run_options
 def train(
     source: str | None, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
-    texts: str | None, column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
+    texts: tuple[str, ...], column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
     minutes: float | None, steps: int | None, seed: int | None, resume: bool,
 ) -> int:  # fmt: skip
     """Train a decoder for a probed model, into a study.
@@ -72,7 +73,7 @@ def train(
     from inversionview.studies.recipes import TaskSource
     from inversionview.studies.training_runs import train_decoder
 
-    given = None if texts is None and column is None and length is None else TaskSource(texts, column, length)
+    given = TaskSource(texts or None, column, length) if texts or column is not None or length is not None else None
     result = train_decoder(
         source,
         out,

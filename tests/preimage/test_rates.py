@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.decoder import places
 from inversionview.errors import UserError
 from inversionview.preimage import rates
 from inversionview.preimage.rates import in_epsilon, mean_share, share
@@ -68,7 +69,7 @@ def test_the_query_proposed_back_always_hits_and_a_wrong_answer_never_does(monke
 
 
 def test_a_candidate_without_the_role_is_a_miss_under_same_only(monkeypatch):
-    monkeypatch.setattr(rates, "draw_positions", lambda task, tokens, generator: torch.full((len(tokens),), 12))
+    monkeypatch.setattr(places, "draw_positions", lambda task, tokens, generator: torch.full((len(tokens),), 12))
     long = rows("B615+861=1476E").expand(4 * len(SITES), -1)
     monkeypatch.setattr(task(), "sample", lambda n, **_: long)
     proposing(monkeypatch, lambda n: rows("B100+100=200E").expand(n, -1))

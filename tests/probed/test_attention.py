@@ -49,3 +49,29 @@ def test_pattern_times_values_gives_the_heads():
 def test_a_layer_that_the_model_lacks(layer):
     with pytest.raises(UserError, match="layers 0 to 1"):
         ProbedModel(tiny("gpt2")).attention(TOKENS, layer)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_heads_attend_to_is_a_column_of_their_patterns_from_one_forward(name, monkeypatch):
+    probed = ProbedModel(tiny(name))
+    heads = [Site("head", 1, 2), Site("head", 0, 3), Site("head", 1, 0)]
+    ran = []
+    run = type(probed._parts).run
+    monkeypatch.setattr(type(probed._parts), "run", lambda self, *args, **kw: ran.append(1) or run(self, *args, **kw))
+    for position in (0, 2):
+        found = probed.attention_to(TOKENS, heads, position)
+        assert list(found) == heads
+        for site in heads:
+            torch.testing.assert_close(found[site], probed.attention(TOKENS, site.layer)[:, site.head, :, position])
+    assert len(ran) == 2 + 2 * len(heads)
+    assert probed.attention_to(TOKENS, []) == {}
+
+
+def test_what_attends_to_nothing_is_refused():
+    probed = ProbedModel(tiny("gpt2"))
+    with pytest.raises(UserError, match=r"x0\.pre is no head of this model"):
+        probed.attention_to(TOKENS, ["x0.pre"])
+    with pytest.raises(UserError, match=r"no site a7\.0"):
+        probed.attention_to(TOKENS, ["a7.0"])
+    with pytest.raises(UserError, match="position 99 is not in inputs"):
+        probed.attention_to(TOKENS, ["a0.0"], 99)

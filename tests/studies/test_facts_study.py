@@ -11,18 +11,21 @@ from transformers import AutoTokenizer
 
 import inversionview as iv
 from inversionview import cli
+from inversionview.causal.head_selection import select_heads
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.studies.facts_queries import attention_to_begin, choose_queries, heads_at_end, query_positions
+from inversionview.studies.facts_queries import choose_queries, heads_at_end
 from inversionview.studies.recipes import DECODER_RECIPES
 from inversionview.studies.recipes.facts import facts
 from inversionview.studies.train_probed import exact_match
 from inversionview.tasks.facts import FactsTask
+from inversionview.tasks.text import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.paths import shared
-from tests.studies.text_models import random_model
+from tests.studies.text_models import FAMILIES, random_model, some_texts
 from tests.tasks.test_facts import small_table
+from tests.tasks.test_facts_files import counterfact
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,101 @@ def test_the_commands_work_on_bear_with_gpt2s_tokenizer(probed, small, tmp_path,
     assert code == 0, patched
 
 
+def published(folder):
+    """Files of BEAR, COUNTERFACT and MiniPile as they are published, with little in them."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    (folder / "bear").mkdir()
+    for name in ("P36", "P30"):
+        lines = (shared("data/bear") / "BEAR" / f"{name}.jsonl").read_text("utf-8").splitlines()
+        (folder / "bear" / f"{name}.jsonl").write_text("\n".join(lines[:15]), "utf-8")
+    entries = [
+        counterfact(subject, "The mother tongue of {} is", tongue, [f"It rained. {subject} spoke"])
+        for subject, tongue in (("Danielle Darrieux", "French"), ("Thomas Joannes Stieltjes", "Dutch"))
+    ]
+    (folder / "counterfact.json").write_text(json.dumps(entries))
+    (folder / "minipile" / "data").mkdir(parents=True)
+    documents = [". ".join(some_texts(200)[i : i + 4]) + "." for i in range(0, 200, 4)]
+    pandas.DataFrame({"text": documents}).to_parquet(folder / "minipile" / "data" / "train-00000-of-00001.parquet")
+    given = [folder / name for name in ("bear", "counterfact.json", "minipile")]
+    return [part for path in given for part in ("--texts", path)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
+    model, study, tokenizer = tmp_path / "model", tmp_path / "study", shared("models/gpt2_tokenizer")
+    random_model(family).save_pretrained(model)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(model)
+    texts = published(tmp_path)
+    code, err = run(capsys, "train", "facts", "--model", model, *texts, "--length", 24, "--steps", 2, "--out", study,
+                    "--convention", "tl" if family in ("gpt2", "gpt_neox") else "raw")  # fmt: skip
+    assert code == 0, err
+    described = json.loads((study / "study.json").read_text())
+    assert (described["task"], described["recipe"], described["read"]) == ("facts-and-texts", "facts", "attended")
+    assert sorted(described["sites"]) == ["a0.0", "a0.1", "a1.0", "a1.1"]
+    opened = iv.load_study(study)
+    assert tuple(described["sites"]) == heads_at_end(opened.probed, opened.task)
+    assert run(capsys, "train", study, "--resume", "--steps", 2, "--out", study)[0] == 0
+    said = ("The mother tongue of Danielle Darrieux is French.", "It rained. Danielle Darrieux spoke French.")
+    for text in (*said, "The capital of Morocco is Rabat"):
+        code, read = run(capsys, "read", study, text, "--at", "END", "--site", "a1.0", "-n", 8, "--position-rule",
+                         "any", "--also", "varied:cosine", "--json")  # fmt: skip
+        assert code == 0, read
+        assert (read["epsilon"], read["metric"]) == (0.25, "cosine")
+        assert read["query"]["at"] == "END"
+    code, read = run(capsys, "read", study, "The dog saw a house.", "--at", "dog", "--site", "a1.0", "-n", 8, "--json")
+    assert code == 0, read
+    code, rates = run(capsys, "evaluate", study, "-n", 10, "--json")
+    assert code == 0, rates
+    assert set(rates["sites"]) == set(described["sites"])
+    code, cells = run(capsys, "map", study, "--queries", 2, "--draws", 300, "--sites", "a1.0", "--json")
+    assert code == 0, cells
+    assert {cell["at"] for cell in cells["cells"]} == {"subject_first", "subject_last", "END", "object"}
+    code, patched = run(capsys, "patch", study, "--target", "object", "--at", "subject_last", "--sites", "a0.1",
+                        "--contrast", "change:subject", "--where", "fact == 'yes'", "-n", 10, "--json")  # fmt: skip
+    assert code == 0, patched
+
+
+def test_heads_are_the_25_that_count_most_often_at_end(task, probed):
+    model = random_model("gpt2", n_embd=24, n_layer=3, n_head=12)
+    wide = ProbedModel(model, probed.tokenizer)
+    heads = heads_at_end(wide, task)
+    assert len(heads) == len(set(heads)) == 25
+    tokens = task.sample(500, generator=torch.Generator().manual_seed(0), split="train")
+    chosen = select_heads(wide, tokens, task.position_of(tokens, "END"))
+    counts = {head.site: head.counts for head in chosen.heads}
+    assert min(counts[head] for head in heads) >= max(counts[head] for head in counts if head not in heads)
+
+
+def test_a_task_without_an_end_has_no_heads_to_choose(probed):
+    with pytest.raises(UserError, match="have no position END, at which heads are chosen: give --sites"):
+        heads_at_end(probed, TextTask.from_texts(Vocabulary(probed.tokenizer), some_texts(200), 12))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["none.json"], "is not there: give a folder of BEAR"),
+        (["minipile"], "there are no facts in"),
+        (["some/name"], "no data set of that name can be reached"),
+    ],
+)
+def test_what_holds_no_facts_is_one_line(probed, tmp_path, capsys, monkeypatch, given, said):
+    def unreachable(self, name, **options):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", unreachable)
+    published(tmp_path)
+    texts = [part for name in given for part in ("--texts", name if "/" in name else tmp_path / name)]
+    probed.model.save_pretrained(tmp_path / "model")
+    probed.tokenizer.save_pretrained(tmp_path / "model")
+    capsys.readouterr()
+    code, err = run(capsys, "train", "facts", "--model", tmp_path / "model", *texts, "--out", tmp_path / "study")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert said in err
+
+
 def test_facts_must_be_given(probed, tmp_path, capsys):
     probed.model.save_pretrained(tmp_path / "model")
     probed.tokenizer.save_pretrained(tmp_path / "model")
@@ -91,27 +189,12 @@ def test_facts_must_be_given(probed, tmp_path, capsys):
     assert "give --texts with a folder of BEAR or a COUNTERFACT file" in err
 
 
-def test_a_head_s_attention_is_that_of_the_model(probed, task):
-    tokens = task.sample(70, generator=torch.Generator().manual_seed(0))
-    found = attention_to_begin(probed, tokens, Site("head", 1, 0))
-    assert torch.allclose(found, probed.attention(tokens, 1)[:, 0, :, 0], atol=1e-6)
-    assert torch.allclose(found[:, 0], torch.ones(70))
-
-
-def test_positions_are_at_end_or_where_the_head_looks_least_at_begin():
-    to_begin = torch.tensor([[1.0, 0.5, 0.2, 0.1], [1.0, 0.5, 0.5, 0.0], [1.0, 0.9, 0.7, 0.1], [1.0, 0.9, 0.1, 0.0]])
-    eligible = torch.tensor([[False, True, True, False]] * 4)
-    ends = torch.tensor([1, 1, 1, 1])
-    at_end = torch.tensor([False, False, False, True])
-    assert query_positions(to_begin, ends, eligible, at_end).tolist() == [2, 1, -1, -1]
-
-
 def test_queries_are_half_at_end_and_never_where_the_head_rests(probed, task):
     queries = choose_queries(probed, task, "a0.1", 20)
     ends = task.position_of(queries.tokens, "END")
     assert (queries.positions[:10] == ends[:10]).all()
     assert (queries.to_begin < 0.6).all()
-    to_begin = attention_to_begin(probed, queries.tokens, Site("head", 0, 1))
+    to_begin = probed.attention(queries.tokens, 0)[:, 1, :, 0]
     least = to_begin.masked_fill(~task.eligible(queries.tokens), 2).amin(dim=1)
     assert torch.allclose(queries.to_begin[10:], least[10:])
     again = choose_queries(probed, task, "a0.1", 20)

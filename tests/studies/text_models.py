@@ -13,7 +13,7 @@ _SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "i
           "max_position_embeddings": 32}  # fmt: skip
 
 
-def random_model(family: str) -> transformers.PreTrainedModel:
+def random_model(family: str, **changes: object) -> transformers.PreTrainedModel:
     """A causal language model of this type."""
     fields: dict[str, object] = {"vocab_size": VOCABULARY, "bos_token_id": 50256, "eos_token_id": 50256}
     if family == "gpt2":
@@ -22,7 +22,7 @@ def random_model(family: str) -> transformers.PreTrainedModel:
         fields |= _SIZES
     if family in ("llama", "qwen3", "gemma3_text"):
         fields |= {"num_key_value_heads": 1, "head_dim": 4}
-    config = transformers.AutoConfig.for_model(family, **fields)
+    config = transformers.AutoConfig.for_model(family, **fields | changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return transformers.AutoModelForCausalLM.from_config(config).eval()

@@ -42,7 +42,7 @@ def test_a_line_without_end_is_cut(tmp_path, monkeypatch):
         ("a.txt", b"\xff\xfe\x00", "not text in UTF-8"),
         ("a.txt", b"a\0b", "bytes of value 0"),
         ("a.jsonl", b"{oops", "line 1 of .* is not JSON"),
-        ("a.jsonl", b'["a"]', "no text in column 'text'"),
+        ("a.jsonl", b'["a"]', "line 1 of .* is no row"),
         ("a.parquet", b"nothing", "damaged or not Parquet"),
     ],
 )

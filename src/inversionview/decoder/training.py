@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
+from inversionview.decoder.places import ANYWHERE, Places, draw_positions, make_places
 from inversionview.decoder.pretrained import new_pretrained_decoder
 from inversionview.decoder.translated import TranslatedDecoder, in_own_tokens, new_translation
 from inversionview.errors import UserError
@@ -81,6 +82,8 @@ class DecoderObjective:
     task: Task
     config: DecoderTrainingConfig
     rates: Rates | None = None
+    read: str = ANYWHERE
+    """Which activations are taken: `anywhere`, or `attended`, as `places` says."""
     weights: Float[Tensor, "site pos"] = field(init=False)
 
     @property
@@ -95,18 +98,17 @@ class DecoderObjective:
 
     def __post_init__(self) -> None:
         self.sites = [Site.parse(name) for name in self.module.config.sites]
+        per_input, begin_share = self.config.activations_per_input, self.config.begin_share
+        self.places = make_places(
+            self.read, self.probed, self.task, self.sites, per_input=per_input, begin_share=begin_share
+        )
         self.weights = torch.ones(len(self.sites), self.module.config.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
         """Make one rank's equal slice of the global batch of `step`."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-        k = self.config.activations_per_input
-        inputs = self.task.sample(-(-size // k), generator=generator, split="train")
-        tokens = inputs.repeat_interleave(k, dim=0)[:size]
-        positions = draw_positions(self.task, tokens, generator, self.weights.sum(dim=0))
-        positions[torch.rand(size, generator=generator) < self.config.begin_share] = 0
-        site_index = torch.multinomial(self.weights.T[positions], 1, generator=generator)[:, 0]
+        tokens, positions, site_index = self.places.draw(size, self.weights, generator)
         share = 1.0 if step < self.config.full_steps else self.config.full_share
         whole = torch.rand(size, generator=generator) < share
         mine = slice(rank, None, world)
@@ -180,16 +182,6 @@ def cell_weights(seen: CellHits) -> Float[Tensor, "site pos"]:
     return torch.where(measured, (missing / missing[measured].mean()).clamp(*WEIGHTS), 1.0)
 
 
-def draw_positions(
-    task: Task, tokens: Tokens, generator: torch.Generator, weights: Float[Tensor, " pos"] | None = None
-) -> Positions:
-    """One eligible position [batch] of each input: uniformly, or in proportion to `weights`."""
-    allowed = task.eligible(tokens).float()
-    if weights is not None:
-        allowed = allowed * weights[: tokens.shape[1]]
-    return torch.multinomial(allowed, 1, generator=generator)[:, 0]
-
-
 def activations_at(
     probed: ProbedModel, sites: Sequence[Site], tokens: Tokens, positions: Positions, site_index: Positions
 ) -> Activations:
@@ -203,6 +195,8 @@ def activations_at(
     return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
 
 
+FEWEST_STATISTICS = 256
+"""Activations of each site by which it is normalised, at least."""
 LENGTH_SAMPLES = 2000
 """Inputs from which it is found how long they are in the tokens of another tokenizer."""
 
@@ -224,11 +218,13 @@ def make_decoder(
     *,
     seed: int = 0,
     n_statistics: int = 4096,
+    places: Places | None = None,
     pretrained: Pretrained | None = None,
     **changes: Any,
 ) -> Decoder:
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs.
 
+    With `places`, on activations that these choose, at least 256 of each site.
     `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
@@ -250,14 +246,30 @@ def make_decoder(
         decoder = Decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
     if config.constrained:
         decoder.constrain(task)
-    generator = torch.Generator().manual_seed(seed)
-    tokens = task.sample(n_statistics, generator=generator, split="train")
-    captured = probed.capture(tokens, sites, draw_positions(task, tokens, generator))
-    stacked = torch.stack([captured[s].float().cpu() for s in sites])
+    stacked = _some_activations(probed, task, sites, n_statistics, places, torch.Generator().manual_seed(seed))
     mean = stacked.mean(dim=1)
     scale = (stacked - mean[:, None]).pow(2).mean(dim=(1, 2)).sqrt().clamp(min=1e-8)
     decoder.set_normalisation(mean, scale)
     return decoder
+
+
+def _some_activations(
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[Site],
+    n: int,
+    places: Places | None,
+    generator: torch.Generator,
+) -> Float[Tensor, "site sample d_model"]:
+    """Training activations by which each site is normalised."""
+    if places is None:  # all sites of the same inputs, which is one forward
+        tokens = task.sample(n, generator=generator, split="train")
+        captured = probed.capture(tokens, sites, draw_positions(task, tokens, generator))
+        return torch.stack([captured[s].float().cpu() for s in sites])
+    each = max(FEWEST_STATISTICS, n // len(sites))
+    tokens, positions, _ = places.at(sites, each, generator, "train")
+    parts = zip(sites, torch.split(tokens, each), torch.split(positions, each), strict=True)
+    return torch.stack([probed.capture(rows, [site], at)[site].float().cpu() for site, rows, at in parts])
 
 
 def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from inversionview.decoder.training import draw_positions
+from inversionview.decoder.places import draw_positions
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.epsilon import SAME_ACTIVATION, Calibrated

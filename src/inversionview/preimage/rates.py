@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import Anywhere, Places
 from inversionview.decoder.sampling import sample
-from inversionview.decoder.training import draw_positions
 from inversionview.errors import UserError
 from inversionview.preimage.matching import at_role, best, eligible_distances, role_positions, within
 from inversionview.probed.model import ProbedModel
@@ -73,9 +73,11 @@ def in_epsilon(
     floor: bool = True,
     sites: Sequence[str] | None = None,
     split: Split = "held-out",
+    places: Places | None = None,
 ) -> InEpsilon:
     """One sample at temperature 1 for each of `n` held-out inputs a site, position uniform over the eligible ones.
 
+    Or, with `places`, where these say.
     `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
     `split` is for what steers the training, which must not see held-out inputs. `epsilon` is one number, or one a site.
     The decoder may be in the middle of its training; `generator` is on the CPU.
@@ -85,8 +87,8 @@ def in_epsilon(
         raise UserError(f"n must be at least 1, not {n}")
     known = decoder.config.sites
     names = tuple(known if sites is None else sites)
-    tokens = task.sample(n * len(names), generator=generator, split=split)
-    positions = draw_positions(task, tokens, generator)
+    sites_read = [Site.parse(name) for name in names]
+    tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
     activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
     samples = _one_each(decoder, activations, index, generator)
@@ -97,8 +99,8 @@ def in_epsilon(
         return _hits(probed, task, names, candidates, activations, roles, limits, metric)
 
     random = task.sample(len(tokens), generator=generator) if floor else None
-    places = positions.view(len(names), n).numpy()
-    return InEpsilon(hits(samples), None if random is None else hits(random), places)
+    where = positions.view(len(names), n).numpy()
+    return InEpsilon(hits(samples), None if random is None else hits(random), where)
 
 
 def _own_site(

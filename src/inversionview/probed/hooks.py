@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -66,23 +66,32 @@ def _register(point: Point, edit: Edit, thread: int) -> RemovableHandle:
 
 
 @contextmanager
-def arguments_of(module: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], dict[str, Any]]]]:
-    """Get what this thread's next forward hands to `module`, and stop it there."""
+def arguments_of(
+    modules: Sequence[nn.Module], see: Callable[[int, tuple[Any, ...], dict[str, Any]], None]
+) -> Iterator[None]:
+    """Show `see` what this thread's forward hands to each of `modules`, by its index; the last one ends the block."""
     thread = threading.get_ident()
-    seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    missing = set(range(len(modules)))
 
-    def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == thread:
-            seen.append((args, kwargs))
-            raise Stop
+    def taking(index: int) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def take(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if threading.get_ident() != thread:
+                return
+            see(index, args, kwargs)
+            missing.discard(index)
+            if not missing:
+                raise Stop
 
-    handle = module.register_forward_pre_hook(take, with_kwargs=True)
+        return take
+
+    handles = [module.register_forward_pre_hook(taking(i), with_kwargs=True) for i, module in enumerate(modules)]
     try:
-        yield seen
+        yield
     except Stop:
         pass
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -279,13 +279,38 @@ class ProbedModel:
         """
         if layer not in range(self.n_layers):
             raise UserError(f"there is no layer {layer}: this model has layers 0 to {self.n_layers - 1}")
+        return self._patterns(tokens, [layer], lambda layer, found: found)[layer]
+
+    def attention_to(self, tokens: Tensor, heads: Sequence[Site | str], position: int = 0) -> dict[Site, Tensor]:
+        """How much each of some heads attends to one position, by default the begin token, from every position.
+
+        `tokens`: integers `[batch, pos]`; by head `[batch, pos]`, of all heads from one forward. Raises UserError for
+        tokens, a position or heads that the model does not have.
+        """
+        sites = [checked_site(head, self.sites) for head in heads]
+        if wrong := [site for site in sites if site.layer is None or site.head is None]:
+            raise UserError(f"{wrong[0]} is no head of this model; heads are written as a0.0")
+        if position not in range(tokens.shape[1]):
+            raise UserError(f"position {position} is not in inputs of {tokens.shape[1]} tokens")
+        layers = sorted({site.layer for site in sites if site.layer is not None})
+        found = self._patterns(tokens, layers, lambda layer, pattern: pattern[..., position].contiguous())
+        return {site: found[site.layer][:, site.head] for site in sites if site.layer is not None}
+
+    def _patterns(
+        self, tokens: Tensor, layers: Sequence[int], keep: Callable[[int, Tensor], Tensor]
+    ) -> dict[int, Tensor]:
+        """What `keep` keeps of the attention probabilities `[batch, head, pos, pos]` of some layers, in one forward."""
         tokens = checked_tokens(tokens, self._parts)
-        attention = self._parts.layers[layer].attention
-        with self._forward():
-            with arguments_of(attention) as seen:
+        attention = [self._parts.layers[layer].attention for layer in layers]
+        found: dict[int, Tensor] = {}
+
+        def see(index: int, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+            found[layers[index]] = keep(layers[index], pattern(attention[index], args, options, tokens.shape[1]))
+
+        if layers:
+            with self._forward(), arguments_of(attention, see):
                 self._parts.run(self._parts.decoder, tokens)
-            args, options = seen[0]
-            return pattern(attention, args, options, tokens.shape[1])
+        return found
 
     @contextmanager
     def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:

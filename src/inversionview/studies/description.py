@@ -46,6 +46,8 @@ class StudyDescription:
     """The language model that the decoder is made of: a folder, or a name on the hub; empty for layers of its own."""
     lora_rank: int = 0
     """Of the matrices that LoRA adds to that model; 0: all of its weights are trained."""
+    read: str = "anywhere"
+    """Which activations the decoder is trained on and measured by: `anywhere`, or `attended`; see `decoder.places`."""
 
     def epsilon_at(self, site: str) -> float:
         """Largest distance of a member at this site, where nothing else is asked for."""
@@ -109,8 +111,16 @@ _KINDS: dict[str, Any] = {
     "epsilon_rule": str,
     "decoder_from": str,
     "lora_rank": int,
+    "read": str,
 }
-_LATER: dict[str, Any] = {"recipe": "", "epsilons": {}, "epsilon_rule": "", "decoder_from": "", "lora_rank": 0}
+_LATER: dict[str, Any] = {
+    "recipe": "",
+    "epsilons": {},
+    "epsilon_rule": "",
+    "decoder_from": "",
+    "lora_rank": 0,
+    "read": "anywhere",
+}
 """What older files lack."""
 
 

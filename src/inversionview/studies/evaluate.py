@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import ANYWHERE, make_places
 from inversionview.preimage.completeness import chance_to_be_drawn
 from inversionview.preimage.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
+from inversionview.sites import Site
 from inversionview.studies.train_probed import exact_match
 from inversionview.studies.validate import exact_sets, random_cells
 from inversionview.tasks import Task
@@ -33,10 +35,15 @@ def evaluation(
     metric: str,
     cells: int,
     seed: int,
+    read: str = ANYWHERE,
 ) -> dict[str, Any]:
     """The document that `inversionview evaluate --json` prints; see `Study.evaluate`."""
     generator = torch.Generator().manual_seed(seed)
-    samples, floor, _ = in_epsilon(decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator)
+    sites = [Site.parse(name) for name in decoder.config.sites]
+    places = make_places(read, probed, task, sites)
+    samples, floor, _ = in_epsilon(
+        decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator, places=places
+    )
     assert floor is not None
     rows = range(len(decoder.config.sites))
     return {

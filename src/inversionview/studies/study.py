@@ -504,6 +504,7 @@ class Study:
         """Measure the in-ε rate of decoder samples at every site beside its floor, and the probed model's accuracy.
 
         `n` held-out inputs a site, one sample each at temperature 1; the floor is what random inputs of the domain get.
+        Inputs and positions are chosen as they were in training.
         Where the task can enumerate, also how much of the exact preimages of `cells` random queries 1,000 samples
         reach. Gives the document that `inversionview evaluate --json` prints. Raises `UserError` for n < 1.
         """
@@ -517,4 +518,5 @@ class Study:
             metric=self.description.metric,
             cells=cells,
             seed=seed,
+            read=self.description.read,
         )

@@ -16,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
@@ -108,7 +109,7 @@ def train_probed(
     read = decoder_recipe(reading)(Budget(), 0)
     target = Target(reading, plan.task, None, plan.convention, None, read.metric, read.epsilon)
     _keep_task(task, out)
-    on_disk.write_description(out, _describe(out, target, probed, kept=_keep(probed, None, out)))
+    on_disk.write_description(out, _describe(out, target, probed, kept=_keep(probed, None, out), task=task))
     return result, held_out_accuracy(probed, objective.task)
 
 
@@ -148,11 +149,12 @@ def train_decoder(
     task = _task(target, plan, probed, task_source)
     _check_fits(probed, task)
     _claim(out, resume=resume)
-    described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED)
+    described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED, task=task)
     names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
+    places = None if described.read == ANYWHERE else make_places(described.read, probed, task, names)
     if not resume:
         described = _with_epsilons(described, target.epsilon, probed, task)
-    made = make_decoder(probed, task, names, seed=config.seed, pretrained=pretrained, **plan.decoder)
+    made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
     decoder = made.to(probed.device)
     if pretrained is not None:
         described = dataclasses.replace(described, decoder_from=pretrained.source, lora_rank=pretrained.lora_rank)
@@ -161,7 +163,8 @@ def train_decoder(
         _keep_task(task, out)
         on_disk.write_description(out, described)
     data = dataclasses.replace(plan.data, seed=config.seed)
-    objective = DecoderObjective(decoder, probed, task, data, _Rates(probed, task, described, plan.rate_queries))
+    rates = _Rates(probed, task, described, plan.rate_queries, places)
+    objective = DecoderObjective(decoder, probed, task, data, rates, described.read)
     result = train(cast(Objective, objective), config, out / TRAINING, resume=resume, logger=logger)
     if not result.interrupted and _is_first_process():
         save_decoder(decoder, out / DECODER)
@@ -183,6 +186,7 @@ class _Rates:
     task: Task
     study: StudyDescription
     n: int
+    places: Places | None
 
     def __call__(self, decoder: Decoder) -> CellHits:
         found = in_epsilon(
@@ -195,6 +199,7 @@ class _Rates:
             generator=torch.Generator().manual_seed(0),
             floor=False,
             split="train",
+            places=self.places,
         )
         hits = torch.zeros(len(decoder.config.sites), decoder.config.max_length)
         drawn = torch.zeros_like(hits)
@@ -344,19 +349,25 @@ def _claim(out: Path, *, resume: bool) -> None:
         new_folder(out, resume=resume)
 
 
-def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str) -> StudyDescription:
+def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str, task: Task) -> StudyDescription:
+    plan = decoder_recipe(target.recipe)(Budget(), 0)
     return StudyDescription(
         name=out.resolve().name,
-        task=target.task,
+        task=task.name,
         convention=probed.convention,
-        sites=target.sites or default_sites(probed, decoder_recipe(target.recipe)(Budget(), 0).kinds),
+        sites=target.sites or _chosen_sites(plan, probed, task),
         metric=target.metric,
         epsilon=1.0 if isinstance(target.epsilon, str) else target.epsilon,
         probed=kept,
         fingerprint=probed.fingerprint,
         decoder=None,
-        recipe="" if target.recipe == target.task else target.recipe,
+        recipe="" if target.recipe == task.name else target.recipe,
+        read=plan.read,
     )
+
+
+def _chosen_sites(plan: DecoderRecipe, probed: ProbedModel, task: Task) -> tuple[str, ...]:
+    return default_sites(probed, plan.kinds) if plan.choose_sites is None else plan.choose_sites(probed, task)
 
 
 def _keep(probed: ProbedModel, source: str | Path | None, out: Path) -> str:

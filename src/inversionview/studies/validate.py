@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.training import draw_positions
+from inversionview.decoder.places import draw_positions
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_json
 from inversionview.preimage.completeness import at_least, draw_counts, reach, recall, size, unseen_mass

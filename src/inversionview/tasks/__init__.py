@@ -19,6 +19,7 @@ TASKS = {
     "addition": "inversionview.tasks.addition:AdditionTask",
     "counting": "inversionview.tasks.counting:CountingTask",
     "facts": "inversionview.tasks.facts:FactsTask",
+    "facts-and-texts": "inversionview.tasks.facts_and_texts:FactsAndTextsTask",
     "ioi": "inversionview.tasks.ioi:IoiTask",
     "text": "inversionview.tasks.text:TextTask",
 }

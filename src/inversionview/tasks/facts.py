@@ -93,6 +93,10 @@ class FactsTask:
         side = self._sides[split]
         return self.rows.tokens[side[torch.randint(len(side), (n,), generator=generator)]]
 
+    def index(self, tokens: Tokens) -> Positions:
+        """Which of the texts each row is, by its number; -1 where it is none."""
+        return self._tree.index(tokens)
+
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows are one of the texts, an end token and padding, and nothing else."""
         return self._tree.index(tokens) >= 0

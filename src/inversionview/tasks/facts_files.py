@@ -37,6 +37,11 @@ def read_facts(path: str | Path) -> FactTable:
     raise UserError(f"{path} {what}: give a folder of BEAR, or a COUNTERFACT file such as counterfact.json")
 
 
+def is_bear(path: Path) -> bool:
+    """Whether this is a folder that holds facts as BEAR's does."""
+    return path.is_dir() and any(True for at in (path, path / "BEAR") for _ in at.glob("P*.jsonl"))
+
+
 def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable:
     """The facts of a folder of BEAR, those of `relations` such as P36, or of all that there are phrasings of."""
     files = {path.stem: path for path in sorted((*folder.glob("P*.jsonl"), *folder.glob("BEAR/P*.jsonl")))}
@@ -59,14 +64,19 @@ def read_counterfact(path: Path) -> FactTable:
     document = read_json(path, "COUNTERFACT file")
     if not isinstance(document, list) or not document:
         raise UserError(f"{path} is not COUNTERFACT: it should be a list of facts")
+    return counterfact_table(document, str(path))
+
+
+def counterfact_table(entries: Sequence[dict[str, Any]], source: str) -> FactTable:
+    """The facts of COUNTERFACT's entries; `source` is what an error calls them."""
     facts: list[Fact] = []
     phrasings: dict[Phrasing, int] = {}
     uses: list[tuple[int, int]] = []
-    for number, entry in enumerate(document):
+    for number, entry in enumerate(entries):
         try:
             fact, said = _counterfact(entry)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"entry {number} of {path} is not as in COUNTERFACT: {error!r} is wrong in it") from error
+            raise UserError(f"entry {number} of {source} is not as in COUNTERFACT: {error!r} is wrong in it") from error
         uses += [(len(facts), phrasings.setdefault(phrasing, len(phrasings))) for phrasing in said]
         facts.append(fact)
     return FactTable(tuple(facts), tuple(phrasings), tuple(uses), ("COUNTERFACT (arXiv 2202.05262)",))

@@ -95,6 +95,19 @@ class FactTable:
         return cls(tuple(facts), tuple(parsed), uses, tuple(sources))
 
     @classmethod
+    def merged(cls, tables: Sequence[FactTable]) -> FactTable:
+        """All facts of some tables, each in the phrasings that it has there."""
+        facts: list[Fact] = []
+        phrasings: list[Phrasing] = []
+        uses: list[tuple[int, int]] = []
+        for table in tables:
+            uses += [(len(facts) + i, len(phrasings) + j) for i, j in table.uses]
+            facts += table.facts
+            phrasings += table.phrasings
+        sources = [source for table in tables for source in table.sources]
+        return cls(tuple(facts), tuple(phrasings), tuple(uses), tuple(dict.fromkeys(sources)))
+
+    @classmethod
     def bundled(cls) -> FactTable:
         """Some 1,800 facts about countries and cities, each in seven or eight phrasings."""
         document = read_json(TABLE, "table of facts")

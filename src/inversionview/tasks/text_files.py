@@ -1,9 +1,10 @@
-"""Texts from a file, or from a data set of the hub by its name."""
+"""Texts and rows from files, from a folder of them, or from a data set of the hub by its name."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,74 @@ COLUMN = "text"
 MOST_TEXTS = 200_000
 LONGEST_LINE = 1_000_000
 """Characters of one text that are read; of a longer one the rest is left out."""
+KINDS = (".txt", ".jsonl", ".parquet")
+_ROWS = 1000
+_ON_DISK = ("state.json", "dataset_dict.json")
+"""One of these is in a folder that `datasets` saved."""
+
+Row = dict[str, Any]
 
 
 def read_texts(source: str, column: str | None = None) -> list[str]:
-    """The texts of a file (`.txt`: one a line, `.jsonl`, `.parquet`) or of a data set, at most 200,000.
+    """The texts of a source, as `iter_texts` reads them, at most 200,000.
 
-    `column` holds the text, by default `text`. Raises `UserError` that names what is missing, empty or not text.
+    Raises `UserError` that names what is missing, empty or not text.
     """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give a .txt, .jsonl or .parquet file of texts")
-    if path.is_file():
-        found = _from_file(path, column or COLUMN)
-    elif path.suffix in (".txt", ".jsonl", ".parquet"):
-        raise UserError(f"there is no file {path}")
-    else:
-        found = _from_hub(source, column or COLUMN)
-    texts = [text for text in found if text.strip()]
+    texts = list(islice(iter_texts(source, column), MOST_TEXTS))
     if not texts:
         raise UserError(f"{source} holds no text: every one is empty")
     return texts
 
 
-def _from_file(path: Path, column: str) -> list[str]:
+def iter_texts(source: str, column: str | None = None) -> Iterator[str]:
+    """The texts of a file (`.txt`: one a line, `.jsonl`, `.parquet`), of a folder of such files, or of a data set.
+
+    Of a folder those that begin with `train`, where there are some; of a data set the split `train`. `column` holds the
+    text, by default `text`. Empty ones are left out.
+    """
+    if Path(source).suffix == ".txt" and Path(source).expanduser().is_file():
+        found: Iterator[str] = _lines(Path(source).expanduser())
+    else:
+        column = column or COLUMN
+        found = (_text(source, row, column) for row in iter_rows(source, column))
+    return (text for text in found if text.strip())
+
+
+def iter_rows(source: str, column: str | None = None) -> Iterator[Row]:
+    """The rows of a source; lines of a `.txt` file as rows of one text. With `column`, no more than that is needed."""
+    path = Path(source).expanduser()
+    if path.is_dir() and any((path / name).is_file() for name in _ON_DISK):
+        return _saved_rows(path)
+    if path.is_dir():
+        return chain.from_iterable(_file_rows(file, column) for file in _data_files(path))
+    if path.is_file():
+        return _file_rows(path, column)
+    if path.suffix in (*KINDS, ".json") or path.is_absolute():
+        raise UserError(f"there is no file {path}")
+    return _hub_rows(source)
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Files of texts in a folder or its folder `data`, those of the training split where they are named so."""
+    files = [path for at in (folder, folder / "data") for path in sorted(at.glob("*")) if path.suffix in KINDS]
+    if not files:
+        raise UserError(f"{folder} is a folder without texts: give one that holds {', '.join(KINDS)} files, or a file")
+    return [path for path in files if path.name.startswith("train")] or files
+
+
+def _file_rows(path: Path, column: str | None) -> Iterator[Row]:
     if path.suffix == ".parquet":
-        return _from_parquet(path, column)
-    lines = _lines(path)
+        return _parquet_rows(path, column)
     if path.suffix == ".jsonl":
-        return [_field(path, number, line, column) for number, line in enumerate(lines, start=1) if line.strip()]
-    return list(lines)
+        return (_json_row(path, number, line) for number, line in enumerate(_lines(path), start=1) if line.strip())
+    return ({column or COLUMN: line} for line in _lines(path))
 
 
 def _lines(path: Path) -> Iterator[str]:
     """Lines of a text file, each up to a bound, so that a file of one endless line takes no more memory."""
     try:
         with path.open(encoding="utf-8") as file:
-            for _ in range(MOST_TEXTS):
-                line = file.readline(LONGEST_LINE)
-                if not line:
-                    return
+            while line := file.readline(LONGEST_LINE):
                 if "\0" in line:
                     raise UserError(f"{path} is not text: it holds bytes of value 0")
                 yield line.rstrip("\n")
@@ -61,18 +91,27 @@ def _lines(path: Path) -> Iterator[str]:
         raise UserError(f"{path} is not text in UTF-8: byte {error.start} cannot be read") from error
 
 
-def _field(path: Path, number: int, line: str, column: str) -> str:
+def _json_row(path: Path, number: int, line: str) -> Row:
     try:
         row: Any = json.loads(line)
     except ValueError as error:
         raise UserError(f"line {number} of {path} is not JSON: {error}") from error
-    if not isinstance(row, dict) or not isinstance(row.get(column), str):
-        there_are = ", ".join(map(str, row)) if isinstance(row, dict) else "none"
-        raise UserError(f"line {number} of {path} has no text in column {column!r}; its columns are: {there_are}")
-    return str(row[column])
+    if not isinstance(row, dict):
+        raise UserError(f'line {number} of {path} is no row: it should be an object, such as {{"{COLUMN}": "..."}}')
+    return row
 
 
-def _from_parquet(path: Path, column: str) -> list[str]:
+def _text(source: str, row: Row, column: str) -> str:
+    value = row.get(column)
+    if value is None and column in row:
+        return ""
+    if not isinstance(value, str):
+        what = "is not text" if column in row else "is not there"
+        raise UserError(f"column {column!r} of {source} {what}; its columns are: {', '.join(map(str, row)) or 'none'}")
+    return value
+
+
+def _parquet_rows(path: Path, column: str | None) -> Iterator[Row]:
     try:
         import pyarrow.parquet as parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
@@ -80,35 +119,41 @@ def _from_parquet(path: Path, column: str) -> list[str]:
     try:
         file = parquet.ParquetFile(path)
         names = file.schema_arrow.names
-        if column not in names:
+        if column is not None and column not in names:
             raise UserError(f"{path} has no column {column!r}; its columns are: {', '.join(names)}")
-        table = next(file.iter_batches(batch_size=MOST_TEXTS, columns=[column]), None)
+        for batch in file.iter_batches(batch_size=_ROWS, columns=None if column is None else [column]):
+            yield from batch.to_pylist()
     except (OSError, ValueError) as error:  # pyarrow's own errors are kinds of these
         raise UserError(f"{path} is damaged or not Parquet: {' '.join(str(error).split())[:200]}") from error
-    values = [] if table is None else table.column(0).to_pylist()
-    if any(not isinstance(value, str | None) for value in values):
-        raise UserError(f"column {column!r} of {path} is not text")
-    return [value or "" for value in values]
 
 
-def _from_hub(name: str, column: str) -> list[str]:
+def _saved_rows(folder: Path) -> Iterator[Row]:
+    datasets = _datasets(f"{folder} was saved by datasets, and reading it")
     try:
-        import datasets  # type: ignore[import-untyped, unused-ignore]
-        from huggingface_hub import HfApi
-    except ImportError as error:
-        raise UserError(
-            f"there is no file {name}; a data set needs datasets: pip install 'inversionview[text]'"
-        ) from error
+        found = datasets.load_from_disk(str(folder))
+        yield from found["train"] if isinstance(found, dict) else found
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder} is damaged, or has no split train: {' '.join(str(error).split())[:200]}") from error
+
+
+def _hub_rows(name: str) -> Iterator[Row]:
+    datasets = _datasets(f"there is no file {name}; a data set")
+    from huggingface_hub import HfApi
+
     try:
         HfApi().dataset_info(name, timeout=10)  # datasets would try again for minutes where nothing can be reached
-        rows = datasets.load_dataset(name, split="train", streaming=True)
-        first = list(rows.take(MOST_TEXTS))
+        yield from datasets.load_dataset(name, split="train", streaming=True)
     except Exception as error:  # of the HTTP library, which is another one in each major version of huggingface_hub
         why = " ".join(str(error).split())[:200]
         raise UserError(
             f"there is no file {name}, and no data set of that name can be reached ({why}); "
-            "give the path of a .txt, .jsonl or .parquet file"
+            "give the path of a .txt, .jsonl or .parquet file, or of a folder of them"
         ) from error
-    if first and column not in first[0]:
-        raise UserError(f"the data set {name} has no column {column!r}; its columns are: {', '.join(first[0])}")
-    return [str(row[column]) for row in first]
+
+
+def _datasets(what: str) -> Any:
+    try:
+        import datasets  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise UserError(f"{what} needs datasets: pip install 'inversionview[text]'") from error
+    return datasets

@@ -33,12 +33,17 @@ class ProbedRecipe:
 class TaskSource:
     """What a user gave for a task to be made of."""
 
-    texts: str | None = None
-    """A file of texts, or the name of a data set; None for what the recipe has without."""
+    texts: str | tuple[str, ...] | None = None
+    """A file or folder of texts, or the name of a data set, or several; None for what the recipe has without."""
     column: str | None = None
     """Which column of them holds the text."""
     length: int | None = None
     """Tokens an input, the begin token included."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What `texts` names, one by one."""
+        return (self.texts,) if isinstance(self.texts, str) else self.texts or ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class DecoderRecipe:
     """Kinds of site to read in every layer, beside the first residual stream."""
     make_task: Callable[[ProbedModel, TaskSource], Task] | None = None
     """Makes the task for a model that comes without a study; None for a task that is no more than its name."""
+    choose_sites: Callable[[ProbedModel, Task], tuple[str, ...]] | None = None
+    """Chooses the sites by what the model does with inputs of the task, in place of all of `kinds`."""
+    read: str = "anywhere"
+    """Which activations are taken, by the names that `decoder.places.make_places` knows."""
 
 
 @dataclass(frozen=True)

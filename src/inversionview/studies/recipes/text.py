@@ -42,8 +42,10 @@ def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
     from inversionview.tasks.vocabulary import Vocabulary
 
     length = source.length or LENGTH
-    if source.texts is not None:
-        return TextTask.from_texts(Vocabulary(probed.tokenizer), read_texts(source.texts, source.column), length)
+    if source.sources:
+        vocabulary = Vocabulary(probed.tokenizer)
+        texts = [text for given in source.sources for text in read_texts(given, source.column)]
+        return TextTask.from_texts(vocabulary, texts, length)
     parameters = sum(p.numel() for p in probed.model.parameters())
     n = SAMPLED if parameters < _SMALL else max(2000, SAMPLED * _SMALL // parameters)
     return TextTask.sampled(probed, length, n=n, seed=seed)
