@@ -88,6 +88,7 @@ def train(
         resume=resume,
         logger=_progress("decoder"),
     )
+    _say_note(out)
     return _report_run(result, out, f"inversionview evaluate {out}")
 
 
@@ -106,6 +107,16 @@ def train_probed(
     if accuracy is not None:
         click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
     return _report_run(result, out, f"inversionview train {out} --out FOLDER")
+
+
+def _say_note(out: Path) -> None:
+    """What the study's task says of how it counts positions, where that is not as usual."""
+    from inversionview.studies.study import load_study
+
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if note := getattr(load_study(out).task, "note", ""):
+        click.echo(note, err=True)
 
 
 def _pretrained(source: str | None, lora: int | None) -> Pretrained | None:

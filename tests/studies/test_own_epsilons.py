@@ -87,7 +87,7 @@ def test_training_finds_them_by_the_null_quantile(monkeypatch):
     monkeypatch.setattr(training_runs, "NULL_PAIRS", 400)
     model = probed()
     target = training_runs.Target("addition", "addition", None, "tl", ("a0.1", "x1.post"), "euclidean", "null:0.3")
-    described = training_runs._describe(training_runs.Path("new"), target, model, kept="probed")
+    described = training_runs._describe(training_runs.Path("new"), target, model, kept="probed", task=task())
     found = training_runs._with_epsilons(described, "null:0.3", model, task())
     generator = torch.Generator().manual_seed(0)
     wanted = null_epsilon(model, task(), ["a0.1", "x1.post"], 0.3, n=400, generator=generator)

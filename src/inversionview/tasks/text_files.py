@@ -14,6 +14,8 @@ COLUMN = "text"
 MOST_TEXTS = 200_000
 LONGEST_LINE = 1_000_000
 """Characters of one text that are read; of a longer one the rest is left out."""
+LONGEST_ROW = 2**26
+"""Characters of one line of JSON, which cannot be cut."""
 KINDS = (".txt", ".jsonl", ".parquet")
 _ROWS = 1000
 _ON_DISK = ("state.json", "dataset_dict.json")
@@ -73,25 +75,29 @@ def _file_rows(path: Path, column: str | None) -> Iterator[Row]:
     if path.suffix == ".parquet":
         return _parquet_rows(path, column)
     if path.suffix == ".jsonl":
-        return (_json_row(path, number, line) for number, line in enumerate(_lines(path), start=1) if line.strip())
+        lines = enumerate(_lines(path, LONGEST_ROW), start=1)
+        return (_json_row(path, number, line) for number, line in lines if line.strip())
     return ({column or COLUMN: line} for line in _lines(path))
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path, most: int | None = None) -> Iterator[str]:
     """Lines of a text file, each up to a bound, so that a file of one endless line takes no more memory."""
+    most = most or LONGEST_LINE
     try:
         with path.open(encoding="utf-8") as file:
-            while line := file.readline(LONGEST_LINE):
+            while line := file.readline(most):
                 if "\0" in line:
                     raise UserError(f"{path} is not text: it holds bytes of value 0")
                 yield line.rstrip("\n")
-                while len(line) == LONGEST_LINE and not line.endswith("\n"):
-                    line = file.readline(LONGEST_LINE)
+                while len(line) == most and not line.endswith("\n"):
+                    line = file.readline(most)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not text in UTF-8: byte {error.start} cannot be read") from error
 
 
 def _json_row(path: Path, number: int, line: str) -> Row:
+    if len(line) >= LONGEST_ROW:
+        raise UserError(f"line {number} of {path} is longer than {LONGEST_ROW:,} characters: give one row a line")
     try:
         row: Any = json.loads(line)
     except ValueError as error:

@@ -16,6 +16,8 @@ QUERIED = (
     "a10.6", "a10.10", "a11.2", "a11.9", "a0.1", "a3.0", "a0.10", "a5.5", "a6.9", "a5.8", "a5.9", "a2.2", "a4.11",
 )  # fmt: skip
 """The heads of GPT-2 small whose activations InversionView reads: the circuit of Wang et al. (arXiv 2211.00593)."""
+EPOCHS, EPOCH, BATCH = 100, 200_000, 256
+"""Activations of one of the paper's epochs, and in a batch."""
 _WORDS, _POSITIONS = 65, 21
 """Of the small task; `small_task` is what they are counted from, and a test holds them to it."""
 
@@ -89,8 +91,8 @@ def ioi_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
 def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 small, or any model with a tokenizer: `x0.pre`, every head, every MLP; the paper's metric, ε.
 
-    Of GPT-2 small that is 157 sites; those in `QUERIED` are what the paper reads. Its epoch of 200,000 activations is
-    some 780 batches.
+    Of GPT-2 small that is 157 sites; those in `QUERIED` are what the paper reads. Without a budget, a hundred of its
+    epochs of 200,000 activations, which takes a GPU.
     """
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.training import TrainingConfig
@@ -102,7 +104,7 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.1,
         decoder={"constrained": True},
         data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6),
-        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=240.0)),
+        training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
         rate_queries=20,
         kinds=("head", "mlp_out"),
         make_task=make_task,
