@@ -93,7 +93,7 @@ def published(folder):
     (folder / "bear").mkdir()
     for name in ("P36", "P30"):
         lines = (shared("data/bear") / "BEAR" / f"{name}.jsonl").read_text("utf-8").splitlines()
-        (folder / "bear" / f"{name}.jsonl").write_text("\n".join(lines[:15]), "utf-8")
+        (folder / "bear" / f"{name}.jsonl").write_text("\n".join(lines[::5][:15]), "utf-8")
     entries = [
         counterfact(subject, "The mother tongue of {} is", tongue, [f"It rained. {subject} spoke"])
         for subject, tongue in (("Danielle Darrieux", "French"), ("Thomas Joannes Stieltjes", "Dutch"))

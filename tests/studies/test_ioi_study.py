@@ -21,6 +21,7 @@ from inversionview.studies.train_probed import exact_match
 from inversionview.studies.training_runs import default_sites
 from tests.paths import shared
 from tests.probed.tiny import tiny
+from tests.studies.text_models import FAMILIES, random_model
 
 TEXT = "When Mary saw John in the park, John gave the book to Mary."
 
@@ -54,13 +55,23 @@ def run(capsys, *args):
     return code, json.loads(out) if code == 0 and "--json" in args else err
 
 
-def test_the_commands_work_with_a_local_model_and_gpt2s_tokenizer(model, small, tmp_path, capsys):
-    study = tmp_path / "study"
-    trained, err = run(capsys, "train", "ioi", "--model", model, "--sites", "a0.1,a1.0", "--steps", 2, "--out", study)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_commands_work_with_a_local_model_and_gpt2s_tokenizer(family, small, tmp_path, capsys):
+    study, model = tmp_path / "study", tmp_path / "model"
+    random_model(family).save_pretrained(model)
+    AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")).save_pretrained(model)
+    raw = ("--convention", "raw") if family in ("llama", "qwen3", "gemma3_text") else ()
+    trained, err = run(capsys, "train", "ioi", "--model", model, "--sites", "a0.1,a1.0", *raw, "--steps", 2,
+                       "--out", study)  # fmt: skip
     assert trained == 0, err
     code, read = run(capsys, "read", study, TEXT, "--at", "END", "--site", "a1.0", "-n", 10, "--json")
     assert code == 0, read
     assert (read["epsilon"], read["metric"], read["drawn"]) == (0.1, "cosine", 10)
+    code, rates = run(capsys, "evaluate", study, "-n", 4, "--cells", 0, "--json")
+    assert code == 0, rates
+    assert set(rates["sites"]) == {"a0.1", "a1.0"}
+    code, cells = run(capsys, "map", study, "--queries", 2, "--draws", 100, "--sites", "a1.0", "--json")
+    assert code == 0, cells
     code, patched = run(capsys, "patch", study, "--target", "answer", "--at", "END", "--sites", "a0.1",
                         "--contrast", "flip", "-n", 10, "--json")  # fmt: skip
     assert code == 0, patched
@@ -76,6 +87,13 @@ def test_sentences_are_not_to_be_given(model, tmp_path, capsys, given):
 def test_a_model_without_a_tokenizer_is_refused():
     with pytest.raises(UserError, match="tokenizer"):
         make_task(ProbedModel(tiny("gpt2")), TaskSource())
+
+
+def test_the_published_run_is_a_hundred_epochs_of_200_000_activations():
+    plan = ioi(Budget(), 0)
+    assert (plan.training.steps, plan.training.minutes, plan.training.batch_size) == (78_125, None, 256)
+    assert 78_125 * 256 == 100 * 200_000
+    assert (plan.metric, plan.epsilon) == ("cosine", 0.1)
 
 
 def test_the_published_sites_are_those_of_gpt2_small():

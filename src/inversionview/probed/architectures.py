@@ -132,7 +132,7 @@ def architecture_of(model_type: object) -> Architecture:
     if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise UserError(
             f"models of type {model_type!r} cannot be probed: the table of architectures has no row that says where "
-            f"these keep their embedding, blocks, attention projection, MLP and norms; it has {', '.join(ARCHITECTURES)}"
+            f"these keep embedding, blocks, attention projection, MLP and norms; it has {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[model_type]
 

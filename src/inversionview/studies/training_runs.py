@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -148,13 +149,13 @@ def train_decoder(
     probed = _probed(target)
     task = _task(target, plan, probed, task_source)
     _check_fits(probed, task)
-    _claim(out, resume=resume)
-    described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED, task=task)
-    names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
-    places = None if described.read == ANYWHERE else make_places(described.read, probed, task, names)
-    if not resume:
-        described = _with_epsilons(described, target.epsilon, probed, task)
-    made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
+    with _claimed(out, resume=resume):
+        described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED, task=task)
+        names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
+        places = None if described.read == ANYWHERE else make_places(described.read, probed, task, names)
+        if not resume:
+            described = _with_epsilons(described, target.epsilon, probed, task)
+        made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
     decoder = made.to(probed.device)
     if pretrained is not None:
         described = dataclasses.replace(described, decoder_from=pretrained.source, lora_rank=pretrained.lora_rank)
@@ -347,6 +348,20 @@ def _gentle(config: TrainingConfig, pretrained: Pretrained | None) -> TrainingCo
 def _claim(out: Path, *, resume: bool) -> None:
     if _is_first_process():
         new_folder(out, resume=resume)
+
+
+@contextmanager
+def _claimed(out: Path, *, resume: bool) -> Iterator[None]:
+    """The folder of a run from before anything takes long; it goes again where nothing comes of the run."""
+    new = not out.exists()
+    _claim(out, resume=resume)
+    try:
+        yield
+    except UserError:
+        if new and _is_first_process():
+            with suppress(OSError):  # somebody put something there
+                out.rmdir()
+        raise
 
 
 def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str, task: Task) -> StudyDescription:
