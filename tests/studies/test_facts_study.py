@@ -123,7 +123,7 @@ def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small
     assert tuple(described["sites"]) == heads_at_end(opened.probed, opened.task)
     assert run(capsys, "train", study, "--resume", "--steps", 2, "--out", study)[0] == 0
     said = ("The mother tongue of Danielle Darrieux is French.", "It rained. Danielle Darrieux spoke French.")
-    for text in (*said, "The capital of Morocco is Rabat"):
+    for text in (*said, "The capital of West Bengal is Kolkata"):
         code, read = run(capsys, "read", study, text, "--at", "END", "--site", "a1.0", "-n", 8, "--position-rule",
                          "any", "--also", "varied:cosine", "--json")  # fmt: skip
         assert code == 0, read

@@ -79,10 +79,10 @@ class Anywhere:
 
 @dataclass(frozen=True)
 class Attended:
-    """Where the head of the site attends, as the module says; a site that is no head has no such place, and is read
-    half at END and half at any eligible position.
+    """Where the head of a site attends, as the module says.
 
-    Where one half has no input, as END has none in a batch of free texts, the other half takes its share.
+    A site that is no head has no such place: it is read half at END and half at any eligible position. Where one half
+    has no input, as END has none in a batch of free texts, the other half takes its share.
     Raises `UserError` for a task without END.
     """
 
