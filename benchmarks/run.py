@@ -19,7 +19,17 @@ from pathlib import Path
 from benchmarks.common import ROOT, Row, describe_machine, verdict
 from inversionview.files import write_atomic, write_json
 
-NAMES = ("capture", "read", "exact", "patching", "decoder_training", "time_to_quality", "reach", "text_training")
+NAMES = (
+    "capture",
+    "read",
+    "exact",
+    "patching",
+    "decoder_training",
+    "time_to_quality",
+    "reach",
+    "text_training",
+    "viewer",
+)
 RESULTS = ROOT / "benchmarks" / "results"
 
 

@@ -30,7 +30,7 @@ from inversionview.web.settings import Limits, Settings
 StudyName = Annotated[str, Path(max_length=200)]
 _KEY = r"^[0-9a-f]{32}$"
 _FAILURES: dict[int | str, dict[str, Any]] = {
-    status: {"model": requests.Failure, "description": words}
+    status: {"description": words, "content": {"application/json": {"schema": requests.Failure.model_json_schema()}}}
     for status, words in (
         (400, "No request"),
         (403, "Of another site, or to another name than the server's"),
@@ -41,10 +41,18 @@ _FAILURES: dict[int | str, dict[str, Any]] = {
         (429, "Too many questions wait"),
     )
 }
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["queued", "progress", "partial", "result", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+    "required": ["event", "data"],
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events: queued, progress, partial, and at the end result or error",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     }
 }
 
