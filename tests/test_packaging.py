@@ -134,7 +134,7 @@ def test_what_is_installed_is_not_installed_again(checkout, target, only):
 def test_what_has_changed_is_installed_again(checkout, changed):
     os.utime(checkout / changed, (3000, 3000))
     lines = make(checkout, "-n", "demo").stdout.splitlines()
-    assert lines[0] == ".venv/bin/python -m pip install --constraint constraints.txt --editable ."
+    assert lines[0] == ".venv/bin/python -m pip install --constraint constraints.txt --editable '.[web]'"
     assert lines[-1] == ".venv/bin/inversionview demo"
     assert "--editable '.[dev]'" in make(checkout, "-n", "test").stdout
 
