@@ -176,3 +176,19 @@ def test_two_processes_train_the_decoder_that_one_does(tmp_path):
     two = {line["step"]: line["loss"] for line in lines}
     assert two.keys() == one.keys()
     assert two == pytest.approx(one, rel=1e-5)
+
+
+def test_many_sites_are_normalised_by_fewer_inputs_some_at_a_time(monkeypatch):
+    from inversionview.decoder import training
+
+    sites = [Site.parse(name) for name in SITES]
+    sizes = {"d_model": 16, "n_heads": 2, "trunk_width": 16}
+    whole = make_decoder(probed(), task(), sites, n_statistics=300, **sizes).trunk
+    values = len(sites) * probed().d_model
+    monkeypatch.setattr(training, "STATISTICS_TOGETHER", 7 * values)
+    parts = make_decoder(probed(), task(), sites, n_statistics=300, **sizes).trunk
+    torch.testing.assert_close(parts.mean, whole.mean)
+    torch.testing.assert_close(parts.scale, whole.scale)
+    monkeypatch.setattr(training, "MOST_STATISTICS", 300 * values)
+    bounded = make_decoder(probed(), task(), sites, n_statistics=4096, **sizes).trunk
+    torch.testing.assert_close(bounded.mean, whole.mean)

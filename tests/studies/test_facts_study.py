@@ -121,16 +121,14 @@ def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small
     assert sorted(described["sites"]) == ["a0.0", "a0.1", "a1.0", "a1.1"]
     opened = iv.load_study(study)
     assert tuple(described["sites"]) == heads_at_end(opened.probed, opened.task)
-    assert run(capsys, "train", study, "--resume", "--steps", 2, "--out", study)[0] == 0
-    said = ("The mother tongue of Danielle Darrieux is French.", "It rained. Danielle Darrieux spoke French.")
-    for text in (*said, "The capital of West Bengal is Kolkata"):
-        code, read = run(capsys, "read", study, text, "--at", "END", "--site", "a1.0", "-n", 8, "--position-rule",
-                         "any", "--also", "varied:cosine", "--json")  # fmt: skip
-        assert code == 0, read
-        assert (read["epsilon"], read["metric"]) == (0.25, "cosine")
-        assert read["query"]["at"] == "END"
-    code, read = run(capsys, "read", study, "The dog saw a house.", "--at", "dog", "--site", "a1.0", "-n", 8, "--json")
+    text = "The mother tongue of Danielle Darrieux is French."
+    code, read = run(capsys, "read", study, text, "--at", "END", "--site", "a1.0", "-n", 8, "--position-rule", "any",
+                     "--also", "varied:cosine", "--json")  # fmt: skip
     assert code == 0, read
+    assert (read["epsilon"], read["metric"], read["query"]["at"]) == (0.25, "cosine", "END")
+    for text in ("It rained. Danielle Darrieux spoke French.", "The capital of West Bengal is Kolkata"):
+        assert opened.query(text, "END", "a1.0").role == "END"
+    assert opened.query("The dog saw a house.", "dog", "a1.0").position == 2
     code, rates = run(capsys, "evaluate", study, "-n", 10, "--json")
     assert code == 0, rates
     assert set(rates["sites"]) == set(described["sites"])
@@ -140,6 +138,18 @@ def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small
     code, patched = run(capsys, "patch", study, "--target", "object", "--at", "subject_last", "--sites", "a0.1",
                         "--contrast", "change:subject", "--where", "fact == 'yes'", "-n", 10, "--json")  # fmt: skip
     assert code == 0, patched
+
+
+def test_a_run_keeps_its_heads_when_it_goes_on(probed, small, tmp_path, capsys):
+    probed.model.save_pretrained(tmp_path / "model")
+    probed.tokenizer.save_pretrained(tmp_path / "model")
+    out = tmp_path / "study"
+    given = ("--model", tmp_path / "model", *published(tmp_path)[:2], "--length", 24, "--steps", 2, "--out", out)
+    assert run(capsys, "train", "facts", *given)[0] == 0
+    before = json.loads((out / "study.json").read_text())
+    assert (before["task"], before["read"], len(before["sites"])) == ("facts", "attended", 4)
+    assert run(capsys, "train", out, "--resume", "--steps", 2, "--out", out)[0] == 0
+    assert json.loads((out / "study.json").read_text()) == before
 
 
 def test_heads_are_the_25_that_count_most_often_at_end(task, probed):

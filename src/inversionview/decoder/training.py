@@ -197,6 +197,8 @@ def activations_at(
 
 FEWEST_STATISTICS = 256
 """Activations of each site by which it is normalised, at least."""
+MOST_STATISTICS, STATISTICS_TOGETHER = 2**27, 2**24
+"""Numbers in the activations of all sites by which they are normalised, at most, and of those captured at once."""
 LENGTH_SAMPLES = 2000
 """Inputs from which it is found how long they are in the tokens of another tokenizer."""
 
@@ -222,9 +224,10 @@ def make_decoder(
     pretrained: Pretrained | None = None,
     **changes: Any,
 ) -> Decoder:
-    """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs.
+    """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs at most.
 
-    With `places`, on activations that these choose, at least 256 of each site.
+    Of many sites fewer, so that their activations take no more than 512 MB. With `places`, on activations that these
+    choose, at least 256 of each site.
     `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
@@ -262,10 +265,17 @@ def _some_activations(
     generator: torch.Generator,
 ) -> Float[Tensor, "site sample d_model"]:
     """Training activations by which each site is normalised."""
+    values = len(sites) * probed.d_model
     if places is None:  # all sites of the same inputs, which is one forward
+        n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // values))
         tokens = task.sample(n, generator=generator, split="train")
-        captured = probed.capture(tokens, sites, draw_positions(task, tokens, generator))
-        return torch.stack([captured[s].float().cpu() for s in sites])
+        positions = draw_positions(task, tokens, generator)
+        together = max(1, STATISTICS_TOGETHER // values)
+        found = [
+            probed.capture(rows, sites, at)
+            for rows, at in zip(torch.split(tokens, together), torch.split(positions, together), strict=True)
+        ]
+        return torch.stack([torch.cat([part[s].float().cpu() for part in found]) for s in sites])
     each = max(FEWEST_STATISTICS, n // len(sites))
     tokens, positions, _ = places.at(sites, each, generator, "train")
     parts = zip(sites, torch.split(tokens, each), torch.split(positions, each), strict=True)
