@@ -2,7 +2,8 @@
 
 `python -m docs.studies counting` does one of them; `--quick` draws few inputs, to try it out, and writes no file. What
 was measured goes to `docs/data`, and `python -m docs.generate` makes the pages from that. The paper's models are
-measured where they are at hand, beside this repository; else what was measured of them is left as it is.
+measured where they are at hand, beside this repository, and a study of stories where it was trained, in `runs`; else
+what was measured of them is left as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from docs import addition_page, counting_page
+from docs import addition_page, counting_page, stories_page, stories_study
 from docs import maps as addition_maps
 from docs.maps import DATA
 from inversionview.causal.ablation import ablate
@@ -47,6 +48,8 @@ def main(args: Sequence[str] | None = None) -> int:
         path = DATA / f"study-{name}.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found = rounded({**before, **measure(N // 200 if quick else N, 2 if quick else QUERIES)})
+        if not found:
+            continue  # it was not at hand, and never measured
         if not quick:
             write_atomic(path, json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n")
         print(page(found))
@@ -132,6 +135,7 @@ def rounded(value: Any) -> Any:
 PAGES: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[Any], str]]] = {
     "addition": (addition, addition_page.page),
     "counting": (counting, counting_page.page),
+    "stories": (stories_study.measure, stories_page.page),
 }
 
 

@@ -1,0 +1,355 @@
+"""Makes the page on a small story model from what `docs/stories_study.py` measured.
+
+Every number and verdict comes from a measurement; the rules by which heads are chosen, and the claims about them, stand
+here, before anything is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from docs.claims import MORE, Bits, Check, Claim, Measured, Uses, in_bits, judged, number, table
+from docs.maps import DATA
+from inversionview.report.map import PARTLY
+
+FILE = DATA / "study-stories.json"
+CHOSEN_AT, CHOSEN_SHARE = "8", 0.05
+"""Position at which all heads are mapped, and the share of unrelated texts that are within ε there."""
+READ_AT, READ_SHARE = "12", 0.02
+"""The same of the readings of the chosen heads: another position, other texts, a finer ε."""
+LEAST_OF = 0.3
+"""Bits of entropy that a feature must have for a head to be chosen by it: a share of less is a matter of luck."""
+ABOVE, CLEARLY, SITES = 0.15, 4.0, 0.8
+"""A good decoder's mean rate is so far above its floor, and at this share of the sites so many standard errors."""
+PREVIOUS, EARLIER, CURRENT = "the previous token", "something earlier", "the current token"
+NEAR = ("token", "token-1", "token-2")
+SOURCE = "set before measuring"
+
+
+class Beyond(NamedTuple):
+    """A site gives more bits about one feature than about another."""
+
+    site: str
+    at: str
+    feature: str
+    than: str
+
+    def check(self, measured: Measured) -> Check:
+        """Compare the difference with `MORE` and with two standard errors."""
+        more, less = (measured.bits("map", [self.site], self.at, name)[0][0] for name in (self.feature, self.than))
+        if more is None or less is None:
+            return Check(False, f"nothing measured about {self.feature} or {self.than} in `{self.site}`")
+        words = f"{self.feature} in `{self.site}` at `{self.at}`: {in_bits(more)}, {self.than} {in_bits(less)}"
+        return Check(_is_more(more, less), words)
+
+
+def load() -> Any:
+    """What was measured."""
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def chosen(document: Any) -> dict[str, dict[str, str]]:
+    """The heads that the rules choose from a map, by rule, each with the feature that it is chosen for."""
+    cells = [cell for cell in document["cells"] if cell["bits"]]
+    found: dict[str, dict[str, str]] = {}
+
+    def choose(rule: str, scores: dict[tuple[str, str], float]) -> None:
+        taken = [one["site"] for one in found.values()]
+        scores = {key: score for key, score in scores.items() if key[0] not in taken}
+        if scores:
+            site, feature = max(scores, key=lambda key: scores[key])
+            found[rule] = {"site": site, "feature": feature}
+
+    choose(
+        PREVIOUS,
+        {
+            (cell["site"], "token-1"): cell["bits"]["token-1"]["bits"]
+            for cell in cells
+            if _is_more(cell["bits"]["token-1"], cell["bits"]["token"])
+        },
+    )
+    choose(
+        EARLIER,
+        {
+            (cell["site"], name): share(one)
+            for cell in cells
+            for name, one in cell["bits"].items()
+            if name not in (*NEAR, "length")
+            and one["of"] >= LEAST_OF
+            and all(share(cell["bits"][near]) < PARTLY for near in NEAR)
+        },
+    )
+    choose(CURRENT, {(cell["site"], "token"): share(cell["bits"]["token"]) for cell in cells})
+    return found
+
+
+def share(found: Any) -> float:
+    """The share of a feature's entropy that is given."""
+    return float(found["bits"] / found["of"]) if found and found["of"] > 0 else 0.0
+
+
+def claims(data: Any) -> list[Claim]:
+    """What the rules lead one to expect of the heads they chose, in other texts at another position."""
+    heads = {rule: (one["site"], one["feature"]) for rule, one in data["readings"].items()}
+    found = []
+    if PREVIOUS in heads:
+        site, feature = heads[PREVIOUS]
+        encoded = (Bits(site, READ_AT, feature, "reads"), Beyond(site, READ_AT, feature, "token"))
+        found.append(
+            Claim("A head carries the previous token, more than the current one", SOURCE, encoded, _used(site, feature))
+        )
+    if EARLIER in heads:
+        site, feature = heads[EARLIER]
+        not_near = tuple(Bits(site, READ_AT, name, "does not read") for name in NEAR)
+        encoded = (Bits(site, READ_AT, feature, "reads"), *not_near)
+        says = "A head carries something of the text before, and none of the nearest tokens"
+        found.append(Claim(says, SOURCE, encoded, _used(site, feature)))
+    if CURRENT in heads:
+        site, feature = heads[CURRENT]
+        says = "A head carries the current token"
+        found.append(Claim(says, SOURCE, (Bits(site, READ_AT, feature, "reads"),), _used(site, feature)))
+    if name := _best(data, "name"):
+        found.append(
+            Claim("Some head carries the latest name", SOURCE, (Bits(name, CHOSEN_AT, "name", "reads", "choice"),))
+        )
+    controls = tuple(Bits(site, READ_AT, "length", "does not read") for site, _ in heads.values())
+    return [*found, Claim("No head knows how long the text will be, which it cannot see", SOURCE, controls)]
+
+
+def measured(data: Any) -> Measured:
+    """The readings and the map, as tests ask for them."""
+    readings = data["readings"].values()
+    cells = [{"site": one["site"], "at": one["at"], "bits": _there(one["bits"])} for one in readings]
+    maps = {"map": {"cells": cells}, "choice": data["map"]}
+    return Measured(maps, {}, {one["site"]: one["causal"] for one in readings})
+
+
+def page(data: Any | None = None) -> str:
+    """The page as Markdown."""
+    data = load() if data is None else data
+    verdicts = judged("stories260k", measured(data), claims(data))
+    parts = [
+        "# A story model\n",
+        _filled(INTRODUCTION),
+        "## What was found\n",
+        "### Claims that fail\n",
+        *table(verdicts, agree=False),
+        "### Claims that hold\n",
+        *table(verdicts, agree=True),
+        _filled(RULES.format(**_settings(data))),
+        "## Three heads\n",
+    ]
+    for rule, one in data["readings"].items():
+        parts += _head(rule, one)
+    parts += ["## How it was made\n", HOW.format(**_made(data)), "## How good the decoder is\n", *_rates(data)]
+    parts += ["## What every head knows\n", *_map(data), "## Reading aid\n", _filled(AID.format(**_settings(data)))]
+    return "\n".join(parts)
+
+
+def above(one: Any, n: int) -> tuple[float, float]:
+    """How far a rate is above its floor, and the standard error of that."""
+    return one["rate"] - one["floor"], math.hypot(one["se"], math.sqrt(one["floor"] * (1 - one["floor"]) / n))
+
+
+def _is_more(more: Any, less: Any) -> bool:
+    apart = more["bits"] - less["bits"]
+    return bool(apart >= MORE and apart > 2 * math.hypot(more["se"], less["se"]))
+
+
+def _used(site: str, feature: str) -> tuple[Uses, ...]:
+    return (Uses(site, feature, "used"),)
+
+
+def _there(bits: Any) -> dict[str, Any]:
+    return {name: one for name, one in bits.items() if one is not None}
+
+
+def _best(data: Any, feature: str) -> str | None:
+    """The head of the map that gives most of a feature."""
+    cells = [cell for cell in data["map"]["cells"] if cell["bits"]]
+    return max(cells, key=lambda cell: share(cell["bits"][feature]))["site"] if cells else None
+
+
+def _settings(data: Any) -> dict[str, Any]:
+    return {
+        "at": CHOSEN_AT, "share": f"{CHOSEN_SHARE:.0%}", "read_at": READ_AT, "read_share": f"{READ_SHARE:.0%}",
+        "queries": data["map"]["queries"], "draws": f"{data['map']['draws']:,}", "rule": data["training"]["rule"],
+        "partly": f"{PARTLY:.0%}", "more": MORE, "least": LEAST_OF,
+        "read": len(next(iter(data["readings"].values()))["causal"]) if data["readings"] else 0,
+    }  # fmt: skip
+
+
+def _made(data: Any) -> dict[str, Any]:
+    run = data["training"]
+    length = f"--steps {run['steps']}" if run["minutes"] is None else f"--minutes {run['minutes']:g}"
+    return {
+        "length": length, "seconds": f"{run['seconds']:,.0f}", "steps": f"{run['steps']:,}",
+        "instances": f"{run['steps'] * run['batch']:,}", "texts": f"{run['texts']:,}", "most": run["most"],
+        "sites": len(data["decoder"]["sites"]),
+    }  # fmt: skip
+
+
+def _head(rule: str, one: Any) -> Iterator[str]:
+    site, told, example = one["site"], _there(one["bits"]), one["example"]
+    yield f"### `{site}`: {rule}\n"
+    whole = [query["verdict"] for query in one["causal"]]
+    attended = ", ".join(f"{name} {part:.0%}" for name, part in one["attention"].items())
+    yield _filled(
+        f"Chosen for {one['feature']}. At position {one['at']} it attends, in the mean over {len(whole)} held-out "
+        f"texts, to: {attended}. Its activation as a whole is used for the next token in {whole.count('used')} of "
+        f"them, not used in {whole.count('not used')}, and {whole.count(None)} do not tell; the activation of "
+        f"a member in its place moves the prediction by {_mean_kl(one, 'members')} nats, of an unrelated text by "
+        f"{_mean_kl(one, 'random')}. ε is {one['epsilon']:.3f}."
+    )
+    yield "| feature | bits, mean over texts | share | used | merely present | not encoded | does not tell |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for name in sorted(told, key=lambda name: -share(told[name])):
+        verdicts = [next(f["verdict"] for f in query["features"] if f["name"] == name) for query in one["causal"]]
+        if name == "length" or share(told[name]) >= SHOWN_SHARE:
+            counts = [verdicts.count(verdict) for verdict in ("used", "merely present", "not encoded", None)]
+            yield f"| {name} | {in_bits(told[name])} | {share(told[name]):.0%} | {' | '.join(map(str, counts))} |"
+    yield ""
+    bits = ", ".join(
+        f"{name} {found['bits']:.2f} of {found['of']:.2f}"
+        for name, found in sorted(example["bits"].items(), key=lambda pair: -share(pair[1]))
+        if share(found) >= PARTLY
+    )
+    yield _filled(
+        f"One reading: {_text(example['input'])}, at the token in brackets. Of {example['drawn']:,} draws, "
+        f"{example['inside']:,} different texts are members. Features of which this one activation gives half or "
+        f"more, in bits: {bits or 'none'}."
+    )
+    yield f"| {len(example['members'])} of its members, from the nearest to the furthest | distance |"
+    yield "| --- | --- |"
+    yield from (f"| {_text(member['input'])} | {member['distance']:.3f} |" for member in example["members"])
+    yield ""
+
+
+def _mean_kl(one: Any, group: str) -> str:
+    values = [query[group]["kl"] for query in one["causal"] if query[group]["kl"] is not None]
+    return f"{sum(values) / len(values):.3f}" if values else "?"
+
+
+def _text(parts: Sequence[str]) -> str:
+    before, token, after = (part.replace("|", "\\|").replace("\n", "↵").replace("`", "'") for part in parts)
+    lead = " " if token.startswith(" ") else ""
+    return f"“{before.lstrip()}{lead}**[{token.strip() or token}]**{after}”"
+
+
+def _rates(data: Any) -> Iterator[str]:
+    found = data["decoder"]
+    n, sites = found["n"], found["sites"]
+    for rule in ("same", "any"):
+        over = {site: above(one[rule], n) for site, one in sites.items()}
+        clear = sum(apart > CLEARLY * error for apart, error in over.values())
+        mean = found["mean"][rule]
+        good = mean["rate"] - mean["floor"] >= ABOVE and clear >= SITES * len(sites)
+        yield _filled(
+            f"Position rule `{rule}`: mean in-ε rate {number(mean['rate'], mean['se'])}, floor {mean['floor']:.3f}, "
+            f"so {mean['rate'] - mean['floor']:.2f} above it (wanted: {ABOVE}); over {CLEARLY:g} standard errors above "
+            f"it at {clear} of {len(sites)} sites (wanted: {SITES:.0%}). {'Both are met' if good else '**Not met**'}."
+        )
+    yield _filled(RATES.format(n=f"{n:,}"))
+    yield "| site | ε | rate, `same` | floor | above, in standard errors | rate, `any` | floor |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for site, one in sites.items():
+        apart, error = above(one["same"], n)
+        row = [number(one["same"]["rate"], one["same"]["se"]), f"{one['same']['floor']:.3f}"]
+        row += [f"{apart / error if error else 0.0:.1f}", number(one["any"]["rate"], one["any"]["se"])]
+        yield f"| `{site}` | {one['epsilon']:.3f} | {' | '.join(row)} | {one['any']['floor']:.3f} |"
+    yield ""
+
+
+def _map(data: Any) -> Iterator[str]:
+    document = data["map"]
+    yield _filled(MAP.format(**_settings(data)))
+    yield f"| head | {' | '.join((*NEAR, 'first token', 'name', 'length'))} | most of the words so far |"
+    yield "| --- " * 8 + "|"
+    told = [cell for cell in document["cells"] if cell["bits"]]
+    for cell in told:
+        bits = cell["bits"]
+        row = [f"{share(bits[name]):.0%}" for name in (*NEAR, "first token", "name", "length")]
+        words = sorted((name for name in bits if name.startswith("seen ")), key=lambda name: -share(bits[name]))
+        best = ", ".join(f"{name.removeprefix('seen ')} {share(bits[name]):.0%}" for name in words[:3])
+        yield f"| `{cell['site']}` | {' | '.join(row)} | {best} |"
+    yield ""
+    if told:
+        of = ", ".join(f"{name} {one['of']:.2f}" for name, one in told[0]["bits"].items())
+        yield _filled(f"Entropies, in bits: {of}.")
+    if silent := [f"`{cell['site']}`" for cell in document["cells"] if not cell["bits"]]:
+        yield _filled(f"Too few of the draws were members to tell anything about {', '.join(silent)}.")
+
+
+def _filled(text: str) -> str:
+    return "\n\n".join(textwrap.fill(part, 120) for part in text.strip().split("\n\n")) + "\n"
+
+
+SHOWN_SHARE = 0.2
+"""Features of which a head gives less are left out of its table."""
+INTRODUCTION = """
+What do the heads of a language model that nobody here trained pass on? `stories260k` is a Llama of five layers with
+eight heads each, 64 wide, with 512 tokens, trained by others on children's stories. No texts are needed: the study
+reads it by texts that it wrote itself. Nobody looked at samples to write this page: it is generated, the heads are
+chosen by rules, and each verdict goes by thresholds that were set before.
+"""
+RULES = """
+The rules, over all heads at position {at}: *the previous token*: of the heads that give more bits about `token-1` than
+about `token` (by {more} bits and two standard errors), the one that gives most about `token-1`; *something earlier*:
+of the heads that give less than {partly} of the entropy of each of `token`, `token-1` and `token-2`, the one that gives
+the largest share of the first token, the latest name, or whether some word occurred so far (features of at least
+{least} bits); *the current token*: the
+one that gives the largest share of `token`. No head is chosen twice. The claims are about position {read_at} and
+{read} held-out texts a head, and none of the map's. A head *reads* a feature when it gives at least {partly} of its
+entropy; a feature is *used* as in [Is it used?](../causal.md), by what the model predicts at the position itself.
+What stands in **bold** is why a claim fails.
+"""
+HOW = """\
+```sh
+inversionview train text --model ../shared/models/stories260k {length} --out runs/stories
+inversionview evaluate runs/stories
+python -m docs.studies stories
+```
+
+The first command samples {texts} texts of up to {most} tokens from the model, finds an ε for each site, and trains a
+decoder for {sites} sites: the residual stream before the first layer and after every layer, and every head. The
+training took {seconds} s on two cores: {steps} steps, {instances} activations. The last command measures and prints
+this page from that study, in some minutes; without the study it leaves what was measured as it is. By hand:
+
+```sh
+inversionview read runs/stories "One day, a little girl named Lily went to" --at named --site a3.6 --epsilon null:0.05
+inversionview map runs/stories --queries 20 --draws 20000
+```
+"""
+RATES = """
+A rate is the share of one sample each, at temperature 1, for {n} held-out texts a site and positions uniform over the
+text, that is a member; its floor is what other texts of the model get. The standard error is of the difference.
+"""
+MAP = """
+Share of each feature's entropy that a head gives at position {at}: mean over {queries} random texts, from {draws}
+draws of the model's own texts, ε such that {share} of unrelated texts are within it there. Where more than a tenth of
+the texts have too few members among the draws, nothing is said. `length` is a control: a head cannot see
+what comes after, so what it seems to give of that is the error of small samples.
+"""
+AID = """
+**ε** says how alike two activations must be to count as the same, in units of the query activation's length, and has no
+natural size: `x0.pre` holds one token, and two different ones are nearly at a right angle; a head that mostly attends
+to the begin token gives nearly the same for all texts, and its ε is a few hundredths. So ε goes by a **null quantile**:
+at `{rule}`, it is the distance within which that share of pairs of unrelated texts are. A member is then as close as
+one text in twenty is by chance, at every site alike, and a rate can be compared with that.
+
+The study's own ε is one number a site, for all positions together. Texts often begin alike, so many of the
+pairs within it are at the first positions; at later ones fewer than that share are, and a reading there is narrow. For
+the map ({share} at position {at}) and the readings ({read_share} at position {read_at}) ε was found at the position
+itself, as `--epsilon null:0.05` does.
+
+**Bits, sizes and shares** are of the model's own prior: of the texts that it writes by itself. “Gives 2 of 6 bits about
+the previous token” says how much better one knows that token of such a text, when one knows the activation up to ε. A
+finer ε gives more bits about everything, so bits of the map and of the readings are not to be compared with each other.
+
+**Used** is about one head and the model's next token: if others do the same work, a head that carries something may
+be taken away and nothing changes.
+"""

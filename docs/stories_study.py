@@ -1,0 +1,210 @@
+"""Measures what the page on a small story model says, of the study in `runs/stories`, which was trained beforehand.
+
+Its texts cannot be enumerated. The map that heads are chosen by is of draws from the model's own prior; the readings of
+these heads, at another position, are of what the decoder proposes, weighted by that prior.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from docs.stories_features import add_features
+from docs.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
+from inversionview.causal.use import use
+from inversionview.preimage.matching import eligible_role
+from inversionview.preimage.null_epsilon import null_epsilon
+from inversionview.preimage.result import Preimage
+from inversionview.reading.feature_map import MapCell
+from inversionview.reading.hypotheses import is_row
+from inversionview.reading.sampled_map import sampled_map
+from inversionview.shapes import Tokens
+from inversionview.studies.description import TRAINING
+from inversionview.studies.mapping import LEAST_MEMBERS, MOST_SHORT
+from inversionview.studies.study import Study, load_study
+from inversionview.tasks.base import Split
+from inversionview.tasks.text import TextTask
+from inversionview.training import saved_config
+
+FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"
+DRAWS = 400
+"""Candidates of a reading."""
+PAIRS = 4000
+"""Pairs of unrelated texts by which an ε is found."""
+GROUP = 40
+"""Inputs of each group whose activations are put in the place of a reading's."""
+SHOWN = 8
+"""Members of the worked example of each head."""
+SEED = 0
+
+
+def measure(n: int, queries: int) -> dict[str, Any]:
+    """All that the page says; nothing where there is no such study, so that what was measured is left as it is."""
+    if not (FOLDER / TRAINING).is_dir():
+        print(f"there is no trained study in {FOLDER}: what was measured of it is left as it is", file=sys.stderr)
+        return {}
+    return measured(load_study(FOLDER), n, queries)
+
+
+def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
+    """The same of any study of texts sampled from its model: rates from `n // 40` inputs a site."""
+    assert isinstance(study.task, TextTask)
+    features = add_features(study.task)
+    found: dict[str, Any] = {"study": study.name, "training": training(study), "features": features}
+    found["decoder"] = study.evaluate(max(2, n // 40), cells=0)
+    _tell(study, "rates")
+    found["map"] = head_map(study, features, queries * 3, n)
+    _tell(study, "map")
+    found["readings"] = readings(study, features, chosen(found["map"]), queries)
+    return found
+
+
+def training(study: Study) -> dict[str, Any]:
+    """What the run was told, and what it came to."""
+    run = study.folder / TRAINING
+    last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    config = saved_config(run)
+    return {
+        "minutes": config.minutes, "batch": config.batch_size, "steps": last["step"], "seconds": last["seconds"],
+        "rule": study.description.epsilon_rule, "texts": len(study.task.windows), "most": study.task.max_length - 2,
+    }  # fmt: skip
+
+
+def head_map(study: Study, features: Sequence[str], queries: int, draws: int) -> dict[str, Any]:
+    """Bits of every head about every feature at `CHOSEN_AT`: a mean over random inputs, from draws of the prior."""
+    heads = [site for site in study.sites if site.startswith("a")]
+    limits = calibrated(study, heads, CHOSEN_AT, CHOSEN_SHARE)
+    found = sampled_map(
+        study.probed, study.task, list(limits), {CHOSEN_AT: drawn(study, queries, CHOSEN_AT)},
+        epsilon={(site, CHOSEN_AT): epsilon for site, epsilon in limits.items()}, draws=draws,
+        generator=torch.Generator().manual_seed(SEED + 1),
+    )  # fmt: skip
+    cells = [_cell(cell, features) | {"epsilon": limits[cell.site]} for cell in found]
+    return {"at": CHOSEN_AT, "share": CHOSEN_SHARE, "queries": queries, "draws": draws, "cells": cells}
+
+
+def readings(study: Study, features: Sequence[str], heads: Mapping[str, Any], queries: int) -> dict[str, Any]:
+    """What each chosen head gives at `READ_AT`, and what of that is used, over fresh inputs; one of them is shown."""
+    limits = calibrated(study, [one["site"] for one in heads.values()], READ_AT, READ_SHARE)
+    found = {}
+    for rule, one in heads.items():
+        tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
+        asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
+        preimages = study.preimage(asked, DRAWS, epsilon=limits[one["site"]], prior_share=0.4, colors=False, seed=SEED)
+        causal = [used(study, preimage, features) for preimage in preimages]
+        shown = _shown(study, tokens, one["feature"])
+        found[rule] = {
+            **one, "at": READ_AT, "epsilon": limits[one["site"]], "causal": causal,
+            "bits": {name: _bits(causal, name) for name in features},
+            "attention": attention(study, tokens, one["site"]), "example": example(preimages[shown]),
+        }  # fmt: skip
+        _tell(study, f"{one['site']}, chosen as {rule}")
+    return found
+
+
+def used(study: Study, preimage: Preimage, features: Sequence[str]) -> dict[str, Any]:
+    """Which features the next token at the position itself depends on."""
+    at = preimage.query.position
+    return use(
+        study.probed, study.task, preimage, features=features, outputs=[at], n_members=GROUP, n_others=GROUP
+    ).to_dict()
+
+
+def calibrated(study: Study, sites: Sequence[str], at: str, share: float) -> dict[str, float]:
+    """The ε of each site at a position by the null quantile; sites where none has this share are left out."""
+    if not sites:
+        return {}
+    generator = torch.Generator().manual_seed(SEED)
+    found = null_epsilon(study.probed, study.task, sites, share, n=PAIRS, role=at, skip=True, generator=generator)
+    return {site: one.epsilon for site, one in found.items()}
+
+
+def drawn(study: Study, n: int, at: str, *, split: Split = "all") -> Tokens:
+    """Random inputs that have a position, the same each time."""
+    generator, kept = torch.Generator().manual_seed(SEED), torch.empty(0, study.task.max_length, dtype=torch.long)
+    while len(kept) < n:
+        rows = study.task.sample(4 * n, generator=generator, split=split)
+        kept = torch.cat([kept, rows[eligible_role(study.task, rows, at) >= 0]])
+    return kept[:n]
+
+
+def typed(study: Study, tokens: Tokens) -> Tokens:
+    """Those that are tokenised again as they are, so that they can be typed; of a model's own texts not all are."""
+    assert isinstance(study.task, TextTask)
+    return tokens[study.task.vocabulary.is_canonical(tokens)]
+
+
+def attention(study: Study, tokens: Tokens, site: str) -> dict[str, float]:
+    """How much a head attends from `READ_AT` to places, in the mean over inputs."""
+    layer, head = (int(part) for part in site[1:].split("."))
+    at = int(READ_AT)
+    there = study.probed.attention(tokens, layer)[:, head, at].float().cpu().mean(dim=0)
+    named = {"begin": 0, "first token": 1, "token-2": at - 2, "token-1": at - 1, "token": at}
+    found = {name: float(there[place]) for name, place in named.items()}
+    return found | {"the others": 1 - sum(found.values())}
+
+
+def example(preimage: Preimage) -> dict[str, Any]:
+    """One reading: some members from the nearest to the furthest, its bits, and how much of the whole that is."""
+    other = np.flatnonzero(preimage.inside & ~is_row(preimage.tokens, preimage.query.tokens))
+    rows = [other[i] for i in np.linspace(0, len(other) - 1, min(SHOWN, len(other))).round().astype(int)]
+    position = preimage.query.position
+    return {
+        "input": _marked(preimage.query.token_strings, position),
+        "drawn": sum(sum(source.values()) for source in preimage.sources),
+        "inside": int(preimage.inside.sum()),
+        "members": [
+            {"input": _marked(preimage.token_strings[i], position), "distance": float(preimage.distances[i])}
+            for i in rows
+        ],
+        "bits": {one.name: {"bits": one.bits, "of": one.of, "interval": one.interval} for one in preimage.bits or ()},
+    }  # fmt: skip
+
+
+def _marked(strings: Sequence[str], position: int) -> list[str]:
+    """The text up to the position, its token, and what comes after, which the activation cannot know."""
+    return ["".join(strings[1:position]), strings[position], "".join(strings[position + 1 : -1])]
+
+
+def _shown(study: Study, tokens: Tokens, feature: str) -> int:
+    """The first input that has the word, where the head was chosen for a word; else the first."""
+    known = study.task.features[feature]
+    if known.values != ("no", "yes"):
+        return 0
+    return int(known.compute(tokens, eligible_role(study.task, tokens, READ_AT)).argmax())
+
+
+def _cell(cell: MapCell, features: Sequence[str]) -> dict[str, Any]:
+    """Means over queries; no bits where too many of these had too few members among the draws."""
+    assert cell.effective is not None
+    n = len(cell.effective)
+    bits = {}
+    for i, name in enumerate(cell.features):
+        if name in features:
+            values = cell.bits[:, i]
+            se = float(values.std(ddof=1) / np.sqrt(n))
+            bits[name] = {"bits": float(values.mean()), "of": float(cell.of[i]), "se": se}
+    few = int((cell.effective < LEAST_MEMBERS).sum())
+    return {"site": cell.site, "at": cell.role, "few": few, "bits": {} if few > MOST_SHORT * n else bits}
+
+
+def _bits(causal: Sequence[Any], name: str) -> dict[str, Any] | None:
+    """The mean over those queries whose preimages are large enough to tell."""
+    told = [one for query in causal for one in query["features"] if one["name"] == name and one["bits"] is not None]
+    if len(told) < 2:
+        return None
+    values = np.array([one["bits"] for one in told])
+    return {
+        "bits": float(values.mean()), "of": told[0]["of"], "se": float(values.std(ddof=1) / np.sqrt(len(values))),
+        "queries": len(values),
+    }  # fmt: skip
+
+
+def _tell(study: Study, what: str) -> None:
+    print(f"{study.name}: measured {what}", file=sys.stderr, flush=True)
