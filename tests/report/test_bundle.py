@@ -50,7 +50,9 @@ def test_modules_come_before_those_that_need_them_and_once() -> None:
     assert len(order) == len(set(order)) > 10
     for path in STATIC.glob("*.js"):
         name = "_" + path.stem.replace("-", "_")
-        for needed in re.findall(r'^import .* from "\./([\w-]+)\.js";$', path.read_text(encoding="utf-8"), re.MULTILINE):
+        for needed in re.findall(
+            r'^import .* from "\./([\w-]+)\.js";$', path.read_text(encoding="utf-8"), re.MULTILINE
+        ):
             if name in order:
                 assert order.index("_" + needed.replace("-", "_")) < order.index(name)
 

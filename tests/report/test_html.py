@@ -141,7 +141,8 @@ def test_nothing_is_fetched_and_only_our_script_runs(reading: Reading) -> None:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy == [
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
     ]
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
     assert [attributes.get("type") for attributes in scripts] == ["application/json", "application/json", None]

@@ -14,14 +14,14 @@ const BRIGHT = 12; // steps of darkness of a square
  */
 export function drawHead(attention, { layer, head, position }) {
   const row = attention.layers[layer][head][position];
-  return h("div", { class: "head-row", role: "list", "aria-label": `Attention of head ${head} of layer ${layer} from index ${position}` },
+  return h("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Attention over the tokens" }, h("div", { class: "head-row", role: "list" },
     attention.tokens.map((token, i) => {
       const weight = i <= position ? (row[i] ?? 0) : 0;
       return h("span", { role: "listitem", class: `head-cell${i === position ? " here" : ""}${i > position ? " after" : ""}` },
         h("span", { class: "well" }, h("i", { style: { height: `${100 * weight}%` } })),
         h("span", { class: "tok" }, visible(token)),
         h("small", {}, i > position ? "" : weight >= 0.005 ? whole(weight) : "0"));
-    }));
+    })));
 }
 
 /**
@@ -29,14 +29,14 @@ export function drawHead(attention, { layer, head, position }) {
  * @param {HTMLElement} root
  * @param {{tokens: string[], layers: number[][][][]}} attention
  * @param {{position: number, chosen?: {layer: number, head: number} | null,
- *   onChoose?: ((layer: number, head: number) => void) | null}} options
+ *   onChoose?: ((layer: number, head: number) => void) | null, readable?: (layer: number, head: number) => boolean}} options
  */
-export function mountAttention(root, attention, { position, chosen = null, onChoose = null }) {
+export function mountAttention(root, attention, { position, chosen = null, onChoose = null, readable = () => true }) {
   const heads = attention.layers.flatMap((layer, i) => layer.map((_, j) => headFigure(attention, i, j)));
   function headFigure(all, i, j) {
     const mine = chosen?.layer === i && chosen?.head === j;
     return h("figure", { class: `heat${mine ? " chosen" : ""}` },
-      h("figcaption", {}, onChoose
+      h("figcaption", {}, onChoose && readable(i, j)
         ? h("button", { type: "button", class: "small", on: { click: () => onChoose(i, j) } }, `a${i}.${j}`)
         : h("code", {}, `a${i}.${j}`),
         h("span", { class: "looks" }, `from ${visible(all.tokens[position])}: ${strongest(all, i, j, position)}`)),

@@ -11,7 +11,8 @@ import { printable } from "./words.js";
  */
 export function mountCausal(root, document) {
   const { words } = document;
-  const verdict = document.verdict ?? "not known";
+  const end = words.answer.search(/[:,.]/);
+  const [verdict, rest] = [words.answer.slice(0, end), words.answer.slice(end)];
   const features = words.features.map((row) => {
     const [name, here, encoded, shared, differing, difference, interval] = row.cells;
     return h("tr", { class: row.verdict.replaceAll(" ", "-") },
@@ -22,7 +23,7 @@ export function mountCausal(root, document) {
       h("td", {}, h("span", { class: `badge ${row.verdict.replaceAll(" ", "-")}` }, row.verdict)));
   });
   fill(root, h("div", { class: "live causal-view" },
-    h("p", { class: "verdict" }, h("span", { class: `badge ${verdict.replaceAll(" ", "-")}` }, verdict), " ", printable(words.answer)),
+    h("p", { class: "verdict" }, h("b", {}, printable(verdict)), printable(rest)),
     table("What activations of other inputs do to the output", words.group_columns,
       words.groups.map((row) => h("tr", {}, row.map((cell, i) => h(i ? "td" : "th", i ? {} : { scope: "row" }, cell))))),
     features.length ? table("Features: encoded, and used",

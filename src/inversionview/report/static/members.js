@@ -63,10 +63,11 @@ export function makeMembers(reading, { roles, onSort }) {
   }
 
   function header() {
-    const cell = (words, name = "") => h("span", { class: `label ${name}`, role: "columnheader" }, words);
+    const cell = (sign, words) => h("span", { class: "label mid", role: "columnheader" },
+      sign, h("span", { class: "unseen" }, words));
     const tokens = layout.grid
-      ? Array.from({ length: layout.columns }, (_, i) => cell(i === reading.query.position ? "▾" : "", "mid"))
-      : [cell(""), cell("▾", "mid"), cell("")];
+      ? Array.from({ length: layout.columns }, (_, i) => cell(i === reading.query.position ? "▾" : "", `token ${i}`))
+      : [cell("", "before"), cell("▾", "the position that counts"), cell("", "after")];
     const features = now.columns.map((name) => {
       const sorted = now.sort === name;
       return h("span", { class: "label feature", role: "columnheader", "aria-sort": sorted ? "ascending" : "none" },

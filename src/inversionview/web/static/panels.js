@@ -13,6 +13,8 @@ import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
 import { questionOf } from "./state.js";
 
+const RANDOM_QUERIES = 39; // p of 0.025 at the least, in a time that one can wait
+
 /**
  * @param {{store: any, studyOf: (name: string) => any}} options
  */
@@ -70,7 +72,7 @@ function testPanel({ store, studyOf, body }) {
     store.set({ hypothesis: field.value }, true);
     fill(out);
     job.run(pathOf(state.study, "test"),
-      { input, at, sites, hypothesis: field.value, metric, seed, epsilon: typeof epsilon === "number" ? epsilon : null },
+      { input, at, sites, hypothesis: field.value, metric, seed, random_queries: RANDOM_QUERIES, epsilon: typeof epsilon === "number" ? epsilon : null },
       { done: (result) => mountTests(out, result.document) });
   });
   const element = panel("Test a hypothesis",

@@ -74,10 +74,8 @@ export function makeAttentionView({ store, studyOf }) {
     mountAttention(body, found, {
       position: positionOf(tokens, state.at),
       chosen: site && site.head !== null ? { layer: site.layer, head: site.head } : null,
-      onChoose: (layer, head) => {
-        const name = `a${layer}.${head}`;
-        if (studyOf(state.study).sites.some((one) => one.name === name)) store.set({ site: name, view: "read", cut: "" });
-      },
+      readable: (layer, head) => studyOf(state.study).sites.some((one) => one.name === `a${layer}.${head}`),
+      onChoose: (layer, head) => store.set({ site: `a${layer}.${head}`, view: "read", cut: "" }),
     });
   }
 

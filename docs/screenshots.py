@@ -1,0 +1,149 @@
+"""Takes the pictures of the viewer that the documentation shows: `python -m docs.screenshots`.
+
+It serves the bundled studies, opens their readings in Chromium, and writes PNG files to `docs/images`. It needs the
+extra `dev` and Chromium (`apt-get install chromium`, or INVERSIONVIEW_CHROMIUM names one).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+FOLDER = Path(__file__).resolve().parent / "images"
+LARGEST = 300_000
+"""Bytes of a picture."""
+SECONDS = 600
+STUDY = {"study": "addition", "input": "615+861=1476", "at": "=", "site": "a0.2", "n": 1000, "seed": 0}
+READ = '.reading-card[aria-busy="false"] .reading-view:not(.partial) .sample'
+
+
+class Picture(NamedTuple):
+    """A view to be photographed."""
+
+    name: str
+    state: dict[str, Any]
+    ready: str
+    """What has to be on the page."""
+    pins: tuple[dict[str, Any], ...] = ()
+    before: Callable[[Any], None] | None = None
+    """What is done on the page first."""
+    width: int = 1280
+    height: int = 900
+    dark: bool = False
+
+
+def _point(page: Any) -> None:
+    page.wait_for_selector(".site.p8")
+    page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
+
+
+def _below(page: Any) -> None:
+    page.wait_for_selector(".head-row")
+    page.fill("input[id^='test']", "F1 + S1 == 14")
+    page.click("button:has-text('Test')")
+    page.wait_for_selector(".tests-view")
+    page.click("button:has-text('Check')")
+    page.wait_for_selector(".causal-view")
+    page.evaluate("document.querySelector('.panels').scrollIntoView()")
+
+
+def _to_table(page: Any) -> None:
+    page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
+    page.evaluate("document.querySelector('.knows').scrollIntoView()")
+
+
+def _mapped(page: Any) -> None:
+    page.wait_for_selector(".site.p8")
+
+
+PICTURES = (
+    Picture("viewer", STUDY, READ, before=_point, height=1080),
+    Picture("viewer-map", STUDY | {"view": "map"}, ".map-table", before=_mapped, height=860),
+    Picture(
+        "viewer-compare",
+        STUDY | {"view": "compare"},
+        ".compare-list >> nth=1 >> .sample",
+        pins=(STUDY, STUDY | {"site": "a0.3"}),
+        before=_mapped,
+        height=960,
+    ),
+    Picture("viewer-test", STUDY, READ, before=_below, height=1020),
+    Picture("viewer-attention", STUDY | {"view": "attention"}, ".heat", before=_mapped, dark=True),
+    Picture("viewer-narrow", STUDY, READ, before=_to_table, width=400, height=1000),
+)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Take all pictures, or those that are named; the number of those that came out too large."""
+    from playwright.sync_api import sync_playwright
+
+    names = sys.argv[1:] if args is None else args
+    large = 0
+    with serving() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("INVERSIONVIEW_CHROMIUM") or shutil.which("chromium"),
+            args=["--headless", "--no-sandbox", "--disable-gpu"],
+        )
+        for picture in PICTURES:
+            if names and picture.name not in names:
+                continue
+            size = take(browser, address, picture)
+            print(f"docs/images/{picture.name}.png: {size:,} bytes")
+            large += size > LARGEST
+        browser.close()
+    return large
+
+
+def take(browser: Any, address: str, picture: Picture) -> int:
+    """Take one picture; its bytes."""
+    page = browser.new_page(
+        viewport={"width": picture.width, "height": picture.height},
+        color_scheme="dark" if picture.dark else "light",
+        reduced_motion="reduce",
+    )
+    page.set_default_timeout(1000 * SECONDS)
+    pins = [("pin", urlencode(pin)) for pin in picture.pins]
+    page.goto(f"{address}/#{urlencode([*picture.state.items(), *pins])}")
+    page.wait_for_selector(picture.ready)
+    if picture.before:
+        picture.before(page)
+    page.wait_for_timeout(300)
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER / f"{picture.name}.png"
+    page.screenshot(path=file)
+    page.close()
+    return file.stat().st_size
+
+
+@contextmanager
+def serving() -> Iterator[str]:
+    """The address of a server of the bundled studies, on a free port."""
+    import uvicorn
+
+    from inversionview.web.app import make_app
+    from inversionview.web.opened import open_studies
+    from inversionview.web.serve import listen
+    from inversionview.web.settings import Settings
+
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    app = make_app(open_studies(["addition", "counting"]), Settings("127.0.0.1", port))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
