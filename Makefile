@@ -9,6 +9,11 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
+# The tests in a browser need Debian's Chromium: it is installed where we may, and they are skipped elsewhere.
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
+CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
+	{ $(APT) update && $(APT) install -y chromium; } >/dev/null 2>&1; }
+
 .PHONY: help demo test lint bench studies docs docs-check clean
 .NOTPARALLEL:
 
@@ -55,6 +60,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(INSTALL) --editable '.[dev]'
+	@$(CHROMIUM) || echo "There is no Chromium here: the tests in a browser are skipped (apt-get install chromium)." >&2
 	@touch $(VENV)/.installed $@
 
 $(BIN)/pip:

@@ -7,8 +7,6 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from inversionview.studies.study import load_study
-
 
 def state(page):
     """What the address says."""
@@ -424,13 +422,3 @@ def test_axe_finds_nothing(tab):
             for one in found.response["violations"] for node in one["nodes"][:3]
         ]  # fmt: skip
         assert said == [], f"in {view}"
-
-
-def test_the_bundled_map_is_of_the_bundled_study():
-    import json
-
-    from inversionview.studies.kept_map import kept_map
-    from tests.paths import ROOT
-
-    measured = json.loads((ROOT / "docs" / "data" / "map-addition.json").read_text(encoding="utf-8"))
-    assert kept_map(load_study("addition")) == measured

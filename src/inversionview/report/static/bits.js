@@ -83,7 +83,7 @@ export function drawBits(reading, abouts) {
   draw();
   return h("section", { class: "bits-box" },
     h("h3", {}, "What it knows, in bits"),
-    h("p", { class: "hint" }, "H(feature) − H(feature | preimage), of all there is to know",
+    h("p", { class: "hint" }, "H(feature) − H(feature | preimage), beside all there is to know",
       reading.exact ? "." : "; in brackets 95% intervals."),
     list, rows.length > TOP ? more : null);
 }
