@@ -1,7 +1,8 @@
 """Takes the pictures of the viewer that the documentation shows: `python -m docs.screenshots`.
 
-It serves the bundled studies, opens their readings in Chromium, and writes PNG files to `docs/images`. It needs the
-extra `dev` and Chromium (`apt-get install chromium`, or INVERSIONVIEW_CHROMIUM names one).
+It serves the bundled studies, opens their readings in Chromium, and writes PNG files to `docs/images`; and
+`docs/reading.png`, of a page that `inversionview read --html` writes. It needs the extra `dev` and Chromium (`apt-get
+install chromium`, or INVERSIONVIEW_CHROMIUM names one).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,17 +94,39 @@ def main(args: Sequence[str] | None = None) -> int:
             args=["--headless", "--no-sandbox", "--disable-gpu"],
         )
         for picture in PICTURES:
-            if names and picture.name not in names:
-                continue
-            size = take(browser, address, picture)
-            print(f"docs/images/{picture.name}.png: {size:,} bytes")
-            large += size > LARGEST
+            if not names or picture.name in names:
+                large += too_large(take(browser, address, picture))
+        if not names or "reading" in names:
+            large += too_large(take_saved(browser))
         browser.close()
     return large
 
 
-def take(browser: Any, address: str, picture: Picture) -> int:
-    """Take one picture; its bytes."""
+def too_large(file: Path) -> bool:
+    """Say how large a picture is, and whether that is too much."""
+    size = file.stat().st_size
+    print(f"{file.relative_to(FOLDER.parent.parent)}: {size:,} bytes")
+    return size > LARGEST
+
+
+def take_saved(browser: Any) -> Path:
+    """Take the picture of a saved reading."""
+    from inversionview.cli import main as program
+
+    file = FOLDER.parent / "reading.png"
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "reading.html"
+        program(["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.3", "-n", "24", "--html", str(saved)])
+        page = browser.new_page(viewport={"width": 1060, "height": 1150}, reduced_motion="reduce")
+        page.goto(saved.as_uri())
+        page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
+        page.screenshot(path=file)
+        page.close()
+    return file
+
+
+def take(browser: Any, address: str, picture: Picture) -> Path:
+    """Take one picture; its file."""
     page = browser.new_page(
         viewport={"width": picture.width, "height": picture.height},
         color_scheme="dark" if picture.dark else "light",
@@ -119,7 +143,7 @@ def take(browser: Any, address: str, picture: Picture) -> int:
     file = FOLDER / f"{picture.name}.png"
     page.screenshot(path=file)
     page.close()
-    return file.stat().st_size
+    return file
 
 
 @contextmanager
