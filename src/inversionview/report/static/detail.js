@@ -47,7 +47,7 @@ export function makeDetail({ reading, roles }) {
 
 /** What is known of one token, in words. */
 export function factsOf(sample, i, roles) {
-  const at = roles?.[i] ? `${visible(roles[i])}, index ${i}` : `index ${i}`;
+  const at = roles?.[i] && roles[i] !== `${i}` ? `${visible(roles[i])}, index ${i}` : `index ${i}`;
   const facts = [`“${visible(sample.tokens[i])}” at ${at}`];
   if (sample.colors?.[i] !== undefined) facts.push(`change ${signed(sample.colors[i])}`);
   const distance = sample.token_distances?.[i];

@@ -11,6 +11,8 @@ import { makeMembers } from "./members.js";
 import { unpack } from "./wire.js";
 import { many, printable, short, visible } from "./words.js";
 
+const LONGEST = 120; // characters of an input above its reading
+
 /**
  * @typedef {object} Options
  * @property {Record<string, string>} [abouts] what each feature is
@@ -96,8 +98,8 @@ function staleWords(reading, shown) {
 
 function place(reading) {
   const input = reading.query.tokens.slice(1, -1).map(printable).join("");
-  return h("p", { class: "place" }, printable(reading.study), " · ", h("span", { class: "input" }, input.slice(0, 200)),
-    input.length > 200 ? "…" : "", ` · position ${reading.query.position}`);
+  return h("p", { class: "place" }, printable(reading.study), " · ", h("span", { class: "input" }, input.slice(0, LONGEST)),
+    input.length > LONGEST ? "…" : "", ` · position ${reading.query.position}`);
 }
 
 function code(text) {

@@ -113,6 +113,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
     }, h("span", { class: "tok" }, visible(token)), tokens.roles[i] === token || tokens.roles[i] === `${i}` ? null : h("small", {}, visible(tokens.roles[i])))));
     if (focused) chips.querySelector(`[data-rove="${focused}"]`)?.focus();
     rove.reset();
+    intoView(chips, chips.querySelector('[aria-pressed="true"]'));
     const role = tokens.roles[position];
     fill(where, "Which token’s activation is read: ", h("code", {}, visible(role)), role === `${position}` ? "" : ` (index ${position})`);
     sites.choose(store.get().site, role);
@@ -169,6 +170,15 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
 
   store.listen(update);
   return { start: () => update(store.get(), new Set(["study", "input"])), sites };
+}
+
+/** Scroll a box, and nothing around it, so that one of its elements is seen. */
+function intoView(box, element) {
+  if (!element) return;
+  const top = element.offsetTop - box.offsetTop;
+  if (top < box.scrollTop || top + element.offsetHeight > box.scrollTop + box.clientHeight) {
+    box.scrollTop = top - box.clientHeight / 2;
+  }
 }
 
 /** The index that a role stands for; the last eligible one for none. */
