@@ -70,6 +70,25 @@ class Bits(NamedTuple):
         return Check(holds, f"{self.feature} in `{self.site}` at `{self.at}`: {in_bits(found)} ({share:.0%}){where}")
 
 
+class BitsOfEach(NamedTuple):
+    """The same of several sites: each must do so."""
+
+    sites: tuple[str, ...]
+    at: str
+    feature: str
+    says: str
+
+    def check(self, measured: Measured) -> Check:
+        """Test each site, and tell the shares of all."""
+        checks = [Bits(site, self.at, self.feature, self.says).check(measured) for site in self.sites]
+        found = measured.bits("map", self.sites, self.at, self.feature)[0]
+        shares = ", ".join(
+            f"`{site}` {one['bits'] / one['of'] + 0.0:.0%}" if one and one["of"] else f"`{site}` ?"
+            for site, one in zip(self.sites, found, strict=True)
+        )
+        return Check(all(check.holds for check in checks), f"share of {self.feature} at `{self.at}`: {shares}")
+
+
 class More(NamedTuple):
     """A site gives more bits about a feature than another one."""
 
@@ -110,6 +129,25 @@ class Moves(NamedTuple):
         names = ", ".join(f"`{site}`" for site in self.sites)
         drop = number(effect["drop"], effect["se"])
         return Check(holds, f"{self.setting}, patching {names}: {drop} ({share:.0%} of the whole)")
+
+
+class MovesOfEach(NamedTuple):
+    """The same of several sites, patched one at a time: each must do so."""
+
+    setting: str
+    sites: tuple[str, ...]
+    says: str = "moves"
+
+    def check(self, measured: Measured) -> Check:
+        """Test each site, and tell the shares of all."""
+        document = measured.patching[self.setting]
+        checks = [Moves(self.setting, (site,), self.says).check(measured) for site in self.sites]
+        found = [effect_of(document, [site], "each") for site in self.sites]
+        shares = ", ".join(
+            f"`{site}` {effect['drop'] / whole(document) + 0.0:.0%}" if effect else f"`{site}` ?"
+            for site, effect in zip(self.sites, found, strict=True)
+        )
+        return Check(all(check.holds for check in checks), f"{self.setting}, of the whole: {shares}")
 
 
 class Uses(NamedTuple):

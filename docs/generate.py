@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from docs import addition_page, counting_page, stories_page, validation
+from docs import addition_page, counting_page, facts_page, ioi_page, stories_page, validation
 from inversionview.cli import cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -39,6 +39,8 @@ def command_line() -> str:
 MEASURED: dict[str, tuple[Callable[[], str], tuple[Path, ...]]] = {
     "studies/addition.md": (addition_page.page, addition_page.FILES),
     "studies/counting.md": (counting_page.page, (counting_page.FILE,)),
+    "studies/facts.md": (facts_page.page, (facts_page.FILE,)),
+    "studies/ioi.md": (ioi_page.page, (ioi_page.FILE,)),
     "studies/stories.md": (stories_page.page, (stories_page.FILE,)),
     "validation.md": (validation.page, (validation.FILE,)),
 }

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from docs import addition_page, counting_page, stories_page, stories_study
+from docs import addition_page, counting_page, facts_page, facts_study, ioi_page, ioi_study, stories_page, stories_study
 from docs import maps as addition_maps
 from docs.maps import DATA
 from inversionview.causal.ablation import ablate
@@ -135,6 +135,8 @@ def rounded(value: Any) -> Any:
 PAGES: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[Any], str]]] = {
     "addition": (addition, addition_page.page),
     "counting": (counting, counting_page.page),
+    "facts": (facts_study.measure, facts_page.page),
+    "ioi": (ioi_study.measure, ioi_page.page),
     "stories": (stories_study.measure, stories_page.page),
 }
 

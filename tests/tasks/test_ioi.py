@@ -166,8 +166,9 @@ def test_features_say_what_the_text_says(task):
     row = task.encode("In the school one day, Carol saw Alice, and Alice gave the ring to Carol.")
     found = {name: value(task, name, row) for name in task.features}
     expected = {
-        "IO": "Carol", "S": "Alice", "order": "IO first", "place": "school", "object": "ring", "IO position": "7",
-        "S1 position": "9", "opening": SHORT.openings[1], "ending": SHORT.endings[0], "position": "1", "token": "'In'",
+        "IO": "Carol", "S": "Alice", "names": "Alice, Carol", "order": "IO first", "place": "school", "object": "ring",
+        "IO position": "7", "S1 position": "9", "opening": SHORT.openings[1], "ending": SHORT.endings[0],
+        "position": "1", "token": "'In'",
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
     assert found["template"] == SHORT.openings[1] + SHORT.endings[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -11,6 +12,8 @@ from inversionview.tasks.base import Feature
 from inversionview.tasks.ioi_frames import Frames, Sentences
 
 HELD_OUT = ("no", "pair", "phrases", "both")
+MOST_NAMES = 40
+"""Of more names there are too many pairs for a feature, whose values are counted one by one."""
 
 
 def ioi_features(frames: Frames, held_out: Callable[[Sentences], Positions], max_length: int) -> dict[str, Feature]:
@@ -41,7 +44,18 @@ def ioi_features(frames: Frames, held_out: Callable[[Sentences], Positions], max
         _token(frames),
         Feature("position", indices, lambda x, t: t, "the index of the position"),
     ]
+    if len(frames.names) <= MOST_NAMES:
+        features.insert(2, made("names", *_pairs(frames.names), "which two names, in whichever part"))
     return {feature.name: feature for feature in features}
+
+
+def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Sentences], Positions]]:
+    """All pairs of names, and which one a sentence has."""
+    pairs = list(itertools.combinations(range(len(names)), 2))
+    numbers = torch.zeros(len(names), len(names), dtype=torch.long)
+    for number, (one, other) in enumerate(pairs):
+        numbers[one, other] = numbers[other, one] = number
+    return tuple(f"{names[i]}, {names[j]}" for i, j in pairs), lambda x: numbers.to(x.io.device)[x.io, x.s]
 
 
 def _token(frames: Frames) -> Feature:

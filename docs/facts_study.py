@@ -1,0 +1,123 @@
+"""Measures what the page on factual recall says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from docs import site_study
+from docs.facts_page import ATS, FEATURES, GROUPS, LATE, SETTINGS, TARGET
+from docs.site_study import Words, drawn
+from inversionview.causal.head_selection import select_heads
+from inversionview.shapes import Positions, Tokens
+from inversionview.studies.recipes.facts import LENGTH
+from inversionview.studies.study import Study, load_study
+from inversionview.studies.train_probed import exact_match
+from inversionview.tasks.facts import FactsTask
+from inversionview.tasks.facts_files import read_bear
+from inversionview.tasks.vocabulary import Vocabulary
+
+STUDY = "facts-small"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+BEAR, TOKENIZER = SHARED / "data" / "bear", SHARED / "models" / "gpt2_tokenizer"
+SELECTED_BY = 500
+"""Inputs by which heads are selected, as `heads_at_end` does."""
+
+
+def measure(n: int, queries: int) -> dict[str, Any]:
+    """All that the page says: accuracy on all texts, the rest on a tenth of `n` inputs or fewer."""
+    found = measured(load_study(STUDY), n, queries * 20)
+    if BEAR.is_dir() and TOKENIZER.is_dir():
+        return found | {"bear": bear(BEAR, TOKENIZER)}
+    print("BEAR or GPT-2's tokenizer is not at hand: what was measured of them is left as it is", file=sys.stderr)
+    return found
+
+
+def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
+    """The same of any study of this task with as many layers and heads, with so many queries a cell of the map."""
+    few = max(10, n // 10)
+    tokens = drawn(study, few, split="held-out")
+    found: dict[str, Any] = {"study": study.name, "epsilon": study.description.epsilon, "facts": facts(study)}
+    found |= site_study.steps(
+        study,
+        {
+            "accuracy": lambda: accuracy(study),
+            "selection": lambda: selection(study),
+            "map": lambda: site_study.site_map(study, ATS, FEATURES, queries),
+            "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
+            "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
+            "decoder": lambda: study.evaluate(max(2, n // 40), cells=0) if study.description.decoder else None,
+        },
+    )
+    heads = site_study.heads_of(study)
+    parts = {"late": LATE, "early": [head for head in heads if head not in LATE]}
+    return found | {"examples": {name: site_study.example(study, found, part) for name, part in parts.items()}}
+
+
+def facts(study: Study) -> dict[str, Any]:
+    """How many facts there are, of what, and from where."""
+    task: Any = study.task
+    counted = {name: len(getattr(task.rows, name)) for name in ("relations", "subjects", "objects", "phrasings")}
+    return {**counted, "facts": len(task.table.facts), "texts": task.size, "sources": list(task.table.sources)}
+
+
+def accuracy(study: Study) -> dict[str, Any]:
+    """Of every relation: its facts, and how many of its texts are right, of those held out and of those in training."""
+    task: Any = study.task
+    rows, held, found = task.rows, task.is_held_out(task.rows.tokens), {}
+    for code, relation in enumerate(rows.relations):
+        of = rows.relation == code
+        one = {"facts": len(rows.fact[of].unique())}
+        for name, side in (("held_out", of & held), ("train", of & ~held)):
+            one[name] = int(side.sum())
+            one[f"{name}_right"] = round(one[name] * exact_match(study.probed, task, rows.tokens[side]))
+        found[relation] = one
+    return found
+
+
+def selection(study: Study) -> dict[str, Any]:
+    """The head selection at END, on the inputs of `studies.facts_queries.heads_at_end`."""
+    tokens = drawn(study, SELECTED_BY)
+    return select_heads(study.probed, tokens, study.task.position_of(tokens, "END")).to_dict()
+
+
+def words(study: Study, tokens: Tokens) -> dict[str, Words]:
+    """Objects as the words they are, their kinds as all of these, subjects as their last words."""
+    task: Any = study.task
+    rows = task.rows
+    objects, subjects = (_at(rows.tokens, rows.places[role]) for role in ("object", "subject_last"))
+    values = {
+        "object": (rows.object, objects, len(rows.objects)),
+        "object kind": (rows.kind, objects, len(rows.kinds)),
+        "subject": (rows.subject, subjects, len(rows.subjects)),
+    }
+    at = task.position_of(tokens, "END")
+    found = {}
+    for name, (codes, said, n) in values.items():
+        weights = torch.zeros(n, task.vocab_size)
+        weights[codes, said] = 1.0
+        found[name] = Words(weights / weights.sum(dim=1, keepdim=True), task.features[name].compute(tokens, at))
+    return found
+
+
+def bear(folder: Path, tokenizer: Path) -> dict[str, Any]:
+    """What the loader finds in a folder of BEAR, and how many texts that is in another tokenizer."""
+    from transformers import AutoTokenizer
+
+    read = read_bear(folder)
+    task = FactsTask(Vocabulary(AutoTokenizer.from_pretrained(tokenizer)), read, length=LENGTH)
+    return {
+        "files": len(list(folder.glob("BEAR/P*.jsonl"))),
+        "facts": len(read.facts),
+        "relations": len({fact.relation for fact in read.facts}),
+        "phrasings": len(read.phrasings),
+        "texts": task.size,
+        "length": LENGTH,
+    }
+
+
+def _at(tokens: Tokens, positions: Positions) -> Positions:
+    return tokens.gather(1, positions[:, None])[:, 0]
