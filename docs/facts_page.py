@@ -171,26 +171,26 @@ def _measurement(data: Any) -> str:
 INTRODUCTION = """
 “The capital of Japan is”: a model that goes on with Tokyo recalls a fact. What do its late heads hold at END, the word
 before the object: the relation, the subject, the kind of thing that is asked for? Does the model use it, and does
-direct logit attribution, which reads a head's output by the words whose logits it raises, show it? The paper asked this of
-GPT-2 XL. This is the bundled study `{study}`: a model of GPT-2's architecture with 4 layers of 4 heads, trained by our
-recipe on {facts:,} facts in {texts:,} texts, but those that were held out. Nobody looked at samples to write this page:
-it is generated, and verdicts go by rules that were set before.
+direct logit attribution, which reads a head's output by the words whose logits it raises, show it? The paper asked this
+of GPT-2 XL. This is the bundled study `{study}`: a model of GPT-2's architecture with 4 layers of 4 heads, trained by
+our recipe on {facts:,} facts in {texts:,} texts, but those that were held out. Nobody looked at samples to write this
+page: it is generated, and verdicts go by rules that were set before.
 """
 SIDE_BY_SIDE = """
 Heads of the second half of the model, in the order in which the head selection puts them: *counts in* is the share of
 {n:,} inputs in which a head has more than {least:.0%} of what moves the residual stream at END in its layer. Bits are
-of exact preimages. Attribution is the head's own addition to the logits at END: to a feature's own words above the mean of
-all its values, their mean rank, 1 for what is raised most, and how often they are first or last. The words of an object
-are itself, of a kind all objects of that kind, of a subject its last word; a relation has no words that attribution
-could show. How each column was measured is said [below](#every-site).
+of exact preimages. Attribution is the head's own addition to the logits at END: to a feature's own words above the mean
+of all its values, their mean rank, 1 for what is raised most, and how often they are first or last. The words of an
+object are itself, of a kind all objects of that kind, of a subject its last word; a relation has no words that
+attribution could show. How each column was measured is said [below](#every-site).
 """
 ELSE = """
 The heads of the first half, and the MLPs, which the head selection does not rank.
 """
 MEASUREMENT = """
 Bits: exact preimages in all {texts:,} texts, ε = {epsilon:g}, rule `same`, mean over {queries} random inputs a cell.
-The features' entropies, in bits: {of}; the whole input: log2 of domain over preimage. Where that is near the logarithm of
-the number of texts, {texts:,}, the preimage is the input alone, and knows everything.
+The features' entropies, in bits: {of}; the whole input: log2 of domain over preimage. Where that is near the logarithm
+of the number of texts, {texts:,}, the preimage is the input alone, and knows everything.
 
 Patching: what the logit difference of the object and the contrast's object drops by, and its share of the whole effect,
 when one site takes its value of a contrast run: another subject in the same phrasing, or another relation of the same

@@ -55,11 +55,12 @@ def heads_of(study: Study) -> list[str]:
 
 
 def site_map(study: Study, ats: Sequence[str], features: Sequence[str], queries: int) -> dict[str, Any]:
-    """Exact bits of every site at `ats`, a mean over random inputs."""
+    """Exact bits of every site at `ats`, a mean over those of some random inputs that have the position."""
     task, tokens = with_features(study.task, features), drawn(study, queries)
     epsilon = study.description.epsilon
     limits = {(site, at): epsilon for site in study.sites for at in ats}
-    found = feature_map(study.probed, task, study.sites, dict.fromkeys(ats, tokens), epsilon=limits)
+    asked = {at: tokens[task.position_of(tokens, at) >= 0] for at in ats}
+    found = feature_map(study.probed, task, study.sites, asked, epsilon=limits)
     return {"epsilon": epsilon, "queries": queries, "cells": [_cell(cell) for cell in found]}
 
 
@@ -90,10 +91,10 @@ def attribution(study: Study, tokens: Tokens, ats: Sequence[str], words: Mapping
     cells = []
     for at in ats:
         positions = study.task.position_of(tokens, at)
+        there = positions >= 0
         for site in study.sites:
-            added = logit_attribution(study.probed, tokens, site, positions).values.float().cpu()
-            scores = {name: added @ of.weights.T for name, of in words.items()}
-            ranks = {name: _ranked(scores[name], of.codes) for name, of in words.items()}
+            added = logit_attribution(study.probed, tokens[there], site, positions[there]).values.float().cpu()
+            ranks = {name: _ranked(added @ of.weights.T, of.codes[there]) for name, of in words.items()}
             cells.append({"site": site, "at": at, "shown": ranks})
     return {"n": len(tokens), "cells": cells}
 

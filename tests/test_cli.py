@@ -493,6 +493,7 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
         ("read addition 615+861=1476", "Missing option '--site'"),
         ("read addition", "Missing argument 'INPUT'"),
         ("evaluate nowhere", "there is no study 'nowhere'"),
+        ("evaluate ioi", "ioi is a recipe: make a study by it, inversionview train ioi --model gpt2 --out FOLDER, and"),
         ("map nowhere", "there is no study 'nowhere'"),
         ("map addition --epsilon causal:0.05", "a map takes one epsilon a site: a number or null:P"),
         ("map addition --epsilon some", "epsilon must be a number above 0"),

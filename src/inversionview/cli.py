@@ -113,7 +113,7 @@ _metric = click.option("--metric", type=click.Choice(["euclidean", "cosine"]), h
 def demo(study: str, html: Path) -> None:
     """Read some activations of the bundled models, without training.
 
-    STUDY is addition or counting; without it, both are read.
+    Without STUDY, all of them are read.
     """
     from inversionview.studies.description import bundled_studies
     from inversionview.studies.study import load_study
@@ -136,6 +136,7 @@ _NEXT = (
     ("map addition 615+861=1476", "what each site knows, in bits"),
     ("patch addition --target A1 --at = --sites a0.0,a0.2 --contrast change:F1,S1", "what the model uses"),
     ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site m1', "is it encoded, and is it used?"),
+    ("map ioi-small", "what each site of a small language model knows"),
     ("evaluate addition", "how far to trust this decoder"),
     ("train addition --model FOLDER --out FOLDER", "a model of your own"),
 )
@@ -148,16 +149,17 @@ def studies() -> None:
 
     from inversionview.report.terminal import render_table
     from inversionview.studies.description import bundled_studies, read_description
-    from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES
+    from inversionview.studies.recipes import DECODER_RECIPES, GIVEN, PROBED_RECIPES
 
     rows = []
     for name, folder in bundled_studies().items():
         study = read_description(folder)
         about = f"task {study.task}, {len(study.sites)} sites: {', '.join(study.sites)}"
-        rows.append({"name": name, "what": "study", "about": about})
+        rows.append({"name": name, "what": "bundled study", "about": about})
     rows += [
-        {"name": name, "what": "recipe", "about": f"a decoder: inversionview train {name} --out FOLDER"}
+        {"name": name, "what": "recipe", "about": f"a decoder: inversionview train {given} --out FOLDER"}
         for name in DECODER_RECIPES
+        for given in [f"{name} {GIVEN[name]}" if name in GIVEN else name]
     ]
     rows += [
         {"name": name, "what": "recipe", "about": f"a probed model: inversionview train-probed {name} --out FOLDER"}

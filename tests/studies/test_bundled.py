@@ -1,5 +1,7 @@
 """The studies that come with the package, as a user meets it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -65,3 +67,68 @@ def test_the_counting_study_counts_and_its_decoder_finds_members_that_share_the_
     assert found.n_inside > 30
     assert {count.text(i) for i in found.inside.nonzero()[0]} == {"8"}
     assert found.in_domain.all()
+
+
+ASKED = {
+    "addition": ("615+861=1476", "=", "a0.0", "F1", "A1", "change:F1,S1"),
+    "counting": ("vvzccvczvvvzvcvc|v:8", ":", "a0.0", "count", "answer", "flip"),
+    "ioi-small": (
+        "When Alice saw Paul in the garden, Paul gave the book to Alice.",
+        "END",
+        "a0.3",
+        "S",
+        "answer",
+        "flip",
+    ),
+    "facts-small": ("The capital of Japan is Tokyo.", "END", "a0.1", "relation", "object", "change:subject"),
+}
+"""Of each study: an input, a position, a site, a feature, a target and a contrast."""
+
+
+def asked(name):
+    """The commands that every bundled study answers, as short as they can be asked."""
+    text, at, site, feature, target, contrast = ASKED[name]
+    place = ["--at", at, "--site", site]
+    sampled = ["--sampled", "-n", "60"]
+    return {
+        "read": ["read", name, text, *place, "-n", "60"],
+        "patch": ["patch", name, "--target", target, "--at", at, "--sites", site, "--contrast", contrast, "-n", "20"],
+        "test": ["test", name, text, feature, "--at", at, "--sites", site, *sampled, "--random-queries", "3"],
+        "causal": ["causal", name, text, *place, "--sampled", "-n", "20"],
+    }
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_every_study_answers_in_words_and_in_json(name, capsys):
+    for command, args in asked(name).items():
+        assert cli.main(args) == 0, capsys.readouterr().err
+        words = capsys.readouterr().out
+        assert cli.main([*args, "--json"]) == 0
+        document = json.loads(capsys.readouterr().out)
+        assert document["schema"] == 1
+        assert document.get("study", name) == name, command
+        assert ASKED[name][2] in words
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "answer"), [("ioi-small", "x2.post", "IO"), ("facts-small", "x3.post", "object")]
+)
+def test_the_maps_of_the_language_models_know_the_answer_where_it_is_said(name, last, answer, capsys):
+    text, at, *_ = ASKED[name]
+    assert cli.main(["map", name, text, "--sites", last, "--json"]) == 0
+    cells = json.loads(capsys.readouterr().out)["cells"]
+    (bits,) = [cell["bits"][answer] for cell in cells if cell["at"] == at]
+    assert bits["bits"] >= 0.99 * bits["of"]
+
+
+def test_the_list_of_studies_tells_those_that_are_there_from_recipes(capsys):
+    assert cli.main(["studies"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    kinds = {}
+    for words in lines:
+        if words[1:3] == ["bundled", "study"]:
+            kinds[words[0]] = "bundled"
+        elif words[1:2] == ["recipe"]:
+            kinds.setdefault(words[0], "recipe")
+    assert {name for name, kind in kinds.items() if kind == "bundled"} == set(ASKED)
+    assert kinds["ioi"] == kinds["facts"] == "recipe"

@@ -21,6 +21,8 @@ from inversionview.report.causal import (
 from inversionview.report.terminal_lines import tint
 from inversionview.report.terminal_tables import plain_table
 
+_WIDEST = 14
+"""Characters of a feature's value; a longer one would squeeze the numbers beside it."""
 _STYLES = {"used": tint(1.0), "merely present": tint(0.2), "not encoded": Style(dim=True)}
 
 
@@ -39,9 +41,10 @@ def render_causal_terminal(document: Causal, console: Console) -> None:
         console.print()
         features = plain_table(*FEATURE_COLUMNS, right=(2, 3, 4, 5, 6))
         for line in told:
-            *cells, verdict = map(Text, line.cells)
+            name, here, *cells, verdict = map(Text, line.cells)
+            here.truncate(_WIDEST, overflow="ellipsis")
             verdict.stylize(_STYLES[line.verdict])
-            features.add_row(*cells, verdict)
+            features.add_row(name, here, *cells, verdict)
         console.print(features)
     for why_not in abstained(document):
         console.print(Text(why_not))

@@ -12,6 +12,7 @@ from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, restore_folder, write_json
 from inversionview.preimage.result import checked_epsilon
 from inversionview.sites import Site
+from inversionview.studies.recipes import GIVEN
 
 SCHEMA = 1
 FILE = "study.json"
@@ -72,7 +73,11 @@ def find_study(name_or_path: str | Path) -> Path:
     there_are = f"the bundled studies are: {', '.join(bundled) or 'none'}"
     if path.is_dir():
         raise UserError(f"the folder {path} is not a study: it has no {FILE}; {there_are}")
-    raise UserError(f"there is no study {str(name_or_path)!r}: give a study's folder; {there_are}")
+    name = str(name_or_path)
+    if name in GIVEN:
+        train = f"inversionview train {name} {GIVEN[name]} --out FOLDER"
+        raise UserError(f"{name} is a recipe: make a study by it, {train}, and give that folder; {there_are}")
+    raise UserError(f"there is no study {name!r}: give a study's folder; {there_are}")
 
 
 def write_description(folder: Path, description: StudyDescription) -> None:

@@ -32,6 +32,8 @@ DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
     "ioi-small": ioi_small,
     "text": free_text,
 }
+GIVEN = {"facts": "--model gpt2-xl --texts FACTS", "ioi": "--model gpt2", "text": "--model MODEL"}
+"""What those that bring no probed model are given, as in the paper where it has one."""
 
 
 def probed_recipe(name: str) -> Callable[[Budget, int], ProbedRecipe]:
