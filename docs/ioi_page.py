@@ -48,6 +48,8 @@ class Part(NamedTuple):
     holds: Callable[[Callable[[str], float]], bool] = lambda share: True
     """Of the share of a feature's entropy that the site gives."""
     moves: str = ""
+    told: tuple[str, ...] = ()
+    """Features whose share is said of each site."""
 
 
 def _knows(*features: str) -> Callable[[Callable[[str], float]], bool]:
@@ -58,6 +60,7 @@ def _reads_either(*features: str) -> Callable[[Callable[[str], float]], bool]:
     return lambda share: max(map(share, features)) >= PARTLY
 
 
+PLACES = ("order", "S1 position", "IO position")
 PARTS = (
     Part("holds IO at END", "knows IO", "END", _knows("IO")),
     Part("holds S at END", "knows S", "END", _knows("S")),
@@ -74,13 +77,18 @@ PARTS = (
         lambda share: share("names") >= KNOWN_SHARE and max(map(share, NAMES)) < KNOWN_SHARE,
     ),
     Part(
-        "holds S1's position or the order at END", "reads either of them", "END", _reads_either("order", "S1 position")
+        "holds S1's position or the order at END",
+        "reads either of them",
+        "END",
+        _reads_either("order", "S1 position"),
+        told=PLACES,
     ),
     Part(
         "tells duplicates at S2: which name of the opening comes again",
         "reads the order or S1's position",
         "S2",
         _reads_either("order", "S1 position"),
+        told=PLACES,
     ),
     Part("holds both names at S2", "knows IO and S", "S2", _knows(*NAMES)),
     Part("passes S on to S1+1", "knows S", "S1+1", _knows("S")),
@@ -104,6 +112,9 @@ def page(data: Any | None = None) -> str:
     parts = [
         "# Indirect object identification\n",
         filled(INTRODUCTION.format(study=data["study"], domain=data["domain"], rules=site_page.rules())),
+        "## In short\n",
+        "Of the heads at END:\n",
+        *site_page.in_short(data, first, SHOWN),
         "## Preimage, patching and attribution, side by side\n",
         filled(SIDE_BY_SIDE),
         *site_page.side_by_side(data, first, SHOWN, {"looks at": _looks(data, "END")}),
@@ -144,8 +155,13 @@ def _parts(data: Any) -> Iterator[str]:
     yield "| --- | --- | --- |"
     for part, sites in sorted(found, key=lambda one: bool(one[1])):
         rule = f"{part.rule} at {part.at}" if part.rule else f"patching it at {part.at} with `{part.moves}` moves it"
-        yield f"| {part.name} | {rule} | {' '.join(f'`{site}`' for site in sites) or '**none**'} |"
+        yield f"| {part.name} | {rule} | {' '.join(_player(data, part, site) for site in sites) or '**none**'} |"
     yield ""
+
+
+def _player(data: Any, part: Part, site: str) -> str:
+    told = ", ".join(f"{name} {share_of(data, site, part.at, name) + 0.0:.0%}" for name in part.told)
+    return f"`{site}` ({told})" if told else f"`{site}`"
 
 
 def _looks(data: Any, at: str) -> dict[str, str]:
@@ -203,8 +219,9 @@ how often it is the first or the last. Among all words, a name would be shown le
 is said [below](#every-site).
 """
 PARTS_WORDS = """
-Parts that no head or MLP plays come first. A model this small need not work as GPT-2 small does, and nothing on this
-page was measured of GPT-2.
+Parts that no head or MLP plays come first. A site that gives as much about IO's position as about S1's, and nothing
+about the order, tells the opening, and not which name comes again. A model this small need not work as GPT-2 small
+does, and nothing on this page was measured of GPT-2.
 """
 MEASUREMENT = """
 Bits: exact preimages in all {domain:,} sentences, ε = {epsilon:g}, rule `same`, mean over {queries} random inputs a

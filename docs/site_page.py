@@ -70,6 +70,25 @@ def sites_of(data: Any) -> list[str]:
     return list(dict.fromkeys(cell["site"] for cell in data["map"]["cells"]))
 
 
+def in_short(data: Any, sites: Sequence[str], features: Sequence[str]) -> Iterator[str]:
+    """A line for each site at END whose patching moves the answer, and one for all others together."""
+    names = list(data["attribution"]["cells"][0]["shown"])
+    used = {site: moves for site in sites if (moves := _moves(data, site))}
+    for site, moves in used.items():
+        shares = {name: share_of(data, site, "END", name) for name in features}
+        knows = [name for name, share in shares.items() if share >= KNOWN_SHARE]
+        reads = [name for name, share in shares.items() if PARTLY <= share < KNOWN_SHARE]
+        shown = [f"{name} {DEGREES[shows(data, site, name)[1]]}" for name in names]
+        yield (
+            f"- `{site}` knows {_listed(knows)}, and reads {_listed(reads)}. Patching it takes away {_listed(moves)} "
+            f"of the whole. Attribution shows: {', '.join(shown)}."
+        )
+    rest = [site for site in sites if site not in used]
+    known = {name: sum(share_of(data, site, "END", name) >= KNOWN_SHARE for site in rest) for name in features}
+    told = _listed([f"{name} in {n}" for name, n in known.items() if n])
+    yield f"- The other {len(rest)} move the answer by less than {MOVES:.0%} each. What they know, of these: {told}.\n"
+
+
 def side_by_side(
     data: Any, sites: Sequence[str], features: Sequence[str], more: Mapping[str, Mapping[str, str]] | None = None
 ) -> Iterator[str]:
@@ -134,7 +153,7 @@ def together(data: Any) -> Iterator[str]:
 
 def one_activation(found: Any) -> Iterator[str]:
     """The worked example: members of an exact preimage, and the words that attribution names."""
-    bits = ", ".join(f"{name} {one['bits'] + 0.0:.2f} of {one['of']:.2f}" for name, one in found["bits"].items())
+    bits = ", ".join(f"{name} {plain(one['bits'])} of {one['of']:.2f}" for name, one in found["bits"].items())
     yield filled(
         f"`{found['site']}` at {found['at']} of “{found['input']}” (of the heads above, the one that moves the answer "
         "most, of those where preimage and attribution differ if any do; the first held-out input drawn). Its exact "
@@ -186,20 +205,32 @@ def effect(document: Any, sites: Sequence[str], order: str) -> str:
 
 def ranks(added: Any) -> str:
     """How a feature's own words rank in what a site adds to the logits."""
-    return (
-        f"{added['above']:+.2f}, rank {added['rank'] + 1:.1f}, first {added['raised']:.0%}, last {added['lowered']:.0%}"
-    )
+    above = round(added["above"], 2) + 0.0
+    return f"{above:+.2f}, rank {added['rank'] + 1:.1f}, first {added['raised']:.0%}, last {added['lowered']:.0%}"
 
 
 def mean(value: float, se: float) -> str:
     """A mean with its standard error, which is left out where it rounds to nothing."""
-    value = value if round(value, 2) else 0.0
-    return f"{value:.2f}" if se < 0.005 else f"{value:.2f} ± {se:.2f}"
+    return plain(value) if se < 0.005 else f"{plain(value)} ± {se:.2f}"
+
+
+def plain(value: float) -> str:
+    """Two digits behind the point, and no minus before zeros."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def filled(text: str) -> str:
     """Paragraphs in lines of 120 characters."""
     return "\n\n".join(textwrap.fill(part, 120) for part in text.strip().split("\n\n")) + "\n"
+
+
+def _moves(data: Any, site: str) -> list[str]:
+    shares = {name: moved(data, name, site, "END") for name in data["patching"]}
+    return [f"{share:.0%} ({name})" for name, share in shares.items() if share >= MOVES]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words) or "nothing"
 
 
 def _bits(data: Any, site: str, at: str, feature: str) -> str:
