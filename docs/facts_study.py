@@ -28,7 +28,7 @@ SELECTED_BY = 500
 
 
 def measure(n: int, queries: int) -> dict[str, Any]:
-    """All that the page says: accuracy on all texts, the rest on a tenth of `n` inputs or fewer."""
+    """All that the page says: accuracy on all texts, the rest on a twentieth of `n` inputs or fewer."""
     found = measured(load_study(STUDY), n, queries * 20)
     if BEAR.is_dir() and TOKENIZER.is_dir():
         return found | {"bear": bear(BEAR, TOKENIZER)}
@@ -38,7 +38,7 @@ def measure(n: int, queries: int) -> dict[str, Any]:
 
 def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of this task with as many layers and heads, with so many queries a cell of the map."""
-    few = max(10, n // 10)
+    few = max(10, n // 20)
     tokens = drawn(study, few, split="held-out")
     found: dict[str, Any] = {"study": study.name, "epsilon": study.description.epsilon, "facts": facts(study)}
     found |= site_study.steps(
@@ -49,7 +49,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
             "map": lambda: site_study.site_map(study, ATS, FEATURES, queries),
             "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
             "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
-            "decoder": lambda: study.evaluate(max(2, n // 40), cells=0) if study.description.decoder else None,
+            "decoder": lambda: study.evaluate(max(2, n // 100), cells=0) if study.description.decoder else None,
         },
     )
     heads = site_study.heads_of(study)

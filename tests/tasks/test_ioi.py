@@ -174,6 +174,16 @@ def test_features_say_what_the_text_says(task):
     assert found["template"] == SHORT.openings[1] + SHORT.endings[0]
 
 
+def test_features_of_a_changed_tensor_are_read_anew(task):
+    rows = everything(task)
+    some = rows[:3].clone()
+    before = codes(task, "IO", some)
+    some[:] = rows[-3:]
+    assert torch.equal(codes(task, "IO", some), codes(task, "IO", rows[-3:]))
+    assert not torch.equal(codes(task, "IO", some), before)
+    assert torch.equal(codes(task, "IO", rows[:3]), before)
+
+
 def test_pairs_and_combinations_are_held_out_and_can_be_told_apart(task):
     rows = everything(task)
     out = task.is_held_out(rows)

@@ -21,9 +21,10 @@ def ioi_features(frames: Frames, held_out: Callable[[Sentences], Positions], max
     endings = len(frames.phrases.endings)
     indices = tuple(str(t) for t in range(max_length))
     first, second = frames.slots[:, 0], frames.slots[:, 1]
+    read = _read_once(frames)
 
     def made(name: str, values: tuple[str, ...], code: Callable[[Sentences], Positions], about: str) -> Feature:
-        return Feature(name, values, lambda x, t: code(frames.read(x)[0]), about)
+        return Feature(name, values, lambda x, t: code(read(x)), about)
 
     def one_of(s_first: Positions, frame: Positions, *, s: bool) -> Positions:
         is_first = (s_first > 0) == s
@@ -47,6 +48,23 @@ def ioi_features(frames: Frames, held_out: Callable[[Sentences], Positions], max
     if len(frames.names) <= MOST_NAMES:
         features.insert(2, made("names", *_pairs(frames.names), "which two names, in whichever part"))
     return {feature.name: feature for feature in features}
+
+
+def _read_once(frames: Frames) -> Callable[[Tokens], Sentences]:
+    """What sentences say, without reading the same tensor again: features are asked for one after the other."""
+    last: list[tuple[Tokens, int, Sentences]] = []
+
+    def read(tokens: Tokens) -> Sentences:
+        if tokens.is_inference():  # which do not tell whether they were changed
+            return frames.read(tokens)[0]
+        for known, version, sentences in last:
+            if known is tokens and version == tokens._version:
+                return sentences
+        sentences = frames.read(tokens)[0]
+        last[:] = [(tokens, tokens._version, sentences)]
+        return sentences
+
+    return read
 
 
 def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Sentences], Positions]]:
