@@ -92,12 +92,13 @@ def page(data: Any | None = None) -> str:
     late = sorted(LATE, key=lambda head: -counts[head]["counts"])
     early = [site for site in site_page.sites_of(data) if site[0] in "am" and site not in LATE]
     counted = {site: f"{part['counts']:.0%}" for site, part in counts.items()}
+    told = ", ".join(SHOWN)
     parts = [
         "# Factual recall\n",
         filled(INTRODUCTION.format(study=data["study"], **data["facts"])),
         filled(site_page.rules()),
         "## In short\n",
-        "Of the late heads at END:\n",
+        f"Of the late heads at END, by what they tell of {told}:\n",
         *site_page.in_short(data, late, SHOWN),
         "Of the other heads and the MLPs:\n",
         *site_page.in_short(data, early, SHOWN),
@@ -223,14 +224,15 @@ which in GPT-2's tokens makes {texts:,} texts of at most {length} tokens.
 """
 GPT2_XL = """\
 The published study is recipe `facts`: GPT-2 XL, texts of COUNTERFACT, BEAR and MiniPile, the 25 heads that count most
-often at END, cosine distance, ε = 0.25, a decoder made of GPT-2 Medium. The weights of neither model were at hand, so
-it was **not run** on them; tests run it on a small random model, with GPT-2's tokenizer and BEAR. The command, with the
-hub's name or a local folder of each model, and FOLDER that of BEAR:
+often at END, cosine distance, ε = 0.25, a decoder made of GPT-2 Medium; [how it is made](../text.md#facts). The weights
+of neither model were at hand, nor COUNTERFACT and MiniPile, so it was **not run** on them; tests run it on small random
+models, with GPT-2's tokenizer and BEAR. The command, with the hub's names or local folders of the models, and BEAR the
+folder of that data set:
 
 ```sh
-inversionview train facts --model gpt2-xl --decoder-from gpt2-medium --texts FOLDER --out runs/facts
+inversionview train facts --model gpt2-xl --decoder-from gpt2-medium --texts BEAR --texts counterfact.json --texts JeanKaddour/minipile --out runs/facts
 ```
-"""
+"""  # noqa: E501
 HOW = """\
 ```sh
 .venv/bin/python -m docs.studies facts

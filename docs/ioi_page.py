@@ -113,7 +113,7 @@ def page(data: Any | None = None) -> str:
         "# Indirect object identification\n",
         filled(INTRODUCTION.format(study=data["study"], domain=data["domain"], rules=site_page.rules())),
         "## In short\n",
-        "Of the heads at END:\n",
+        "Of the heads at END, by what they tell of " + ", ".join(SHOWN) + ":\n",
         *site_page.in_short(data, first, SHOWN),
         "## Preimage, patching and attribution, side by side\n",
         filled(SIDE_BY_SIDE),

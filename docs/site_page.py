@@ -79,14 +79,18 @@ def in_short(data: Any, sites: Sequence[str], features: Sequence[str]) -> Iterat
         knows = [name for name, share in shares.items() if share >= KNOWN_SHARE]
         reads = [name for name, share in shares.items() if PARTLY <= share < KNOWN_SHARE]
         shown = [f"{name} {DEGREES[shows(data, site, name)[1]]}" for name in names]
+        holds = [f"{verb} {', '.join(some)}" for verb, some in (("knows", knows), ("reads", reads)) if some]
         yield (
-            f"- `{site}` knows {_listed(knows)}, and reads {_listed(reads)}. Patching it takes away {_listed(moves)} "
-            f"of the whole. Attribution shows: {', '.join(shown)}."
+            f"- `{site}` {' and '.join(holds) or 'reads none of these'}. Patching it takes away {', '.join(moves)} of "
+            f"the whole. Attribution shows: {', '.join(shown)}."
         )
     rest = [site for site in sites if site not in used]
     known = {name: sum(share_of(data, site, "END", name) >= KNOWN_SHARE for site in rest) for name in features}
-    told = _listed([f"{name} in {n}" for name, n in known.items() if n])
-    yield f"- The other {len(rest)} move the answer by less than {MOVES:.0%} each. What they know, of these: {told}.\n"
+    told = ", ".join(f"{name} in {n}" for name, n in known.items() if n) or "nothing"
+    if rest:
+        which = f"The other {len(rest)}" if used else f"All {len(rest)}"
+        yield f"- {which} move the answer by less than {MOVES:.0%} each. What they know: {told}."
+    yield ""
 
 
 def side_by_side(
@@ -227,10 +231,6 @@ def filled(text: str) -> str:
 def _moves(data: Any, site: str) -> list[str]:
     shares = {name: moved(data, name, site, "END") for name in data["patching"]}
     return [f"{share:.0%} ({name})" for name, share in shares.items() if share >= MOVES]
-
-
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words) or "nothing"
 
 
 def _bits(data: Any, site: str, at: str, feature: str) -> str:

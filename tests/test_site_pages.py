@@ -227,7 +227,7 @@ def test_preimage_and_attribution_show_a_feature_by_the_same_thresholds(share, r
     assert f"| {2 * share:.2f} | 5.00 ± 0.20 (25%) | +0.10, rank 2.0, first {raised:.0%}, last {lowered:.0%} |" in line
     more, less = int(degrees[0] > degrees[1]), int(degrees[0] < degrees[1])
     short = "\n".join(site_page.in_short(found, ["a0.0"], ["F"]))
-    knows = {2: "knows F, and reads nothing", 1: "knows nothing, and reads F", 0: "knows nothing, and reads nothing"}
+    knows = {2: "knows F", 1: "reads F", 0: "reads none of these"}
     assert f"`a0.0` {knows[degrees[0]]}. Patching it takes away 25% (s) of the whole." in short
     assert f"Attribution shows: F {site_page.DEGREES[degrees[1]]}." in short
     assert f"shows more in {more}, attribution in {less}" in site_page.compared(found, ["a0.0"], "a head")
@@ -236,8 +236,8 @@ def test_preimage_and_attribution_show_a_feature_by_the_same_thresholds(share, r
 def test_heads_that_move_nothing_are_counted_with_what_they_know():
     found = document(0.95, 0.0)
     found["patching"]["s"]["effects"][0]["drop"] = 1.9
-    (line,) = site_page.in_short(found, ["a0.0"], ["F"])
-    assert line == "- The other 1 move the answer by less than 10% each. What they know, of these: F in 1.\n"
+    line, _ = site_page.in_short(found, ["a0.0"], ["F"])
+    assert line == "- All 1 move the answer by less than 10% each. What they know: F in 1."
 
 
 def test_a_site_is_listed_with_the_patches_of_its_position():
