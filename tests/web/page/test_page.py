@@ -88,6 +88,9 @@ def test_the_slider_cuts_again_and_asks_nobody(tab):
     page.click("text=back to 0.4")
     page.wait_for_selector(f".reading-head h2:has-text('{before}')")
     assert "cut" not in state(page)
+    page.evaluate("location.hash += '&cut=0.25'")
+    page.wait_for_selector(".reading-head h2:has-text('ε = 0.25')")
+    assert page.inner_text(".epsilon-value") == "0.25"
     assert tab.count("/read") == asked
 
 

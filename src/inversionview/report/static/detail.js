@@ -22,8 +22,9 @@ export function makeDetail({ reading, roles }) {
     if (index === shown) return;
     shown = index;
     const sample = reading.samples[index];
-    fill(title, "Distance at every token of ", h("b", {}, "this candidate"), ": how far the activation there is from ",
-      "the query’s");
+    const what = h("b", {}, "this candidate");
+    if (sample.token_distances) fill(title, "Distance at every token of ", what, ": how far the activation there is from the query’s");
+    else fill(title, "The whole of ", what, "; distances were measured only at the position that counts");
     const short = sample.tokens.length <= COLUMNS;
     body.className = short ? "detail-body" : "detail-body running";
     fill(body, short ? bars(sample, reading.epsilon) : running(sample));

@@ -37,6 +37,7 @@ export function makeMembers(reading, { roles, onSort }) {
   let scale = 1;
   let current = -1;
   let token = -1;
+  let ordered = "";
 
   const list = virtualList(scroller, { rowHeight, draw, head });
 
@@ -59,7 +60,8 @@ export function makeMembers(reading, { roles, onSort }) {
     fill(head, header(), query(), shares());
     detail.clear("Point at a row, or go through the table with the arrow keys, to see the distance at every token.");
     list.show(items.length);
-    scroller.scrollTop = 0;
+    if (ordered !== `${shown.sort} ${shown.at}`) scroller.scrollTop = 0;
+    ordered = `${shown.sort} ${shown.at}`;
   }
 
   function header() {

@@ -81,8 +81,16 @@ export function mountReading(root, packed, options = {}) {
     members.show({ ...shown, groups, inside: n });
   }
 
+  /** Put the slider somewhere, as the address says it. @param {number} epsilon */
+  function cutAt(epsilon) {
+    if (epsilon === shown.epsilon) return;
+    shown.epsilon = usable(reading, epsilon);
+    slider.set(shown.epsilon);
+    later();
+  }
+
   draw();
-  return { element, reading, shown, update, stop: members.stop };
+  return { element, reading, shown, cutAt, stop: members.stop };
 }
 
 function usable(reading, epsilon) {

@@ -165,7 +165,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
         if (found && found.input !== state.input && store.get().input === state.input) store.set({ input: found.input }, true);
       }
     }
-    draw();
+    if (["study", "input", "at", "site"].some((name) => changed.has(name))) draw();
   }
 
   store.listen(update);

@@ -19,13 +19,18 @@ const SLOW = 150; // milliseconds before anything is said: what is answered from
 export function makeJob({ label = "" } = {}) {
   const words = h("span", { class: "job-words", role: "status" });
   const meter = h("progress", { "aria-label": label || "progress" });
-  const cancel = h("button", { type: "button", class: "small", on: { click: () => stop("Cancelled.") } }, "Cancel");
+  const cancel = h("button", { type: "button", class: "small", on: { click: cancelled } }, "Cancel");
   const again = h("button", { type: "button", class: "small", on: { click: () => last && run(...last) } }, "Try again");
   const element = h("div", { class: "job" });
   /** @type {AbortController | null} */
   let running = null;
   /** @type {any} */
   let last = null;
+
+  function cancelled() {
+    stop("Cancelled.");
+    last?.[2].stopped?.();
+  }
 
   function show(...children) {
     fill(element, children);
@@ -44,7 +49,8 @@ export function makeJob({ label = "" } = {}) {
   /**
    * @param {string} path
    * @param {any} body
-   * @param {{partial?: (document: any) => void, done: (result: any) => void, failed?: (message: string) => void}} then
+   * @param {{partial?: (document: any) => void, done: (result: any) => void, failed?: (message: string) => void,
+   *   stopped?: () => void}} then
    */
   async function run(path, body, then) {
     stop();

@@ -42,7 +42,7 @@ export function makeReadView({ store, studyOf }) {
     const question = questionOf(state);
     panels.show(state, found);
     if (question === asked) {
-      if (view && state.cut && Number(state.cut) !== view.shown.epsilon) view.update({ epsilon: Number(state.cut) });
+      if (view && key) view.cutAt(state.cut ? Number(state.cut) : view.reading.epsilon);
       drawPin(state);
       return;
     }
@@ -64,6 +64,7 @@ export function makeReadView({ store, studyOf }) {
         shown.setAttribute("aria-busy", "false");
         asked = "";
       },
+      stopped: () => shown.setAttribute("aria-busy", "false"),
     });
   }
 
