@@ -116,6 +116,8 @@ def claims(data: Any) -> list[Claim]:
         found.append(
             Claim("Some head carries the latest name", SOURCE, (Bits(name, CHOSEN_AT, "name", "reads", "choice"),))
         )
+    if not heads:
+        return found
     controls = tuple(Bits(site, READ_AT, "length", "does not read") for site, _ in heads.values())
     return [*found, Claim("No head knows how long the text will be, which it cannot see", SOURCE, controls)]
 
@@ -145,6 +147,9 @@ def page(data: Any | None = None) -> str:
     ]
     for rule, one in data["readings"].items():
         parts += _head(rule, one)
+    if missing := {rule: one for rule, one in chosen(data["map"]).items() if rule not in data["readings"]}:
+        told = "; ".join(f"`{one['site']}` as {rule}, for {one['feature']}" for rule, one in missing.items())
+        parts.append(_filled(f"Chosen, but **not read yet**: {told}."))
     parts += ["## How it was made\n", HOW.format(**_made(data)), "## How good the decoder is\n", *_rates(data)]
     parts += ["## What every head knows\n", *_map(data), "## Reading aid\n", _filled(AID.format(**_settings(data)))]
     return "\n".join(parts)
@@ -249,7 +254,7 @@ def _rates(data: Any) -> Iterator[str]:
         mean = found["mean"][rule]
         good = mean["rate"] - mean["floor"] >= ABOVE and clear >= SITES * len(sites)
         yield _filled(
-            f"Position rule `{rule}`: mean in-ε rate {number(mean['rate'], mean['se'])}, floor {mean['floor']:.3f}, "
+            f"Position rule `{rule}`: mean in-ε rate {mean['rate']:.3f} ± {mean['se']:.3f}, floor {mean['floor']:.3f}, "
             f"so {mean['rate'] - mean['floor']:.2f} above it (wanted: {ABOVE}); over {CLEARLY:g} standard errors above "
             f"it at {clear} of {len(sites)} sites (wanted: {SITES:.0%}). {'Both are met' if good else '**Not met**'}."
         )
@@ -311,7 +316,7 @@ HOW = """\
 ```sh
 inversionview train text --model ../shared/models/stories260k {length} --out runs/stories
 inversionview evaluate runs/stories
-python -m docs.studies stories
+.venv/bin/python -m docs.studies stories
 ```
 
 The first command samples {texts} texts of up to {most} tokens from the model, finds an ε for each site, and trains a
@@ -326,7 +331,9 @@ inversionview map runs/stories --queries 20 --draws 20000
 """
 RATES = """
 A rate is the share of one sample each, at temperature 1, for {n} held-out texts a site and positions uniform over the
-text, that is a member; its floor is what other texts of the model get. The standard error is of the difference.
+text, that is a member; its floor is what other texts of the model get. ± is the rate's own standard error; how far it
+is above the floor is in standard errors of the difference. A model with rotary positions need not tell a head where it
+is, so a decoder may find the right words at another index: a member by rule `any`, and by rule `same` none.
 """
 MAP = """
 Share of each feature's entropy that a head gives at position {at}: mean over {queries} random texts, from {draws}

@@ -33,7 +33,7 @@ from inversionview.tasks.text import TextTask
 from inversionview.training import saved_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"
-DRAWS = 400
+DRAWS = 240
 """Candidates of a reading."""
 PAIRS = 4000
 """Pairs of unrelated texts by which an ε is found."""
@@ -91,8 +91,9 @@ def head_map(study: Study, features: Sequence[str], queries: int, draws: int) ->
 
 def readings(study: Study, features: Sequence[str], heads: Mapping[str, Any], queries: int) -> dict[str, Any]:
     """What each chosen head gives at `READ_AT`, and what of that is used, over fresh inputs; one of them is shown."""
+    found: dict[str, Any] = {}
+    keep_to_texts(study)
     limits = calibrated(study, [one["site"] for one in heads.values()], READ_AT, READ_SHARE)
-    found = {}
     for rule, one in heads.items():
         tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
         asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
@@ -132,6 +133,20 @@ def drawn(study: Study, n: int, at: str, *, split: Split = "all") -> Tokens:
         rows = study.task.sample(4 * n, generator=generator, split=split)
         kept = torch.cat([kept, rows[eligible_role(study.task, rows, at) >= 0]])
     return kept[:n]
+
+
+def keep_to_texts(study: Study) -> None:
+    """Have all draws be of the texts of the study, draws of the same prior: new ones take a millisecond each."""
+    task = study.task
+    assert isinstance(task, TextTask)
+    windows, of_side = task.windows, task.sample
+
+    def sample(n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        if split != "all":
+            return of_side(n, generator=generator, split=split)
+        return windows[torch.randint(len(windows), (n,), generator=generator)]
+
+    vars(task)["sample"] = sample
 
 
 def typed(study: Study, tokens: Tokens) -> Tokens:
