@@ -12,7 +12,7 @@ from inversionview.errors import UserError
 
 @click.command()
 @click.argument("studies", metavar="STUDY...", nargs=-1, required=True)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; other machines see others only.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen: any other lets others in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: one that is free.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, metavar="NAME[:PORT]",
               help="Another name by which browsers may open it; may be given again.")  # fmt: skip

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 
 from inversionview.web.settings import Limits
 from tests.preimage.tiny import SITES
-from tests.web.served import serving
+from tests.web.served import TIMEOUT, serving
 
 CHECKS = [not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance]
 EXAMPLES = int(os.environ.get("FUZZ", "10"))
@@ -93,7 +93,7 @@ def test_it_may_refuse_and_never_fails(api, path, mode):
             for field in list(place) if isinstance(place, dict) else ():
                 if field in REAL and data.draw(st.booleans()):
                     place[field] = data.draw(st.sampled_from(REAL[field]))
-        response = case.call()
+        response = case.call(timeout=TIMEOUT)
         case.validate_response(response, checks=CHECKS)
         asked += 1
 

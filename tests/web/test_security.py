@@ -53,13 +53,15 @@ def test_it_answers_to_its_own_names(host):
 
 
 def test_it_answers_to_a_name_and_port_that_it_was_given():
-    assert request(headers={"host": "reader.example:443", "origin": "https://reader.example:443"}).status_code == 200
+    for host in ("reader.example:443", "reader.example"):
+        assert request(headers={"host": host, "origin": f"https://{host}"}).status_code == 200
 
 
 @pytest.mark.parametrize(
     "host",
     ["evil.example:8000", "evil.example", "127.0.0.1", "127.0.0.1:8001", "localhost", "[::1]", "[::1]:80", "lab", "",
-     "reader.example", "127.0.0.1:8000.evil.example", "127.0.0.1:8000@evil.example", "127.1:8000", "2130706433:8000"],
+     "reader.example:8000", "127.0.0.1:8000.evil.example",
+     "127.0.0.1:8000@evil.example", "127.1:8000", "2130706433:8000"],
 )  # fmt: skip
 def test_a_name_that_is_not_its_own_is_refused(host):
     """DNS rebinding: a page's own name, pointed at this machine; a port is a part of the name."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
 from inversionview.report.map import Map
+from inversionview.studies.description import bundled_studies
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
@@ -30,7 +31,12 @@ def kept_map(study: Study) -> Map | None:
 
 
 def keep_map(study: Study, found: Map) -> None:
-    """Put the map of the whole study at its default settings into its folder, if one may write there."""
+    """Put the map of the whole study at its default settings into its folder, if one may write there.
+
+    Not into that of a bundled study: it has one, and is no place for what is made later.
+    """
+    if study.folder in bundled_studies().values():
+        return
     with suppress(UserError):
         write_map(study.folder, study.description.fingerprint, found)
 

@@ -24,6 +24,7 @@ from inversionview.web.settings import Limits
 
 _EVERY = 0.05
 """Seconds between two events about progress, at least."""
+_STOPPED = "the server was stopped"
 
 
 class Answer(NamedTuple):
@@ -46,7 +47,7 @@ class Question(NamedTuple):
 
 
 class QueueFullError(Exception):
-    """Too many questions wait."""
+    """Too many questions wait, or no more are taken."""
 
 
 class StoppedError(Exception):
@@ -146,6 +147,7 @@ class Jobs:
         self._running: _Job | None = None
         self._by_key: dict[str, _Job] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._stopped = False
 
     @property
     def running(self) -> bool:
@@ -158,6 +160,8 @@ class Jobs:
 
     def ask(self, question: Question) -> Subscription:
         """Ask, or join who asked the same. Raises `QueueFullError`; to be called in the event loop."""
+        if self._stopped:
+            raise QueueFullError(_STOPPED)
         kept = self.cache.get(question.key)
         if kept is not None:
             return Subscription(self, None, [result(question.key, kept.document, kept.seconds, cached=True)])
@@ -183,9 +187,10 @@ class Jobs:
 
     def stop(self) -> None:
         """End all work, and tell who waits; nothing more may be asked."""
+        self._stopped = True
         for job in [*self._waiting, *([] if self._running is None else [self._running])]:
             job.wanted = False
-            job.publish(event("error", {"message": "the server was stopped"}))
+            job.publish(event("error", {"message": _STOPPED}))
             job.publish(None)
         self._waiting.clear()
 
@@ -269,4 +274,5 @@ def _bytes_of(preimage: Preimage) -> int:
     arrays = (preimage.tokens, preimage.positions, preimage.distances, preimage.in_domain, preimage.log_prob,
               preimage.token_distances, preimage.log_prior, preimage.log_densities, preimage.colors)  # fmt: skip
     held = sum(array.nbytes for array in arrays if array is not None)
+    held += sum(column.codes.nbytes for column in preimage.columns)
     return held + (0 if preimage.exact else len(preimage) * (400 + 16 * preimage.tokens.shape[1]))

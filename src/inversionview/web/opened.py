@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 from inversionview.errors import UserError
@@ -21,11 +20,8 @@ class Opened:
         _ = study.probed, study.task
         if study.description.decoder is not None:
             _ = study.decoder
-
-    @cached_property
-    def document(self) -> dict[str, Any]:
+        self.document = study_document(name, study)
         """What the page is told about it."""
-        return study_document(self.name, self.study)
 
     def map(self) -> Any:
         """The map that is kept with it, or None."""

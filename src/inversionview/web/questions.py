@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
-from inversionview.preimage.result import SHOWN, Preimage, Query
+from inversionview.preimage.result import Preimage, Query
 from inversionview.progress import advance, stage
 from inversionview.report.causal import Causal
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
@@ -46,7 +46,8 @@ def read(study: Study, asked: ReadRequest, limits: Limits) -> Question:
     settings = asked.model_dump(include={*_ACTIVATION, "n", "temperatures", "prior_share", "also"})
 
     def run() -> Answer:
-        return _reading(_with_columns(study, study.preimage(query, **settings), asked.columns))
+        found = _with_columns(study, study.preimage(query, **settings), asked.columns)
+        return Answer(pack_reading(found.to_reading()), found)
 
     def partial(found: Preimage) -> Any:
         return pack_reading(_with_columns(study, found, asked.columns).to_reading())
@@ -64,7 +65,8 @@ def exact(study: Study, asked: ExactRequest, limits: Limits) -> Question:
 
     def run() -> Answer:
         found = study.exact_preimage(query, curve=True, **settings)
-        return _reading(_with_columns(study, found, asked.columns), asked.n)
+        document = pack_reading(_with_columns(study, found, asked.columns).to_reading(asked.n))
+        return Answer(document, found)  # half a million members are kept without the columns of a few of them
 
     return Question(_key(study, "exact", query, settings, asked.columns, asked.n), run)
 
@@ -169,10 +171,6 @@ def _check_count(name: str, value: int, limit: int) -> None:
 
 def _with_columns(study: Study, found: Preimage, names: list[str] | None) -> Preimage:
     return found if names is None else study.with_columns(found, names)
-
-
-def _reading(found: Preimage, n: int = SHOWN) -> Answer:
-    return Answer(pack_reading(found.to_reading(n if found.exact else None)), found)
 
 
 def _key(study: Study, *parts: Any) -> str:

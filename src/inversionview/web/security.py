@@ -133,7 +133,9 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     own = [f"{_bracketed(name)}:{settings.port}" for name in names]
     given = [_with_port(name, settings.port) for name in settings.allowed_hosts]
     found = [host.lower() for host in (*own, *given)]
-    return frozenset([*found, *(host.removesuffix(":80") for host in found if host.endswith(":80"))])
+    # A browser leaves out the port that goes with http, or with https where something before the server speaks it.
+    short = [host.removesuffix(port) for host in found for port in (":80", ":443") if host.endswith(port)]
+    return frozenset([*found, *short])
 
 
 def is_loopback(host: str) -> bool:
