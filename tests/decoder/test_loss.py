@@ -1,30 +1,37 @@
 """A loss in parts is the plain loss, with few logits at once."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inversionview.decoder import loss as in_parts
-from inversionview.decoder.loss import IGNORED
+from inversionview.decoder.loss import IGNORED, Head, summed_loss
 from inversionview.decoder.model import RaggedRows
 from tests.decoder.test_constrained import config as constrained_config
 from tests.decoder.tiny import activations, inputs, tiny_decoder
 
+VOCABULARY = 15
 RAGGED = [RaggedRows(2, 4), RaggedRows(3, 7), RaggedRows(1, 13)]
 
 
-@pytest.fixture
-def made(monkeypatch):
-    """The sizes of all logits of which a cross-entropy was taken."""
-    sizes = []
-    plain = F.cross_entropy
+class Watch(TorchDispatchMode):
+    """Notes every tensor [positions, vocabulary] that is written, and every product that makes logits."""
 
-    def noted(logits, *args, **options):
-        sizes.append(logits.numel())
-        return plain(logits, *args, **options)
+    def __init__(self):
+        super().__init__()
+        self.held, self.products = [], []
 
-    monkeypatch.setattr(F, "cross_entropy", noted)
-    return sizes
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if isinstance(found, torch.Tensor) and found.dim() == 2 and found.shape[1] == VOCABULARY:
+            if not function.is_view:
+                self.held.append(found.numel())
+            if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+                self.products.append(found.numel())
+        return found
 
 
 def targets(tokens):
@@ -43,25 +50,64 @@ def loss_and_gradients(decoder, tokens):
 
 
 @pytest.mark.parametrize("at_once", [1, 15, 100, 300, 10**6])
+@pytest.mark.parametrize("in_cache", [1, 45, 10**6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_loss_and_gradients_are_the_plain_ones(monkeypatch, made, at_once, dtype):
+def test_loss_and_gradients_are_the_plain_ones(monkeypatch, at_once, in_cache, dtype):
     decoder, tokens = tiny_decoder(), inputs(6)
     decoder.compute_dtype = dtype
     z, site = activations(6)
     logits = decoder(tokens, z, site, RAGGED)
-    F.cross_entropy(logits, targets(tokens), ignore_index=IGNORED, reduction="sum").div(6).backward()
+    plain = F.cross_entropy(logits, targets(tokens), ignore_index=IGNORED, reduction="sum").div(6)
+    plain.backward()
     expected = {name: p.grad.clone() for name, p in decoder.named_parameters()}
-    made.clear()
     monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", at_once)
-    _, found = loss_and_gradients(decoder, tokens)
+    monkeypatch.setattr(in_parts, "IN_CACHE", in_cache)
+    with Watch() as watch:
+        loss, found = loss_and_gradients(decoder, tokens)
+    torch.testing.assert_close(loss, plain.detach(), rtol=1e-5 if dtype == torch.float32 else 1e-2, atol=0)
     tolerance = {} if dtype == torch.float32 else {"rtol": 0.1, "atol": 0.05}
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, **tolerance)
     if at_once < logits.numel():
-        assert max(made) <= max(at_once, 15)
-        assert sum(made) == 15 * int((targets(tokens) != IGNORED).sum())  # nothing was made for what does not count
+        assert max(watch.held) <= max(at_once, VOCABULARY)
+        # Nothing was made for what does not count.
+        assert sum(watch.products) == VOCABULARY * int((targets(tokens) != IGNORED).sum())
     else:
-        assert made == [logits.numel()]
+        assert max(watch.held) == logits.numel()
+
+
+@pytest.mark.parametrize("at_once", [30, 10**6])
+def test_a_head_with_bias_and_cap(monkeypatch, at_once):
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias = (torch.randn(n, generator=generator).requires_grad_() for n in ((9, 4), (15, 4), (15,)))
+    wanted = torch.randint(15, (9,), generator=generator)
+    logits = 2 * torch.tanh((hidden @ weight.T + bias) / 2)
+    expected = torch.autograd.grad(F.cross_entropy(logits, wanted, reduction="sum"), (hidden, weight, bias))
+    monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", at_once)
+    head = Head(weight, bias, lambda logits: 2 * torch.tanh(logits / 2))
+    loss = summed_loss(head, hidden, wanted, None)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, wanted, reduction="sum"))
+    torch.testing.assert_close(torch.autograd.grad(loss, (hidden, weight, bias)), expected)
+
+
+def test_a_target_without_any_probability_to_speak_of(monkeypatch):
+    monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", 30)
+    hidden = torch.tensor([[1000.0], [500.0], [0.0]], requires_grad=True)
+    weight = torch.zeros(15, 1)
+    weight[3] = 1.0
+    loss = summed_loss(Head(weight), hidden, torch.tensor([0, 3, 5]), None)
+    assert loss.item() == pytest.approx(1000 + math.log(15))
+    loss.backward()
+    assert hidden.grad.flatten().tolist() == pytest.approx([1.0, 0.0, 1 / 15])
+
+
+def test_a_gradient_is_not_kept_for_a_second_time(monkeypatch):
+    monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", 30)
+    weight = torch.ones(15, 4, requires_grad=True)
+    loss = summed_loss(Head(weight), torch.ones(9, 4), torch.zeros(9, dtype=torch.long), None)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="asked for before"):
+        loss.backward()
 
 
 def test_a_constraint_holds_in_parts(monkeypatch):

@@ -8,6 +8,7 @@ had been a token before the first, so nothing here knows how any architecture co
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,12 +79,13 @@ def add_lora(model: PreTrainedModel, rank: int) -> None:
     inject_adapter_in_model(config, model)
 
 
-def finish_logits(config: Any, logits: Tensor) -> Tensor:
-    """What some models do with their head's logits: a factor (Cohere, Granite), a cap (Gemma 2)."""
+def finisher(config: Any) -> Callable[[Tensor], Tensor] | None:
+    """What some models do with their head's logits: a factor (Cohere, Granite), a cap (Gemma 2). Most do nothing."""
     cap = getattr(config, "final_logit_softcapping", None)
     factor = getattr(config, "logit_scale", 1.0) / getattr(config, "logits_scaling", 1.0)
-    scaled = logits if factor == 1.0 else factor * logits
-    return scaled if cap is None else cap * torch.tanh(scaled / cap)
+    if cap is None:
+        return None if factor == 1.0 else lambda logits: factor * logits
+    return lambda logits: cap * torch.tanh(factor * logits / cap)
 
 
 @torch.no_grad()

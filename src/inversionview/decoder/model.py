@@ -22,7 +22,7 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from inversionview.decoder.loss import LOGITS_AT_ONCE, masked, summed_loss
+from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
 from inversionview.decoder.translation import Translation
 from inversionview.errors import UserError
 from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
@@ -284,16 +284,15 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         possible = None if next_tokens is None else torch.cat([next_tokens(part).flatten(0, 1) for part in cut])
         if targets is None:
             return masked(self.unembed(hidden), possible)
-        return summed_loss(
-            self.unembed, self.unembedding_parameters(), hidden, targets, possible, self.config.vocab_size
-        )
+        return summed_loss(self.unembedding(), hidden, targets, possible)
 
     def hidden(self, cut: Sequence[Tensor], condition: Tensor) -> Float[Tensor, "flat d_model"]:
         """The last layer's states, normalised, at each token of each group of rows; `condition` has all their rows."""
         dtype, groups = self.compute_dtype, [RaggedRows(*part.shape) for part in cut]
         index = torch.cat([part.reshape(-1) for part in cut])
         place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
-        x = self.token_embedding.weight.to(dtype)[index] + self.position_embedding.weight.to(dtype)[place]
+        # Looked up, then cast: a cast of the whole of a large table costs more than all the layers.
+        x = self.token_embedding(index).to(dtype) + self.position_embedding(place).to(dtype)
         for block in self.blocks:
             x = block(x, condition, groups)
         normalised: Tensor = self.norm(x)
@@ -301,11 +300,11 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
 
     def unembed(self, hidden: Float[Tensor, "flat d_model"]) -> Float[Tensor, "flat vocab"]:
         """Logits (fp32) of normalised states, before any constraint."""
-        return linear(self.head, hidden).float()
+        return self.unembedding().logits(hidden)
 
-    def unembedding_parameters(self) -> list[nn.Parameter]:
-        """What `unembed` uses."""
-        return list(self.head.parameters())
+    def unembedding(self) -> Head:
+        """What makes logits of normalised states."""
+        return Head(self.head.weight)
 
     def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
         """log q of each token given those before it [batch, pos], in nats; 0 at begin and after the first end token."""
@@ -339,7 +338,7 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
     def step(self, tokens: Tokens, cache: Any) -> Float[Tensor, "batch vocab"]:
         """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
         dtype, token, position = self.compute_dtype, tokens[:, -1], tokens.shape[1] - 1
-        x = self.token_embedding.weight.to(dtype)[token] + self.position_embedding.weight.to(dtype)[position]
+        x = self.token_embedding(token).to(dtype) + self.position_embedding.weight[position].to(dtype)
         for block, (keys, values) in zip(self.blocks, cache, strict=True):
             x = block.mlp(block.attention.step(x, keys, values, position + 1))  # type: ignore[operator,union-attr]
         return self.next_logits(self.norm(x), tokens)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
@@ -20,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from inversionview.decoder.backbone import (
     add_lora,
     described,
-    finish_logits,
+    finisher,
     load_backbone,
     masks,
     new_backbone,
@@ -29,6 +28,7 @@ from inversionview.decoder.backbone import (
     unfit,
     weights_fingerprint,
 )
+from inversionview.decoder.loss import Head
 from inversionview.decoder.model import Decoder, DecoderConfig, Norm, Trunk, linear
 from inversionview.errors import UserError
 from inversionview.files import write_json, write_tensors
@@ -94,16 +94,15 @@ class PretrainedDecoder(Decoder):
         return torch.cat(states)
 
     def unembed(self, hidden: Float[Tensor, "flat d_model"]) -> Float[Tensor, "flat vocab"]:
-        """Logits (fp32) of normalised states, of the task's tokens alone: a model's table may be longer."""
-        head: Any = self.backbone.get_output_embeddings()  # type: ignore[no-untyped-call]
-        dtype, n = self.compute_dtype, self.config.vocab_size
-        bias = None if head.bias is None else head.bias[:n].to(dtype)
-        logits = F.linear(hidden.to(dtype), head.weight[:n].to(dtype), bias).float()
-        return finish_logits(self.backbone.config, logits)
+        """Logits (fp32) of normalised states, before any constraint."""
+        return self.unembedding().logits(hidden.to(self.compute_dtype))
 
-    def unembedding_parameters(self) -> list[nn.Parameter]:
-        """What `unembed` uses."""
-        return list(self.backbone.get_output_embeddings().parameters())  # type: ignore[no-untyped-call]
+    def unembedding(self) -> Head:
+        """What makes logits of normalised states, of the task's tokens alone: a model's table may be longer."""
+        head: Any = self.backbone.get_output_embeddings()  # type: ignore[no-untyped-call]
+        n = self.config.vocab_size
+        finish = finisher(self.backbone.config)
+        return Head(head.weight[:n], None if head.bias is None else head.bias[:n], finish)
 
     def start_cache(self, activations: Activations, site_index: Positions, copies: int = 1) -> DynamicCache:
         """What `step` and `select` take: the backbone's own cache, with the condition's slot in each layer."""
