@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from docs import addition_page, counting_page, facts_page, ioi_page, stories_page, validation
+from docs import addition_page, counting_page, facts_page, ioi_page, scale, stories_page, validation
 from inversionview.cli import cli
 
 FOLDER = Path(__file__).resolve().parent
@@ -45,7 +45,7 @@ MEASURED: dict[str, tuple[Callable[[], str], tuple[Path, ...]]] = {
     "validation.md": (validation.page, (validation.FILE,)),
 }
 """Pages made of measurements, with the files that hold them. Until these are there, there is no page."""
-PAGES: dict[str, Callable[[], str]] = {"command-line.md": command_line} | {
+PAGES: dict[str, Callable[[], str]] = {"command-line.md": command_line, "scale.md": scale.page} | {
     name: make for name, (make, files) in MEASURED.items() if all(file.is_file() for file in files)
 }
 

@@ -56,11 +56,21 @@ _run_options = _options(
     "--decoder-from", metavar="PATH_OR_ID", help="Language model to make the decoder of.  [default: layers of its own]"
 )
 @click.option("--lora", metavar="RANK", type=int, help="Train LoRA matrices of this rank, not all of that model.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="Type of numbers of the probed model.  [default: as saved]",
+)
+@click.option(
+    "--device-map",
+    metavar="HOW",
+    help="Spread the probed model over several GPUs: auto, balanced, sequential.  [default: all on one device]",
+)
 @_run_options
 def train(
     source: str | None, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
     texts: tuple[str, ...], column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
-    minutes: float | None, steps: int | None, seed: int | None, resume: bool,
+    dtype: str | None, device_map: str | None, minutes: float | None, steps: int | None, seed: int | None, resume: bool,
 ) -> int:  # fmt: skip
     """Train a decoder for a probed model, into a study.
 
@@ -83,6 +93,8 @@ def train(
         task_source=given,
         epsilon=epsilon,
         pretrained=_pretrained(decoder_from, lora),
+        dtype=dtype,
+        device_map=device_map,
         budget=_budget(minutes, steps),
         seed=seed,
         resume=resume,

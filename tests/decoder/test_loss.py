@@ -22,7 +22,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.held, self.products = [], []
+        self.held, self.products, self.dtypes = [], [], set()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         found = function(*args, **(kwargs or {}))
@@ -31,6 +31,7 @@ class Watch(TorchDispatchMode):
                 self.held.append(found.numel())
             if function.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
                 self.products.append(found.numel())
+                self.dtypes.add(found.dtype)
         return found
 
 
@@ -74,6 +75,16 @@ def test_loss_and_gradients_are_the_plain_ones(monkeypatch, at_once, in_cache, d
         assert sum(watch.products) == VOCABULARY * int((targets(tokens) != IGNORED).sum())
     else:
         assert max(watch.held) == logits.numel()
+
+
+def test_logits_are_made_in_the_type_that_is_computed_in(monkeypatch):
+    decoder, tokens = tiny_decoder(), inputs(6)
+    decoder.compute_dtype, hidden = torch.bfloat16, decoder.hidden
+    monkeypatch.setattr(decoder, "hidden", lambda *args: hidden(*args).float())  # as a language model's last norm does
+    monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", 100)
+    with Watch() as watch:
+        loss_and_gradients(decoder, tokens)
+    assert watch.dtypes == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("at_once", [30, 10**6])

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from inversionview.decoder import loss as in_parts
 from inversionview.decoder.training import (
     Batch,
     CellHits,
@@ -19,9 +20,10 @@ from inversionview.decoder.training import (
     make_decoder,
 )
 from inversionview.sites import Site
-from tests.decoder.train_tiny import run
-from tests.paths import ROOT
+from tests.decoder.train_tiny import KINDS, run
+from tests.paths import ROOT, shared
 from tests.preimage.tiny import SITES, probed, task
+from tests.studies.text_models import random_model
 
 
 def objective(rates=None, full_steps=0, **changes):
@@ -49,7 +51,11 @@ def test_ranks_share_the_global_batch():
     made = objective()
     parts = [made.batch(7, size=32, rank=rank, world=4) for rank in range(4)]
     assert [len(part.tokens) for part in parts] == [8] * 4
-    assert sorted(row for part in parts for row in as_set(part)) == as_set(made.batch(7, size=32))
+    shared, whole = sorted(row for part in parts for row in as_set(part)), as_set(made.batch(7, size=32))
+    assert [(t, s, n) for t, _, s, n in shared] == [(t, s, n) for t, _, s, n in whole]
+    # Not to the last bit: how many tokens are run beside an input depends on the others in its part.
+    found, expected = (torch.tensor([z for _, z, _, _ in rows]) for rows in (shared, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-4)
 
 
 def test_only_training_inputs_are_used():
@@ -166,12 +172,20 @@ def test_activations_at_mixes_sites_in_one_forward():
         torch.testing.assert_close(together[i], alone)
 
 
-def test_two_processes_train_the_decoder_that_one_does(tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_train_the_decoder_that_one_does(kind, tmp_path):
+    if kind != "sums":
+        shared("models/gpt2_tokenizer")
+        random_model("gpt2").save_pretrained(tmp_path / "backbone")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [*launch, "tests.decoder.train_tiny", str(tmp_path / "two")]
+    command = [*launch, "tests.decoder.train_tiny", str(tmp_path / "two"), kind]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
-    one = run(tmp_path / "one")
+    at_once = in_parts.LOGITS_AT_ONCE
+    try:
+        one = run(tmp_path / "one", kind)
+    finally:
+        in_parts.LOGITS_AT_ONCE = at_once
     lines = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
     two = {line["step"]: line["loss"] for line in lines}
     assert two.keys() == one.keys()

@@ -67,6 +67,34 @@ def test_the_same_activation_patched_in_either_convention_has_the_same_effect(pa
         torch.testing.assert_close(raw, folded, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", LAYER_NORM)
+def test_in_bf16_the_map_is_exact_and_the_values_are_rounded_once(name):
+    model = tiny(name).bfloat16()
+    raw, folded = ProbedModel(model), ProbedModel(model, convention="tl")
+    values = raw.capture(TOKENS, raw.sites)
+    for site, found in folded.capture(TOKENS, folded.sites).items():
+        assert found.dtype == torch.bfloat16
+        if site.kind != "head":
+            wide = values[site].float()
+            assert torch.equal(found, (wide - wide.mean(-1, keepdim=True)).bfloat16())
+            continue
+        z = seen_z(model, raw, site.layer)[:, :, site.head].float()
+        weight, offset = ProbedModel(tiny(name).bfloat16().float(), convention="tl")._convention.head_map(site.layer)
+        exact = z @ weight[site.head] - offset[site.head]
+        torch.testing.assert_close(found.float(), exact, rtol=2**-8, atol=1e-5)
+
+
+def seen_z(model, probed, layer):
+    """What the output projection of a layer gets, by head."""
+    seen = []
+    part = probed._parts.layers[layer]
+    handle = part.projection.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(TOKENS)
+    handle.remove()
+    return seen[0].view(*TOKENS.shape, probed.n_heads, -1)
+
+
 def test_values_without_biases():
     model = tiny("gpt_neox sequential")
     for layer in model.gpt_neox.layers:

@@ -55,6 +55,33 @@ def losses(out) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+def test_a_model_in_bf16_is_read_in_bf16_ever_after(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(training_runs, "COPIED_BELOW", 0)  # so that the study names the model, which is saved in fp32
+    out = tmp_path / "half"
+    train_decoder("addition", out, model=model, dtype="bfloat16", device_map="auto", budget=Budget(steps=1))
+    for how in ({}, {"device_map": "auto"}):
+        study = load_study(out, **how)
+        assert study.probed.model.dtype == torch.bfloat16
+        assert len(study.preimage(study.query("615+861=1476", at="=", site="a0.0"), n=10).distances) > 0
+    assert json.loads((out / "study.json").read_text())["dtype"] == "bfloat16"
+    train_decoder(out, out, resume=True, budget=Budget(steps=1))
+    with pytest.raises(UserError, match="started with dtype bfloat16, not float32"):
+        train_decoder(out, out, resume=True, dtype="float32")
+    again = tmp_path / "again"
+    train_decoder(out, again, budget=Budget(steps=1))
+    assert load_study(again).probed.model.dtype == torch.bfloat16
+    full = tmp_path / "full"
+    train_decoder(out, full, dtype="float32", budget=Budget(steps=1))
+    assert load_study(full).probed.model.dtype == torch.float32
+
+
+def test_processes_share_no_devices(tmp_path, model, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="give a device_map to a single process"):
+        train_decoder("addition", tmp_path / "out", model=model, device_map="auto", budget=Budget(steps=1))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_decoder_for_a_model_becomes_a_study_that_reads(tmp_path, model):
     out = tmp_path / "mine"
     result = train_decoder("addition", out, model=model, budget=Budget(steps=5))

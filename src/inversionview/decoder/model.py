@@ -284,7 +284,7 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         possible = None if next_tokens is None else torch.cat([next_tokens(part).flatten(0, 1) for part in cut])
         if targets is None:
             return masked(self.unembed(hidden), possible)
-        return summed_loss(self.unembedding(), hidden, targets, possible)
+        return summed_loss(self.unembedding(), hidden.to(self.compute_dtype), targets, possible)
 
     def hidden(self, cut: Sequence[Tensor], condition: Tensor) -> Float[Tensor, "flat d_model"]:
         """The last layer's states, normalised, at each token of each group of rows; `condition` has all their rows."""

@@ -221,7 +221,8 @@ def locate(model: PreTrainedModel) -> Parts:
             raise _not_as_usual(model, f"the attention of layer {layer} has an output projection of {found}")
     if any(parameter.is_meta for parameter in parts.decoder.parameters()):
         raise UserError(
-            f"weights of this {type(model).__name__} are not in memory (offloaded): load it whole on one device"
+            f"weights of this {type(model).__name__} are not in memory (offloaded): use bfloat16, or devices that hold "
+            "all of it"
         )
     return parts
 

@@ -16,6 +16,7 @@ def pattern(attention: nn.Module, args: tuple[Any, ...], options: dict[str, Any]
     attention: to change the caller's, even for a moment, would change what other threads compute.
     """
     plain: Any = copy.copy(attention)
+    plain.__dict__.pop("forward", None)  # of accelerate, where a model lies on several devices: the original's forward
     plain.config = copy.deepcopy(plain.config)
     plain.config._attn_implementation = "eager"
     mask = _mask(plain, length, next(attention.parameters()))

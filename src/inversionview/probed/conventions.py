@@ -86,18 +86,25 @@ class Folded:
 
     @torch.no_grad()
     def _fold(self, layer: int) -> tuple[HeadMap, Tensor]:
-        weight = self.parts.output_weight(layer)
+        # In fp32 at least, and rounded once when a head is read: the constants are of the model, not of an activation.
+        weight = _wide(self.parts.output_weight(layer))
         value_weight, value_bias = self.parts.value_weight(layer)
-        norm_bias = self.parts.layers[layer].ln1.bias
-        constant = torch.zeros_like(value_weight[0]) if value_bias is None else value_bias
+        value_weight, norm_bias = _wide(value_weight), self.parts.layers[layer].ln1.bias
+        constant = torch.zeros_like(value_weight[0]) if value_bias is None else _wide(value_bias)
         if isinstance(norm_bias, Tensor):
-            constant = constant + torch.einsum("d,dhk->hk", norm_bias, value_weight)
+            constant = constant + torch.einsum("d,dhk->hk", _wide(norm_bias), value_weight)
         added = torch.einsum("hk,hkd->hd", constant, weight)
         return HeadMap(_centred(weight), _centred(added)[:, None]), added
 
 
 def _centred(values: Tensor) -> Tensor:
-    return values - values.mean(-1, keepdim=True)
+    """Less their mean over the last axis; in fp32 at least, since a sum of many bf16 numbers has few right digits."""
+    wide = _wide(values)
+    return (wide - wide.mean(-1, keepdim=True)).to(values.dtype)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def convention(name: str, parts: Parts) -> Raw | Folded:

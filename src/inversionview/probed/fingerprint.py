@@ -53,7 +53,7 @@ def fingerprint(decoder: nn.Module, head: nn.Module | None) -> str:
 def _tensors(decoder: nn.Module, head: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
     own = decoder.state_dict()
     yield from own.items()
-    shared = {tensor.data_ptr() for tensor in own.values()}
+    shared = {(tensor.device, tensor.data_ptr()) for tensor in own.values()}
     for name, tensor in head.state_dict().items() if head is not None else ():
-        if tensor.data_ptr() not in shared:
+        if (tensor.device, tensor.data_ptr()) not in shared:
             yield f"head.{name}", tensor

@@ -27,6 +27,8 @@ _INDEX = "model.safetensors.index.json"
 _TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
 _FILES = ("config.json", "generation_config.json", "model*.safetensors", _INDEX, *_TOKENIZER_FILES)
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""The ways in which transformers spreads a model over the GPUs there are."""
 _HUB_TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer."""
 
@@ -37,6 +39,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     *,
+    device_map: str | dict[str, Any] | None = None,
     readable: bool = True,
 ) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`.
@@ -47,7 +50,7 @@ def load(
     _check_config(folder / "config.json", readable=readable)
     for file in _weight_files(folder):
         _check_safetensors(file)
-    device = _device(device)
+    spread = _spread(device, device_map)
     try:
         model, report = _quietly(
             AutoModelForCausalLM.from_pretrained,
@@ -57,13 +60,14 @@ def load(
             local_files_only=True,
             output_loading_info=True,
             trust_remote_code=False,
+            **spread,
         )
     except Exception as error:  # anything at all, for a configuration that is not what it should be
         raise UserError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = sorted(report["missing_keys"])
         raise UserError(f"the weights in {folder} lack {len(missing)} of the model's tensors, {missing[0]} among them")
-    return model.to(device).eval(), _tokenizer(tokenizer, folder)
+    return (model if spread else model.to(_device(device))).eval(), _tokenizer(tokenizer, folder)
 
 
 def _quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -162,6 +166,18 @@ def _tokenizer(tokenizer: Any, folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file
         raise UserError(f"the tokenizer in {tokenizer} cannot be loaded: {_one_line(error)}") from error
+
+
+def _spread(device: str | torch.device | None, device_map: str | dict[str, Any] | None) -> dict[str, Any]:
+    """What transformers is told of several devices; the one device is checked before a large model is read."""
+    if device_map is None:
+        _device(device)
+        return {}
+    if device is not None:
+        raise UserError("give a device or a device_map, not both")
+    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
+        raise UserError(f"unknown device_map {device_map!r}: use {', '.join(DEVICE_MAPS)}, or a device by module")
+    return {"device_map": device_map}
 
 
 def _device(device: str | torch.device | None) -> torch.device:

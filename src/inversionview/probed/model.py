@@ -26,6 +26,7 @@ from inversionview.probed.arguments import (
     checked_value,
 )
 from inversionview.probed.attention import pattern
+from inversionview.probed.batches import run_together, tokens_at_once
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
@@ -78,8 +79,10 @@ class ProbedModel:
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
         self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-        # A vocabulary's logits at positions nobody asked for can be most of a forward.
-        self._keeps_some = "logits_to_keep" in inspect.signature(model.forward).parameters
+        # A vocabulary's logits at positions nobody asked for can be most of a forward. On several devices the model
+        # would index with positions that lie on another one than its states.
+        takes_some = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._keeps_some = takes_some and len({parameter.device for parameter in model.parameters()}) == 1
         self._fingerprint: tuple[object, str] | None = None
         self.sites = all_sites(self._parts)
         # Of a function that does not hold self: a cycle would keep the model in memory after its last user.
@@ -100,14 +103,17 @@ class ProbedModel:
         convention: str = "raw",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        *,
+        device_map: str | dict[str, Any] | None = None,
     ) -> ProbedModel:
         """A probed model from a folder, or from the hub by its name: the local copy if there is one.
 
         `tokenizer`: a tokenizer, or the folder or name of one; without it, the one beside the model if there is one.
-        `device`: without it, the GPU if there is one. `dtype`: without it, as saved. Weights are read from safetensors
+        `device`: without it, the GPU if there is one. `device_map`, in its place, spreads the layers over several, as
+        in transformers: `auto`, or a device by module. `dtype`: without it, as saved. Weights are read from safetensors
         only. Raises UserError when there is no such model, or its files are damaged or of a type that cannot be read.
         """
-        model, own_tokenizer = load(name_or_path, tokenizer, device, dtype)
+        model, own_tokenizer = load(name_or_path, tokenizer, device, dtype, device_map=device_map)
         return cls(model, own_tokenizer, convention)
 
     @property
@@ -117,7 +123,7 @@ class ProbedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's embedding lies; tokens are moved there."""
+        """Where the model's embedding lies; tokens are moved there, and activations come from there."""
         return self._parts.embed.weight.device
 
     @property
@@ -134,8 +140,9 @@ class ProbedModel:
         """The activations of `tokens` at `sites`, by site in the order asked for.
 
         `tokens`: integers `[batch, pos]`. `positions`: integers `[batch]`, or one index for all inputs. The activations
-        are `[batch, pos, d_model]`, or with `positions` `[batch, d_model]`. Raises UserError for tokens, sites or
-        positions that the model does not have.
+        are `[batch, pos, d_model]`, or with `positions` `[batch, d_model]`; then no token after an input's position is
+        needed, and inputs are run in parts of about one length. Raises UserError for tokens, sites or positions that
+        the model does not have.
         """
         plan = self._plan((sites,) if isinstance(sites, (Site, str)) else tuple(sites))
         tokens = checked_tokens(tokens, self._parts)
@@ -144,7 +151,21 @@ class ProbedModel:
         if not (batch and plan.taps):
             shape = (batch, tokens.shape[1], self.d_model) if at is None else (batch, self.d_model)
             return {site: self._parts.embed.weight.new_empty(shape) for site in plan.sites}
-        rows = None if at is None else torch.arange(batch, device=at.device)
+        if at is None:
+            return self._run_to(plan, tokens, None)
+        found: dict[Site, Tensor] = {}
+        for rows, length in run_together(at, tokens_at_once(self.d_model, self.device)):
+            part = self._run_to(plan, tokens[rows, :length], at[rows])
+            if len(rows) == batch:
+                return part
+            for site, values in part.items():
+                found.setdefault(site, values.new_empty(batch, self.d_model))[rows] = values
+        return found
+
+    def _run_to(self, plan: _Plan, tokens: Tensor, at: Tensor | None) -> dict[Site, Tensor]:
+        """One forward as far as the deepest site; what `capture` gives of these rows, on the model's first device."""
+        batch = tokens.shape[0]
+        rows = torch.arange(batch)
         found: dict[Site, Tensor] = {}
         missing = {tap.point for tap in plan.taps}
 
@@ -152,7 +173,8 @@ class ProbedModel:
             def record(tensor: Tensor) -> None:
                 if tensor.shape[0] != batch:  # position embeddings are made once for all inputs
                     tensor = tensor.expand(batch, -1, -1)
-                found.update(zip(tap.sites, tap.read(tensor if at is None else tensor[rows, at]), strict=True))
+                here = tensor if at is None else tensor[rows.to(tensor.device), at.to(tensor.device)]
+                found.update(zip(tap.sites, tap.read(here), strict=True))
                 missing.discard(tap.point)
                 if not missing:
                     raise Stop
@@ -161,7 +183,7 @@ class ProbedModel:
 
         with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
             self._parts.run(self._parts.decoder, tokens)
-        return {site: found[site] for site in plan.sites}
+        return {site: found[site].to(tokens.device) for site in plan.sites}
 
     def capture_prefixes(
         self, tokens: Tensor, sites: Iterable[Site | str] | Site | str, positions: Iterable[int]
@@ -206,9 +228,9 @@ class ProbedModel:
                 if tensor.shape[0] != batch:  # position embeddings are made once for all inputs
                     tensor = tensor.expand(batch, -1, -1)
                 for t, rows in keep.items():
-                    here = tensor[:, t - offset] if len(rows) == batch else tensor[rows, t - offset]
+                    here = tensor[:, t - offset] if len(rows) == batch else tensor[rows.to(tensor.device), t - offset]
                     for site, value in zip(tap.sites, tap.read(here), strict=True):
-                        found[site][t] = value
+                        found[site][t] = value.to(tokens.device)
                 missing.discard(tap.point)
                 if not missing and not whole:
                     raise Stop

@@ -38,7 +38,8 @@ class Write(NamedTuple):
 
     def into(self, tensor: Tensor) -> None:
         """Write the value over `[batch, pos, d_model]` in place."""
-        tensor[torch.arange(tensor.shape[0], device=tensor.device), self.positions] = self.value
+        device = tensor.device
+        tensor[torch.arange(tensor.shape[0], device=device), self.positions.to(device)] = self.value.to(device)
 
 
 def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
@@ -93,8 +94,8 @@ def _mid_edits(writes: Sequence[Write], parts: Parts) -> tuple[tuple[Point, Edit
     def block_output(tensor: Tensor) -> Tensor:
         new = tensor.clone()
         for write in writes:
-            rows = torch.arange(tensor.shape[0], device=tensor.device)
-            new[rows, write.positions] = seen[0][rows, write.positions]
+            rows, at = torch.arange(tensor.shape[0], device=tensor.device), write.positions.to(tensor.device)
+            new[rows, at] = seen[0][rows, at]
         return new
 
     return (
@@ -120,7 +121,8 @@ def _head_edits(
             new = result.clone()
             for write in writes:
                 if write.site.head == head:
-                    write._replace(value=convention.head_to_raw(layer, head, write.value)).into(new)
+                    value = convention.head_to_raw(layer, head, write.value.to(new.device))
+                    write._replace(value=value).into(new)
             output = output + (new - result)
         return output
 

@@ -70,8 +70,8 @@ def _reader(sites: Sequence[Site], convention: Raw | Folded) -> Read:
 
 def _project(z: Tensor, heads: list[int], weight: Tensor, offset: Tensor | None) -> Sequence[Tensor]:
     n_heads, d_head, d_model = weight.shape
-    by_head = z.reshape(-1, n_heads, d_head).transpose(0, 1)
+    by_head = z.reshape(-1, n_heads, d_head).transpose(0, 1).to(weight.dtype)
     if heads != list(range(n_heads)):
         by_head, weight, offset = by_head[heads], weight[heads], None if offset is None else offset[heads]
     results = torch.bmm(by_head, weight) if offset is None else torch.baddbmm(offset, by_head, weight, beta=-1)
-    return results.view(len(heads), *z.shape[:-1], d_model).unbind()
+    return results.to(z.dtype).view(len(heads), *z.shape[:-1], d_model).unbind()

@@ -38,9 +38,9 @@ class Readout:
         done before (convention `tl`). Logits are the model's own, not centred over the vocabulary, and before a cap
         such as Gemma's.
         """
-        norm = frozen(self._parts.final_norm, self._parts.architecture.norm, stream)
-        found: Tensor = norm(parts) @ self._head.weight.float().T
-        return found
+        norm, weight = frozen(self._parts.final_norm, self._parts.architecture.norm, stream), self._head.weight
+        found: Tensor = norm(parts).to(weight.device) @ weight.float().T
+        return found.to(parts.device)
 
     @torch.no_grad()
     def constant(self) -> Float[Tensor, " vocab"]:
@@ -68,7 +68,8 @@ def heads_in_stream(probed: ProbedModel, layer: int, heads: Parts) -> Parts:
     if parts.architecture.attn_out == parts.architecture.attention:
         return heads
     projected = heads.sum(dim=0)
-    projected = projected if part.projection.bias is None else projected + part.projection.bias
+    bias = part.projection.bias
+    projected = projected if bias is None else projected + bias.to(projected.device)
     return frozen(part.attn_out, parts.architecture.norm, projected)(heads)
 
 
@@ -81,14 +82,15 @@ def frozen(norm: nn.Module, kind: Literal["LayerNorm", "RMSNorm"], at: Activatio
         return weight * (values - values.mean(-1, keepdim=True) if kind == "LayerNorm" else values)
 
     # From what the norm gives, because its epsilon goes by another name in each model.
-    base, out = scaled(at), norm(at.to(_dtype(norm, at))).float() - _bias(norm, at[0])
+    made = norm(at.to(_dtype(norm, at))).float().to(at.device)  # a norm may lie on another device
+    base, out = scaled(at), made - _bias(norm, at[0])
     scale = (out * base).sum(-1, keepdim=True) / (base * base).sum(-1, keepdim=True).clamp_min(1e-30)
     return lambda parts: scale * scaled(parts)
 
 
 def _bias(norm: nn.Module, like: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
     found: Tensor = norm(torch.zeros_like(like, dtype=_dtype(norm, like)))
-    return found.float()
+    return found.float().to(like.device)
 
 
 def _weight(norm: nn.Module, kind: str, like: Tensor) -> Float[Tensor, " d_model"]:
@@ -96,9 +98,9 @@ def _weight(norm: nn.Module, kind: str, like: Tensor) -> Float[Tensor, " d_model
     ones = torch.ones_like(like[0], dtype=torch.float32)
     if kind == "LayerNorm":
         weight = getattr(norm, "weight", None)
-        return ones if weight is None else weight.float()
+        return ones if weight is None else weight.float().to(like.device)
     found: Tensor = norm((_LARGE * ones).to(_dtype(norm, like)))
-    return found.float()
+    return found.float().to(like.device)
 
 
 def _dtype(norm: nn.Module, like: Tensor) -> torch.dtype:

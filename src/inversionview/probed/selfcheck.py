@@ -32,7 +32,7 @@ def check(parts: Parts) -> None:
             )
     tolerance = _tolerance(values[Site("embed")])
     for name, value, expected in _identities(parts, values):
-        error = ((value - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
+        error = ((value.to(expected.device) - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
         if not error <= tolerance:  # NaN as well
             raise _refusal(parts, f"{name} by {error:.2g} of its size (allowed: {tolerance:g})")
 
@@ -64,8 +64,9 @@ def _run(parts: Parts) -> _Values:
     tokens[1, -1] = (tokens[0, -1] + 1) % n_tokens
     values = _Values()
     values.projected = [torch.empty(0)] * len(parts.layers)
-    edits = [(point_of(site, parts), _keep(values, site)) for site in _sites(parts)]
-    edits += [(Point(part.projection, False), _keep(values.projected, i)) for i, part in enumerate(parts.layers)]
+    edits = [(point_of(site, parts), _keep(values, site, tokens.device)) for site in _sites(parts)]
+    projections = [Point(part.projection, False) for part in parts.layers]
+    edits += [(point, _keep(values.projected, i, tokens.device)) for i, point in enumerate(projections)]
     with _no_recording_hooks_left(parts.decoder), editing(edits):
         values.hidden_states = parts.run(parts.decoder, tokens, output_hidden_states=True).hidden_states
     return values
@@ -82,9 +83,9 @@ def _sites(parts: Parts) -> Iterator[Site]:
             yield Site("resid_mid", layer)
 
 
-def _keep(store: Any, key: Any) -> Edit:
+def _keep(store: Any, key: Any, device: torch.device) -> Edit:
     def keep(tensor: Tensor) -> None:
-        store[key] = tensor.clone()
+        store[key] = tensor.to(device, copy=True)
 
     return keep
 
@@ -110,7 +111,8 @@ def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Te
             yield f"x{layer}.post differs from x{layer}.mid + m{layer}", post, mid + mlp
         yield f"x{layer}.post differs from x{layer}.pre + attn{layer} + m{layer}", post, pre + attn + mlp
         z = values[Site("head", layer, 0)].view(*pre.shape[:2], parts.n_heads, parts.d_head)
-        results = torch.einsum("bphk,hkd->bpd", z, parts.output_weight(layer))
+        output = parts.output_weight(layer)
+        results = torch.einsum("bphk,hkd->bpd", z.to(output.device), output)
         bias = part.projection.bias
         results = results if bias is None else results + bias
         yield f"the sum of the heads of layer {layer} differs from their projection", results, values.projected[layer]

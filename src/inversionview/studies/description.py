@@ -49,6 +49,8 @@ class StudyDescription:
     """Of the matrices that LoRA adds to that model; 0: all of its weights are trained."""
     read: str = "anywhere"
     """Which activations the decoder is trained on and measured by: `anywhere`, or `attended`; see `decoder.places`."""
+    dtype: str = ""
+    """Type of numbers that the probed model is loaded in, such as `bfloat16`; empty: as it was saved."""
 
     def epsilon_at(self, site: str) -> float:
         """Largest distance of a member at this site, where nothing else is asked for."""
@@ -117,6 +119,7 @@ _KINDS: dict[str, Any] = {
     "decoder_from": str,
     "lora_rank": int,
     "read": str,
+    "dtype": str,
 }
 _LATER: dict[str, Any] = {
     "recipe": "",
@@ -125,6 +128,7 @@ _LATER: dict[str, Any] = {
     "decoder_from": "",
     "lora_rank": 0,
     "read": "anywhere",
+    "dtype": "",
 }
 """What older files lack."""
 

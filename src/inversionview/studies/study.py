@@ -47,14 +47,20 @@ from inversionview.tasks import Task, get_task
 from inversionview.tasks.base import Restrictable, restricted
 
 
-def load_study(name_or_path: str | Path, *, device: str | torch.device | None = None) -> Study:
+def load_study(
+    name_or_path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+) -> Study:
     """Open a study that comes with the package, by its name, or one in a folder.
 
-    Models are loaded when first needed; `device`: without it, the GPU if there is one.
-    Raises `UserError` when there is no such study, or its description is damaged.
+    Models are loaded when first needed; `device`: without it, the GPU if there is one; `device_map`, in its place,
+    spreads the probed model over several (`auto`). Raises `UserError` when there is no such study, or its description
+    is damaged.
     """
     folder = find_study(name_or_path)
-    return Study(folder, read_description(folder), device=device)
+    return Study(folder, read_description(folder), device=device, device_map=device_map)
 
 
 class _Exact(NamedTuple):
@@ -80,11 +86,16 @@ class Study:
     """Reads activations of one probed model; see `load_study`."""
 
     def __init__(
-        self, folder: Path, description: StudyDescription, *, device: str | torch.device | None = None
+        self,
+        folder: Path,
+        description: StudyDescription,
+        *,
+        device: str | torch.device | None = None,
+        device_map: str | dict[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.description = description
-        self._device = device
+        self._where: dict[str, Any] = {"device": device, "device_map": device_map}
         self._indexes: dict[Path, IndexedDomain] = {}
 
     def __repr__(self) -> str:
@@ -110,7 +121,10 @@ class Study:
         """The model that is read. Raises `UserError` when it is not there, damaged, or not the one of this study."""
         beside = self.folder / self.description.probed
         source = beside if beside.is_dir() else self.description.probed
-        probed = ProbedModel.from_pretrained(source, convention=self.description.convention, device=self._device)
+        described = self.description
+        probed = ProbedModel.from_pretrained(
+            source, convention=described.convention, dtype=described.dtype or None, **self._where
+        )
         if probed.fingerprint != self.description.fingerprint:
             raise UserError(
                 f"the probed model in {source} is not the one of study {self.name}: its fingerprint is "
@@ -137,7 +151,7 @@ class Study:
         there is no such model, or it lacks one of the sites.
         """
         convention = convention or self.description.convention
-        probed = ProbedModel.from_pretrained(model, convention=convention, device=self._device)
+        probed = ProbedModel.from_pretrained(model, convention=convention, **self._where)
         missing = [site for site in self.sites if Site.parse(site) not in probed.sites]
         if missing:
             raise UserError(f"the model {model} has no site {missing[0]}, which study {self.name} reads")
@@ -148,8 +162,9 @@ class Study:
             probed=str(model),
             fingerprint=probed.fingerprint,
             decoder=None,
+            dtype="",
         )
-        other = Study(self.folder, description, device=self._device)
+        other = Study(self.folder, description, **self._where)
         other.__dict__["probed"] = probed  # what the cached property would load again
         return other
 
@@ -385,7 +400,7 @@ class Study:
 
     def _exact_given(self, query: Query, name: str, settings: _Exact) -> Preimage:
         """The exact preimage among the inputs that share something with the query's."""
-        part = Study(self.folder, self.description, device=self._device)
+        part = Study(self.folder, self.description, **self._where)
         part.__dict__.update(probed=self.probed, task=restricted(self.task, torch.tensor(query.tokens), name))
         if self.description.decoder is not None:
             part.__dict__["decoder"] = self.decoder  # which may be constrained by the whole task

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -74,6 +74,8 @@ class Target:
     """Of the model, where it is known which one it must be."""
     study: Path | None = None
     """The study whose task it is, where there is one."""
+    dtype: str = ""
+    """Type of numbers to load the model in; empty: as it was saved."""
 
 
 def train_probed(
@@ -124,6 +126,8 @@ def train_decoder(
     task_source: TaskSource | None = None,
     epsilon: float | str | None = None,
     pretrained: Pretrained | None = None,
+    dtype: str | None = None,
+    device_map: str | dict[str, Any] | None = None,
     budget: Budget | None = None,
     seed: int | None = None,
     resume: bool = False,
@@ -131,22 +135,23 @@ def train_decoder(
 ) -> TrainingResult:
     """Train a decoder, into a study in the folder `out`; `source` is a recipe's name or a study's folder.
 
-    `model` (a folder, a study's folder or the hub's name), `convention`, `sites` and `epsilon` replace the source's;
-    `task_source` says what a task is to be made of, for a recipe that makes one; `pretrained` is a language model that
-    the decoder is to be made of. With `resume` a run goes on as it was started, and whatever is given again must be
-    the same.
+    `model` (a folder, a study's folder or the hub's name), `convention`, `sites`, `epsilon` and `dtype` (the type of
+    numbers that the model is loaded in) replace the source's; `task_source` says what a task is to be made of, for a
+    recipe that makes one; `pretrained` is a language model that the decoder is to be made of; `device_map` spreads the
+    probed model over several devices, the decoder lying on the first. With `resume` a run goes on as it was started,
+    and whatever is given again must be the same, but for `device_map`.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
-    target = _with(_target(out if resume else source), model, convention, sites, resume=resume)
+    target = _with(_target(out if resume else source), model, convention, sites, dtype, resume=resume)
     if epsilon is not None and not resume:
         target = dataclasses.replace(target, epsilon=epsilon)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
-    probed = _probed(target)
+    probed = _probed(target, device_map)
     task = _task(target, plan, probed, task_source)
     _check_fits(probed, task)
     with _claimed(out, resume=resume):
@@ -225,7 +230,7 @@ def _target(source: str | Path) -> Target:
     study = on_disk.read_description(folder)
     return Target(
         study.recipe or study.task, study.task, folder, study.convention, study.sites, study.metric,
-        study.epsilon_rule or study.epsilon, study.fingerprint, folder,
+        study.epsilon_rule or study.epsilon, study.fingerprint, folder, study.dtype,
     )  # fmt: skip
 
 
@@ -234,6 +239,7 @@ def _with(
     model: str | Path | None,
     convention: str | None,
     sites: Sequence[str] | None,
+    dtype: str | None,
     *,
     resume: bool,
 ) -> Target:
@@ -241,29 +247,43 @@ def _with(
     names = None if sites is None else tuple(str(Site.parse(site)) for site in sites)
     if not resume:
         if model is not None:
-            target = dataclasses.replace(target, model=model, sites=None, fingerprint=None)
+            target = dataclasses.replace(target, model=model, sites=None, fingerprint=None, dtype="")
+        if dtype not in (None, target.dtype):
+            target = dataclasses.replace(target, dtype=dtype, fingerprint=None)
         if target.model is None:
             raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
         return dataclasses.replace(target, convention=convention or target.convention, sites=names or target.sites)
-    for what, asked, there in (("convention", convention, target.convention), ("sites", names, target.sites)):
+    for what, asked, there in (
+        ("convention", convention, target.convention),
+        ("sites", names, target.sites),
+        ("dtype", dtype, target.dtype),
+    ):
         if asked is not None and asked != there:
-            raise UserError(f"the run was started with {what} {_listed(there)}, not {_listed(asked)}")
+            raise UserError(f"the run was started with {what} {_listed(there or 'as saved')}, not {_listed(asked)}")
     return target if model is None else dataclasses.replace(target, model=model)
 
 
-def _probed(target: Target) -> ProbedModel:
+def _probed(target: Target, device_map: str | dict[str, Any] | None = None) -> ProbedModel:
     assert target.model is not None
-    source: str | Path = target.model
-    if (Path(source) / on_disk.FILE).is_file():
-        study = on_disk.read_description(Path(source))
-        source = Path(source) / study.probed if (Path(source) / study.probed).is_dir() else study.probed
-    probed = ProbedModel.from_pretrained(source, convention=target.convention, device=default_device())
+    if device_map is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("each of several processes has one device of its own: give a device_map to a single process")
+    source = _model_of(target.model)
+    where: dict[str, Any] = {"device": default_device()} if device_map is None else {"device_map": device_map}
+    probed = ProbedModel.from_pretrained(source, convention=target.convention, dtype=target.dtype or None, **where)
     if target.fingerprint not in (None, probed.fingerprint):
         raise UserError(
             f"the model in {source} is another one than the run was started with: its fingerprint is "
             f"{probed.fingerprint[:12]}, not {str(target.fingerprint)[:12]}"
         )
     return probed
+
+
+def _model_of(source: str | Path) -> str | Path:
+    """The model itself, where a study's folder stands for it."""
+    if not (Path(source) / on_disk.FILE).is_file():
+        return source
+    study = on_disk.read_description(Path(source))
+    return Path(source) / study.probed if (Path(source) / study.probed).is_dir() else study.probed
 
 
 def _task(target: Target, plan: DecoderRecipe, probed: ProbedModel, source: TaskSource | None) -> Task:
@@ -378,6 +398,7 @@ def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str, task
         decoder=None,
         recipe="" if target.recipe == task.name else target.recipe,
         read=plan.read,
+        dtype=target.dtype,
     )
 
 
@@ -389,6 +410,7 @@ def _keep(probed: ProbedModel, source: str | Path | None, out: Path) -> str:
     """Copy a model into the study, or give the name by which it is found again when it is too large for that."""
     size = sum(p.numel() * p.element_size() for p in probed.model.parameters())
     if source is not None and size >= COPIED_BELOW:
+        source = _model_of(source)
         return str(Path(source).resolve()) if Path(source).is_dir() else str(source)
     with atomic_folder(out / PROBED) as part:
         probed.model.save_pretrained(part)
