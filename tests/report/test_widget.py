@@ -52,3 +52,10 @@ def test_a_map_is_a_document_that_draws_itself(kernel: None) -> None:
     assert drawn.to_html().startswith("<!DOCTYPE html>")
     assert VIEW in drawn._repr_mimebundle_()
     assert widget.make_widget("map", pack_map(addition_map())).kind == "map"
+
+
+def test_a_notebook_keeps_the_table_beside_the_widget(kernel: None) -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    shown, _ = DisplayFormatter().format(DrawnMap(addition_map()))
+    assert {VIEW, "text/html"} <= set(shown)

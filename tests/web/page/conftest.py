@@ -13,7 +13,7 @@ from tests.web.served import serving
 
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
 ]  # fmt: skip
 SECONDS = 60
 
@@ -24,9 +24,9 @@ def chromium() -> Path | None:
     return Path(named) if named and Path(named).exists() else None
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """One Chromium for all tests of a process."""
+    """One Chromium for all tests of a file; no longer, because an event loop runs in this thread while it is open."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: install the extra dev")
     if chromium() is None:
         pytest.skip("there is no Chromium here: `apt-get install chromium`, which `make test` does where it may")
@@ -36,7 +36,7 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(study):
     """The address of a server of the bundled addition study and of a tiny one."""
     with serving(load_study("addition"), study) as client:
