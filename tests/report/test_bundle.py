@@ -80,3 +80,11 @@ def test_nothing_on_the_page_comes_from_the_net() -> None:
     for path in [*MODULES, *STATIC.glob("*.css"), *PAGE.glob("*.css"), PAGE / "index.html"]:
         found = re.findall(r"https?://[^\s\"'`)]*", path.read_text(encoding="utf-8"))
         assert set(found) <= {"http://www.w3.org/2000/svg"}, path.name
+
+
+def test_no_module_imports_what_it_does_not_use() -> None:
+    for path in MODULES:
+        source = path.read_text(encoding="utf-8")
+        for names in re.findall(r"^import \{([^}]*)\}", source, re.MULTILINE):
+            for name in filter(None, (part.strip() for part in names.split(","))):
+                assert len(re.findall(rf"\b{name}\b", source)) > 1, f"{path.name} imports {name}"

@@ -2,7 +2,7 @@
  * The view that answers: the reading of what was asked, and beside it a hypothesis, the causal check, attention.
  */
 
-import { fill, h } from "./report/dom.js";
+import { h } from "./report/dom.js";
 import { mountReading } from "./report/reading.js";
 import { visible } from "./report/words.js";
 import { pathOf, readingQuestion } from "./api.js";
