@@ -98,10 +98,8 @@ def claims(data: Any) -> list[Claim]:
     found = []
     if PREVIOUS in heads:
         site, feature = heads[PREVIOUS]
-        encoded = (Bits(site, READ_AT, feature, "reads"), Beyond(site, READ_AT, feature, "token"))
-        found.append(
-            Claim("A head carries the previous token, more than the current one", SOURCE, encoded, _used(site, feature))
-        )
+        says = "A head carries more of the previous token than of the current one"
+        found.append(Claim(says, SOURCE, (Beyond(site, READ_AT, feature, "token"),), _used(site, feature)))
     if EARLIER in heads:
         site, feature = heads[EARLIER]
         not_near = tuple(Bits(site, READ_AT, name, "does not read") for name in NEAR)
@@ -218,17 +216,21 @@ def _head(rule: str, one: Any) -> Iterator[str]:
             counts = [verdicts.count(verdict) for verdict in ("used", "merely present", "not encoded", None)]
             yield f"| {name} | {in_bits(told[name])} | {share(told[name]):.0%} | {' | '.join(map(str, counts))} |"
     yield ""
+    query = one["causal"][example["of"]]
+    known = [found for found in query["features"] if found["share"] is not None and found["share"] >= PARTLY]
     bits = ", ".join(
-        f"{name} {found['bits']:.2f} of {found['of']:.2f}"
-        for name, found in sorted(example["bits"].items(), key=lambda pair: -share(pair[1]))
-        if share(found) >= PARTLY
+        f"{found['name']} {found['bits']:.2f} of {found['of']:.2f}"
+        for found in sorted(known, key=lambda found: -found["share"])
     )
     yield _filled(
-        f"One reading: {_text(example['input'])}, at the token in brackets. Of {example['drawn']:,} draws, "
-        f"{example['inside']:,} different texts are members. Features of which this one activation gives half or "
-        f"more, in bits: {bits or 'none'}."
+        f"One reading: {_text(example['input'])}, at the token in brackets. Of {one['drawn']:,} texts of the model, "
+        f"{query['inside']:,} different ones are members; of {example['drawn']:,} candidates, most of them the "
+        f"decoder's, {example['inside']:,}. Features of which this one activation gives half or more, in bits: "
+        f"{bits or 'none'}."
     )
-    yield f"| {len(example['members'])} of its members, from the nearest to the furthest | distance |"
+    if not example["members"]:
+        return
+    yield f"| {len(example['members'])} of the proposed members, from the nearest to the furthest | distance |"
     yield "| --- | --- |"
     yield from (f"| {_text(member['input'])} | {member['distance']:.3f} |" for member in example["members"])
     yield ""

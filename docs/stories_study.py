@@ -1,7 +1,7 @@
 """Measures what the page on a small story model says, of the study in `runs/stories`, which was trained beforehand.
 
-Its texts cannot be enumerated. The map that heads are chosen by is of draws from the model's own prior; the readings of
-these heads, at another position, are of what the decoder proposes, weighted by that prior.
+Its texts cannot be enumerated. The map that heads are chosen by and the readings of these heads, at another position,
+are of draws from the model's own prior; the members that are shown are mostly what the decoder proposed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from docs.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chos
 from inversionview.causal.use import use
 from inversionview.preimage.matching import eligible_role
 from inversionview.preimage.null_epsilon import null_epsilon
+from inversionview.preimage.proposals import PriorSource
 from inversionview.preimage.result import Preimage
+from inversionview.preimage.sampled import sampled_preimages
 from inversionview.reading.feature_map import MapCell
 from inversionview.reading.hypotheses import is_row
 from inversionview.reading.sampled_map import sampled_map
@@ -33,8 +35,8 @@ from inversionview.tasks.text import TextTask
 from inversionview.training import saved_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"
-DRAWS = 240
-"""Candidates of a reading."""
+DRAWS, PROPOSED = 10_000, 300
+"""Texts that a reading is made of, and candidates of the worked example, most of them the decoder's."""
 PAIRS = 4000
 """Pairs of unrelated texts by which an ε is found."""
 GROUP = 40
@@ -97,13 +99,15 @@ def readings(study: Study, features: Sequence[str], heads: Mapping[str, Any], qu
     for rule, one in heads.items():
         tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
         asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
-        preimages = study.preimage(asked, DRAWS, epsilon=limits[one["site"]], prior_share=0.4, colors=False, seed=SEED)
+        sources, limit = [PriorSource(study.task, DRAWS)], limits[one["site"]]
+        preimages = sampled_preimages(study.probed, study.task, asked, sources, epsilon=limit, seed=SEED)
         causal = [used(study, preimage, features) for preimage in preimages]
         shown = _shown(study, tokens, one["feature"])
+        proposed = study.preimage(asked[shown], PROPOSED, epsilon=limit, colors=False, seed=SEED)
         found[rule] = {
-            **one, "at": READ_AT, "epsilon": limits[one["site"]], "causal": causal,
+            **one, "at": READ_AT, "epsilon": limit, "drawn": DRAWS, "causal": causal,
             "bits": {name: _bits(causal, name) for name in features},
-            "attention": attention(study, tokens, one["site"]), "example": example(preimages[shown]),
+            "attention": attention(study, tokens, one["site"]), "example": example(proposed) | {"of": shown},
         }  # fmt: skip
         _tell(study, f"{one['site']}, chosen as {rule}")
     return found
@@ -166,7 +170,7 @@ def attention(study: Study, tokens: Tokens, site: str) -> dict[str, float]:
 
 
 def example(preimage: Preimage) -> dict[str, Any]:
-    """One reading: some members from the nearest to the furthest, its bits, and how much of the whole that is."""
+    """What was proposed for one query, and some of its members from the nearest to the furthest."""
     other = np.flatnonzero(preimage.inside & ~is_row(preimage.tokens, preimage.query.tokens))
     rows = [other[i] for i in np.linspace(0, len(other) - 1, min(SHOWN, len(other))).round().astype(int)]
     position = preimage.query.position
@@ -178,7 +182,6 @@ def example(preimage: Preimage) -> dict[str, Any]:
             {"input": _marked(preimage.token_strings[i], position), "distance": float(preimage.distances[i])}
             for i in rows
         ],
-        "bits": {one.name: {"bits": one.bits, "of": one.of, "interval": one.interval} for one in preimage.bits or ()},
     }  # fmt: skip
 
 
