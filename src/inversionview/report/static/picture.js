@@ -32,8 +32,12 @@ export function drawPicture(reading, epsilon, theme) {
   const text = (x, y, words, more = {}) => parts.push(s("text", { x, y, fill: color("ink"), "font-size": 13, ...more }, words));
   text(MARGIN, 44, `${printable(reading.site)} at ${visible(reading.query.at)} · ${many(n, "input")} ${
     reading.exact ? "" : "found "}inside ε = ${short(epsilon)}`, { "font-size": 19, "font-weight": 650 });
-  text(MARGIN, 66, `${printable(reading.study)} · ${reading.words.summary}`, { fill: color("muted"), "font-size": 12 });
-  let y = 84;
+  let y = 66;
+  for (const sentence of `${printable(reading.study)} · ${reading.words.summary}`.split(/(?<=\.) /)) {
+    text(MARGIN, y, sentence, { fill: color("muted"), "font-size": 12 });
+    y += 17;
+  }
+  y += 2;
   for (const one of knownFeatures(reading).slice(0, 6)) {
     text(MARGIN, y + 12, printable(one.name), { "font-weight": 600 });
     parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160, height: 10, fill: color("panel"), stroke: color("line") }));
@@ -45,7 +49,7 @@ export function drawPicture(reading, epsilon, theme) {
   const lines = [
     { label: "query", line: reading.query, bold: true },
     ...groups.members.slice(0, MEMBERS).map((i) => sampleLine(reading, i, epsilon)),
-    { words: `ε = ${short(epsilon)} · ${many(n, "member")}${groups.near.length ? ", near misses below" : ""}` },
+    { words: dividerWords(groups, n, epsilon) },
     ...groups.near.slice(0, NEAR).map((i) => sampleLine(reading, i, epsilon)),
   ];
   const layout = layoutOf(reading);
@@ -53,25 +57,35 @@ export function drawPicture(reading, epsilon, theme) {
   let right = left;
   for (const item of lines) {
     if (item.words) {
-      text(MARGIN, y + 4, item.words, { "font-weight": 600, "font-size": 12 });
-      parts.push(s("rect", { x: MARGIN, y: y + 9, width: 1, height: 1, class: "rule" }));
+      y += 4;
+      text(MARGIN, y, item.words, { "font-weight": 600, "font-size": 12 });
+      parts.push(s("rect", { x: MARGIN, y: y + 7, width: 1, height: 1, class: "rule" }));
+      y += 8;
     } else {
       text(MARGIN + 56, y, item.label, { "text-anchor": "end", fill: color(item.bold ? "muted" : "ink"), "font-size": 12 });
       if (item.distance !== undefined) {
         const share = Math.min(1, item.distance / scale);
         parts.push(s("rect", { x: MARGIN + 66, y: y - 9, width: Math.max(2, 100 * share), height: 8, fill: color("bar") }));
+        parts.push(s("rect", { x: MARGIN + 66 + (100 * epsilon) / scale, y: y - 17, width: 1.5, height: ROW, fill: color("ink") }));
       }
       right = Math.max(right, tokens(parts, item, layout, left, y, color));
     }
     y += ROW;
   }
-  const edge = MARGIN + 66 + (100 * epsilon) / scale;
-  parts.push(s("rect", { x: edge, y: y - ROW * (lines.length - 1) - 14, width: 1.5, height: ROW * (lines.length - 1), fill: color("ink") }));
   const across = Math.max(right + MARGIN, 760);
-  for (const part of parts) if (part.getAttribute("class") === "rule") part.setAttribute("width", `${across - 2 * MARGIN}`), part.setAttribute("fill", color("ink"));
+  for (const rule of parts.filter((part) => part.getAttribute("class") === "rule")) {
+    rule.setAttribute("width", `${across - 2 * MARGIN}`);
+    rule.setAttribute("fill", color("ink"));
+  }
   return s("svg", {
     xmlns: "http://www.w3.org/2000/svg", width: across, height: y + 8, viewBox: `0 0 ${across} ${y + 8}`, "font-family": SANS,
   }, s("rect", { width: "100%", height: "100%", fill: color("surface") }), parts);
+}
+
+function dividerWords(groups, n, epsilon) {
+  const listed = Math.min(MEMBERS, groups.members.length);
+  const shown = listed < n ? `, the nearest ${listed} above` : " above";
+  return `ε = ${short(epsilon)} · ${many(n, "member")}${shown}${groups.near.length ? ", near misses below" : ""}`;
 }
 
 function sampleLine(reading, i, epsilon) {
