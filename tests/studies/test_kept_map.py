@@ -47,7 +47,7 @@ def test_where_nothing_can_be_written_nothing_is_kept_and_nobody_is_troubled(stu
 
 
 def test_bundled_studies_come_with_maps_of_their_models():
-    assert {"addition", "facts-small", "ioi-small"} <= set(WITH_MAPS)
+    assert {"addition", "counting", "facts-small", "ioi-small"} <= set(WITH_MAPS)
     for name in WITH_MAPS:
         folder = bundled_studies()[name]
         study = Study(folder, read_description(folder))
