@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from docs.stories_features import add_features
 from docs.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
@@ -35,7 +36,7 @@ from inversionview.tasks.text import TextTask
 from inversionview.training import saved_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"
-DRAWS, PROPOSED = 10_000, 300
+DRAWS, PROPOSED = 4000, 300
 """Texts that a reading is made of, and candidates of the worked example, most of them the decoder's."""
 PAIRS = 4000
 """Pairs of unrelated texts by which an ε is found."""
@@ -61,9 +62,14 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     found: dict[str, Any] = {"study": study.name, "training": training(study), "features": features}
     found["decoder"] = study.evaluate(max(2, n // 40), cells=0)
     _tell(study, "rates")
-    found["map"] = head_map(study, features, queries * 3, n)
+    heads = [site for site in study.sites if site.startswith("a")]
+    found["map"] = head_map(study, features, heads, CHOSEN_AT, CHOSEN_SHARE, (queries * 10, n * 2))
     _tell(study, "map")
-    found["readings"] = readings(study, features, chosen(found["map"]), queries)
+    picked = chosen(found["map"])
+    sites = [one["site"] for one in picked.values()]
+    found["fine map"] = head_map(study, features, sites, READ_AT, READ_SHARE, (queries * 20, n * 5), split="held-out")
+    _tell(study, "fine map")
+    found["readings"] = readings(study, features, picked, found["fine map"], queries * 2)
     return found
 
 
@@ -78,36 +84,47 @@ def training(study: Study) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def head_map(study: Study, features: Sequence[str], queries: int, draws: int) -> dict[str, Any]:
-    """Bits of every head about every feature at `CHOSEN_AT`: a mean over random inputs, from draws of the prior."""
-    heads = [site for site in study.sites if site.startswith("a")]
-    limits = calibrated(study, heads, CHOSEN_AT, CHOSEN_SHARE)
+def head_map(
+    study: Study, features: Sequence[str], heads: Sequence[str], at: str, share: float, counts: tuple[int, int],
+    *, split: Split = "all",
+) -> dict[str, Any]:  # fmt: skip
+    """Bits of heads about every feature at a position: means over random inputs, from draws of the prior.
+
+    `counts`: how many inputs, and how many draws.
+    """
+    limits = calibrated(study, heads, at, share)
+    queries, draws = counts
     found = sampled_map(
-        study.probed, study.task, list(limits), {CHOSEN_AT: drawn(study, queries, CHOSEN_AT)},
-        epsilon={(site, CHOSEN_AT): epsilon for site, epsilon in limits.items()}, draws=draws,
+        study.probed, study.task, list(limits), {at: drawn(study, queries, at, split=split)},
+        epsilon={(site, at): epsilon for site, epsilon in limits.items()}, draws=draws,
         generator=torch.Generator().manual_seed(SEED + 1),
     )  # fmt: skip
     cells = [_cell(cell, features) | {"epsilon": limits[cell.site]} for cell in found]
-    return {"at": CHOSEN_AT, "share": CHOSEN_SHARE, "queries": queries, "draws": draws, "cells": cells}
+    return {"at": at, "share": share, "queries": queries, "draws": draws, "cells": cells}
 
 
-def readings(study: Study, features: Sequence[str], heads: Mapping[str, Any], queries: int) -> dict[str, Any]:
-    """What each chosen head gives at `READ_AT`, and what of that is used, over fresh inputs; one of them is shown."""
+def readings(
+    study: Study, features: Sequence[str], heads: Mapping[str, Any], fine: Mapping[str, Any], queries: int
+) -> dict[str, Any]:
+    """What of the chosen heads is used at `READ_AT`, over inputs that can be typed; one of them is shown."""
     found: dict[str, Any] = {}
     keep_to_texts(study)
-    limits = calibrated(study, [one["site"] for one in heads.values()], READ_AT, READ_SHARE)
+    cells = {cell["site"]: cell for cell in fine["cells"]}
     for rule, one in heads.items():
+        if one["site"] not in cells:
+            continue
+        cell, limit = cells[one["site"]], cells[one["site"]]["epsilon"]
         tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
         asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
-        sources, limit = [PriorSource(study.task, DRAWS)], limits[one["site"]]
+        sources = [PriorSource(study.task, DRAWS)]
         preimages = sampled_preimages(study.probed, study.task, asked, sources, epsilon=limit, seed=SEED)
         causal = [used(study, preimage, features) for preimage in preimages]
         shown = _shown(study, tokens, one["feature"])
         proposed = study.preimage(asked[shown], PROPOSED, epsilon=limit, colors=False, seed=SEED)
         found[rule] = {
-            **one, "at": READ_AT, "epsilon": limit, "drawn": DRAWS, "causal": causal,
-            "bits": {name: _bits(causal, name) for name in features},
-            "attention": attention(study, tokens, one["site"]), "example": example(proposed) | {"of": shown},
+            **one, "at": READ_AT, "epsilon": limit, "drawn": DRAWS, "causal": causal, "bits": cell["bits"],
+            "apart": cell.get("apart"), "attention": attention(study, tokens, one["site"]),
+            "example": example(proposed) | {"of": shown},
         }  # fmt: skip
         _tell(study, f"{one['site']}, chosen as {rule}")
     return found
@@ -199,29 +216,23 @@ def _shown(study: Study, tokens: Tokens, feature: str) -> int:
 
 
 def _cell(cell: MapCell, features: Sequence[str]) -> dict[str, Any]:
-    """Means over queries; no bits where too many of these had too few members among the draws."""
+    """Means over queries; no bits where too many of these had too few members among the draws.
+
+    `apart`: what is given about the previous token less what is given about the current one, query by query.
+    """
     assert cell.effective is not None
-    n = len(cell.effective)
-    bits = {}
-    for i, name in enumerate(cell.features):
-        if name in features:
-            values = cell.bits[:, i]
-            se = float(values.std(ddof=1) / np.sqrt(n))
-            bits[name] = {"bits": float(values.mean()), "of": float(cell.of[i]), "se": se}
-    few = int((cell.effective < LEAST_MEMBERS).sum())
-    return {"site": cell.site, "at": cell.role, "few": few, "bits": {} if few > MOST_SHORT * n else bits}
+    n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
+    found: dict[str, Any] = {"site": cell.site, "at": cell.role, "few": few, "bits": {}}
+    if few > MOST_SHORT * n:
+        return found
+    by_name = dict(zip(cell.features, cell.bits.T, strict=True))
+    of = dict(zip(cell.features, cell.of.tolist(), strict=True))
+    found["bits"] = {name: _mean(by_name[name]) | {"of": of[name]} for name in features}
+    return found | {"apart": _mean(by_name["token-1"] - by_name["token"])}
 
 
-def _bits(causal: Sequence[Any], name: str) -> dict[str, Any] | None:
-    """The mean over those queries whose preimages are large enough to tell."""
-    told = [one for query in causal for one in query["features"] if one["name"] == name and one["bits"] is not None]
-    if len(told) < 2:
-        return None
-    values = np.array([one["bits"] for one in told])
-    return {
-        "bits": float(values.mean()), "of": told[0]["of"], "se": float(values.std(ddof=1) / np.sqrt(len(values))),
-        "queries": len(values),
-    }  # fmt: skip
+def _mean(values: Float[np.ndarray, " query"]) -> dict[str, float]:
+    return {"bits": float(values.mean()), "se": float(values.std(ddof=1) / np.sqrt(len(values)))}
 
 
 def _tell(study: Study, what: str) -> None:

@@ -69,8 +69,8 @@ def test_the_page_is_made_of_what_is_measured(folder, monkeypatch, capsys):
     monkeypatch.setattr("inversionview.causal.use._POOL", 2)
     monkeypatch.setattr(stories_study, "DRAWS", 60)
     monkeypatch.setattr(stories_study, "PAIRS", 500)
-    monkeypatch.setattr(stories_study, "LEAST_MEMBERS", 2)
-    found = stories_study.measured(load_study(folder), 400, 1)
+    monkeypatch.setattr(stories_study, "LEAST_MEMBERS", 1)
+    found = stories_study.measured(load_study(folder), 160, 1)
     assert found["training"]["steps"] == 2
     assert tuple(found["decoder"]["sites"]) == SITES
     assert [cell["site"] for cell in found["map"]["cells"]] == list(SITES[1:])
@@ -111,7 +111,8 @@ def cell(site, **bits):
     of = {"token": 6.0, "token-1": 6.0, "token-2": 6.0, "length": 2.0}
     rest = {"token": 1.0, "token-1": 1.0, "token-2": 1.0, "length": 0.0} | bits
     return {
-        "site": site, "few": 0, "bits": {n: {"bits": b, "of": of.get(n, 1.0), "se": 0.02} for n, b in rest.items()}
+        "site": site, "few": 0, "apart": {"bits": rest["token-1"] - rest["token"], "se": 0.02},
+        "bits": {n: {"bits": b, "of": of.get(n, 1.0), "se": 0.02} for n, b in rest.items()},
     }  # fmt: skip
 
 
