@@ -290,8 +290,8 @@ SHOWN_SHARE = 0.2
 INTRODUCTION = """
 What do the heads of a language model that nobody here trained pass on? `stories260k` is a Llama of five layers with
 eight heads each, 64 wide, with 512 tokens, trained by others on children's stories. No texts are needed: the study
-reads it by texts that it wrote itself. Nobody looked at samples to write this page: it is generated, the heads are
-chosen by rules, and each verdict goes by thresholds that were set before these texts were measured.
+reads it by texts that it wrote itself. This page is generated: the heads are chosen by rules, and each verdict goes by
+thresholds that were set before the texts at position 12 were measured.
 """
 RULES = """
 The rules, over all heads at position {at}: *the previous token*: of the heads that give more bits about `token-1` than
@@ -318,8 +318,9 @@ inversionview evaluate runs/stories
 
 The first command samples {texts} texts of up to {most} tokens from the model, finds an ε for each site, and trains a
 decoder for {sites} sites: the residual stream before the first layer and after every layer, and every head. The
-training took {seconds} s on two cores: {steps} steps, {instances} activations. The last command measures and prints
-this page from that study, in some minutes; without the study it leaves what was measured as it is. By hand:
+training took {seconds} s on two cores that were shared with other work: {steps} steps, {instances} activations; the
+sampling before it is not in this. The last command measures and prints this page from that study, in some minutes;
+without the study it leaves what was measured as it is. By hand:
 
 ```sh
 inversionview read runs/stories "One day, a little girl named Lily went to" --at named --site a3.6 --epsilon null:0.05
