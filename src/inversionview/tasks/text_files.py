@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,24 @@ def iter_texts(source: str, column: str | None = None) -> Iterator[str]:
     if Path(source).suffix == ".txt" and Path(source).expanduser().is_file():
         found: Iterator[str] = _lines(Path(source).expanduser())
     else:
-        column = column or COLUMN
-        found = (_text(source, row, column) for row in iter_rows(source, column))
+        found = _texts(source, column or COLUMN)
     return (text for text in found if text.strip())
 
 
-def iter_rows(source: str, column: str | None = None) -> Iterator[Row]:
+def _texts(source: str, column: str) -> Iterator[str]:
+    # Closed at once: an error's traceback keeps what it went through, and so would keep a file open.
+    with closing(iter_rows(source, column)) as rows:
+        for row in rows:
+            yield _text(source, row, column)
+
+
+def iter_rows(source: str, column: str | None = None) -> Generator[Row, None, None]:
     """The rows of a source; lines of a `.txt` file as rows of one text. With `column`, no more than that is needed."""
     path = Path(source).expanduser()
     if path.is_dir() and any((path / name).is_file() for name in _ON_DISK):
         return _saved_rows(path)
     if path.is_dir():
-        return chain.from_iterable(_file_rows(file, column) for file in _data_files(path))
+        return _folder_rows(path, column)
     if path.is_file():
         return _file_rows(path, column)
     if path.suffix in (*KINDS, ".json") or path.is_absolute():
@@ -71,16 +78,27 @@ def _data_files(folder: Path) -> list[Path]:
     return [path for path in files if path.name.startswith("train")] or files
 
 
-def _file_rows(path: Path, column: str | None) -> Iterator[Row]:
+def _folder_rows(folder: Path, column: str | None) -> Generator[Row, None, None]:
+    for file in _data_files(folder):
+        yield from _file_rows(file, column)
+
+
+def _file_rows(path: Path, column: str | None) -> Generator[Row, None, None]:
     if path.suffix == ".parquet":
         return _parquet_rows(path, column)
     if path.suffix == ".jsonl":
-        lines = enumerate(_lines(path, LONGEST_ROW), start=1)
-        return (_json_row(path, number, line) for number, line in lines if line.strip())
+        return _json_rows(path)
     return ({column or COLUMN: line} for line in _lines(path))
 
 
-def _lines(path: Path, most: int | None = None) -> Iterator[str]:
+def _json_rows(path: Path) -> Generator[Row, None, None]:
+    with closing(_lines(path, LONGEST_ROW)) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _json_row(path, number, line)
+
+
+def _lines(path: Path, most: int | None = None) -> Generator[str, None, None]:
     """Lines of a text file, each up to a bound, so that a file of one endless line takes no more memory."""
     most = most or LONGEST_LINE
     try:
@@ -117,7 +135,7 @@ def _text(source: str, row: Row, column: str) -> str:
     return value
 
 
-def _parquet_rows(path: Path, column: str | None) -> Iterator[Row]:
+def _parquet_rows(path: Path, column: str | None) -> Generator[Row, None, None]:
     try:
         import pyarrow.parquet as parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
@@ -133,7 +151,7 @@ def _parquet_rows(path: Path, column: str | None) -> Iterator[Row]:
         raise UserError(f"{path} is damaged or not Parquet: {' '.join(str(error).split())[:200]}") from error
 
 
-def _saved_rows(folder: Path) -> Iterator[Row]:
+def _saved_rows(folder: Path) -> Generator[Row, None, None]:
     datasets = _datasets(f"{folder} was saved by datasets, and reading it")
     try:
         found = datasets.load_from_disk(str(folder))
@@ -142,7 +160,7 @@ def _saved_rows(folder: Path) -> Iterator[Row]:
         raise UserError(f"{folder} is damaged, or has no split train: {' '.join(str(error).split())[:200]}") from error
 
 
-def _hub_rows(name: str) -> Iterator[Row]:
+def _hub_rows(name: str) -> Generator[Row, None, None]:
     datasets = _datasets(f"there is no file {name}; a data set")
     from huggingface_hub import HfApi
 
