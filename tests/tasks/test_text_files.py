@@ -71,3 +71,18 @@ def test_a_data_set_out_of_reach_is_one_line(monkeypatch):
     with pytest.raises(UserError, match=r"no file some/stories.*no route to anywhere.*\.jsonl or \.parquet") as caught:
         read_texts("some/stories")
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_file_is_closed_when_what_is_in_it_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\nnot json\n{"text": "two"}\n', encoding="utf-8")
+    opened, ordinary = [], type(tmp_path).open
+
+    def noting(self, *args, **options):
+        opened.append(ordinary(self, *args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(type(tmp_path), "open", noting)
+    with pytest.raises(UserError, match="line 2") as refused:
+        read_texts(str(tmp_path / "a.jsonl"))
+    assert refused.traceback  # which still holds all that was being read
+    assert [file.closed for file in opened] == [True]

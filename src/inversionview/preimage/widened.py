@@ -20,7 +20,7 @@ from inversionview.preimage.result import Query
 from inversionview.tasks.base import Task
 
 COSINES = (0.9, 0.85, 0.8, 0.75)
-"""The paper's."""
+"""Those of the published code."""
 
 
 @dataclass(frozen=True)
