@@ -26,7 +26,7 @@ import torch
 from benchmarks.common import ON_CPU, ROOT, Row, addition_model
 from benchmarks.flops import training_flops
 from inversionview.decoder.training import Batch, DecoderObjective, make_decoder
-from inversionview.preimage.rates import in_epsilon
+from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, decoder_recipe

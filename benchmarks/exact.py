@@ -19,14 +19,14 @@ import torch
 
 from benchmarks.common import ROOT, Row, addition_model
 from inversionview.preimage.domain import DomainBlock, ModelDomain
-from inversionview.preimage.epsilon import parse_epsilon
+from inversionview.preimage.epsilon.curve import parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.studies.mapping import make_map
-from inversionview.studies.query import make_query
 from inversionview.studies.study import load_study
-from inversionview.studies.validate import exact_sets, random_cells
+from inversionview.studies.verbs.map import make_map
+from inversionview.studies.verbs.query import make_query
+from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import get_task
 
 INPUT = "615+861=1476"

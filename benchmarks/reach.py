@@ -13,15 +13,15 @@ from torch import Tensor
 
 from benchmarks.common import Row
 from inversionview.decoder.model import Decoder
-from inversionview.preimage.edits import EditSource
 from inversionview.preimage.exact import exact_distances
-from inversionview.preimage.proposals import DecoderSource, PriorSource, Source, mixture, query_generator
-from inversionview.preimage.result import Query
-from inversionview.preimage.retrieval import RetrievalSource
 from inversionview.preimage.sampled import query_activations
+from inversionview.preimage.sources.edits import EditSource
+from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, mixture, query_generator
+from inversionview.preimage.sources.retrieval import RetrievalSource
 from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Query
 from inversionview.shapes import Tokens
-from inversionview.studies.query import make_query
+from inversionview.studies.verbs.query import make_query
 from inversionview.tasks.base import Task
 
 EPSILON, SEED, A_SITE = 0.1, 0, 2

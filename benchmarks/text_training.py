@@ -37,7 +37,7 @@ from inversionview.probed.batches import run_together, tokens_at_once
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies.study import load_study
-from inversionview.tasks.addition import AdditionTask
+from inversionview.tasks.addition.task import AdditionTask
 from inversionview.tasks.base import Split, between_begin_and_end
 from inversionview.training import TrainingConfig, train
 from inversionview.training.precision import matmul_rate

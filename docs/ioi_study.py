@@ -14,7 +14,7 @@ from inversionview.reading.information import last_eligible
 from inversionview.shapes import Tokens
 from inversionview.studies.study import Study, load_study
 from inversionview.studies.train_probed import exact_match
-from inversionview.tasks.ioi_features import HELD_OUT
+from inversionview.tasks.ioi.features import HELD_OUT
 
 STUDY = "ioi-small"
 

@@ -24,8 +24,8 @@ from inversionview.report.colors import DARK, LIGHT, Theme, mix
 
 if TYPE_CHECKING:
     from inversionview.decoder.model import Decoder
-    from inversionview.preimage.result import Query
     from inversionview.probed.model import ProbedModel
+    from inversionview.results.preimage import Query
     from inversionview.tasks.base import Task
 
 FOLDER = Path(__file__).resolve().parent

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature
-from inversionview.tasks.text import TextTask
+from inversionview.tasks.text.task import TextTask
 
 COUNTED = 3000
 """Texts of the study in which words are counted."""

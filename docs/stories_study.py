@@ -19,20 +19,20 @@ from jaxtyping import Float
 from docs.stories_features import add_features
 from docs.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
 from inversionview.causal.use import use
-from inversionview.preimage.matching import eligible_role
-from inversionview.preimage.null_epsilon import null_epsilon
-from inversionview.preimage.proposals import PriorSource
-from inversionview.preimage.result import Preimage
+from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource
+from inversionview.preimage.verification import eligible_role
 from inversionview.reading.feature_map import MapCell
 from inversionview.reading.hypotheses import is_row
 from inversionview.reading.sampled_map import sampled_map
+from inversionview.results.preimage import Preimage
 from inversionview.shapes import Tokens
 from inversionview.studies.description import TRAINING
-from inversionview.studies.mapping import LEAST_MEMBERS, MOST_SHORT
 from inversionview.studies.study import Study, load_study
+from inversionview.studies.verbs.map import LEAST_MEMBERS, MOST_SHORT
 from inversionview.tasks.base import Split
-from inversionview.tasks.text import TextTask
+from inversionview.tasks.text.task import TextTask
 from inversionview.training import saved_config
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"

@@ -22,8 +22,8 @@ from docs.maps import DATA
 from inversionview.causal.ablation import ablate
 from inversionview.causal.use import use
 from inversionview.files import write_atomic
-from inversionview.preimage.proposals import PriorSource, Source, given_sources
 from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource, Source, given_sources
 from inversionview.studies.study import Study, load_study
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from docs.maps import DATA
 from inversionview.report.estimates import percent
-from inversionview.studies.validate import COVERAGE
+from inversionview.studies.verbs.validate import COVERAGE
 
 FILE = DATA / "validation-addition.json"
 SLACK = 1e-6

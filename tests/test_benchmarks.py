@@ -12,8 +12,8 @@ from benchmarks import decoder_training, reach, run
 from benchmarks.common import describe_machine, verdict
 from benchmarks.flops import forward_flops, training_flops
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
-from inversionview.preimage.retrieval import RetrievalSource
 from inversionview.preimage.sampled import query_activations
+from inversionview.preimage.sources.retrieval import RetrievalSource
 from tests.preimage import tiny
 
 ROWS = [

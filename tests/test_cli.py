@@ -15,8 +15,10 @@ import pytest
 from transformers.utils import logging
 
 from inversionview import cli
-from inversionview.preimage.null_epsilon import null_epsilon
-from inversionview.studies import calibration, description, mapping, recipes, training_runs
+from inversionview.preimage.epsilon import calibration
+from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.studies import description, recipes, training_runs
+from inversionview.studies.verbs import map as mapping
 from tests.preimage import tiny
 from tests.preimage.tiny import SITES, gpt2, save_study
 from tests.studies.test_training_runs import tiny_probed, tiny_recipe
@@ -45,8 +47,8 @@ def bundled(study, monkeypatch, tmp_path):
     monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: tiny.few_sums())
     monkeypatch.setattr(calibration, "null_epsilon", partial(null_epsilon, n=1000))
     monkeypatch.setattr(mapping, "null_epsilon", partial(null_epsilon, n=600))
-    monkeypatch.setattr("inversionview.studies.hypotheses.BASE_DRAWS", 1000)
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
+    monkeypatch.setattr("inversionview.studies.verbs.hypotheses.BASE_DRAWS", 1000)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)
     for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TRANSFORMERS_VERBOSITY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)  # so that what a command sets is undone

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from inversionview.errors import UserError
 from inversionview.expressions import NONE, compile_expression
-from inversionview.tasks.addition import ANSWER, AdditionTask
+from inversionview.tasks.addition.task import ANSWER, AdditionTask
 
 DIGITS = tuple("0123456789")
 NAMES = {

@@ -33,7 +33,7 @@ FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
 LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",
          "inversionview.report.html", "inversionview.report.terminal", "inversionview.studies.description",
-         "inversionview.studies.recipes", "inversionview.preimage.result")  # fmt: skip
+         "inversionview.studies.recipes", "inversionview.results.preimage")  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "pandas", "pyarrow")
 
 
@@ -42,7 +42,8 @@ NOT_FOR_HELP = {*HEAVY, "rich", "numpy"}
 
 def part_of(module: str) -> str:
     names = module.split(".")
-    return names[1] if len(names) > 1 else "__init__"
+    name = names[1] if len(names) > 1 else "__init__"
+    return "preimage" if name == "results" else name  # until results stand on the ground floor
 
 
 def imports_of(path: Path, package: str) -> set[str]:
@@ -83,7 +84,7 @@ def breaches(source: Path = SOURCE) -> list[str]:
 
 def test_every_part_has_a_place_in_the_house():
     parts = {path.stem for path in SOURCE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert {part for part in parts if not rank(part)} <= {*GROUND, *FRONT_DOOR}
+    assert {part for part in parts if not rank(part_of(f"x.{part}"))} <= {*GROUND, *FRONT_DOOR}
 
 
 def test_a_module_imports_only_from_its_left():

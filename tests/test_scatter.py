@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from docs import scatter
-from inversionview.tasks.addition import AdditionTask
+from inversionview.tasks.addition.task import AdditionTask
 from tests.preimage import tiny
 
 

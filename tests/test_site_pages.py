@@ -15,12 +15,12 @@ from inversionview.causal.logit_attribution import logit_attribution
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.description import TASK, StudyDescription, write_description
 from inversionview.studies.study import Study, load_study
-from inversionview.tasks.facts import FactsTask
-from inversionview.tasks.facts_tables import Fact, FactTable
-from inversionview.tasks.facts_words import word_tokenizer
+from inversionview.tasks.facts.tables import Fact, FactTable
+from inversionview.tasks.facts.task import FactsTask
+from inversionview.tasks.facts.words import word_tokenizer
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.paths import shared
-from tests.tasks import test_ioi
+from tests.tasks.ioi import test_task as test_ioi
 
 FACTS = [
     Fact(relation, subject, found, kind)

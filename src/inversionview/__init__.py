@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inversionview.decoder.model import Decoder as Decoder
     from inversionview.errors import UserError as UserError
-    from inversionview.preimage.result import Preimage as Preimage
-    from inversionview.preimage.result import Query as Query
     from inversionview.probed.model import ProbedModel as ProbedModel
     from inversionview.probed.patching import Patch as Patch
+    from inversionview.results.preimage import Preimage as Preimage
+    from inversionview.results.preimage import Query as Query
     from inversionview.sites import Site as Site
     from inversionview.studies.recipes import Budget as Budget
     from inversionview.studies.recipes import TaskSource as TaskSource
@@ -35,9 +35,9 @@ _HOMES = {
     "Budget": "studies.recipes",
     "Decoder": "decoder.model",
     "Patch": "probed.patching",
-    "Preimage": "preimage.result",
+    "Preimage": "results.preimage",
     "ProbedModel": "probed.model",
-    "Query": "preimage.result",
+    "Query": "results.preimage",
     "Site": "sites",
     "Study": "studies.study",
     "TaskSource": "studies.recipes",

@@ -21,7 +21,7 @@ from inversionview.errors import UserError
 from inversionview.studies.examples import DEMO
 
 if TYPE_CHECKING:
-    from inversionview.preimage.result import Preimage
+    from inversionview.results.preimage import Preimage
 
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
 

@@ -46,8 +46,8 @@ def patch(
 
     from inversionview.files import write_atomic
     from inversionview.report.patching_terminal import render_patching_terminal
-    from inversionview.studies.patching import make_patch_report
     from inversionview.studies.study import load_study
+    from inversionview.studies.verbs.patch import make_patch_report
 
     opened = load_study(study)
     if model is not None:

@@ -47,8 +47,8 @@ def causal(
 
     from inversionview.files import write_atomic
     from inversionview.report.causal_terminal import render_causal_terminal
-    from inversionview.studies.causal import run_causal
     from inversionview.studies.study import load_study
+    from inversionview.studies.verbs.causal import run_causal
 
     opened = load_study(study)
     if model is not None:

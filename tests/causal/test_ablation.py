@@ -9,8 +9,8 @@ import torch
 from inversionview.causal import ablation as module
 from inversionview.causal.ablation import ablate
 from inversionview.errors import UserError
-from inversionview.preimage import outputs
 from inversionview.probed.model import ProbedModel
+from inversionview.tasks import outputs
 from tests.causal import tiny
 from tests.causal.tiny import addition, counting, probed
 from tests.paths import shared

@@ -5,7 +5,7 @@ import torch
 
 from inversionview.causal.contrast import Pairs, make_pairs
 from inversionview.errors import UserError
-from inversionview.tasks.addition import END
+from inversionview.tasks.addition.task import END
 from tests.causal.tiny import addition, counting
 
 SYMBOLS = "0123456789B+=E_"

@@ -12,7 +12,7 @@ import math
 import pytest
 
 from inversionview.probed.model import ProbedModel
-from inversionview.studies.patching import make_patch_report
+from inversionview.studies.verbs.patch import make_patch_report
 from inversionview.tasks import get_task
 from tests.paths import shared
 

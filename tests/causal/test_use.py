@@ -16,10 +16,10 @@ from inversionview.causal.use import use
 from inversionview.causal.use_result import Effect, FeatureUse, difference, feature_verdict, whole_verdict
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.proposals import PriorSource
-from inversionview.preimage.result import Query
 from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource
 from inversionview.probed.model import Patch
+from inversionview.results.preimage import Query
 from inversionview.sites import Site
 from tests.preimage.tiny import few_sums, probed
 

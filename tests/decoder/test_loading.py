@@ -8,7 +8,7 @@ import torch
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
-from inversionview.tasks.addition import AdditionTask
+from inversionview.tasks.addition.task import AdditionTask
 from tests.decoder.tiny import tiny_decoder
 
 

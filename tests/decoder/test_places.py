@@ -9,16 +9,16 @@ from transformers import AutoTokenizer
 from inversionview.decoder.places import Anywhere, Attended, make_places
 from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, make_decoder
 from inversionview.errors import UserError
-from inversionview.preimage.rates import in_epsilon
+from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.tasks import get_task
-from inversionview.tasks.facts import FactsTask
+from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.paths import shared
 from tests.preimage.tiny import probed as of_addition
 from tests.studies.text_models import random_model
-from tests.tasks.test_facts import small_table
+from tests.tasks.facts.test_task import small_table
 
 HEADS = tuple(Site.parse(name) for name in ("a0.0", "a0.1", "a1.0", "a1.1"))
 STREAM = Site.parse("x0.post")

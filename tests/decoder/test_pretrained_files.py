@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.errors import UserError
-from inversionview.tasks.addition import AdditionTask
+from inversionview.tasks.addition.task import AdditionTask
 from tests.decoder.backbones import backbone, on_backbone, saved_backbone
 from tests.decoder.test_loading import Probed
 from tests.decoder.tiny import activations, inputs

@@ -15,10 +15,10 @@ from inversionview.decoder.scoring import score
 from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, Pretrained, make_decoder
 from inversionview.decoder.translated import TranslatedDecoder
 from inversionview.errors import UserError
-from inversionview.preimage.rates import in_epsilon
+from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.tasks.text import TextTask
+from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.training import TrainingConfig, train
 from tests.preimage.tiny import task as addition

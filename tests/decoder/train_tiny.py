@@ -16,7 +16,7 @@ from inversionview.decoder.training import (
 )
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.tasks.text import TextTask
+from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.training import TrainingConfig, train
 from tests.paths import ROOT

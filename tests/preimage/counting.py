@@ -7,8 +7,8 @@ import functools
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from inversionview.preimage.result import Query
 from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Query
 from inversionview.tasks import get_task
 
 

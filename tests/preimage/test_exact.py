@@ -12,9 +12,9 @@ import torch
 from inversionview.errors import UserError
 from inversionview.preimage.domain import ModelDomain
 from inversionview.preimage.exact import exact_distances, exact_preimages, scan_domain
-from inversionview.preimage.result import Preimage
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Preimage
 from inversionview.sites import Site
 from tests.preimage.tiny import FewSums, Fixed, gpt2, probed, query
 

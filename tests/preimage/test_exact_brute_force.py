@@ -22,8 +22,8 @@ from transformers import GPT2LMHeadModel
 import inversionview
 from inversionview.preimage.domain import DomainBlock, ModelDomain
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.result import Preimage, Query
 from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.tasks import get_task
 from tests.paths import shared

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from inversionview.preimage.completeness import size
+from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.proposals import PriorSource, given_sources
 from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource, given_sources
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits
 from inversionview.report.reading import settings, summary

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.completeness import at_least, recall, size, unseen_mass
+from inversionview.preimage.estimates.completeness import at_least, recall, size, unseen_mass
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.proposals import (
+from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import (
     DecoderSource,
     GivenDensity,
     PriorGivenSource,
     PriorSource,
     given_sources,
 )
-from inversionview.preimage.result import Preimage
-from inversionview.preimage.sampled import sampled_preimages
 from inversionview.reading.information import preimage_bits
+from inversionview.results.preimage import Preimage
 from inversionview.tasks import get_task
 from tests.preimage.given import given_sums
 from tests.preimage.tiny import decoder, few_sums, probed, query, rows

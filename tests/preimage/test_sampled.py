@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
+from inversionview.preimage.estimates.importance import inclusion
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.importance import inclusion
-from inversionview.preimage.proposals import DecoderSource, PriorSource, ladder, mixture, query_generator
 from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, ladder, mixture, query_generator
 from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task
 
 
@@ -168,14 +168,14 @@ def test_many_queries_give_what_each_gives_alone():
 def test_small_blocks_change_nothing(monkeypatch):
     sources = [DecoderSource(decoder(), 50)]
     [whole] = find([query()], sources)
-    monkeypatch.setattr("inversionview.preimage.matching._BLOCK_INPUTS", 7)
+    monkeypatch.setattr("inversionview.preimage.verification._BLOCK_INPUTS", 7)
     [cut] = find([query()], sources)
     assert cut.inputs == whole.inputs
     np.testing.assert_allclose(cut.token_distances, whole.token_distances, atol=2e-6)
 
 
 def test_many_draws_of_one_query_are_generated_in_blocks_that_do_not_depend_on_other_queries(monkeypatch):
-    monkeypatch.setattr("inversionview.preimage.proposals._BLOCK", 16)
+    monkeypatch.setattr("inversionview.preimage.sources.proposals._BLOCK", 16)
     sources = [DecoderSource(decoder(), 50)]
     [alone] = find([query()], sources)
     _, found = find([query(site="x0.pre"), query()], sources)

@@ -12,12 +12,12 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import make_decoder
-from inversionview.preimage.proposals import Draws
-from inversionview.preimage.result import Query
+from inversionview.preimage.sources.proposals import Draws
 from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Query
 from inversionview.sites import Site
 from inversionview.tasks import get_task
-from inversionview.tasks.addition import AdditionTask
+from inversionview.tasks.addition.task import AdditionTask
 
 SITES = ("x0.pre", "a0.0", "a0.1", "x0.post", "x1.post")
 

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.result import Preimage
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.reading.columns import with_features
 from inversionview.report.terminal import render_terminal
+from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import Fixed, few_sums, probed, query, rows, task
 
 NAMES = ("F1+S1", "A4", "C1")

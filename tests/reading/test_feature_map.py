@@ -9,10 +9,10 @@ import torch
 from inversionview.errors import UserError
 from inversionview.preimage.domain import ModelDomain
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.result import Query
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.feature_map import feature_map
 from inversionview.reading.information import preimage_bits
+from inversionview.results.preimage import Query
 from tests.preimage.tiny import FewSums, few_sums, gpt2, probed, rows
 
 SITES = ("x0.pre", "a0.1", "x1.post")

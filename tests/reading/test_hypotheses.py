@@ -10,7 +10,6 @@ import torch
 from scipy.stats import beta, kstest
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Component, Preimage
 from inversionview.reading.hypotheses import (
     HypothesisTest,
     as_hypothesis,
@@ -19,6 +18,7 @@ from inversionview.reading.hypotheses import (
     holm,
     permutation_p,
 )
+from inversionview.results.preimage import Component, Preimage
 from tests.preimage.tiny import query, task
 
 SUMS = ("615+861=1476", "615+100=715", "999+999=1998", "640+235=875", "100+900=1000")

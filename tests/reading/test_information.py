@@ -13,8 +13,8 @@ from scipy import stats
 
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.proposals import PriorSource, mixture
 from inversionview.preimage.sampled import sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource, mixture
 from inversionview.reading.information import (
     base_masses,
     chosen_features,

@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoTokenizer
 
 from inversionview import cli
-from inversionview.tasks import text_files
+from inversionview.tasks.text import files as text_files
 from tests.paths import shared
 from tests.studies.text_models import random_model, some_texts
 

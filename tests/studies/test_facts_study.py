@@ -19,13 +19,13 @@ from inversionview.studies.facts_queries import choose_queries, heads_at_end
 from inversionview.studies.recipes import DECODER_RECIPES
 from inversionview.studies.recipes.facts import facts
 from inversionview.studies.train_probed import exact_match
-from inversionview.tasks.facts import FactsTask
-from inversionview.tasks.text import TextTask
+from inversionview.tasks.facts.task import FactsTask
+from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.paths import shared
 from tests.studies.text_models import FAMILIES, random_model, some_texts
-from tests.tasks.test_facts import small_table
-from tests.tasks.test_facts_files import counterfact
+from tests.tasks.facts.test_files import counterfact
+from tests.tasks.facts.test_task import small_table
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def task(probed):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 20)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 20)
 
     def small_decoder(budget, seed):
         plan = facts(budget, seed)

@@ -37,7 +37,7 @@ def model(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 20)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 20)
 
     def small_decoder(budget, seed):
         plan = ioi(budget, seed)

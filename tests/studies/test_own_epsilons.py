@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.null_epsilon import null_epsilon
-from inversionview.preimage.rates import in_epsilon
+from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.studies import training_runs
 from inversionview.studies.description import read_description
-from inversionview.studies.hypotheses import run_hypothesis
 from inversionview.studies.study import Study, load_study
+from inversionview.studies.verbs.hypotheses import run_hypothesis
 from tests.preimage.tiny import SITES, decoder, few_sums, probed, save_study, task
 
 OWN = {site: 0.2 + 0.1 * i for i, site in enumerate(SITES)}
@@ -22,7 +22,7 @@ OWN = {site: 0.2 + 0.1 * i for i, site in enumerate(SITES)}
 @pytest.fixture(autouse=True)
 def small_domain(monkeypatch):
     monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_runs, "NULL_PAIRS", 300)
         patch.setattr("inversionview.studies.recipes.text.SAMPLED", 400)
-        patch.setattr("inversionview.tasks.text_sampling._TRIAL_TEXTS", 50)
+        patch.setattr("inversionview.tasks.text.sampling._TRIAL_TEXTS", 50)
         patch.setitem(DECODER_RECIPES, "text", small_decoder)
         train = ["train", "text", "--model", str(model), "--sites", ",".join(SITES), "--steps", "2"]
         assert cli.main([*train, "--out", str(out)]) == 0
@@ -64,7 +64,7 @@ def test_its_own_text_is_read(folder, capsys):
 
 
 def test_the_page_is_made_of_what_is_measured(folder, monkeypatch, capsys):
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 50)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 50)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
     monkeypatch.setattr("inversionview.causal.use._POOL", 2)
     monkeypatch.setattr(stories_study, "DRAWS", 60)

@@ -11,9 +11,9 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.result import Preimage
 from inversionview.probed.model import ProbedModel
 from inversionview.reading.information import preimage_bits
+from inversionview.results.preimage import Preimage
 from inversionview.sites import Site
 from inversionview.studies import description
 from inversionview.studies.study import load_study
@@ -160,7 +160,7 @@ def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, mon
 
 @pytest.mark.parametrize("read", ["preimage", "exact_preimage"])
 def test_an_epsilon_by_rule_is_the_queries_own(study, monkeypatch, read):
-    from inversionview.studies import calibration
+    from inversionview.preimage.epsilon import calibration
 
     monkeypatch.setattr(calibration, "null_epsilon", partial(calibration.null_epsilon, n=1000))
     queries = [study.query("500+990=1490", at, "x1.post") for at in ("A4", "=")]
@@ -316,7 +316,7 @@ def test_a_query_of_a_site_that_another_study_has_is_refused(study):
 
 
 def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 500)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 500)
     found = json.loads(json.dumps(study.evaluate(20, cells=0, seed=1), allow_nan=False))
     assert found["schema"] == 1
     assert found["study"] == "tiny"

@@ -19,11 +19,11 @@ from tests.studies.text_models import FAMILIES, random_model, some_texts
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 50)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 50)
     monkeypatch.setattr(training_runs, "NULL_PAIRS", 300)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
     monkeypatch.setattr("inversionview.studies.recipes.text.SAMPLED", 500)
-    monkeypatch.setattr("inversionview.tasks.text_sampling._TRIAL_TEXTS", 20)
+    monkeypatch.setattr("inversionview.tasks.text.sampling._TRIAL_TEXTS", 20)
 
     def small_decoder(budget: Budget, seed: int) -> DecoderRecipe:
         plan = free_text(budget, seed)

@@ -39,7 +39,7 @@ def tiny_recipe(budget: Budget, seed: int = 0) -> DecoderRecipe:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch):
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
-    monkeypatch.setattr("inversionview.studies.evaluate.ACCURACY_INPUTS", 200)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)
     for user in ("training_runs", "study"):  # one task for all, since making the split of a new one takes a second
         monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name, *of: task())
 

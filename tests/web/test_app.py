@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Preimage
 from inversionview.progress import advance, stage
 from inversionview.report.wire import pack_map, pack_reading
+from inversionview.results.preimage import Preimage
 from inversionview.studies.kept_map import FILE, kept_map
 from inversionview.studies.study import Study
 from inversionview.web.events import to_json

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.errors import UserError
-from inversionview.preimage.outputs import captured, divergence, inputs_at_once, predicting
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task, first_end
+from inversionview.tasks.outputs import captured, divergence, inputs_at_once, predicting
 
 Kind = Literal["mean", "resample"]
 Sources = Int[Tensor, "source source_pos"]

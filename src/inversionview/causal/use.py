@@ -36,15 +36,15 @@ from inversionview.causal.use_result import (
     whole_verdict,
 )
 from inversionview.errors import UserError
-from inversionview.preimage.outputs import PatchedRun, captured, predicting
-from inversionview.preimage.proposals import query_generator
-from inversionview.preimage.result import FeatureBits, Preimage, Query
+from inversionview.preimage.sources.proposals import query_generator
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.reading.information import chosen_features, preimage_bits
+from inversionview.results.preimage import FeatureBits, Preimage, Query
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
+from inversionview.tasks.outputs import PatchedRun, captured, predicting
 
 _POOL = 40
 """Non-members that are looked through, for each that is wanted: rare values of features are among them."""

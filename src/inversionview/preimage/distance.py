@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Metric
+from inversionview.results.preimage import Metric
 
 
 def distances(

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.matching import eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import PrefixActivations, ProbedModel
 from inversionview.shapes import Tokens
 from inversionview.sites import Site

@@ -21,12 +21,12 @@ from inversionview.preimage.domain import (
     needed,
     uniform_log_prior,
 )
-from inversionview.preimage.matching import checked_rule, eligible_role
-from inversionview.preimage.result import Preimage, Query
 from inversionview.preimage.sampled import epsilons, query_activations
 from inversionview.preimage.texts import Decoded, Repeated
+from inversionview.preimage.verification import checked_rule, eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
+from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
 from inversionview.tasks.base import Task

@@ -14,8 +14,7 @@ from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric, distances
 from inversionview.preimage.domain import domain_size
-from inversionview.preimage.matching import at_role, best, checked_rule, eligible_distances, eligible_role, rows_by_site
-from inversionview.preimage.proposals import (
+from inversionview.preimage.sources.proposals import (
     DecoderDensity,
     DecoderSource,
     Density,
@@ -24,9 +23,17 @@ from inversionview.preimage.proposals import (
     Source,
     query_generator,
 )
-from inversionview.preimage.result import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
+from inversionview.preimage.verification import (
+    at_role,
+    best,
+    checked_rule,
+    eligible_distances,
+    eligible_role,
+    rows_by_site,
+)
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
+from inversionview.results.preimage import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
 from inversionview.shapes import InputMask, PerPosition, Tokens
 from inversionview.tasks.base import Conditional, Task
 

@@ -34,8 +34,8 @@ from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_ev
 from inversionview.probed.loading import load
 from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
-from inversionview.probed.reading import Tap, taps
 from inversionview.probed.selfcheck import check
+from inversionview.probed.taps import Tap, taps
 from inversionview.progress import still_wanted
 from inversionview.sites import Site
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Edit, Point
-from inversionview.probed.reading import point_of
+from inversionview.probed.taps import point_of
 from inversionview.sites import Site
 
 

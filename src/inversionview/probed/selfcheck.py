@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from inversionview.errors import UserError
 from inversionview.probed.architectures import Parts
 from inversionview.probed.hooks import Edit, Point, editing
-from inversionview.probed.reading import point_of
+from inversionview.probed.taps import point_of
 from inversionview.sites import Site
 
 _LENGTH = 5

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inversionview.preimage.result import Column, Preimage
 from inversionview.reading.information import chosen_features
+from inversionview.results.preimage import Column, Preimage
 from inversionview.tasks.base import Feature, Task
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Preimage
 from inversionview.reading.information import chosen_features, feature_masses, total_variation
+from inversionview.results.preimage import Preimage
 from inversionview.tasks.base import Task
 
 

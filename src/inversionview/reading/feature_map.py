@@ -13,7 +13,7 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
-from inversionview.preimage.matching import eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
 from inversionview.reading.information import base_masses, chosen_features, divergence, entropy

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.expressions import NONE
-from inversionview.preimage.completeness import Interval, clopper_pearson
-from inversionview.preimage.matching import eligible_role
-from inversionview.preimage.result import Preimage, Query
+from inversionview.preimage.estimates.completeness import Interval, clopper_pearson
+from inversionview.preimage.verification import eligible_role
 from inversionview.reading.conditions import compiled, evaluated
 from inversionview.reading.information import last_eligible
+from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.tasks.base import Task
 

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
-from inversionview.preimage.completeness import LEAST_SIZE
-from inversionview.preimage.importance import inclusion
-from inversionview.preimage.matching import eligible_role
-from inversionview.preimage.result import FeatureBits, Preimage
+from inversionview.preimage.estimates.completeness import LEAST_SIZE
+from inversionview.preimage.estimates.importance import inclusion
+from inversionview.preimage.verification import eligible_role
+from inversionview.results.preimage import FeatureBits, Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 

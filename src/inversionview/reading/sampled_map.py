@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.preimage.distance import within_distance
-from inversionview.preimage.matching import eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.reading.feature_map import MapCell, query_readers

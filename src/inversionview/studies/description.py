@@ -10,7 +10,7 @@ from typing import Any
 
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, restore_folder, write_json
-from inversionview.preimage.result import checked_epsilon
+from inversionview.results.preimage import checked_epsilon
 from inversionview.sites import Site
 from inversionview.studies.recipes import GIVEN
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
-from inversionview.preimage.edits import EditSource
-from inversionview.preimage.proposals import Source, given_sources
-from inversionview.preimage.retrieval import RetrievalSource
-from inversionview.preimage.widened import widened_sources
+from inversionview.preimage.sources.edits import EditSource
+from inversionview.preimage.sources.proposals import Source, given_sources
+from inversionview.preimage.sources.retrieval import RetrievalSource
+from inversionview.preimage.sources.widened import widened_sources
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study

@@ -19,13 +19,13 @@ from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
-from inversionview.preimage.epsilon import GRID, EpsilonRule, epsilon_curve, parse_epsilon
+from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
+from inversionview.preimage.epsilon.curve import GRID, EpsilonRule, epsilon_curve, parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
-from inversionview.preimage.matching import checked_rule
-from inversionview.preimage.proposals import mixture
-from inversionview.preimage.result import Metric, PositionRule, Preimage, Query
 from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.preimage.sources.proposals import mixture
+from inversionview.preimage.verification import checked_rule
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
@@ -35,14 +35,14 @@ from inversionview.reading.hypotheses import HypothesisTest
 from inversionview.reading.information import preimage_bits
 from inversionview.report.drawn_map import DrawnMap
 from inversionview.report.map import Map
+from inversionview.results.preimage import Metric, PositionRule, Preimage, Query
 from inversionview.sites import Site
-from inversionview.studies.calibration import Epsilon, epsilons_of
 from inversionview.studies.description import DECODER, TASK, StudyDescription, find_study, read_description
-from inversionview.studies.evaluate import evaluation
-from inversionview.studies.mapping import OwnEpsilons, make_map
-from inversionview.studies.query import checked_site, make_query
 from inversionview.studies.sources import make_sources
-from inversionview.studies.validate import validate
+from inversionview.studies.verbs.evaluate import evaluation
+from inversionview.studies.verbs.map import OwnEpsilons, make_map
+from inversionview.studies.verbs.query import checked_site, make_query
+from inversionview.studies.verbs.validate import validate
 from inversionview.tasks import Task, get_task
 from inversionview.tasks.base import Restrictable, restricted
 
@@ -354,13 +354,13 @@ class Study:
     def test(
         self, queries: Query | Sequence[Query], hypothesis: str | Callable[[str], Any], **settings: Any
     ) -> list[HypothesisTest]:
-        """Test a hypothesis about what an activation says; see `inversionview.studies.hypotheses.run_hypothesis`.
+        """Test a hypothesis about what an activation says; see `inversionview.studies.verbs.hypotheses.run_hypothesis`.
 
         One query, or several sites at one position of one input. The hypothesis is a feature's name, an expression over
         features such as `F1 + S1 == 14`, or a function of the input's text. `settings`: exact, n, random_queries,
         epsilon, metric, position_rule, seed.
         """
-        from inversionview.studies.hypotheses import run_hypothesis
+        from inversionview.studies.verbs.hypotheses import run_hypothesis
 
         return run_hypothesis(self, queries, hypothesis, **settings)
 
@@ -369,10 +369,10 @@ class Study:
 
         `sites`, such as `a0.0@letter,a1.0@:`, each at a position of its own or else at `at`; `target`: the token that
         is predicted; `contrast`: `change:F1,S1`, `random` or `flip`. `settings`: at, order, direction, where,
-        contrast_where, n, seed; see `inversionview.studies.patching.make_patch_report`. Needs no decoder.
+        contrast_where, n, seed; see `inversionview.studies.verbs.patch.make_patch_report`. Needs no decoder.
         Raises `UserError` for settings that cannot be, and where no pair is left.
         """
-        from inversionview.studies.patching import make_patch_report
+        from inversionview.studies.verbs.patch import make_patch_report
 
         return make_patch_report(
             self.name, self.probed, self.task, target=target, sites=sites, contrast=contrast, **settings
@@ -384,9 +384,9 @@ class Study:
         Members should leave the output as it is and matched non-members should change it; for each feature, whether
         non-members that share the query's value of it keep the output better than others: used, or merely present.
         `settings`: n, exact, draws, epsilon, metric, position_rule, features, given, outputs, seed; see
-        `inversionview.studies.causal.run_causal`. Raises `UserError` for settings that cannot be.
+        `inversionview.studies.verbs.causal.run_causal`. Raises `UserError` for settings that cannot be.
         """
-        from inversionview.studies.causal import run_causal
+        from inversionview.studies.verbs.causal import run_causal
 
         return run_causal(self, query, **settings)
 

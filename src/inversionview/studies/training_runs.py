@@ -21,15 +21,14 @@ from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
-from inversionview.preimage.epsilon import parse_epsilon
-from inversionview.preimage.null_epsilon import FEWEST_INSIDE, null_epsilon
-from inversionview.preimage.rates import in_epsilon
+from inversionview.preimage.epsilon.curve import parse_epsilon
+from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
+from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING, StudyDescription
-from inversionview.studies.evaluate import held_out_accuracy
 from inversionview.studies.recipes import (
     DECODER_RECIPES,
     Budget,
@@ -39,6 +38,7 @@ from inversionview.studies.recipes import (
     probed_recipe,
 )
 from inversionview.studies.train_probed import ProbedObjective
+from inversionview.studies.verbs.evaluate import held_out_accuracy
 from inversionview.tasks import Configured, Task, get_task
 from inversionview.training import (
     Logger,

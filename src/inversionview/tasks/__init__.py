@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "Configured", "Constrained", "Feature", "Split", "Task", "get_task"]
 
 TASKS = {
-    "addition": "inversionview.tasks.addition:AdditionTask",
-    "counting": "inversionview.tasks.counting:CountingTask",
-    "facts": "inversionview.tasks.facts:FactsTask",
-    "facts-and-texts": "inversionview.tasks.facts_and_texts:FactsAndTextsTask",
-    "ioi": "inversionview.tasks.ioi:IoiTask",
-    "text": "inversionview.tasks.text:TextTask",
+    "addition": "inversionview.tasks.addition.task:AdditionTask",
+    "counting": "inversionview.tasks.counting.task:CountingTask",
+    "facts": "inversionview.tasks.facts.task:FactsTask",
+    "facts-and-texts": "inversionview.tasks.facts.with_texts:FactsAndTextsTask",
+    "ioi": "inversionview.tasks.ioi.task:IoiTask",
+    "text": "inversionview.tasks.text.task:TextTask",
 }
 """Where the class of each task is."""
 

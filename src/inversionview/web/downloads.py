@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Preimage
+from inversionview.results.preimage import Preimage
 from inversionview.web.jobs import Kept
 from inversionview.web.settings import Limits
 

@@ -17,8 +17,8 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from inversionview.errors import UserError
-from inversionview.preimage.result import Preimage
 from inversionview.progress import told
+from inversionview.results.preimage import Preimage
 from inversionview.web.events import Event, event, result, to_json
 from inversionview.web.settings import Limits
 

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
-from inversionview.preimage.result import Preimage, Query
 from inversionview.progress import advance, stage
 from inversionview.report.causal import Causal
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
-from inversionview.studies.query import checked_site
 from inversionview.studies.study import Study
+from inversionview.studies.verbs.query import checked_site
 from inversionview.web.jobs import Answer, Cache, Question
 from inversionview.web.requests import (
     AttentionRequest,

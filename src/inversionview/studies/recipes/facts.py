@@ -10,8 +10,8 @@ from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedReci
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
     from inversionview.tasks.base import Task
-    from inversionview.tasks.facts import FactsTask
-    from inversionview.tasks.facts_and_texts import FactsAndTextsTask
+    from inversionview.tasks.facts.task import FactsTask
+    from inversionview.tasks.facts.with_texts import FactsAndTextsTask
 
 _WORDS, _POSITIONS = 1154, 17
 """Of the bundled table; `small_task` is what they are counted from, and a test holds them to it."""
@@ -21,9 +21,9 @@ LENGTH = 40
 
 def small_task() -> FactsTask:
     """The table that the package brings, in words."""
-    from inversionview.tasks.facts import FactsTask
-    from inversionview.tasks.facts_tables import FactTable
-    from inversionview.tasks.facts_words import word_tokenizer
+    from inversionview.tasks.facts.tables import FactTable
+    from inversionview.tasks.facts.task import FactsTask
+    from inversionview.tasks.facts.words import word_tokenizer
     from inversionview.tasks.vocabulary import Vocabulary
 
     table = FactTable.bundled()
@@ -118,10 +118,10 @@ def choose_sites(probed: ProbedModel, task: Task) -> tuple[str, ...]:
 
 def make_task(probed: ProbedModel, source: TaskSource) -> FactsTask | FactsAndTextsTask:
     """The facts of BEAR and COUNTERFACT, with sentences where texts are given too; `UserError` where no fact is."""
-    from inversionview.tasks.facts import FactsTask
-    from inversionview.tasks.facts_and_texts import FactsAndTextsTask
-    from inversionview.tasks.facts_sources import read_sources
-    from inversionview.tasks.text import TextTask
+    from inversionview.tasks.facts.sources import read_sources
+    from inversionview.tasks.facts.task import FactsTask
+    from inversionview.tasks.facts.with_texts import FactsAndTextsTask
+    from inversionview.tasks.text.task import TextTask
     from inversionview.tasks.vocabulary import Vocabulary
 
     advice = "give --texts with a folder of BEAR or a COUNTERFACT file (.json), and once more for free texts"

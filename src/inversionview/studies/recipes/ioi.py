@@ -9,7 +9,7 @@ from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedReci
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
-    from inversionview.tasks.ioi import IoiTask
+    from inversionview.tasks.ioi.task import IoiTask
 
 QUERIED = (
     "a7.3", "a7.9", "a8.6", "a8.10", "a10.7", "a11.10", "a9.9", "a9.6", "a10.0", "a9.0", "a9.7", "a10.1", "a10.2",
@@ -24,9 +24,9 @@ _WORDS, _POSITIONS = 65, 21
 
 def small_task() -> IoiTask:
     """Sixteen names, four places and five objects in a vocabulary of their own: 307,200 sentences."""
-    from inversionview.tasks.facts_words import word_tokenizer
-    from inversionview.tasks.ioi import IoiTask
-    from inversionview.tasks.ioi_phrases import PHRASES, SMALL_NAMES, SMALL_OBJECTS, SMALL_PLACES
+    from inversionview.tasks.facts.words import word_tokenizer
+    from inversionview.tasks.ioi.phrases import PHRASES, SMALL_NAMES, SMALL_OBJECTS, SMALL_PLACES
+    from inversionview.tasks.ioi.task import IoiTask
     from inversionview.tasks.vocabulary import Vocabulary
 
     words = [*SMALL_NAMES, *SMALL_PLACES, *SMALL_OBJECTS]
@@ -113,8 +113,8 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
 
 def make_task(probed: ProbedModel, source: TaskSource) -> IoiTask:
     """Our sentences in the model's tokens, of the names, places and objects that are one token of them."""
-    from inversionview.tasks.ioi import IoiTask
-    from inversionview.tasks.ioi_phrases import NAMES, OBJECTS, PHRASES, PLACES
+    from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES
+    from inversionview.tasks.ioi.task import IoiTask
     from inversionview.tasks.vocabulary import Vocabulary
 
     if source != TaskSource():

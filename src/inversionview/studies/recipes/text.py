@@ -37,8 +37,8 @@ def free_text(budget: Budget, seed: int = 0) -> DecoderRecipe:
 
 def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
     """Windows of the given texts, or where there are none, texts sampled from the model."""
-    from inversionview.tasks.text import TextTask
-    from inversionview.tasks.text_files import read_texts
+    from inversionview.tasks.text.files import read_texts
+    from inversionview.tasks.text.task import TextTask
     from inversionview.tasks.vocabulary import Vocabulary
 
     length = source.length or LENGTH

@@ -1,0 +1,171 @@
+"""ε by a null quantile: so wide that a given share of unrelated inputs match."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from inversionview.decoder.places import draw_positions
+from inversionview.errors import UserError
+from inversionview.preimage.distance import checked_metric, distances
+from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
+from inversionview.preimage.verification import best, checked_rule, eligible_role, role_positions
+from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
+from inversionview.shapes import Positions, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+CONFIDENCE = 0.95
+FEWEST_INSIDE = 10
+"""Pairs that must be expected within ε: fewer place a quantile too loosely."""
+_BLOCK_VALUES = 2**23
+"""Activation values that are captured at once."""
+_BLOCK_PAIRS = 4096
+
+
+class _Pairs(NamedTuple):
+    queries: Tokens
+    positions: Positions
+    others: Tokens
+    places: Positions
+    """Where the query's role is in the other input, -1 where it lacks it."""
+
+
+@torch.no_grad()
+def null_epsilon(
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[Site | str],
+    share: float,
+    *,
+    metric: str = "euclidean",
+    position_rule: str = "same",
+    n: int = 20_000,
+    role: str | None = None,
+    skip: bool = False,
+    generator: Generator,
+) -> dict[str, Calibrated]:
+    """By short site name, the ε at which a share of `n` pairs of independent inputs from the prior match.
+
+    The query is one input at a position uniform over its eligible ones, or with `role` at that role; the other input
+    matches within ε at the same role (`same`; never where it lacks it) or at its best position (`any`). So ε is a
+    quantile of the distances, and at this ε the floor of `in_epsilon` is the share. All sites have the same pairs. The
+    interval is made of order statistics and assumes nothing of the distribution; `generator` is on the CPU. With
+    `skip`, sites where no ε has this share are left out, unless there are no others.
+    Raises `UserError` for a share that is not between 0 and 1 or leaves too few of the `n` pairs inside, that more
+    pairs reach by having the very same activation, or that is out of reach as too few inputs have the role.
+    """
+    checked_rule(position_rule), checked_metric(metric)
+    _check_share(share, n)
+    parsed = tuple(dict.fromkeys(Site.parse(site) for site in sites))
+    if not parsed:
+        raise UserError("give at least one site to calibrate epsilon for")
+    pairs = _draw(task, n, role, generator)
+    with stage("epsilon", n):
+        blocks = _blocks(pairs, probed, parsed)
+        found = np.concatenate(
+            [_distances(probed, task, parsed, rows, metric, position_rule) for rows in blocks], axis=1
+        )
+    found.sort(axis=1)
+    by_site = {str(site): row for site, row in zip(parsed, found, strict=True)}
+    if skip:
+        by_site = {name: row for name, row in by_site.items() if _in_reach(row, share, metric)} or by_site
+    _check_reach(by_site, share, metric)
+    return {name: _calibrated(row, share) for name, row in by_site.items()}
+
+
+def _check_share(share: float, n: int) -> None:
+    if not 0 < share < 1:
+        raise UserError(f"the share of unrelated pairs that match must be between 0 and 1, such as 0.01, not {share}")
+    needed = math.ceil(FEWEST_INSIDE / share - 1e-9)
+    if n < needed:
+        raise UserError(f"null:{share:g} needs at least {needed} pairs, {FEWEST_INSIDE} of them within it, not {n}")
+
+
+def _draw(task: Task, n: int, role: str | None, generator: Generator) -> _Pairs:
+    queries = task.sample(n, generator=generator) if role is None else _with_role(task, n, role, generator)
+    others = task.sample(n, generator=generator)
+    if role is None:
+        positions = draw_positions(task, queries, generator)
+        roles = [task.role(row, position) for row, position in zip(queries, positions.tolist(), strict=True)]
+    else:
+        positions, roles = eligible_role(task, queries, role), [role] * n
+    return _Pairs(queries, positions, others, role_positions(task, others, roles))
+
+
+def _with_role(task: Task, n: int, role: str, generator: Generator) -> Tokens:
+    kept: list[Tokens] = []
+    while sum(map(len, kept)) < n:
+        drawn = task.sample(n, generator=generator)
+        kept.append(drawn[eligible_role(task, drawn, role) >= 0])
+        if not len(kept[-1]):
+            raise UserError(f"none of {n} inputs of {task.name} has a position {role!r} that may be read")
+    return torch.cat(kept)[:n]
+
+
+def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site]) -> Iterator[_Pairs]:
+    values = pairs.others.shape[1] * probed.d_model * len(sites)
+    block = max(1, min(_BLOCK_PAIRS, _BLOCK_VALUES // values))
+    for start in range(0, len(pairs.queries), block):
+        yield _Pairs(*(part[start : start + block] for part in pairs))
+        advance(len(pairs.queries[start : start + block]))
+
+
+def _distances(
+    probed: ProbedModel, task: Task, sites: Sequence[Site], pairs: _Pairs, metric: str, position_rule: str
+) -> Float[np.ndarray, "site batch"]:
+    """Distance of each other input from its query by the rule; infinity where it has no position."""
+    z_q = probed.capture(pairs.queries, sites, pairs.positions)
+    if position_rule == "same":
+        z = probed.capture(pairs.others, sites, pairs.places.clamp_min(0))
+        rows = [distances(z[site], z_q[site], metric).cpu().masked_fill(pairs.places < 0, math.inf) for site in sites]
+    else:
+        z = probed.capture(pairs.others, sites)
+        rows = [_least(task, pairs.others, distances(z[site], z_q[site][:, None], metric).cpu()) for site in sites]
+    found = torch.stack(rows).double().numpy()
+    return np.where(np.isnan(found), math.inf, found)
+
+
+def _least(task: Task, tokens: Tokens, everywhere: Float[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
+    return best(everywhere.masked_fill(~task.eligible(tokens), math.nan)).distances
+
+
+def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: str) -> bool:
+    return float((row < SAME_ACTIVATION[metric]).mean()) < share <= float(np.isfinite(row).mean())
+
+
+def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float, metric: str) -> None:
+    """Raise where no ε has this share: `by_site` are the sorted distances."""
+    same = {name: float((row < SAME_ACTIVATION[metric]).mean()) for name, row in by_site.items()}
+    if max(same.values()) >= share:
+        told = ", ".join(f"{part:.3g} of them at {name}" for name, part in same.items() if part >= share)
+        raise UserError(
+            f"null:{share:g} is out of reach: unrelated pairs often have the very same activation, {told}; "
+            f"use a share well above {max(same.values()):.3g}, a constant, or calibrate at one later position"
+        )
+    reached = min(float(np.isfinite(row).mean()) for row in by_site.values())
+    if reached < share:
+        raise UserError(
+            f"null:{share:g} is out of reach: only {reached:.3g} of the inputs have the query's position, "
+            "so use a smaller share, or the position rule any"
+        )
+
+
+def _calibrated(row: Float[np.ndarray, " pair"], share: float) -> Calibrated:
+    """The quantile of sorted distances: the least one that this share of them does not exceed."""
+    from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
+
+    n, tail = len(row), (1 - CONFIDENCE) / 2
+    epsilon = float(row[math.ceil(share * n - 1e-9) - 1])  # 0.07 * 100 is a little over 7
+    # The number of pairs within the true quantile is Binomial(n, share); its bounds are the ranks of the interval's.
+    lower, upper = (int(binom.ppf(q, n, share)) for q in (tail, 1 - tail))
+    interval = (float(row[lower - 1]), float(row[upper]) if upper < n else math.inf)
+    detail = f"{share:.3g} of {n} unrelated pairs are within {epsilon:.4g}"
+    return Calibrated(epsilon, interval, f"{detail} (95% interval {interval[0]:.4g} to {interval[1]:.4g})", n)

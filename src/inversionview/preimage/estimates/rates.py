@@ -1,0 +1,139 @@
+"""The in-ε rate: how often a decoder's sample is a member of the preimage that it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import Anywhere, Places
+from inversionview.decoder.sampling import sample
+from inversionview.errors import UserError
+from inversionview.preimage.verification import at_role, best, eligible_distances, role_positions, within
+from inversionview.probed.model import ProbedModel
+from inversionview.shapes import Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Split, Task
+
+
+class Hits(NamedTuple):
+    """Which candidates, one a query, are members of the query's preimage. A malformed or wrong one is a miss."""
+
+    any: Bool[np.ndarray, "site query"]
+    """Under rule `any`."""
+    same: Bool[np.ndarray, "site query"]
+    """Under rule `same`; a candidate that lacks the query's role is a miss."""
+    in_domain: Bool[np.ndarray, "site query"]
+    """Whether the candidate is in the domain, whatever the rule."""
+
+
+class InEpsilon(NamedTuple):
+    """What samples of a decoder reach, and what random inputs of the domain reach on the same queries."""
+
+    samples: Hits
+    floor: Hits | None
+    positions: Int[np.ndarray, "site query"]
+    """Where each query was asked."""
+
+
+class Share(NamedTuple):
+    """A share of queries and its standard error."""
+
+    rate: float
+    se: float
+
+
+def share(hits: Bool[np.ndarray, " query"]) -> Share:
+    """The share of hits of one site, with `sqrt(r (1 - r) / n)`."""
+    rate = float(hits.mean())
+    return Share(rate, float(np.sqrt(rate * (1 - rate) / len(hits))))
+
+
+def mean_share(hits: Bool[np.ndarray, "site query"]) -> Share:
+    """The mean over sites, with the standard error of a mean of independent shares: each site has its own queries."""
+    shares = [share(row) for row in hits]
+    return Share(float(np.mean([s.rate for s in shares])), float(np.sqrt(sum(s.se**2 for s in shares)) / len(shares)))
+
+
+@torch.no_grad()
+def in_epsilon(
+    decoder: Decoder,
+    probed: ProbedModel,
+    task: Task,
+    n: int,
+    *,
+    epsilon: float | Mapping[str, float],
+    generator: Generator,
+    metric: str = "euclidean",
+    floor: bool = True,
+    sites: Sequence[str] | None = None,
+    split: Split = "held-out",
+    places: Places | None = None,
+) -> InEpsilon:
+    """One sample at temperature 1 for each of `n` held-out inputs a site, position uniform over the eligible ones.
+
+    Or, with `places`, where these say.
+    `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
+    `split` is for what steers the training, which must not see held-out inputs. `epsilon` is one number, or one a site.
+    The decoder may be in the middle of its training; `generator` is on the CPU.
+    Raises `UserError` for n < 1 or a query activation of norm 0.
+    """
+    if n < 1:
+        raise UserError(f"n must be at least 1, not {n}")
+    known = decoder.config.sites
+    names = tuple(known if sites is None else sites)
+    sites_read = [Site.parse(name) for name in names]
+    tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
+    activations = _own_site(probed, tokens, positions, names)
+    index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
+    samples = _one_each(decoder, activations, index, generator)
+    limits = torch.tensor([epsilon[name] if isinstance(epsilon, Mapping) else epsilon for name in names]).double()
+    roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
+
+    def hits(candidates: Tokens) -> Hits:
+        return _hits(probed, task, names, candidates, activations, roles, limits, metric)
+
+    random = task.sample(len(tokens), generator=generator) if floor else None
+    where = positions.view(len(names), n).numpy()
+    return InEpsilon(hits(samples), None if random is None else hits(random), where)
+
+
+def _own_site(
+    probed: ProbedModel, tokens: Tokens, positions: Int[Tensor, " query"], names: Sequence[str]
+) -> Float[Tensor, "query d_model"]:
+    """The activation of each query at its own site, the first n being of the first site, and so on."""
+    n = len(tokens) // len(names)
+    parts = zip(names, torch.split(tokens, n), torch.split(positions, n), strict=True)
+    return torch.cat([probed.capture(rows, [name], at)[Site.parse(name)].float().cpu() for name, rows, at in parts])
+
+
+def _one_each(
+    decoder: Decoder, activations: Float[Tensor, "query d_model"], index: Int[Tensor, " query"], generator: Generator
+) -> Tokens:
+    device = next(decoder.parameters()).device
+    return sample(decoder, activations.to(device), index.to(device), 1, generator=generator).tokens[:, 0].cpu()
+
+
+def _hits(
+    probed: ProbedModel,
+    task: Task,
+    names: Sequence[str],
+    candidates: Tokens,
+    activations: Float[Tensor, "query d_model"],
+    roles: Sequence[str],
+    limits: Float[Tensor, " site"],
+    metric: str,
+) -> Hits:
+    n = len(candidates) // len(names)
+    parts = zip(names, torch.split(candidates, n), torch.split(activations, n), strict=True)
+    everywhere = torch.cat([eligible_distances(probed, task, rows, name, z, metric) for name, rows, z in parts])
+    in_domain = task.contains(candidates)
+    same = at_role(everywhere, role_positions(task, candidates, roles))
+    epsilon = limits.repeat_interleave(n)
+    masks = (within(best(everywhere), in_domain, epsilon), within(same, in_domain, epsilon), in_domain)
+    return Hits(*(mask.view(len(names), n).numpy() for mask in masks))

@@ -1,0 +1,103 @@
+"""Which inputs match an activation, and where: by running them through the probed model, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, cast, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from inversionview.errors import UserError
+from inversionview.preimage.distance import distances
+from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance
+from inversionview.results.preimage import PositionRule, Query
+from inversionview.shapes import Activations, InputMask, PerInput, PerPosition, Positions, Tokens
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+_BLOCK_VALUES = 2**22
+"""Activation values that are captured at once: 16 MiB in fp32, and a few times that inside the forward."""
+_BLOCK_INPUTS = 4096
+
+
+class Best(NamedTuple):
+    """The nearest allowed position of each input."""
+
+    positions: Int[Tensor, " batch"]
+    """-1 where no position is allowed."""
+    distances: Float[Tensor, " batch"]
+    """NaN where no position is allowed."""
+
+
+def checked_rule(rule: str) -> PositionRule:
+    """Give the position rule of this name. Raises `UserError` that names the ones there are."""
+    if rule not in get_args(PositionRule):
+        raise UserError(f"unknown position rule {rule!r}: use {' or '.join(get_args(PositionRule))}")
+    return cast(PositionRule, rule)
+
+
+@torch.no_grad()
+def eligible_distances(
+    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, metric: str
+) -> PerPosition:
+    """Distance of each input's activation at every eligible position from that input's own `z_q`; NaN elsewhere.
+
+    Runs in blocks, so that memory does not grow with the batch; the result is on the CPU.
+    """
+    site = Site.parse(site)
+    block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model)))
+    if not len(tokens):
+        return torch.empty(tokens.shape)
+    found = []
+    for rows, wanted in zip(torch.split(tokens, block), torch.split(z_q, block), strict=True):
+        z = probed.capture(rows, [site])[site]
+        found.append(distances(z, wanted[:, None].to(z.device), metric).cpu())
+        advance(len(rows))
+    return torch.cat(found).masked_fill(~task.eligible(tokens), torch.nan)
+
+
+def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:
+    """Which queries read each site, in order."""
+    sites = [Site.parse(query.site) for query in queries]
+    return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
+
+
+def eligible_role(task: Task, tokens: Tokens, role: str) -> Positions:
+    """Position of a role in each input, -1 where it lacks it or the position is not an eligible one."""
+    positions = task.position_of(tokens, role)
+    eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
+    return torch.where(eligible, positions, -1)
+
+
+def role_positions(task: Task, tokens: Tokens, roles: Sequence[str]) -> Positions:
+    """The same with a role of its own for each input."""
+    positions = torch.full((len(tokens),), -1)
+    for role in dict.fromkeys(roles):
+        rows = torch.tensor([i for i, other in enumerate(roles) if other == role])
+        positions[rows] = eligible_role(task, tokens[rows], role)
+    return positions
+
+
+def best(everywhere: PerPosition) -> Best:
+    """The position of least distance (ties: the lowest index) among those that are not NaN: rule `any`."""
+    least, positions = everywhere.nan_to_num(nan=torch.inf).min(dim=1).values, _first_least(everywhere)
+    nowhere = everywhere.isnan().all(dim=1)
+    return Best(positions.masked_fill(nowhere, -1), least.masked_fill(nowhere, torch.nan))
+
+
+def at_role(everywhere: PerPosition, positions: Positions) -> Best:
+    """The distance at one position of each input, -1 for none: rule `same`."""
+    distance = everywhere.gather(1, positions.clamp_min(0)[:, None])[:, 0]
+    return Best(positions, distance.masked_fill(positions < 0, torch.nan))
+
+
+def _first_least(everywhere: PerPosition) -> Positions:
+    return everywhere.nan_to_num(nan=torch.inf).argmin(dim=1)  # unlike min's, argmin's index is always the first
+
+
+def within(found: Best, in_domain: InputMask, epsilon: float | PerInput) -> Bool[Tensor, " batch"]:
+    """Which inputs are members: in the domain, and at most `epsilon` away, compared in fp64."""
+    return in_domain & (found.distances.double() <= epsilon)

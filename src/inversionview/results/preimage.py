@@ -1,0 +1,457 @@
+"""What was asked (`Query`) and what was found (`Preimage`), as plain data that outlives the models it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from inversionview.errors import UserError
+from inversionview.preimage.estimates.importance import effective_size, inclusion
+from inversionview.report.estimates import CurvePoint
+from inversionview.report.reading import Reading, Sample
+
+SCHEMA = 1
+SHOWN = 1000
+"""Members of an exact preimage that a reading holds."""
+
+GIVEN = "prior given "
+"""How the names of sources begin that draw from the prior given what an input shares with the query."""
+
+Metric = Literal["euclidean", "cosine"]
+PositionRule = Literal["same", "any"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """An input, a token position and a site: which activation is read."""
+
+    study: str
+    input: str
+    """As a user types it, without begin and end."""
+    tokens: tuple[int, ...]
+    """Token ids, begin and end included."""
+    token_strings: tuple[str, ...]
+    """One string for each of `tokens`."""
+    position: int
+    """Index into `tokens`; 0 is the begin token."""
+    role: str
+    """What that position is called by the task: `=`, `A1`; in free text its index."""
+    site: str
+    """Short name: `a0.1`."""
+
+
+class FeatureBits(NamedTuple):
+    """What an activation knows about one feature, in bits; see `inversionview.reading.information`."""
+
+    name: str
+    bits: float
+    """`H(F) - H(F | B)`."""
+    of: float
+    """`H(F)`: what there is to know."""
+    divergence: float
+    """`KL(F | B ‖ F)`."""
+    interval: tuple[float, float] | None
+    """95% interval of `bits`; None where they are exact."""
+
+    @property
+    def share(self) -> float:
+        """Known share of what there is to know; 0 for a feature that is constant."""
+        return self.bits / self.of if self.of > 1e-9 else 0.0
+
+
+class Component(NamedTuple):
+    """A source whose draws are independent, with a density that is known."""
+
+    source: str
+    """Its name, as in `Preimage.sources`."""
+    n: int
+    """Draws, repeated and malformed ones included."""
+
+    @property
+    def is_given(self) -> bool:
+        """It only draws inputs that share something with the query."""
+        return self.source.startswith(GIVEN)
+
+
+class Column(NamedTuple):
+    """A feature of the candidates, to be shown beside them."""
+
+    name: str
+    values: tuple[str, ...]
+    """What each code is called."""
+    codes: Int[np.ndarray, " candidate"]
+    """-1 outside the domain, where features are not defined."""
+    query: str
+    """The query's own value."""
+
+    def text(self, row: int) -> str | None:
+        """The value of one candidate."""
+        code = int(self.codes[row])
+        return None if code < 0 else self.values[code]
+
+    def head(self, rows: slice) -> Column:
+        """The same of some candidates."""
+        return self._replace(codes=self.codes[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Preimage:
+    """The distinct inputs that were proposed for a query, each run through the probed model again.
+
+    All fields are parallel over candidates, nearest first; ties are in the order of their token ids, and what has no
+    distance comes last. A candidate is a member where `inside` says so. In an exact preimage the whole domain was run,
+    and only its members are kept.
+    """
+
+    query: Query
+    epsilon: float
+    """The largest distance of a member."""
+    metric: Metric
+    position_rule: PositionRule
+    """`same`: only the position that plays the query's role counts; `any`: the best eligible position of each input."""
+    seed: int
+    domain_size: int | None
+    """Number of inputs in the domain, where it can be counted; under rule `same`, of those that have the role."""
+    inputs: Sequence[str]
+    tokens: Int[np.ndarray, "candidate pos"]
+    token_strings: Sequence[tuple[str, ...]]
+    """One string a token, up to and including the first end token."""
+    positions: Int[np.ndarray, " candidate"]
+    """Where the rule finds the least distance (ties: the lowest index); -1 where it allows no position."""
+    distances: Float[np.ndarray, " candidate"]
+    """At `positions`; NaN where there is none."""
+    in_domain: Bool[np.ndarray, " candidate"]
+    """Whether the candidate is an input of the domain; under rule `same` it must have the query's role too."""
+    sources: Sequence[dict[str, int]]
+    """How many times each source drew the candidate."""
+    log_prob: Float[np.ndarray, " candidate"]
+    """In nats, under the decoder at temperature 1 given the query activation; NaN where it is not known."""
+    token_distances: Float[np.ndarray, "candidate pos"] | None = None
+    """Distance at every eligible position, NaN elsewhere; None where only `positions` were looked at."""
+    log_prior: Float[np.ndarray, " candidate"] | None = None
+    """log p(x) in nats under the task's prior; minus infinity outside the domain. None where it has no density."""
+    domain_mass: float = 1.0
+    """Prior mass of the domain: 1, or under rule `same` that of the inputs that have the role."""
+    exact: bool = False
+    components: tuple[Component, ...] = ()
+    log_densities: Float[np.ndarray, "component candidate"] | None = None
+    """log q(x) in nats of every candidate under each of `components`; NaN outside the domain."""
+    colors: Float[np.ndarray, "candidate pos"] | None = None
+    """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None."""
+    colors_about: str = ""
+    """What `colors` compares with, in words."""
+    epsilon_from: str = ""
+    """How ε was chosen, in words; empty where it was given."""
+    bits: tuple[FeatureBits, ...] = ()
+    """What the activation knows about the task's features."""
+    curve: tuple[CurvePoint, ...] = ()
+    """What the preimage is at other ε; only of exact preimages."""
+    given: str = ""
+    """Which part of the domain it is of, in words that go after `inputs`; empty where it is the whole domain."""
+    columns: tuple[Column, ...] = ()
+    """Features to be shown beside the candidates; see `inversionview.reading.columns`."""
+
+    @property
+    def inside(self) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates are members: in the domain, and within epsilon."""
+        return self.in_domain & (self.distances <= self.epsilon)
+
+    @cached_property
+    def weights(self) -> Float[np.ndarray, " candidate"]:
+        """How much each member counts for, adding up to 1; 0 for what is none.
+
+        In an exact preimage in proportion to the prior. In a sampled one in proportion to p(x) over the probability
+        that x was drawn at all, so that a sum over members estimates a mean over the preimage under the prior; members
+        that only sources of unknown density drew have weight 0. All NaN where no density is known.
+        """
+        return self._sampling_weights[0]
+
+    @property
+    def effective_size(self) -> float:
+        """How many members of equal weight would be as good as these; of an exact preimage, their number."""
+        return self._sampling_weights[1]
+
+    @cached_property
+    def _sampling_weights(self) -> tuple[Float[np.ndarray, " candidate"], float]:
+        if self.log_prior is None or not (self.exact or self.components):
+            return np.full(len(self), np.nan), 0.0
+        raw = np.zeros(len(self))
+        usable = self.inside if self.exact else self.inside & self.independent
+        raw[usable] = np.exp(self.log_prior[usable])
+        if self.exact:
+            return raw / max(raw.sum(), np.finfo(float).tiny), float(usable.sum())
+        assert self.log_densities is not None
+        drawn = inclusion(self.log_densities[:, usable], [component.n for component in self.components])
+        raw[usable] /= drawn
+        return raw / max(raw.sum(), np.finfo(float).tiny), effective_size(raw[usable], drawn)
+
+    @cached_property
+    def independent(self) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates were drawn by a source whose density is known."""
+        names = {component.source for component in self.components}
+        return np.array([not names.isdisjoint(times) for times in self.sources], dtype=bool)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " candidate"]:
+        """How many times each candidate was drawn, by all sources together."""
+        return np.array([sum(times.values()) for times in self.sources], dtype=np.int64)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The inputs that are members, nearest first."""
+        return tuple(text for text, inside in zip(self.inputs, self.inside, strict=True) if inside)
+
+    @property
+    def n_drawn(self) -> int:
+        """Number of draws, repeated ones included; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else int(self.counts.sum())
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of distinct candidates; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else len(self)
+
+    @property
+    def n_in_domain(self) -> int:
+        """Number of distinct candidates that are in the domain; of an exact preimage, the inputs of the domain."""
+        return self.domain_size or 0 if self.exact else int(self.in_domain.sum())
+
+    @property
+    def n_inside(self) -> int:
+        """Number of members, each counted once however often it was drawn."""
+        return int(self.inside.sum())
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __repr__(self) -> str:
+        query = self.query
+        if self.exact:
+            return (
+                f"<Preimage of {query.input} at {query.role}, {query.site}: exactly {self.n_inside:,} of "
+                f"{self.domain_size:,} inputs inside ε = {self.epsilon:g}>"
+            )
+        return (
+            f"<Preimage of {query.input} at {query.role}, {query.site}: {self.n_drawn:,} drawn, {self.n_distinct:,} "
+            f"distinct, {self.n_in_domain:,} in the domain, {self.n_inside:,} inside ε = {self.epsilon:g}>"
+        )
+
+    def at_epsilon(self, epsilon: float) -> Preimage:
+        """The same candidates with another ε; nothing is computed again, and the bits known at the old ε are left out.
+
+        Raises `UserError` unless it is above 0, and in an exact preimage at most the ε that was searched.
+        """
+        epsilon = checked_epsilon(epsilon)
+        changes: dict[str, Any] = {"epsilon": epsilon, "epsilon_from": "", "bits": ()}
+        if not self.exact:
+            return dataclasses.replace(self, **changes)
+        if epsilon > self.epsilon:
+            raise UserError(
+                f"this exact preimage holds what is within {self.epsilon:g}: to have what is within {epsilon:g}, "
+                "search again"
+            )
+        return self.head(int((self.distances <= epsilon).sum()), **changes)
+
+    def head(self, n: int, **changes: Any) -> Preimage:
+        """The nearest `n` candidates; of an exact preimage this is no longer all there is, and only for showing."""
+        rows = slice(0, n)
+        columns = ["tokens", "positions", "distances", "in_domain", "sources", "log_prob", "token_distances"]
+        columns += ["log_prior", "colors", "inputs", "token_strings"]
+        cut = {name: value[rows] for name in columns if (value := getattr(self, name)) is not None}
+        if self.log_densities is not None:
+            cut["log_densities"] = self.log_densities[:, rows]
+        cut["columns"] = tuple(column.head(rows) for column in self.columns)
+        return dataclasses.replace(self, **cut, **changes)
+
+    def to_dict(self, n: int | None = None) -> dict[str, Any]:
+        """The document that `inversionview read --json` prints: JSON types only, None for what is not known.
+
+        `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs, all of them, though only the
+        nearest `n` be among the samples.
+        """
+        from inversionview.preimage.estimates import summary
+
+        query = self.query
+        return {
+            "schema": SCHEMA,
+            "study": query.study,
+            "query": {
+                "input": query.input,
+                "tokens": list(query.tokens),
+                "position": query.position,
+                "at": query.role,
+                "site": query.site,
+            },
+            "epsilon": self.epsilon,
+            "epsilon_from": self.epsilon_from,
+            "metric": self.metric,
+            "position_rule": self.position_rule,
+            "seed": self.seed,
+            "exact": self.exact,
+            "domain": self.domain_size,
+            "given": self.given or None,
+            "drawn": self.n_drawn,
+            "distinct": self.n_distinct,
+            "in_domain": self.n_in_domain,
+            "inside": self.n_inside,
+            "size": summary.size_document(self),
+            "completeness": summary.completeness_document(self),
+            "bits": summary.bits_documents(self),
+            "curve": list(self.curve),
+            "sources": summary.source_documents(self),
+            "samples": (self if n is None else self.head(n))._samples(),
+        }
+
+    def _samples(self) -> list[dict[str, Any]]:
+        columns = {
+            "input": self.inputs,
+            "position": [None if position < 0 else position for position in self.positions.tolist()],
+            "distance": or_none(self.distances),
+            "inside": self.inside.tolist(),
+            "in_domain": self.in_domain.tolist(),
+            "sources": [dict(times) for times in self.sources],
+            "log_prob": or_none(self.log_prob),
+        }
+        if self.columns:
+            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(len(self))]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def to_reading(self, n: int | None = None) -> Reading:
+        """The plain data that `inversionview.report` draws; of an exact preimage the nearest `n`, 1,000 by default."""
+        from inversionview.preimage.estimates import summary
+
+        query, shown = self.query, self.head(SHOWN if n is None else n) if self.exact else self
+        reading: Reading = {
+            "study": query.study,
+            "site": query.site,
+            "metric": self.metric,
+            "epsilon": self.epsilon,
+            "position_rule": self.position_rule,
+            "seed": self.seed,
+            "domain_size": self.domain_size,
+            "exact": self.exact,
+            "query": {"tokens": list(query.token_strings), "position": query.position, "at": query.role},
+            "counts": {
+                "drawn": self.n_drawn,
+                "distinct": self.n_distinct,
+                "in_domain": self.n_in_domain,
+                "inside": self.n_inside,
+            },
+            "sources": summary.source_documents(self),
+            "samples": [shown._drawn_sample(i, bool(member)) for i, member in enumerate(shown.inside)],
+            "colors_about": self.colors_about,
+            "size": summary.size_document(self),
+            "bits": summary.bits_documents(self),
+            "curve": list(self.curve),
+            "epsilon_from": self.epsilon_from,
+            "shares": summary.query_shares(self),
+        }
+        if self.given:
+            reading["given"] = self.given
+        if self.columns:
+            reading["features"] = [
+                {"name": c.name, "values": [c.text(i) or "" for i in range(len(shown))], "query": c.query}
+                for c in shown.columns
+            ]
+        if not self.exact:
+            reading["completeness"] = summary.completeness_document(self)
+        return reading
+
+    def _drawn_sample(self, i: int, inside: bool) -> Sample:
+        strings, distances = self.token_strings[i], self.token_distances
+        return {
+            "tokens": list(strings),
+            "position": max(0, int(self.positions[i])),
+            "distance": or_none(self.distances[i : i + 1])[0],
+            "inside": inside,
+            "in_domain": bool(self.in_domain[i]),
+            "count": sum(self.sources[i].values()),
+            "log_prob": or_none(self.log_prob[i : i + 1])[0],
+            "colors": None if self.colors is None else self.colors[i, : len(strings)].tolist(),
+            "token_distances": None if distances is None else or_none(distances[i, : len(strings)]),
+        }
+
+    def to_pandas(self) -> Any:
+        """A pandas `DataFrame`, one row a candidate, `columns` last; one whose name is taken is called `feature NAME`.
+
+        Raises `UserError` without pandas (the extra `notebook`).
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+        except ImportError as error:
+            raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
+        table = {
+            "input": self.inputs,
+            "position": self.positions,
+            "distance": self.distances,
+            "inside": self.inside,
+            "in_domain": self.in_domain,
+            "count": self.counts,
+            "sources": self.sources,
+            "log_prob": self.log_prob,
+        }
+        for column in self.columns:
+            name = f"feature {column.name}" if column.name in table else column.name
+            table[name] = [column.text(i) for i in range(len(self))]
+        return pd.DataFrame(table)
+
+    def to_html(self) -> str:
+        """A self-contained HTML page that shows this preimage."""
+        from inversionview.report.html import render_html
+
+        query = self.query
+        return render_html([self.to_reading()], title=f"{query.input} at {query.role}, {query.site}")
+
+    def _repr_html_(self) -> str:
+        from inversionview.report.html import render_fragment
+
+        return render_fragment(self.to_reading())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from inversionview.report.widget import widget_bundle
+        from inversionview.report.wire import pack_reading
+
+        return widget_bundle("reading", lambda: pack_reading(self.to_reading()))
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.
+
+        Raises `UserError` for another kind of file, or when it cannot be written.
+        """
+        from inversionview.results import storage
+
+        storage.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Preimage:
+        """Read what `save` wrote, to the last bit.
+
+        Raises `UserError` for a file that is missing, damaged, truncated, or written by a newer version.
+        """
+        from inversionview.results import storage
+
+        return storage.load(Path(path))
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """Give ε as a float. Raises `UserError` unless it is a finite number above 0."""
+    try:
+        value = float(epsilon)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(f"epsilon must be a number above 0, such as 0.1, not {epsilon}")
+    return value
+
+
+def or_none(values: Float[np.ndarray, " any"]) -> list[float | None]:
+    """Floats as a list, with None for NaN and for infinity, which JSON does not have."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,121 @@
+"""How good a study's decoder is, and how good the probed model is at its task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import ANYWHERE, make_places
+from inversionview.preimage.estimates.completeness import chance_to_be_drawn
+from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
+from inversionview.preimage.sampled import query_activations
+from inversionview.probed.model import ProbedModel
+from inversionview.sites import Site
+from inversionview.studies.train_probed import exact_match
+from inversionview.studies.verbs.validate import exact_sets, random_cells
+from inversionview.tasks import Task
+
+REACH_DRAWS, REACH_MEMBERS = 1000, 2000
+ACCURACY_INPUTS = 20_000
+"""Held-out inputs for the probed model's exact match, whose standard error is then at most 0.0035."""
+
+
+def evaluation(
+    study: str,
+    decoder: Decoder,
+    probed: ProbedModel,
+    task: Task,
+    n: int,
+    *,
+    epsilon: float | Mapping[str, float],
+    metric: str,
+    cells: int,
+    seed: int,
+    read: str = ANYWHERE,
+) -> dict[str, Any]:
+    """The document that `inversionview evaluate --json` prints; see `Study.evaluate`."""
+    generator = torch.Generator().manual_seed(seed)
+    sites = [Site.parse(name) for name in decoder.config.sites]
+    places = make_places(read, probed, task, sites)
+    samples, floor, _ = in_epsilon(
+        decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator, places=places
+    )
+    assert floor is not None
+    rows = range(len(decoder.config.sites))
+    return {
+        "schema": 1,
+        "study": study,
+        "epsilon": None if isinstance(epsilon, Mapping) else epsilon,
+        "metric": metric,
+        "n": n,
+        "seed": seed,
+        "sites": {
+            site: _rates(_row(samples, i), _row(floor, i))
+            | ({"epsilon": epsilon[site]} if isinstance(epsilon, Mapping) else {})
+            for site, i in zip(decoder.config.sites, rows, strict=True)
+        },
+        "mean": _rates(samples, floor),
+        "in_domain": float(samples.in_domain.mean()),
+        "accuracy": held_out_accuracy(probed, task, seed=seed),
+        "completeness": reached(study, decoder, probed, task, cells, epsilon=epsilon, metric=metric, seed=seed),
+    }
+
+
+def reached(
+    study: str,
+    decoder: Decoder,
+    probed: ProbedModel,
+    task: Task,
+    cells: int,
+    *,
+    epsilon: float | Mapping[str, float],
+    metric: str,
+    seed: int,
+) -> dict[str, Any] | None:
+    """How much of exact preimages `REACH_DRAWS` samples at temperature 1 are expected to reach, over random cells.
+
+    The mean over `cells` random queries, the sites in turn, each from up to `REACH_MEMBERS` of its members. None for no
+    cells, or where the domain cannot be enumerated.
+    """
+    if cells < 1 or task.size is None:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    queries = random_cells(task, decoder.config.sites, cells, study, generator)
+    chosen = []
+    for truth in exact_sets(probed, task, queries, epsilon, metric):
+        inside = truth.inside.nonzero()[0]
+        pick = torch.randperm(len(inside), generator=generator)[:REACH_MEMBERS].numpy()
+        chosen.append(np.sort(inside[pick]))
+    shares: list[float] = []
+    tokens = torch.cat(list(task.enumerate()))
+    for query, rows, z in zip(queries, chosen, query_activations(probed, task, queries), strict=True):
+        members = tokens[torch.from_numpy(rows)]
+        log_prior = task.log_prior(members).double().numpy()
+        index = decoder.config.sites.index(query.site)
+        drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, [(1.0, REACH_DRAWS)])
+        shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
+    error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
+    return {"draws": REACH_DRAWS, "cells": cells, "reach": float(np.mean(shares)), "se": error}
+
+
+def held_out_accuracy(probed: ProbedModel, task: Task, *, seed: int = 0) -> float:
+    """Exact match of the probed model's answers on held-out inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    return exact_match(probed, task, task.sample(ACCURACY_INPUTS, generator=generator, split="held-out"))
+
+
+def _row(hits: Hits, i: int) -> Hits:
+    return Hits(*(mask[i : i + 1] for mask in hits))
+
+
+def _rates(samples: Hits, floor: Hits) -> dict[str, Any]:
+    """Rate, standard error and floor for each position rule, over one site or as the mean of several."""
+    found: dict[str, Any] = {}
+    for rule in ("any", "same"):
+        rate, random = mean_share(getattr(samples, rule)), mean_share(getattr(floor, rule))
+        found[rule] = {"rate": rate.rate, "se": rate.se, "floor": random.rate}
+    return found

@@ -1,0 +1,232 @@
+"""The map of a study: what every site knows at every named position, as the document that is printed and drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from inversionview.errors import UserError
+from inversionview.preimage.domain import Domain
+from inversionview.preimage.epsilon.curve import EpsilonRule
+from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.preimage.verification import eligible_role
+from inversionview.probed.model import ProbedModel
+from inversionview.progress import stage
+from inversionview.reading.conditions import holds
+from inversionview.reading.feature_map import MapCell, feature_map
+from inversionview.reading.information import last_eligible
+from inversionview.reading.sampled_map import DRAWS, DRAWS_GIVEN, sampled_map
+from inversionview.report.map import Map, Measured, with_best
+from inversionview.shapes import Tokens
+from inversionview.tasks.base import Conditional, Task
+
+LEAST_MEMBERS = 30
+"""Effective members that a query should have in a sampled map."""
+MOST_SHORT = 0.1
+"""Where more than this share of a cell's queries have fewer, the cell says nothing."""
+_ROUNDS = 100
+"""Batches of random inputs that are drawn for the queries of a map before giving up."""
+
+
+class OwnEpsilons(NamedTuple):
+    """An ε for each site, kept with the study, and by which rule they were found."""
+
+    by_site: Mapping[str, float]
+    rule: str
+
+
+def make_map(
+    study: str,
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[str],
+    *,
+    text: str | None,
+    queries: int,
+    where: str | None,
+    epsilon: EpsilonRule | OwnEpsilons,
+    metric: str,
+    seed: int,
+    domain: Domain | None = None,
+    draws: int = DRAWS,
+    draws_given: int = DRAWS_GIVEN,
+) -> Map:
+    """The document of `inversionview map --json`; see `Study.map`.
+
+    Exact where the task can enumerate; elsewhere from `draws` inputs of the prior, and `draws_given` more a query for
+    each condition that the task can draw given. `epsilon` is one rule, or what each site has.
+    """
+    exact = task.size is not None
+    if not exact and (draws < 1 or draws_given < 0):
+        raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
+    if isinstance(epsilon, EpsilonRule) and epsilon.kind == "causal":
+        raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
+    if text is not None and where is not None:
+        raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
+    by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
+    limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
+    if exact:
+        with stage("map", task.size):
+            cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
+    else:
+        generator = torch.Generator().manual_seed(seed + 1)  # other draws than those that gave the queries
+        cells = sampled_map(
+            probed, task, sites, by_role, epsilon=limits, metric=metric, draws=draws, draws_given=draws_given,
+            generator=generator,
+        )  # fmt: skip
+    document: Map = {
+        "schema": 1,
+        "study": study,
+        "task": task.name,
+        "input": text,
+        "where": where,
+        "epsilon": epsilon.value if isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant" else None,
+        "epsilon_rule": str(epsilon) if isinstance(epsilon, EpsilonRule) else epsilon.rule,
+        "metric": metric,  # type: ignore[typeddict-item]
+        "position_rule": "same",
+        "queries": 1 if text is not None else queries,
+        "seed": seed,
+        "exact": exact,
+        "domain": task.size,
+        "sites": list(sites),
+        "ats": list(by_role),
+        "cells": [with_best(_measured(cell, limits[cell.site, cell.role], _is_constant(epsilon))) for cell in cells],
+    }
+    if not exact:
+        given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
+        document |= {"drawn": draws, "drawn_given": given}
+    return document
+
+
+def _one_input(task: Task, text: str) -> dict[str, Tokens]:
+    tokens = task.encode(text)[None]
+    wide = torch.full((1, task.max_length), task.pad)
+    wide[:, : tokens.shape[1]] = tokens
+    return {role: wide for role in task.roles if int(eligible_role(task, wide, role)[0]) >= 0}
+
+
+def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[str, Tokens]:
+    """The first `n` of the same random inputs for every role that they have; only those that meet the condition."""
+    if n < 2:
+        raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.empty(0, task.max_length, dtype=torch.long)
+    found: dict[str, Tokens] = {}
+    for _ in range(_ROUNDS):
+        more = task.sample(n, generator=generator)
+        more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
+        drawn = torch.cat([drawn, more])
+        found = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in task.roles}
+        if all(len(rows) == n for rows in found.values()):
+            return found
+    # A condition may leave out all inputs that have some position, such as A4.
+    found = {role: rows for role, rows in found.items() if len(rows) == n}
+    if not found:
+        raise UserError(f"inputs where {where} are too rare for {n} queries: use fewer, or another condition")
+    return found
+
+
+def _limits(
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[str],
+    roles: Sequence[str],
+    epsilon: EpsilonRule | OwnEpsilons,
+    metric: str,
+    seed: int,
+) -> Mapping[tuple[str, str], float]:
+    """The ε of each cell; a cell where no ε has the null share, since too many inputs are the same there, has none."""
+    cells = [(site, role) for site in sites for role in roles]
+    if isinstance(epsilon, OwnEpsilons):
+        return {(site, role): epsilon.by_site[site] for site, role in cells}
+    if epsilon.kind == "constant":
+        return dict.fromkeys(cells, epsilon.value)
+    found: dict[tuple[str, str], float] = {}
+    why = None
+    for role in roles:
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            calibrated = null_epsilon(
+                probed, task, sites, epsilon.value, metric=metric, role=role, skip=True, generator=generator
+            )
+        except UserError as error:
+            why = error
+            continue
+        found |= {(site, role): one.epsilon for site, one in calibrated.items()}
+    if not found and why is not None:
+        raise why
+    return found
+
+
+def _is_constant(epsilon: EpsilonRule | OwnEpsilons) -> bool:
+    return isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant"
+
+
+def _measured(cell: MapCell, limit: float, constant: bool) -> Measured:
+    n = len(cell.size_bits)
+    if cell.effective is not None:
+        few = cell.effective < LEAST_MEMBERS
+        if few.mean() > MOST_SHORT or not np.isfinite(cell.size_bits).all():
+            return _unmeasured(cell)
+        cell = _with_doubt(cell, few)
+
+    def error(values: Any, errors: Any = None) -> float | None:
+        """Of a mean over queries; the errors of each are counted twice, as draws that all share make them alike."""
+        within = 0.0 if errors is None else float((errors**2).mean())
+        if n == 1:
+            return None if errors is None else math.sqrt(within)
+        return math.sqrt((float(np.var(values, ddof=1)) + within) / n)
+
+    found: Measured = {
+        "site": cell.site,
+        "at": cell.role,
+        "queries": n,
+        "log2_domain_over_preimage": float(cell.size_bits.mean()),
+        "se": error(cell.size_bits, cell.size_se),
+        "bits": {
+            name: {
+                "bits": float(cell.bits[:, i].mean()),
+                "of": float(cell.of[i]),
+                "se": error(cell.bits[:, i], None if cell.bits_se is None else cell.bits_se[:, i]),
+                "divergence": float(cell.divergence[:, i].mean()),
+            }
+            for i, name in enumerate(cell.features)
+        },
+    }
+    if cell.effective is not None:
+        found["members"] = float(cell.effective.min())
+    if not constant:
+        found["epsilon"] = limit
+    return found
+
+
+def _with_doubt(cell: MapCell, few: Bool[np.ndarray, " query"]) -> MapCell:
+    """Where members are few, their own errors are not to be trusted: half of what there is to know, and one bit."""
+    assert cell.bits_se is not None
+    assert cell.size_se is not None
+    bits_se, size_se = cell.bits_se.copy(), cell.size_se.copy()
+    bits_se[few] = np.maximum(bits_se[few], cell.of / 2)
+    size_se[few] = np.maximum(size_se[few], 1.0)
+    return cell._replace(bits_se=bits_se, size_se=size_se)
+
+
+def _unmeasured(cell: MapCell) -> Measured:
+    """A cell that says nothing, and why; only to leave out the queries with few members would favour wide preimages."""
+    assert cell.effective is not None
+    n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
+    of = "the query" if n == 1 else f"{few:,} of {n:,} queries"
+    return {
+        "site": cell.site,
+        "at": cell.role,
+        "queries": n,
+        "log2_domain_over_preimage": None,
+        "se": None,
+        "bits": {},
+        "members": float(cell.effective.min()),
+        "why_not": f"{of} had under {LEAST_MEMBERS} effective members among the draws: draw more, or widen epsilon",
+    }

@@ -1,0 +1,72 @@
+"""From what a person types to a query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inversionview.errors import UserError
+from inversionview.results.preimage import Query
+from inversionview.shapes import OneInput
+from inversionview.sites import Site
+from inversionview.tasks import Task
+from inversionview.tasks.base import Findable
+
+
+def make_query(
+    study: str, task: Task, sites: Sequence[str], text: str, at: str | int | None, site: str | Site | None
+) -> Query:
+    """The query at a role or index `at` (None: the last eligible position) and a site of the study.
+
+    Raises `UserError` for a site that is not among `sites`, an input that is not in the task's domain, and a position
+    that it does not have or that is never read.
+    """
+    name = checked_site(study, sites, site)
+    tokens = task.encode(text)
+    position = find_position(task, tokens, at)
+    strings = tuple(task.token_strings(tokens))
+    role = task.role(tokens, position)
+    return Query(study, task.decode(tokens), tuple(tokens.tolist()), strings, position, role, name)
+
+
+def checked_site(study: str, sites: Sequence[str], site: str | Site | None) -> str:
+    """The short name of a site of the study. Raises `UserError` that names the sites there are."""
+    there_are = f"the sites of {study} are: {', '.join(sites)}"
+    if site is None:
+        raise UserError(f"give a site to read; {there_are}")
+    try:
+        name = str(Site.parse(site))
+    except UserError as error:
+        raise UserError(f"unknown site {str(site)!r}; {there_are}") from error
+    if name not in sites:
+        raise UserError(f"the decoder of {study} was not trained on site {name}; {there_are}")
+    return name
+
+
+def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:
+    """Index of an eligible position by its role or index. Raises `UserError` that names the positions there are."""
+    eligible: list[int] = task.eligible(tokens[None])[0].nonzero()[:, 0].tolist()
+    if at is None:
+        return eligible[-1]
+    roles = {task.role(tokens, position): position for position in reversed(eligible)}
+    if str(at) in roles:
+        return roles[str(at)]
+    index = _index(at)
+    if index is not None and index in eligible:
+        return index
+    if isinstance(task, Findable):
+        found = task.find(tokens, str(at))
+        if found in eligible:
+            return found
+    text = task.decode(tokens)
+    there_are = f"its positions are {' '.join(reversed(roles))}, or {eligible[0]} to {eligible[-1]}"
+    if index is not None and 0 <= index < len(task.token_strings(tokens)):
+        which = "begin" if index < eligible[0] else "end"
+        raise UserError(f"position {index} of {text} is its {which} token, which is never read; {there_are}")
+    raise UserError(f"{text} has no position {str(at)!r}; {there_are}")
+
+
+def _index(at: str | int) -> int | None:
+    try:
+        return int(at)
+    except ValueError:
+        return None

@@ -1,0 +1,122 @@
+"""Facts from data sets in the formats in which they are published: BEAR and COUNTERFACT.
+
+BEAR (arXiv 2404.04113) is a folder: `BEAR/P36.jsonl` for each of Wikidata's properties, one fact a line, and a file of
+relations (`metadata_relations.json`, or `relation_info.json`) that may hold templates such as
+`The capital of [X] is [Y].` Those that put the object last are used; where there are none, phrasings of our own.
+COUNTERFACT (arXiv 2202.05262) is one JSON list, with a prompt and paraphrases for each of its facts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inversionview.errors import UserError
+from inversionview.files import read_json
+from inversionview.tasks.facts.phrasings import BEAR
+from inversionview.tasks.facts.tables import Fact, FactTable, Phrasing
+
+RELATIONS = ("metadata_relations.json", "relation_info.json")
+"""Where BEAR says what it says of its relations."""
+
+
+def read_facts(path: str | Path) -> FactTable:
+    """The facts of a folder of BEAR or of a COUNTERFACT file.
+
+    Raises `UserError` that says what is missing or not as it should be.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return read_bear(path)
+    if path.suffix == ".json" and path.is_file():
+        return read_counterfact(path)
+    what = "is neither a folder nor a .json file" if path.exists() else "is not there"
+    raise UserError(f"{path} {what}: give a folder of BEAR, or a COUNTERFACT file such as counterfact.json")
+
+
+def is_bear(path: Path) -> bool:
+    """Whether this is a folder that holds facts as BEAR's does."""
+    return path.is_dir() and any(True for at in (path, path / "BEAR") for _ in at.glob("P*.jsonl"))
+
+
+def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable:
+    """The facts of a folder of BEAR, those of `relations` such as P36, or of all that there are phrasings of."""
+    files = {path.stem: path for path in sorted((*folder.glob("P*.jsonl"), *folder.glob("BEAR/P*.jsonl")))}
+    if not files:
+        raise UserError(f"{folder} is no folder of BEAR: it has no files such as BEAR/P36.jsonl")
+    missing = [name for name in relations or () if name not in files]
+    if missing:
+        raise UserError(f"{folder} has no relation {missing[0]}; it has: {', '.join(files)}")
+    templates = _bear_templates(folder)
+    phrasings = {name: templates.get(name) or BEAR.get(name, ()) for name in relations or files}
+    known = {name: texts for name, texts in phrasings.items() if texts}
+    if not known:
+        raise UserError(f"there is no template with the object last for any relation of {folder}")
+    facts = [fact for name in known for fact in _bear_facts(files[name], name)]
+    return FactTable.of_relations(facts, known, [f"BEAR (arXiv 2404.04113), {len(known)} relations"])
+
+
+def read_counterfact(path: Path) -> FactTable:
+    """The facts of a COUNTERFACT file, each with its true object, in its own prompt and paraphrases."""
+    document = read_json(path, "COUNTERFACT file")
+    if not isinstance(document, list) or not document:
+        raise UserError(f"{path} is not COUNTERFACT: it should be a list of facts")
+    return counterfact_table(document, str(path))
+
+
+def counterfact_table(entries: Sequence[dict[str, Any]], source: str) -> FactTable:
+    """The facts of COUNTERFACT's entries; `source` is what an error calls them."""
+    facts: list[Fact] = []
+    phrasings: dict[Phrasing, int] = {}
+    uses: list[tuple[int, int]] = []
+    for number, entry in enumerate(entries):
+        try:
+            fact, said = _counterfact(entry)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"entry {number} of {source} is not as in COUNTERFACT: {error!r} is wrong in it") from error
+        uses += [(len(facts), phrasings.setdefault(phrasing, len(phrasings))) for phrasing in said]
+        facts.append(fact)
+    return FactTable(tuple(facts), tuple(phrasings), tuple(uses), ("COUNTERFACT (arXiv 2202.05262)",))
+
+
+def _bear_templates(folder: Path) -> dict[str, list[str]]:
+    """Templates of each relation in which the object comes last, in our own notation."""
+    for name in RELATIONS:
+        if (folder / name).is_file():
+            document = read_json(folder / name, "file of relations")
+            break
+    else:
+        return {}
+    found = {}
+    for relation, about in document.items():
+        given = about.get("templates", []) if isinstance(about, dict) else []
+        texts = [text.replace("[X]", "{subject}").replace("[Y]", "{object}") for text in given]
+        found[relation] = [text for text in texts if re.fullmatch(r"[^{]*\{subject\}[^{]*\{object\}\W*", text)]
+    return found
+
+
+def _bear_facts(path: Path, relation: str) -> list[Fact]:
+    facts = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            facts.append(Fact(relation, row["sub_label"], row["obj_label"], relation))
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"line {number} of {path} is no fact of BEAR: {error!r}") from error
+    return facts
+
+
+def _counterfact(entry: dict[str, Any]) -> tuple[Fact, list[Phrasing]]:
+    """A fact, and the phrasings in which its subject occurs once; the object follows each of them."""
+    asked = entry["requested_rewrite"]
+    subject, relation = asked["subject"], asked["relation_id"]
+    prompts = [asked["prompt"], *(text.replace(subject, "{}", 1) for text in entry.get("paraphrase_prompts", []))]
+    phrasings = []
+    for prompt in prompts:
+        before, found, between = prompt.strip().partition("{}")
+        if found and subject not in between and "{" not in between:
+            phrasings.append(Phrasing(before, f"{between} "))
+    return Fact(relation, subject, asked["target_true"]["str"].strip(), relation), phrasings

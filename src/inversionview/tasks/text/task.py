@@ -1,0 +1,291 @@
+"""Free text, for any model and tokenizer: windows of given texts, or texts sampled from the probed model itself.
+
+An input is a begin token, some tokens of text, an end token. Two kinds of prior:
+
+- of given texts, all distinct windows equally; what else could be said has no density, so nothing about sizes is known;
+- of the model itself, at temperature 1 and without special tokens: the first token from a table of what begins a
+  sentence, so that not all texts begin alike, then the model's own distribution. Every text has a known probability.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from inversionview.errors import UserError
+from inversionview.files import checked_schema, read_json, read_tensors, write_atomic, write_tensors
+from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, between_begin_and_end, first_end
+from inversionview.tasks.text.features import window_features, word_feature
+from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
+from inversionview.tasks.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from inversionview.probed.model import ProbedModel
+
+HELD_OUT = 10
+"""One input in so many is held out."""
+FEWEST = 100
+"""Distinct windows below which nothing could be learned from them."""
+LEAST_TOKENS = 2
+_MOST_NEW = 10_240
+"""Draws up to which the model writes new texts; more come from those that were kept."""
+
+
+class TextTask:
+    """Windows of text of at most `length` tokens, the begin token included.
+
+    Positions have no names but their index; `position_of` also takes `first`, `last`, and a word: `dog` is the last
+    token of its first occurrence, `dog#2` of its second. Made by `from_texts` or `sampled`.
+    """
+
+    name = "text"
+    size = None
+    columns = ("token",)
+
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        windows: Tokens,
+        *,
+        starts: Starts | None = None,
+        probed: Callable[[], ProbedModel] | None = None,
+        words: Sequence[str] = (),
+    ) -> None:
+        self.vocabulary, self.windows, self.starts, self._probed = vocabulary, windows.long(), starts, probed
+        self.words = tuple(words)
+        self.begin, self.end, self.pad = vocabulary.begin, vocabulary.end, vocabulary.pad
+        self.vocab_size, self.max_length = vocabulary.size, windows.shape[1]
+        self.roles = tuple(str(t) for t in range(1, self.max_length - 1))
+        self._added: dict[str, Feature] = {}
+        held_out = self.is_held_out(self.windows)
+        self._sides = {"train": (~held_out).nonzero()[:, 0], "held-out": held_out.nonzero()[:, 0]}
+        if not all(len(side) for side in self._sides.values()):
+            raise UserError(f"{len(windows)} different windows of text are too few to hold some out: give more texts")
+
+    @classmethod
+    def from_texts(
+        cls, vocabulary: Vocabulary, texts: Sequence[str], length: int = 20, *, words: Sequence[str] = ()
+    ) -> TextTask:
+        """Of consecutive windows of these texts: the distinct ones that are tokenised again as they are.
+
+        Raises `UserError` where fewer than a hundred are left.
+        """
+        _check_length(length)
+        rows = [
+            vocabulary.row(ids[start : start + length - 1], length + 1)
+            for ids in vocabulary.all_ids(list(texts))
+            for start in range(0, len(ids), length - 1)
+            if len(ids) - start >= LEAST_TOKENS
+        ]
+        stacked = torch.stack(rows) if rows else torch.empty(0, length + 1, dtype=torch.long)
+        kept = stacked[vocabulary.is_canonical(stacked) & vocabulary.well_formed(stacked)] if len(rows) else stacked
+        windows = torch.unique(kept, dim=0)
+        if len(windows) < FEWEST:
+            raise UserError(
+                f"the texts give {len(windows)} different windows of up to {length - 1} tokens, too few to learn from: "
+                f"give at least {FEWEST}"
+            )
+        return cls(vocabulary, windows, words=words)
+
+    @classmethod
+    def sampled(
+        cls, probed: ProbedModel, length: int = 20, *, n: int = 100_000, seed: int = 0, words: Sequence[str] = ()
+    ) -> TextTask:
+        """Of texts sampled from the probed model. `n` of them are kept, and the training draws from these.
+
+        Raises `UserError` for a model that has fewer positions than the windows, or fewer tokens than the tokenizer.
+        """
+        _check_length(length)
+        vocabulary = Vocabulary(probed.tokenizer)
+        _check_model(probed, vocabulary, length)
+        generator = torch.Generator().manual_seed(seed)
+        starts = Starts.of(probed, vocabulary, generator)
+        windows = sample_texts(probed, vocabulary, starts, n, length + 1, generator)
+        return cls(vocabulary, windows, starts=starts, probed=lambda: probed, words=words)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer."""
+        return self.vocabulary.tokenizer
+
+    @property
+    def note(self) -> str:
+        """How positions count where the tokenizer has no BOS token of its own; empty where it has."""
+        if self.vocabulary.has_bos:
+            return ""
+        begin = self.tokenizer.convert_ids_to_tokens(self.begin)
+        return f"the tokenizer has no BOS token: {begin} stands at position 0, and a text's own tokens count from 1"
+
+    def encode(self, text: str) -> OneInput:
+        """Tokens [pos] of a text.
+
+        Raises `UserError` where it is empty, longer than the windows, or has what the tokenizer does not know.
+        """
+        ids, most = self.vocabulary.ids(text), self.max_length - 2
+        if not ids:
+            raise UserError("the text is empty: give at least one token")
+        if len(ids) > most:
+            shown = self.vocabulary.text(ids[:most])
+            raise UserError(f"the text has {len(ids)} tokens, and inputs here have {most} at most: end it at {shown!r}")
+        if unknown := [position for position, token in enumerate(ids, start=1) if token in self.vocabulary.special]:
+            raise UserError(f"the tokenizer does not know token {unknown[0]} of {text!r}: write it in other words")
+        return self.vocabulary.row(ids)
+
+    def decode(self, tokens: OneInput) -> str:
+        """The text, without begin, end and padding."""
+        return self.vocabulary.text(self.vocabulary.inner(tokens))
+
+    def token_strings(self, tokens: OneInput) -> list[str]:
+        """What each token stands for, up to and including the first end token."""
+        return self.vocabulary.strings(tokens)
+
+    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        """Draw `n` inputs [n, pos] with replacement.
+
+        Of a model's own texts, one side of the split comes from those that were kept, and without a split new ones are
+        drawn from the model where that is at hand, so that they are independent of what was trained on.
+        """
+        if split == "all" and self.starts is not None and self._probed is not None and n <= _MOST_NEW:
+            return sample_texts(self._probed(), self.vocabulary, self.starts, n, self.max_length, generator)
+        if split == "all":
+            return self.windows[torch.randint(len(self.windows), (n,), generator=generator)]
+        side = self._sides[split]
+        return self.windows[side[torch.randint(len(side), (n,), generator=generator)]]
+
+    def contains(self, tokens: Tokens) -> InputMask:
+        """Which rows are text between begin and end; of given texts, only what is tokenised again as it is."""
+        right = self.vocabulary.well_formed(tokens) & (first_end(tokens, self.end) < self.max_length)
+        if self.starts is None and bool(right.any()):
+            rows = right.nonzero()[:, 0]
+            right[rows] = self.vocabulary.is_canonical(tokens[rows]).to(right.device)
+        return right
+
+    def log_prior(self, tokens: Tokens) -> PerInput:
+        """log p(x) in nats; NaN inside the domain of given texts, which has no density."""
+        inside = self.contains(tokens)
+        found = torch.full((len(tokens),), -torch.inf)
+        if self.starts is None or self._probed is None:
+            found[inside] = torch.nan
+        elif bool(inside.any()):
+            probed, width = self._probed(), self.max_length
+            rows = torch.split(tokens[inside], block_rows(width, self.vocab_size))
+            found[inside] = torch.cat([log_density(probed, self.vocabulary, self.starts, r, width) for r in rows])
+        return found
+
+    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
+        """Raises `UserError`: texts have no end."""
+        raise UserError("texts cannot be enumerated: read a sample")
+
+    def eligible(self, tokens: Tokens) -> PositionMask:
+        """Positions strictly between the begin token and the first end token after it."""
+        return between_begin_and_end(tokens, self.end)
+
+    def role(self, tokens: OneInput, position: int) -> str:
+        """The index itself. Raises `UserError` for a position that the input does not have."""
+        length = len(self.token_strings(tokens))
+        if not 0 <= position < length:
+            raise UserError(f"position {position} is not in {self.decode(tokens)!r}: positions are 0 to {length - 1}")
+        return str(position)
+
+    def position_of(self, tokens: Tokens, role: str) -> Positions:
+        """Index of `first`, `last`, an index, or a word such as `dog` or `dog#2`; -1 where an input lacks it."""
+        eligible = self.eligible(tokens)
+        if role == "last":
+            return (eligible * torch.arange(1, tokens.shape[1] + 1, device=tokens.device)).amax(dim=1) - 1
+        if role == "first" or role.isdecimal():
+            index = 1 if role == "first" else int(role)
+            within = eligible[:, index] if 0 < index < tokens.shape[1] else torch.zeros(len(tokens), dtype=torch.bool)
+            return torch.where(within.to(tokens.device), index, -1)
+        return torch.tensor([self.find(row, role) for row in tokens], device=tokens.device)
+
+    def find(self, tokens: OneInput, name: str) -> int:
+        """Position of `first`, `last`, or of the last token of a word (`dog`, `dog#2`) in one input; -1 without it."""
+        if name in ("first", "last"):
+            return int(self.position_of(tokens[None], name)[0])
+        word, _, number = name.partition("#")
+        if not word or (number and not number.isdecimal()):
+            raise UserError(f"a text has no position {name!r}: use first, last, an index, or a word: dog, dog#2")
+        return self._word(tokens, word, int(number or 1))
+
+    def is_held_out(self, tokens: Tokens) -> InputMask:
+        """One input in ten, by a hash of its tokens, so that the same text is always on the same side."""
+        inside = self.eligible(tokens).long()
+        mixed = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+        for column, there in zip((tokens + 1).unbind(1), inside.unbind(1), strict=True):
+            mixed = torch.where(there > 0, (mixed * 1_000_003 + column * 7919) % 2_147_483_647, mixed)
+        return mixed * 2_654_435_761 % 4_294_967_296 % HELD_OUT == 0
+
+    def answer_mask(self, tokens: Tokens) -> PositionMask:
+        """The last token of the text: how often the model foresees it is the accuracy."""
+        last = self.position_of(tokens, "last")
+        return torch.arange(tokens.shape[1], device=tokens.device) == last[:, None]
+
+    @cached_property
+    def _own_features(self) -> dict[str, Feature]:
+        found = window_features(self.vocabulary, self.max_length, self.position_of)
+        return found | {f"has:{word}": word_feature(word, self.vocabulary, self.decode) for word in self.words}
+
+    @property
+    def features(self) -> dict[str, Feature]:
+        """Tokens at and before the position, position, length, words that occur, and what was added."""
+        return self._own_features | self._added
+
+    def add_feature(self, feature: Feature) -> None:
+        """Let a feature of one's own be read like the others. Raises `UserError` for a name that is there."""
+        if feature.name in self.features:
+            raise UserError(f"there is a feature {feature.name!r} already: give another name")
+        self._added[feature.name] = feature
+
+    def save(self, folder: Path) -> None:
+        """Write tokenizer, windows and start table."""
+        self.vocabulary.save(folder / "tokenizer")
+        tensors = {"windows": self.windows.int()}
+        if self.starts is not None:
+            tensors["starts"] = self.starts.log_probs
+        write_tensors(folder / "texts.safetensors", tensors)
+        write_atomic(folder / "task.json", json.dumps({"schema": 1, "words": self.words}, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> TextTask:
+        """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
+        path, what = folder / "task.json", "description of the task"
+        described = checked_schema(read_json(path, what), path, f"a {what}", 1)
+        tensors = read_tensors(folder / "texts.safetensors")
+        if "windows" not in tensors:
+            raise UserError(f"{folder / 'texts.safetensors'} is damaged: it has no windows of text")
+        starts = Starts(tensors["starts"]) if "starts" in tensors else None
+        vocabulary = Vocabulary.load(folder / "tokenizer")
+        return cls(vocabulary, tensors["windows"], starts=starts, probed=probed, words=described.get("words", ()))
+
+    def _word(self, row: OneInput, word: str, number: int) -> int:
+        """Position of the last token of the word's n-th occurrence, or -1."""
+        ids, seen = self.vocabulary.inner(row), 0
+        for position in range(1, len(ids) + 1):
+            count = self.vocabulary.text(ids[:position]).count(word)
+            if count > seen:
+                seen = count
+            if seen >= number:
+                return position
+        return -1
+
+
+def _check_length(length: int) -> None:
+    if length < 1 + LEAST_TOKENS:
+        raise UserError(f"a window needs at least {1 + LEAST_TOKENS} tokens, the begin token included, not {length}")
+
+
+def _check_model(probed: ProbedModel, vocabulary: Vocabulary, length: int) -> None:
+    """Raise for a model that cannot write such texts, before it is run."""
+    if probed.vocab_size < vocabulary.size:
+        raise UserError(
+            f"the tokenizer has {vocabulary.size} tokens and the model {probed.vocab_size}: it is another model's"
+        )
+    if probed.max_length < length + 1:
+        most = probed.max_length - 1
+        raise UserError(f"the model has {probed.max_length} positions: the length must be at most {most}, not {length}")

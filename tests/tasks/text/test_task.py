@@ -1,0 +1,264 @@
+"""Free text: windows of given texts, and texts of a model whose probability is known exactly."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from inversionview.errors import UserError
+from inversionview.files import write_tensors
+from inversionview.probed.model import ProbedModel
+from inversionview.reading.information import base_masses
+from inversionview.studies.verbs.query import find_position
+from inversionview.tasks import Configured, get_task
+from inversionview.tasks.base import Feature
+from inversionview.tasks.text.sampling import block_rows
+from inversionview.tasks.text.task import TextTask
+from inversionview.tasks.vocabulary import Vocabulary
+
+WORDS = ["the", "cat", "dog", "saw", "ran", "a"]
+
+
+def tokenizer(**special: str) -> PreTrainedTokenizerFast:
+    names = special or {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    symbols = [*dict.fromkeys(names.values()), *WORDS]
+    word_level = Tokenizer(models.WordLevel({word: i for i, word in enumerate(symbols)}, unk_token=symbols[0]))
+    word_level.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=word_level, **names)
+
+
+def model(**changes: int) -> ProbedModel:
+    config = GPT2Config(vocab_size=9, n_positions=16, n_embd=16, n_layer=1, n_head=2, **changes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made = GPT2LMHeadModel(config).eval()
+        for parameter in made.parameters():
+            parameter.data.add_(0.3 * torch.randn_like(parameter))
+    return ProbedModel(made, tokenizer())
+
+
+TEXTS = [" ".join(words) for words in product(WORDS, repeat=4)]
+
+
+@pytest.fixture(scope="module")
+def given() -> TextTask:
+    return TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 8, words=("dog",))
+
+
+@pytest.fixture(scope="module")
+def sampled() -> TextTask:
+    return TextTask.sampled(model(), 4, n=2000, seed=0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_windows_are_the_texts(given):
+    assert sorted(map(given.decode, given.windows)) == sorted(TEXTS)
+    assert given.contains(given.windows).all()
+    assert given.max_length == 9
+    assert given.log_prior(given.windows[:3]).isnan().all(), "given texts have no density"
+
+
+def test_long_texts_are_cut_into_windows():
+    task = TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 4)
+    assert {len(task.vocabulary.inner(row)) for row in task.windows} == {3}, "what is left over is one token"
+    assert len(task.windows) == 6**3
+    with pytest.raises(UserError, match="36 different windows of up to 2 tokens, too few"):
+        TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 3)
+
+
+def test_the_split_is_of_the_text_alone(given):
+    for split in ("train", "held-out"):
+        rows = given.sample(500, generator=generator(), split=split)
+        assert (given.is_held_out(rows) == (split == "held-out")).all()
+    wide = torch.nn.functional.pad(given.windows, (0, 3), value=given.pad)
+    assert torch.equal(given.is_held_out(wide), given.is_held_out(given.windows))
+    assert 0.05 < given.is_held_out(given.windows).double().mean() < 0.15
+
+
+def test_a_text_comes_back_and_what_does_not_fit_is_refused(given):
+    row = given.encode("the cat saw")
+    assert given.decode(row) == "the cat saw"
+    assert given.token_strings(row)[0] == "<s>"
+    assert given.contains(row[None]).all()
+    with pytest.raises(UserError, match="8 tokens, and inputs here have 7 at most"):
+        given.encode("the cat saw a dog a dog ran")
+    with pytest.raises(UserError, match="empty"):
+        given.encode(" ")
+    with pytest.raises(UserError, match="does not know token 2 of 'the zebra saw'"):
+        given.encode("the zebra saw")
+
+
+def test_malformed_rows_are_not_in_the_domain(given):
+    good = given.encode("the cat saw")
+    for place, token in ((0, 5), (2, given.begin), (2, given.pad)):
+        bad = good.clone()
+        bad[place] = token
+        assert not given.contains(bad[None]).any()
+    assert not given.contains(good[None, :-1]).any(), "no end token"
+
+
+def test_positions_have_names(given):
+    row = given.encode("the dog saw a dog")
+    for name, index in (("first", 1), ("last", 5), ("3", 3), ("dog", 2), ("dog#2", 5), ("saw a", 4)):
+        assert find_position(given, row, name) == index
+        assert given.position_of(row[None], name).tolist() == [index]
+    assert given.position_of(row[None], "dog#3").tolist() == [-1]
+    assert given.position_of(row[None], "6").tolist() == [-1]
+    assert given.role(row, 3) == "3"
+    with pytest.raises(UserError, match="has no position 'cat'"):
+        find_position(given, row, "cat")
+
+
+def test_features_need_no_labels(given):
+    rows = torch.stack([given.encode(text) for text in ("the dog saw a", "a cat ran the")])
+    positions = torch.tensor([2, 1])
+
+    def named(name: str) -> list[str]:
+        feature = given.features[name]
+        return [feature.values[code] for code in feature.compute(rows, positions)]
+
+    assert named("token") == ["'dog'", "'a'"]
+    assert named("token-1") == ["'the'", "none"]
+    assert named("position") == ["2", "1"]
+    assert named("length") == ["4", "4"]
+    assert named("has:dog") == ["yes", "no"]
+
+
+def test_a_feature_of_ones_own():
+    task = TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 8)
+    feature = Feature("even", ("no", "yes"), lambda tokens, positions: (positions + 1) % 2, "an even position")
+    task.add_feature(feature)
+    assert task.features["even"] is feature
+    with pytest.raises(UserError, match="already"):
+        task.add_feature(feature)
+
+
+def test_a_feature_that_is_added_late_has_a_prior_too():
+    task = TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 8)
+    assert "even" not in base_masses(task, "1")
+    task.add_feature(Feature("even", ("no", "yes"), lambda tokens, positions: (positions + 1) % 2, "an even position"))
+    assert base_masses(task, "1")["even"].tolist() == [1, 0]
+
+
+def everything(task: TextTask) -> torch.Tensor:
+    tokens = range(3, 9)
+    width = task.max_length
+    rows = [task.vocabulary.row(ids, width) for n in range(1, width - 1) for ids in product(tokens, repeat=n)]
+    return torch.stack(rows)
+
+
+def test_a_model_s_own_texts_have_probabilities_that_add_up_to_one(sampled):
+    rows = everything(sampled)
+    assert sampled.contains(rows).all()
+    assert sampled.log_prior(rows).double().exp().sum().item() == pytest.approx(1, abs=1e-4)
+
+
+def test_and_are_drawn_as_often_as_these_say(sampled):
+    rows = everything(sampled)
+    expected = sampled.log_prior(rows).double().exp()
+    drawn = torch.cat([sampled.sample(5000, generator=generator(seed)) for seed in range(4)])
+    seen = (drawn[:, None] == rows).all(dim=2).double().mean(dim=0)
+    assert seen.sum().item() == pytest.approx(1)
+    errors = (expected * (1 - expected) / len(drawn)).sqrt()
+    assert ((seen - expected).abs() < 5 * errors + 1e-3).all()
+
+
+def test_what_is_kept_is_drawn_alike(sampled):
+    lengths = (sampled.windows != sampled.pad).sum(dim=1) - 2
+    assert sampled.contains(sampled.windows).all()
+    assert (lengths == 3).double().mean() == pytest.approx(0.5 + 0.5 / 3, abs=0.05)
+
+
+def test_a_short_text_and_a_wide_one_have_the_same_probability(sampled):
+    rows = sampled.windows[:50]
+    wide = torch.nn.functional.pad(rows, (0, 2), value=sampled.pad)
+    torch.testing.assert_close(sampled.log_prior(wide), sampled.log_prior(rows))
+
+
+def test_the_same_seed_gives_the_same_texts():
+    once, again = (TextTask.sampled(model(), 4, n=200, seed=3).windows for _ in range(2))
+    assert torch.equal(once, again)
+
+
+def test_a_model_that_cannot_write_such_texts_is_refused_before_it_is_run():
+    with pytest.raises(UserError, match="16 positions: the length must be at most 15, not 20"):
+        TextTask.sampled(model(), 20, n=200)
+    larger = tokenizer()
+    larger.add_tokens(["more", "tokens"])
+    with pytest.raises(UserError, match="the tokenizer has 11 tokens and the model 9"):
+        TextTask.sampled(ProbedModel(model().model, larger), 4, n=200)
+
+
+def test_what_is_run_together_is_bounded_by_its_logits():
+    assert block_rows(20, 512) == 1024
+    assert block_rows(21, 262_144) * 21 * 262_144 <= 2**26
+    assert block_rows(10_000, 262_144) == 1
+
+
+@pytest.mark.parametrize("kind", ["given", "sampled"])
+def test_it_comes_back_from_its_folder(kind, request, tmp_path):
+    task = request.getfixturevalue(kind)
+    assert isinstance(task, Configured)
+    task.save(tmp_path)
+    loaded = get_task("text", tmp_path, model)
+    assert torch.equal(loaded.windows, task.windows)
+    assert set(loaded.features) == set(task.features)
+    rows = task.windows[:20]
+    torch.testing.assert_close(loaded.log_prior(rows), task.log_prior(rows), equal_nan=True)
+    with pytest.raises(UserError, match="made of files"):
+        get_task("text", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("[]", "no schema version"), ('{"schema": 9}', "a newer inversionview"), ("{oops", "damaged or truncated")],
+)
+def test_a_damaged_description_is_named(given, tmp_path, content, says):
+    given.save(tmp_path)
+    (tmp_path / "task.json").write_text(content)
+    with pytest.raises(UserError, match=says):
+        get_task("text", tmp_path)
+
+
+def test_a_task_without_its_texts_is_named(given, tmp_path):
+    given.save(tmp_path)
+    write_tensors(tmp_path / "texts.safetensors", {"other": torch.zeros(2)})
+    with pytest.raises(UserError, match="has no windows of text"):
+        get_task("text", tmp_path)
+
+
+def test_begin_and_end_may_be_one_token():
+    task = TextTask.from_texts(Vocabulary(tokenizer(bos_token="<s>", eos_token="<s>")), TEXTS, 6)
+    assert task.begin == task.end == task.pad
+    row = task.encode("the cat")
+    assert task.eligible(row[None]).tolist() == [[False, True, True, False]]
+    assert task.decode(row) == "the cat"
+    assert task.contains(task.windows).all()
+
+
+def test_a_tokenizer_without_a_begin_token_lends_another():
+    vocabulary = Vocabulary(tokenizer(eos_token="</s>"))
+    assert not vocabulary.has_bos
+    assert vocabulary.begin == vocabulary.end
+    note = TextTask.from_texts(vocabulary, TEXTS, 6).note
+    assert note.startswith("the tokenizer has no BOS token: </s> stands at position 0")
+    assert TextTask.from_texts(Vocabulary(tokenizer()), TEXTS, 6).note == ""
+    bare = tokenizer(eos_token="</s>")
+    bare.eos_token = None
+    with pytest.raises(UserError, match="no BOS, EOS or padding token"):
+        Vocabulary(bare)
+    with pytest.raises(UserError, match="no tokenizer"):
+        Vocabulary(None)
+
+
+def test_texts_are_not_enumerated(given):
+    assert given.size is None
+    with pytest.raises(UserError, match="cannot be enumerated"):
+        given.enumerate()
