@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import ROOT, Row, addition_model
+from inversionview.criterion import parse_epsilon
 from inversionview.preimage.domain import DomainBlock, ModelDomain
-from inversionview.preimage.epsilon.curve import parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site

@@ -14,8 +14,8 @@ import inversionview
 from tests.paths import ROOT
 
 SOURCE = ROOT / "src" / "inversionview"
-GROUND = ("errors", "files", "sites", "shapes", "expressions", "progress", "report", "training")
-GROUND_FOR_ALL = ("errors", "files", "sites", "shapes")
+GROUND = ("errors", "criterion", "files", "sites", "shapes", "expressions", "progress", "report", "training")
+GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes")
 HOUSE = (
     "probed",
     "tasks",

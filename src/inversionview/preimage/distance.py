@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from inversionview.criterion import checked_metric
 from inversionview.errors import UserError
-from inversionview.results.preimage import Metric
 
 
 def distances(
@@ -79,10 +77,3 @@ def _checked_length(z_q: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any"]
             "the query activation has norm 0, and no distance from it is defined: read another position or site"
         )
     return length
-
-
-def checked_metric(metric: str) -> Metric:
-    """Give the metric of this name. Raises `UserError` that names the ones there are."""
-    if metric not in get_args(Metric):
-        raise UserError(f"unknown metric {metric!r}: use {' or '.join(get_args(Metric))}")
-    return cast(Metric, metric)

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inversionview.preimage.distance import checked_metric, distances, pairwise_distances
+from inversionview.criterion import checked_metric, checked_rule
+from inversionview.preimage.distance import distances, pairwise_distances
 from inversionview.preimage.domain import (
     Domain,
     DomainBlock,
@@ -23,7 +24,7 @@ from inversionview.preimage.domain import (
 )
 from inversionview.preimage.sampled import epsilons, query_activations
 from inversionview.preimage.texts import Decoded, Repeated
-from inversionview.preimage.verification import checked_rule, eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.results.preimage import Preimage, Query

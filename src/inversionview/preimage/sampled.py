@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inversionview.criterion import Metric, PositionRule, checked_epsilon, checked_metric, checked_rule
 from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric, distances
+from inversionview.preimage.distance import distances
 from inversionview.preimage.domain import domain_size
 from inversionview.preimage.sources.proposals import (
     DecoderDensity,
@@ -23,17 +24,10 @@ from inversionview.preimage.sources.proposals import (
     Source,
     query_generator,
 )
-from inversionview.preimage.verification import (
-    at_role,
-    best,
-    checked_rule,
-    eligible_distances,
-    eligible_role,
-    rows_by_site,
-)
+from inversionview.preimage.verification import at_role, best, eligible_distances, eligible_role, rows_by_site
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
-from inversionview.results.preimage import Component, Metric, PositionRule, Preimage, Query, checked_epsilon
+from inversionview.results.preimage import Component, Preimage, Query
 from inversionview.shapes import InputMask, PerPosition, Tokens
 from inversionview.tasks.base import Conditional, Task
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
-from inversionview.results.preimage import PositionRule, Query
+from inversionview.results.preimage import Query
 from inversionview.shapes import Activations, InputMask, PerInput, PerPosition, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -30,13 +29,6 @@ class Best(NamedTuple):
     """-1 where no position is allowed."""
     distances: Float[Tensor, " batch"]
     """NaN where no position is allowed."""
-
-
-def checked_rule(rule: str) -> PositionRule:
-    """Give the position rule of this name. Raises `UserError` that names the ones there are."""
-    if rule not in get_args(PositionRule):
-        raise UserError(f"unknown position rule {rule!r}: use {' or '.join(get_args(PositionRule))}")
-    return cast(PositionRule, rule)
 
 
 @torch.no_grad()

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from inversionview.criterion import Metric, PositionRule, checked_epsilon
 from inversionview.errors import UserError
 from inversionview.preimage.estimates.importance import effective_size, inclusion
 from inversionview.report.estimates import CurvePoint
@@ -24,9 +25,6 @@ SHOWN = 1000
 
 GIVEN = "prior given "
 """How the names of sources begin that draw from the prior given what an input shares with the query."""
-
-Metric = Literal["euclidean", "cosine"]
-PositionRule = Literal["same", "any"]
 
 
 @dataclass(frozen=True)
@@ -439,17 +437,6 @@ class Preimage:
         from inversionview.results import storage
 
         return storage.load(Path(path))
-
-
-def checked_epsilon(epsilon: float) -> float:
-    """Give ε as a float. Raises `UserError` unless it is a finite number above 0."""
-    try:
-        value = float(epsilon)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(f"epsilon must be a number above 0, such as 0.1, not {epsilon}")
-    return value
 
 
 def or_none(values: Float[np.ndarray, " any"]) -> list[float | None]:

@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from inversionview.criterion import checked_epsilon
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, restore_folder, write_json
-from inversionview.results.preimage import checked_epsilon
 from inversionview.sites import Site
 from inversionview.studies.recipes import GIVEN
 

@@ -14,18 +14,17 @@ from jaxtyping import Float
 
 from inversionview.causal.effects import PatchEffects
 from inversionview.causal.use_result import Use
+from inversionview.criterion import EpsilonRule, Metric, PositionRule, checked_metric, checked_rule, parse_epsilon
 from inversionview.decoder.loading import load_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
-from inversionview.preimage.epsilon.curve import GRID, EpsilonRule, epsilon_curve, parse_epsilon
+from inversionview.preimage.epsilon.curve import GRID, epsilon_curve
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
-from inversionview.preimage.verification import checked_rule
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
@@ -35,7 +34,7 @@ from inversionview.reading.hypotheses import HypothesisTest
 from inversionview.reading.information import preimage_bits
 from inversionview.report.drawn_map import DrawnMap
 from inversionview.report.map import Map
-from inversionview.results.preimage import Metric, PositionRule, Preimage, Query
+from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.studies.description import DECODER, TASK, StudyDescription, find_study, read_description
 from inversionview.studies.sources import make_sources

@@ -15,13 +15,13 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from inversionview.criterion import parse_epsilon
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
-from inversionview.preimage.epsilon.curve import parse_epsilon
 from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.arguments import checked_site

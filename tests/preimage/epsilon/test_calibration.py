@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from inversionview.criterion import EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon import calibration
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
 from inversionview.preimage.epsilon.causal import causal_epsilon
-from inversionview.preimage.epsilon.curve import EpsilonRule
 from inversionview.preimage.epsilon.null import null_epsilon
 from tests.preimage.tiny import decoder, few_sums, probed, query
 

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from inversionview.criterion import EpsilonRule, parse_epsilon
 from inversionview.errors import UserError
-from inversionview.preimage.epsilon.curve import GRID, EpsilonRule, epsilon_curve, parse_epsilon
+from inversionview.preimage.epsilon.curve import GRID, epsilon_curve
 
 FORMS = "number above 0, such as 0.1,.* null:0.01,.* causal:0.05"
 

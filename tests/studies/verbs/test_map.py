@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import parse_epsilon
 from inversionview.errors import UserError
-from inversionview.preimage.epsilon.curve import parse_epsilon
 from inversionview.preimage.exact import exact_preimages
 from inversionview.reading.information import preimage_bits
 from inversionview.report.map import with_best

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import torch
 
+from inversionview.criterion import EpsilonRule, parse_epsilon
 from inversionview.decoder.model import Decoder
 from inversionview.preimage.epsilon.causal import causal_epsilon
-from inversionview.preimage.epsilon.curve import Calibrated, EpsilonRule, parse_epsilon
+from inversionview.preimage.epsilon.curve import Calibrated
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, query_generator

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inversionview.criterion import checked_metric, checked_rule
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.verification import at_role, best, checked_rule, eligible_distances, eligible_role
+from inversionview.preimage.verification import at_role, best, eligible_distances, eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, PerInput, Positions, Tokens

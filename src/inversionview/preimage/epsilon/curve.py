@@ -2,74 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from inversionview.criterion import checked_epsilon
 from inversionview.errors import UserError
 from inversionview.report.estimates import CurvePoint
-from inversionview.results.preimage import checked_epsilon
-
-EpsilonKind = Literal["constant", "null", "causal"]
 
 GRID = tuple(float(f"{digit}e{power}") for power in range(-3, 1) for digit in (1, 2, 5))[:-1]
 """0.001, 0.002, 0.005 ... 1, 2."""
 SAME_ACTIVATION = {"euclidean": 1e-5, "cosine": 1e-6}
 """By metric, the distance below which two activations differ by rounding alone."""
-
-
-@dataclass(frozen=True)
-class EpsilonRule:
-    """How ε is chosen; `str()` gives what `parse_epsilon` takes.
-
-    Raises `UserError` for a kind that there is not, or a value that the kind cannot have.
-    """
-
-    kind: EpsilonKind
-    value: float
-    """`constant`: ε itself; `null`: the share of unrelated pairs that match; `causal`: the tolerance in nats."""
-
-    def __post_init__(self) -> None:
-        highest = 1 if self.kind == "null" else math.inf
-        if self.kind not in get_args(EpsilonKind) or not 0 < self.value < highest:
-            raise _unreadable(f"{self.kind}:{self.value:g}")
-
-    def __str__(self) -> str:
-        short = f"{self.value:g}"
-        number = short if float(short) == self.value else repr(self.value)
-        return number if self.kind == "constant" else f"{self.kind}:{number}"
-
-
-def parse_epsilon(given: str | float | EpsilonRule) -> EpsilonRule:
-    """The rule written as `0.1`, `null:0.01` or `causal:0.05`; a number is a constant, a rule is returned as it is.
-
-    Raises `UserError` that shows the three forms for anything else.
-    """
-    if isinstance(given, EpsilonRule):
-        return given
-    kind, colon, number = str(given).strip().rpartition(":")
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if "_" in number or (colon and kind not in ("null", "causal")):  # float() reads 1_0 as ten
-        value = math.nan
-    try:
-        return EpsilonRule(cast(EpsilonKind, kind or "constant"), value)
-    except UserError as error:
-        raise _unreadable(given) from error
-
-
-def _unreadable(given: object) -> UserError:
-    text = str(given)
-    return UserError(
-        "epsilon must be a number above 0, such as 0.1, a share of unrelated pairs between 0 and 1, such as null:0.01, "
-        f"or a tolerance in nats above 0, such as causal:0.05, not {text if text.isprintable() else repr(text)}"
-    )
 
 
 class Calibrated(NamedTuple):

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from inversionview.criterion import checked_metric, checked_rule
 from inversionview.decoder.places import draw_positions
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric, distances
+from inversionview.preimage.distance import distances
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.verification import best, checked_rule, eligible_role, role_positions
+from inversionview.preimage.verification import best, eligible_role, role_positions
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.shapes import Positions, Tokens

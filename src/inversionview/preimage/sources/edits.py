@@ -14,21 +14,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from inversionview.criterion import checked_epsilon, checked_metric, checked_rule
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.sources.proposals import DecoderSource, Draws
-from inversionview.preimage.verification import (
-    at_role,
-    best,
-    checked_rule,
-    eligible_distances,
-    role_positions,
-    rows_by_site,
-    within,
-)
+from inversionview.preimage.verification import at_role, best, eligible_distances, role_positions, rows_by_site, within
 from inversionview.probed.model import ProbedModel
-from inversionview.results.preimage import Query, checked_epsilon
+from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, PerInput, Tokens
 from inversionview.tasks.base import Editable, Task
 

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from inversionview.criterion import checked_metric, checked_rule
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.sources.proposals import Draws
-from inversionview.preimage.verification import checked_rule, eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import PositionMask, Tokens

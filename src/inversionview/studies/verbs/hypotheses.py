@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from inversionview.criterion import checked_epsilon, checked_metric, checked_rule
 from inversionview.errors import UserError
-from inversionview.preimage.distance import checked_metric
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.preimage.estimates.completeness import Interval
 from inversionview.preimage.exact import scan_domain
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
-from inversionview.preimage.verification import checked_rule, eligible_role
+from inversionview.preimage.verification import eligible_role
 from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import (
     Consistency,
@@ -34,7 +34,7 @@ from inversionview.reading.hypotheses import (
     padded_row,
     permutation_p,
 )
-from inversionview.results.preimage import Query, checked_epsilon
+from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.sites import Site
 from inversionview.studies.study import Study

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from inversionview.criterion import EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
-from inversionview.preimage.epsilon.curve import EpsilonRule
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
