@@ -33,7 +33,8 @@ FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
 LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",
          "inversionview.report.html", "inversionview.report.terminal", "inversionview.studies.description",
-         "inversionview.studies.recipes", "inversionview.results.preimage")  # fmt: skip
+         "inversionview.studies.recipes", "inversionview.studies.settings",
+         "inversionview.results.preimage")  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "pandas", "pyarrow")
 
 

@@ -102,7 +102,7 @@ class SiteEpsilons:
 
 @dataclass(frozen=True)
 class Criterion:
-    """What makes an input a member of a preimage: its activation is at most ε away, at a position that the rule allows."""
+    """What makes an input a member of a preimage: an activation at most ε away, at a position that the rule allows."""
 
     metric: Metric
     position_rule: PositionRule

@@ -1,0 +1,202 @@
+"""The settings of each verb, declared once: `Study`, the command line and the server all take these. Needs no torch.
+
+A field's metadata: `help`, as the command line says it, None where it has no such option; and `short`, `metavar` and
+`flag` (how a choice between two is spelled) where the option has them. What makes an input a member is no setting of a
+verb, but a `Criterion`.
+"""
+
+# ruff: noqa: RUF009  (`_option` gives a field of its own each time)
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Order = Literal["forward", "reverse", "both", "each", "together"]
+Direction = Literal["contrast-into-clean", "clean-into-contrast"]
+Kind = Literal["mean", "resample"]
+
+_SEED = "Same seed, same result."
+
+
+def _option(default: Any, help_: str | None = None, **more: str) -> Any:
+    return field(default=default, metadata={"help": help_, **more})
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How a preimage is sampled."""
+
+    n: int = _option(1000, "Candidates to draw; with --exact, members to show.", short="-n")
+    seed: int = _option(0, _SEED)
+    temperatures: tuple[float, ...] = _option((1.0,), "Of the decoder, separated by commas.")
+    noise: tuple[float, ...] = _option((0.0,), "Levels of noise on the activation, by commas.")
+    prior_share: float = _option(0.1, "Share of draws from the prior.")
+    also: tuple[str, ...] = _option((), "Draw from retrieval, edits, given, cosine or varied as well.", metavar="LIST")
+    colors: bool = _option(True)
+
+
+@dataclass(frozen=True)
+class ExactSettings:
+    """How a preimage is enumerated."""
+
+    seed: int = _option(0, _SEED)
+    curve: bool = _option(False)
+    index: Path | None = _option(None, "With --exact: keep activations in this folder, for later queries.")
+    given: str | None = _option(
+        None, "With --exact: of the inputs that share something, such as counts.", metavar="NAME"
+    )
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How a map is made."""
+
+    queries: int = _option(100, "Random inputs a cell, without INPUT.")
+    where: str | None = _option(
+        None, "Only inputs that meet a condition over features: 'C1 == \"no\"'.", metavar="COND"
+    )
+    sites: tuple[str, ...] | None = _option(None, "Sites to map, separated by commas.  [default: the study's]")
+    draws: int = _option(200_000, "Where the inputs cannot be enumerated: inputs drawn from the prior.")
+    draws_given: int = _option(1000, "And, a query and condition, from the prior given what they share.")
+    seed: int = _option(0, _SEED)
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """How a hypothesis is tested."""
+
+    __test__ = False  # no test, whatever its name says
+
+    exact: bool | None = _option(
+        None, "Count all inputs, or draw some.  [default: exact if it can be]", flag="--exact/--sampled"
+    )
+    n: int = _option(1000, "Candidates to draw, with --sampled.", short="-n")
+    random_queries: int = _option(99, "Inputs to compare with.")
+    seed: int = _option(0, _SEED)
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """How activations are put into another run."""
+
+    at: str | int | None = _option(None, "Position of the sites that name none: a role, or an index.")
+    order: Order = _option("forward", "One site more each time, forward or in reverse; or one at a time.")
+    direction: Direction = _option("contrast-into-clean", "Which run's activations go where.")
+    where: str | None = _option(
+        None, "Only clean inputs that meet a condition over features: 'A1 != 1'.", metavar="COND"
+    )
+    contrast_where: str | None = _option(None, "Only contrast inputs that meet a condition.", metavar="COND")
+    n: int = _option(2000, "Clean inputs to draw, of the held-out side.", short="-n")
+    seed: int = _option(0, _SEED)
+    tries: int = _option(100)
+
+
+@dataclass(frozen=True)
+class CausalSettings:
+    """How it is tried whether what is encoded is used."""
+
+    n: int = _option(500, "Inputs of each group.", short="-n")
+    exact: bool | None = _option(
+        None, "All members, or a sample.  [default: exact if it can be]", flag="--exact/--sampled"
+    )
+    draws: int = _option(4000)
+    features: tuple[str, ...] | None = _option(
+        None, "Features to tell about, by commas.  [default: all]", metavar="LIST"
+    )
+    given: tuple[str, ...] | None = _option(
+        None, "Features that all non-members must share with the query, by commas.", metavar="LIST"
+    )
+    outputs: tuple[str | int, ...] | None = _option(
+        None, "Positions whose next token counts.  [default: they predict the answer]", metavar="LIST"
+    )
+    seed: int = _option(0, _SEED)
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """How an activation is replaced by those of other inputs."""
+
+    kind: Kind = _option("mean")
+    outputs: tuple[str | int, ...] | None = _option(None)
+    seed: int = _option(0)
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How heads are chosen."""
+
+    at: str | int = _option("END")
+    n: int = _option(500)
+    least: float = _option(0.02)
+    seed: int = _option(0)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How a decoder is measured."""
+
+    n: int = _option(2000, "Held-out queries a site.", short="-n")
+    cells: int = _option(13, "Random queries for completeness; 0 for none.")
+    seed: int = _option(0, _SEED)
+
+
+@dataclass(frozen=True)
+class ValidateSettings:
+    """How the estimates are checked against exact preimages."""
+
+    cells: int = _option(208, "Random queries to check.")
+    n: int = _option(10_000, "Candidates to draw for each.", short="-n")
+    temperatures: tuple[float, ...] = _option((1.0, 2.0), "Of the decoder, separated by commas.")
+    prior_share: float = _option(0.4, "Share of draws from the prior.")
+    seed: int = _option(0, _SEED)
+    keep: Path | None = _option(None, "Folder that holds each finished cell, so that a killed run goes on.")
+    part: tuple[int, int] | None = _option(
+        None, "Only the K-th of so many shares, from 0; needs --keep.", metavar="K OF"
+    )
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How long a training run is, and how it starts."""
+
+    minutes: float | None = _option(None, "Length of the run in minutes of wall time.")
+    steps: int | None = _option(None, "Length of the run in steps.")
+    seed: int | None = _option(None, "Seed of weights and data.  [default: 0]")
+    resume: bool = _option(False, "Go on with the run in the folder, from its last checkpoint.")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a decoder is trained for, where it differs from what the study or recipe says."""
+
+    model: str | None = _option(
+        None, "Probed model; a folder needs no tokenizer.  [default: the study's]", metavar="PATH_OR_ID"
+    )
+    convention: Literal["raw", "tl"] | None = _option(None, "Form of the activations.  [default: the study's]")
+    sites: tuple[str, ...] | None = _option(
+        None, "Sites to train on, separated by commas.  [default: the study's, or the paper's choice]"
+    )
+    epsilon: str | None = _option(
+        None, "Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"
+    )
+    texts: tuple[str, ...] = _option(
+        (),
+        "Texts: a .txt, .jsonl or .parquet file, a folder, or a data set; may be given again.",
+        metavar="FILE_OR_NAME",
+    )
+    column: str | None = _option(None, "Which column of the texts.  [default: text]")
+    length: int | None = _option(None, "Tokens of an input, the begin token included.  [default: the recipe's]")
+    decoder_from: str | None = _option(
+        None, "Language model to make the decoder of.  [default: layers of its own]", metavar="PATH_OR_ID"
+    )
+    lora: int | None = _option(None, "Train LoRA matrices of this rank, not all of that model.", metavar="RANK")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = _option(
+        None, "Type of numbers of the probed model.  [default: as saved]"
+    )
+    device_map: str | None = _option(
+        None,
+        "Spread the probed model over several GPUs: auto, balanced, sequential.  [default: all on one device]",
+        metavar="HOW",
+    )
