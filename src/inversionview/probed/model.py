@@ -134,6 +134,15 @@ class ProbedModel:
             self._fingerprint = state, fingerprint(self._parts.decoder, self._head)
         return self._fingerprint[1]
 
+    def site(self, name: Site | str) -> Site:
+        """The site of this name. Raises UserError, which names the sites there are, when this model lacks it."""
+        return checked_site(name, self.sites)
+
+    def width(self, site: Site | str) -> int:
+        """How many numbers an activation at this site has. Raises UserError when the model has no such site."""
+        self.site(site)
+        return self.d_model
+
     def capture(
         self, tokens: Tensor, sites: Iterable[Site | str] | Site | str, positions: int | Tensor | None = None
     ) -> dict[Site, Tensor]:
