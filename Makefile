@@ -41,14 +41,14 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run $(ARGS)
 
 studies: $(VENV)/.installed-dev
-	$(BIN)/python -m docs.studies $(ARGS)
-	$(BIN)/python -m docs.generate
+	$(BIN)/python -m research.studies $(ARGS)
+	$(BIN)/python -m research.generate
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/python -m docs.generate
+	$(BIN)/python -m research.generate
 
 docs-check: $(VENV)/.installed-dev
-	$(BIN)/python -m docs.generate --check
+	$(BIN)/python -m research.generate --check
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

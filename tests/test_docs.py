@@ -12,9 +12,9 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview
-from docs import generate, validation
 from inversionview.cli import cli
 from inversionview.studies.recipes.ioi import small_task
+from research import generate, validation
 from tests.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -70,7 +70,7 @@ def test_commands_are_ones_that_the_program_takes(page, command):
         extras = re.findall(r"\[(.*)\]", words[-1])
         known = (ROOT / "pyproject.toml").read_text()
         assert all(f"\n{extra} = [" in known for names in extras for extra in names.split(","))
-    elif words[1:2] == ["-m"] and words[2].startswith("docs."):
+    elif words[1:2] == ["-m"] and words[2].startswith("research."):
         assert find_spec(words[2]) is not None
     else:
         given = words[words.index("inversionview") + 1 :]
@@ -106,7 +106,7 @@ def test_generated_pages_are_what_the_code_says(capsys):
 
 
 def test_a_stale_page_is_named_and_can_be_written_again(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generate, "FOLDER", tmp_path)
+    monkeypatch.setattr(generate, "DOCS", tmp_path)
     assert generate.main(["--check"]) == len(generate.PAGES)
     assert "docs/command-line.md is out of date" in capsys.readouterr().err
     assert generate.main([]) == 0

@@ -14,7 +14,7 @@ from inversionview.files import checked_schema, read_json, write_atomic
 from inversionview.tasks.facts.phrasings import KINDS, OWN
 
 TABLE = Path(__file__).with_name("table.json")
-"""The table that the package brings; `docs/facts_table.py` makes it, and it names its sources and their licences."""
+"""The table that the package brings, with its sources and their licences; `research/facts_table.py` makes it."""
 _MARKED = re.compile(r"\*(.+?)\*")
 
 

@@ -8,9 +8,6 @@ from typing import Any
 
 import torch
 
-from docs import site_study
-from docs.facts_page import ATS, FEATURES, GROUPS, LATE, SETTINGS, TARGET
-from docs.site_study import Words, drawn
 from inversionview.causal.head_selection import select_heads
 from inversionview.shapes import Positions, Tokens
 from inversionview.studies.recipes.facts import LENGTH
@@ -19,9 +16,12 @@ from inversionview.studies.train_probed import exact_match
 from inversionview.tasks.facts.files import read_bear
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary
+from research import site_study
+from research.facts_page import ATS, FEATURES, GROUPS, LATE, SETTINGS, TARGET
+from research.paths import SHARED
+from research.site_study import Words, drawn
 
 STUDY = "facts-small"
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 BEAR, TOKENIZER = SHARED / "data" / "bear", SHARED / "models" / "gpt2_tokenizer"
 SELECTED_BY = 500
 """Inputs by which heads are selected, as `heads_at_end` does."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from docs import study_page
-from docs.claims import Bits, Claim, Measured, More, Moves, Uses, judged, table, whole
+from research import study_page
+from research.claims import Bits, Claim, Measured, More, Moves, Uses, judged, table, whole
 
 
 def cell(site, bits, of=4.0, se=0.01):

@@ -1,9 +1,9 @@
-"""Measures what the pages of the studies say, writes the pages, and prints them: `python -m docs.studies`.
+"""Measures what the pages of the studies say, writes the pages, and prints them: `python -m research.studies`.
 
-`python -m docs.studies counting` does one of them; `--quick` draws few inputs, to try it out, and writes no file. What
-was measured goes to `docs/data`, and `python -m docs.generate` makes the pages from that. The paper's models are
-measured where they are at hand, beside this repository, and a study of stories where it was trained, in `runs`; else
-what was measured of them is left as it is.
+`python -m research.studies counting` does one of them; `--quick` draws few inputs, to try it out, and writes no file.
+What was measured goes to `research/results`, and `python -m research.generate` makes the pages from that. The paper's
+models are measured where they are at hand, beside this repository, and a study of stories where it was trained, in
+`runs`; else what was measured of them is left as it is.
 """
 
 from __future__ import annotations
@@ -11,22 +11,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from docs import addition_page, counting_page, facts_page, facts_study, ioi_page, ioi_study, stories_page, stories_study
-from docs import maps as addition_maps
-from docs.maps import DATA
 from inversionview.causal.ablation import ablate
 from inversionview.causal.use import use
 from inversionview.files import write_atomic
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource, Source, given_sources
 from inversionview.studies.study import Study, load_study
+from research import (
+    addition_page,
+    counting_page,
+    facts_page,
+    facts_study,
+    ioi_page,
+    ioi_study,
+    stories_page,
+    stories_study,
+)
+from research import maps as addition_maps
+from research.paths import RESULTS, SHARED
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "models"
+MODELS = SHARED / "models"
 N = 20_000
 """Inputs that each patching is done on."""
 MAPPED = 20
@@ -45,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
             print(f"there is no page {name!r}: use {' or '.join(PAGES)}", file=sys.stderr)
             return 2
         measure, page = PAGES[name]
-        path = DATA / f"study-{name}.json"
+        path = RESULTS / f"study-{name}.json"
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         found = rounded({**before, **measure(N // 200 if quick else N, 2 if quick else QUERIES)})
         if not found:
@@ -82,8 +90,8 @@ def counting(n: int, queries: int) -> dict[str, Any]:
 def models(bundled: str, paper: str) -> Iterator[tuple[str, Study]]:
     """The bundled study and, where it is at hand, the same with the paper's model."""
     study = load_study(bundled)
-    if (SHARED / paper).is_dir():
-        yield "paper", study.with_model(SHARED / paper, convention="tl")
+    if (MODELS / paper).is_dir():
+        yield "paper", study.with_model(MODELS / paper, convention="tl")
     else:
         print("the paper's model is not at hand: what was measured of it is left as it is", file=sys.stderr)
     yield "bundled", study

@@ -9,15 +9,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from docs.stories_features import add_features
-from docs.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
 from inversionview.causal.use import use
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.sampled import sampled_preimages
@@ -34,8 +31,11 @@ from inversionview.studies.verbs.map import LEAST_MEMBERS, MOST_SHORT
 from inversionview.tasks.base import Split
 from inversionview.tasks.text.task import TextTask
 from inversionview.training import saved_config
+from research.paths import ROOT
+from research.stories_features import add_features
+from research.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
 
-FOLDER = Path(__file__).resolve().parents[1] / "runs" / "stories"
+FOLDER = ROOT / "runs" / "stories"
 DRAWS, PROPOSED = 4000, 300
 """Texts that a reading is made of, and candidates of the worked example, most of them the decoder's."""
 PAIRS = 4000

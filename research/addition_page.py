@@ -1,4 +1,4 @@
-"""Makes the page of the addition study: of the maps in `docs/data`, and of what `docs/studies.py` patched.
+"""Makes the page of the addition study: of the maps in `research/results`, and of what `research/studies.py` patched.
 
 Every number and every verdict comes from a measurement.
 """
@@ -10,13 +10,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from docs import study_page
-from docs.claims import Bits, Claim, Measured, Moves, judged, rules, table
-from docs.maps import DATA
 from inversionview.report.findings import first_known, partly_known
 from inversionview.report.map_terminal import map_lines
 from inversionview.studies import kept_map
 from inversionview.studies.description import bundled_studies
+from research import study_page
+from research.claims import Bits, Claim, Measured, Moves, judged, rules, table
+from research.paths import RESULTS
 
 HEADS = "a0.0,a0.1,a0.2,a0.3,a1.0,a1.1,a1.2,a1.3"
 A1, A2 = "A1 at =", "A2 at A1"
@@ -109,8 +109,8 @@ ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 WIDTH = 118
 PAPER, THREE = "map-paper_addition", "map-paper_addition-three-digits"
 OURS = bundled_studies()["addition"] / kept_map.FILE
-FILE = DATA / "study-addition.json"
-FILES = (*(DATA / f"{name}.json" for name in (PAPER, THREE)), OURS, FILE)
+FILE = RESULTS / "study-addition.json"
+FILES = (*(RESULTS / f"{name}.json" for name in (PAPER, THREE)), OURS, FILE)
 
 
 def page(data: Any | None = None) -> str:
@@ -167,8 +167,8 @@ def _patching(name: str, found: Any) -> Iterator[str]:
 
 
 def load(name: str) -> Any:
-    """A map that `docs/maps.py` wrote."""
-    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    """A map that `research/maps.py` wrote."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def _model(name: str, document: Any) -> Iterator[str]:
@@ -240,7 +240,7 @@ HOW = """\
 ## How to make this page again
 
 ```sh
-.venv/bin/python -m docs.studies addition
+.venv/bin/python -m research.studies addition
 ```
 
 It measures and prints this page, in some twenty minutes, most of them for the maps. One map by hand is

@@ -1,4 +1,4 @@
-"""Makes the page on indirect object identification from what `docs/ioi_study.py` measured.
+"""Makes the page on indirect object identification from what `research/ioi_study.py` measured.
 
 Every number, part and verdict comes from a measurement; the rules of the parts stand here, before anything is measured.
 """
@@ -9,12 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from docs import site_page
-from docs.maps import DATA
-from docs.site_page import Setting, filled, moved, share_of
 from inversionview.report.map import KNOWN_SHARE, PARTLY
+from research import site_page
+from research.paths import RESULTS
+from research.site_page import Setting, filled, moved, share_of
 
-FILE = DATA / "study-ioi.json"
+FILE = RESULTS / "study-ioi.json"
 NAMES = ("IO", "S")
 FEATURES = (*NAMES, "names", "order", "S1 position", "IO position", "place", "object")
 SHOWN = ("IO", "S", "names", "order", "S1 position")
@@ -250,7 +250,7 @@ commands, and bits come from samples.
 """
 HOW = """\
 ```sh
-.venv/bin/python -m docs.studies ioi
+.venv/bin/python -m research.studies ioi
 ```
 
 It measures and prints this page, in some minutes. One reading, one test and one patching by hand:

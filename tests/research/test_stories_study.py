@@ -8,14 +8,14 @@ import json
 import pytest
 import torch
 
-from docs import stories_page, stories_study
-from docs.stories_features import WordEnds, add_features
 from inversionview import cli
 from inversionview.probed.model import ProbedModel
 from inversionview.studies import training_runs
 from inversionview.studies.recipes import DECODER_RECIPES, Budget
 from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
+from research import stories_page, stories_study
+from research.stories_features import WordEnds, add_features
 from tests.paths import shared
 
 SITES = ("x0.pre", "a0.1", "a1.2", "a3.3", "a3.6")

@@ -6,15 +6,15 @@ from typing import Any
 
 import torch
 
-from docs import site_study
-from docs.ioi_page import ATS, FEATURES, GROUPS, LOOKS, NAMES, SETTINGS, TARGET
-from docs.site_study import Words, drawn
 from inversionview.reading.conditions import holds
 from inversionview.reading.information import last_eligible
 from inversionview.shapes import Tokens
 from inversionview.studies.study import Study, load_study
 from inversionview.studies.train_probed import exact_match
 from inversionview.tasks.ioi.features import HELD_OUT
+from research import site_study
+from research.ioi_page import ATS, FEATURES, GROUPS, LOOKS, NAMES, SETTINGS, TARGET
+from research.site_study import Words, drawn
 
 STUDY = "ioi-small"
 

@@ -1,6 +1,6 @@
 """Draws `scatter.svg`: for two activations, how far each input of the domain is and how probable the decoder finds it.
 
-`python -m docs.scatter` scores all 810,000 sums twice, which takes long, and writes the histogram to
+`python -m research.scatter` scores all 810,000 sums twice, which takes long, and writes the histogram to
 `scatter.json` and the figure; `--redraw` makes the figure of the histogram that is there. A histogram stands for the
 paper's scatter (InversionView, arXiv 2405.17653), since most of so many points would hide each other.
 """
@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from inversionview.files import read_json, write_atomic, write_json
 from inversionview.report.colors import DARK, LIGHT, Theme, mix
+from research.paths import DOCS, RESULTS
 
 if TYPE_CHECKING:
     from inversionview.decoder.model import Decoder
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from inversionview.results.preimage import Query
     from inversionview.tasks.base import Task
 
-FOLDER = Path(__file__).resolve().parent
 INPUT, AT, SITES, EPSILON = "615+861=1476", "=", ("a0.3", "x0.post"), 0.1
 BLIND = 1e-3
 """A member is in a blind spot where q is less than this share of uniform over the preimage."""
@@ -65,16 +65,16 @@ class Cell(TypedDict):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Measure or read the histograms, print their numbers, draw them."""
-    parser = argparse.ArgumentParser(prog="docs.scatter", description=__doc__)
+    parser = argparse.ArgumentParser(prog="research.scatter", description=__doc__)
     parser.add_argument("--redraw", action="store_true", help="draw the histogram in scatter.json again")
     parser.add_argument("--keep", type=Path, help="folder for all distances and probabilities; used if they are there")
     asked = parser.parse_args(args)
     if not asked.redraw:
         found = {"schema": 1, "study": "addition", "epsilon": EPSILON, "metric": "euclidean", "position_rule": "same"}
-        write_json(FOLDER / "scatter.json", found | {"cells": measure(asked.keep)})
-    cells = read_json(FOLDER / "scatter.json", "histogram")["cells"]
+        write_json(RESULTS / "scatter.json", found | {"cells": measure(asked.keep)})
+    cells = read_json(RESULTS / "scatter.json", "histogram")["cells"]
     print("\n".join(map(line, cells)))
-    write_atomic(FOLDER / "scatter.svg", draw(cells))
+    write_atomic(DOCS / "scatter.svg", draw(cells))
     return 0
 
 

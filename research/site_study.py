@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from docs.site_page import Setting, moved, place_of, shows
 from inversionview.causal.logit_attribution import LogitAttribution, logit_attribution
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.shapes import Positions, Tokens
 from inversionview.studies.study import Study
 from inversionview.tasks import Task
+from research.site_page import Setting, moved, place_of, shows
 
 SEED = 0
 SHOWN = 8

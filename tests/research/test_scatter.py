@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from docs import scatter
 from inversionview.tasks.addition.task import AdditionTask
+from research import scatter
 from tests.preimage import tiny
 
 
@@ -114,8 +114,8 @@ def test_ticks_are_few_round_and_inside(low, high):
 
 
 def test_the_figure_in_the_docs_is_of_the_histogram_beside_it(capsys):
-    document = json.loads((scatter.FOLDER / "scatter.json").read_text(encoding="utf-8"))
-    svg = (scatter.FOLDER / "scatter.svg").read_text(encoding="utf-8")
+    document = json.loads((scatter.RESULTS / "scatter.json").read_text(encoding="utf-8"))
+    svg = (scatter.DOCS / "scatter.svg").read_text(encoding="utf-8")
     assert svg == scatter.draw(document["cells"])
     assert len(svg) < 300_000
     for cell in document["cells"]:
@@ -129,7 +129,8 @@ def test_it_is_drawn_again_without_measuring(tmp_path, monkeypatch, capsys, poin
 
     cell = scatter.histogram("some cell", *points)
     (tmp_path / "scatter.json").write_text(json.dumps({"cells": [cell]}), encoding="utf-8")
-    monkeypatch.setattr(scatter, "FOLDER", tmp_path)
+    monkeypatch.setattr(scatter, "RESULTS", tmp_path)
+    monkeypatch.setattr(scatter, "DOCS", tmp_path)
     monkeypatch.setattr(scatter, "measure", never)
     assert scatter.main(["--redraw"]) == 0
     assert capsys.readouterr().out.startswith("some cell: ")

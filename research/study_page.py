@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from docs.claims import number, place, whole
 from inversionview.report.map_terminal import map_lines
+from research.claims import number, place, whole
 
 WIDTH = 118
 AGREES = 4.0

@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.flops import Transformer
-from docs import scale
 from inversionview.decoder.model import Decoder
+from research import scale
 from tests.probed.tiny import some_tokens, tiny
 
 

