@@ -6,7 +6,7 @@ import click
 import pytest
 
 from inversionview.causal.use import use
-from inversionview.cli_use import causal
+from inversionview.cli.causal import causal
 from inversionview.errors import UserError
 from inversionview.studies.study import load_study
 from inversionview.studies.verbs import causal as module

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from inversionview.errors import UserError
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
+from inversionview.cli.opened import open_for
+from inversionview.cli.options import FILE, json_option, model_options, seed_option
+from inversionview.cli.output import print_json, write_page
 
 
 @click.command()
@@ -27,12 +26,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--where", metavar="COND", help="Only clean inputs that meet a condition over features: 'A1 != 1'.")
 @click.option("--contrast-where", metavar="COND", help="Only contrast inputs that meet a condition.")
 @click.option("-n", "n", type=int, default=2000, show_default=True, help="Clean inputs to draw, of the held-out side.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same result.")
-@click.option("--model", metavar="PATH_OR_ID", help="Patch another model of the same task; it needs no decoder.")
-@click.option("--convention", type=click.Choice(["raw", "tl"]), help="With --model.  [default: the study's]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
-@click.option("--html", type=_FILE, help="Write the effects as a self-contained HTML file.")
-@click.option("--plot", type=_FILE, help="Plot the effects, as PNG, SVG or PDF; needs matplotlib.")
+@seed_option
+@model_options("Patch")
+@json_option
+@click.option("--html", type=FILE, help="Write the effects as a self-contained HTML file.")
+@click.option("--plot", type=FILE, help="Plot the effects, as PNG, SVG or PDF; needs matplotlib.")
 def patch(
     study: str, model: str | None, convention: str | None, as_json: bool, html: Path | None, plot: Path | None,
     **settings: Any,
@@ -44,25 +42,17 @@ def patch(
     """
     from rich.console import Console
 
-    from inversionview.files import write_atomic
     from inversionview.report.patching_terminal import render_patching_terminal
-    from inversionview.studies.study import load_study
-    from inversionview.studies.verbs.patch import make_patch_report
 
-    opened = load_study(study)
-    if model is not None:
-        opened = opened.with_model(model, convention=convention)
-    elif convention is not None:
-        raise UserError("--convention is for another model: give --model too")
-    found = make_patch_report(opened.name, opened.probed, opened.task, **settings)
+    opened = open_for(study, model, convention)
+    found = opened.patch(**settings)
     document = found.to_dict()
     if html:
-        write_atomic(html, found.to_html())
-        click.echo(f"wrote {html}", err=True)
+        write_page(html, found.to_html())
     if plot:
         found.plot(plot)
         click.echo(f"wrote {plot}", err=True)
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        print_json(document)
     else:
         render_patching_terminal(document, Console())

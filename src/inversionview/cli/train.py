@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from inversionview.cli_exit import INTERRUPTED, OK, fail
+from inversionview.cli.exit import INTERRUPTED, OK, fail
+from inversionview.cli.options import FOLDER, options
 from inversionview.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,20 +17,8 @@ if TYPE_CHECKING:
     from inversionview.studies.recipes import Budget
     from inversionview.training import Logger, TrainingResult
 
-_FOLDER = click.Path(path_type=Path)
-
-
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def apply(function: Any) -> Any:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
-
-_run_options = _options(
-    click.option("--out", type=_FOLDER, required=True, help="Folder of the new study."),
+_run_options = options(
+    click.option("--out", type=FOLDER, required=True, help="Folder of the new study."),
     click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
     click.option("--steps", type=int, help="Length of the run in steps."),
     click.option("--seed", type=int, help="Seed of weights and data.  [default: 0]"),
