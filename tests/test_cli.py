@@ -321,7 +321,7 @@ def test_a_study_in_a_folder_is_read_like_a_bundled_one(run, study):
 
 def demo_reads(monkeypatch, *sites: str) -> None:
     places = tuple((site, "=") for site in sites)
-    monkeypatch.setattr(cli, "DEMO", {"addition": ("615+861=1476", places), "counting": ("aabac|a:3", ())})
+    monkeypatch.setattr(cli.demo, "DEMO", {"addition": ("615+861=1476", places), "counting": ("aabac|a:3", ())})
 
 
 def test_demo_reads_one_study_where_it_is_named(run, monkeypatch):

@@ -55,6 +55,6 @@ def map_(
     if html:
         write_page(html, render_map_html(found, title=f"What {opened.name} knows"))
     if as_json:
-        print_json(found)  # type: ignore[arg-type]
+        print_json(found)
     else:
         render_map_terminal(found, Console())
