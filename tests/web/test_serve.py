@@ -13,7 +13,7 @@ import time
 import httpx
 import pytest
 
-from inversionview import cli, cli_serve
+from inversionview import cli
 from inversionview.web import serve
 from inversionview.web.serve import listen
 from tests.paths import ROOT
@@ -50,7 +50,7 @@ def test_a_study_that_is_asked_for_twice_or_none_is_said(capsys):
 
 
 def test_a_missing_extra_is_named(capsys, monkeypatch):
-    monkeypatch.setattr(cli_serve, "find_spec", lambda name: None)
+    monkeypatch.setattr("inversionview.cli.serve.find_spec", lambda name: None)
     assert "pip install 'inversionview[web]'" in failed(capsys, "addition")
 
 
