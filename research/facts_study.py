@@ -12,7 +12,7 @@ from inversionview.causal.head_selection import select_heads
 from inversionview.shapes import Positions, Tokens
 from inversionview.studies.recipes.facts import LENGTH
 from inversionview.studies.study import Study, load_study
-from inversionview.studies.train_probed import exact_match
+from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.files import read_bear
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary

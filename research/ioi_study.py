@@ -7,11 +7,11 @@ from typing import Any
 import torch
 
 from inversionview.reading.conditions import holds
-from inversionview.reading.information import last_eligible
 from inversionview.shapes import Tokens
 from inversionview.studies.study import Study, load_study
-from inversionview.studies.train_probed import exact_match
+from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.ioi.features import HELD_OUT
+from inversionview.tasks.positions import last_eligible
 from research import site_study
 from research.ioi_page import ATS, FEATURES, GROUPS, LOOKS, NAMES, SETTINGS, TARGET
 from research.site_study import Words, drawn

@@ -21,10 +21,10 @@ from inversionview.reading.information import (
     divergence,
     entropy,
     feature_masses,
-    last_eligible,
     preimage_bits,
 )
 from inversionview.tasks.base import Feature
+from inversionview.tasks.positions import last_eligible
 from tests.preimage.tiny import FewSums, Fixed, decoder, few_sums, probed, query, rows, task
 
 MASSES = st.lists(st.floats(0, 1e3).map(lambda x: x if x > 1e-6 else 0.0), min_size=1, max_size=12).filter(any)

@@ -15,8 +15,7 @@ from inversionview.studies.description import TASK, StudyDescription, write_desc
 from inversionview.studies.study import Study, load_study
 from inversionview.tasks.facts.tables import Fact, FactTable
 from inversionview.tasks.facts.task import FactsTask
-from inversionview.tasks.facts.words import word_tokenizer
-from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
 from research.claims import BitsOfEach, Measured, MovesOfEach
 from tests.paths import shared

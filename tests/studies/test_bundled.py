@@ -11,7 +11,7 @@ import inversionview as iv
 from inversionview import cli
 from inversionview.studies.examples import DEMO
 from inversionview.studies.study import Study
-from inversionview.studies.train_probed import exact_match
+from inversionview.tasks.accuracy import exact_match
 
 
 @pytest.fixture(scope="module")

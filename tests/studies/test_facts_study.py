@@ -18,7 +18,7 @@ from inversionview.sites import Site
 from inversionview.studies.facts_queries import choose_queries, heads_at_end
 from inversionview.studies.recipes import DECODER_RECIPES
 from inversionview.studies.recipes.facts import facts
-from inversionview.studies.train_probed import exact_match
+from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary

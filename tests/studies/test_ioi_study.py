@@ -17,8 +17,8 @@ from inversionview.reading.conditions import holds
 from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, Budget
 from inversionview.studies.recipes.base import TaskSource
 from inversionview.studies.recipes.ioi import QUERIED, ioi, make_task, small_task
-from inversionview.studies.train_probed import exact_match
 from inversionview.studies.training_runs import default_sites
+from inversionview.tasks.accuracy import exact_match
 from tests.paths import shared
 from tests.probed.tiny import tiny
 from tests.studies.text_models import FAMILIES, random_model

@@ -15,8 +15,9 @@ from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
-from inversionview.tasks.base import Task, first_end
+from inversionview.tasks.base import Task
 from inversionview.tasks.outputs import captured, divergence, inputs_at_once, predicting
+from inversionview.tasks.positions import first_end
 
 Kind = Literal["mean", "resample"]
 Sources = Int[Tensor, "source source_pos"]

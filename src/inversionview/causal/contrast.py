@@ -13,9 +13,9 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.reading.conditions import holds
-from inversionview.reading.information import last_eligible
 from inversionview.shapes import InputMask, Positions, Tokens
-from inversionview.tasks.base import Contrastable, Flippable, Split, Task, after_end, first_end
+from inversionview.tasks.base import Contrastable, Flippable, Split, Task
+from inversionview.tasks.positions import after_end, first_end, last_eligible
 
 TRIES = 100
 """Contrast inputs that are drawn for each clean one before it is left out."""

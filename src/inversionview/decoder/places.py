@@ -21,6 +21,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Split, Task
+from inversionview.tasks.positions import draw_positions
 
 MOST_AT_BEGIN = 0.6
 """A head is not read where it attends to the begin token by this or more; the paper's."""
@@ -200,13 +201,3 @@ def _filled(
 
 def _nowhere(who: str) -> str:
     return f"{who} looks at the begin token by {MOST_AT_BEGIN} or more in nearly all inputs: leave it out of the sites"
-
-
-def draw_positions(
-    task: Task, tokens: Tokens, generator: Generator, weights: Float[Tensor, " pos"] | None = None
-) -> Positions:
-    """One eligible position [batch] of each input: uniformly, or in proportion to `weights`."""
-    allowed = task.eligible(tokens).float()
-    if weights is not None:
-        allowed = allowed * weights[: tokens.shape[1]]
-    return torch.multinomial(allowed, 1, generator=generator)[:, 0]

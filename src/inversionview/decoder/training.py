@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
-from inversionview.decoder.places import ANYWHERE, Places, draw_positions, make_places
+from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.pretrained import new_pretrained_decoder
 from inversionview.decoder.translated import TranslatedDecoder, in_own_tokens, new_translation
 from inversionview.errors import UserError
@@ -21,7 +21,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
-from inversionview.tasks.base import first_end
+from inversionview.tasks.positions import draw_positions, first_end
 
 
 class CellHits(NamedTuple):

@@ -17,10 +17,10 @@ from inversionview.expressions import NONE
 from inversionview.preimage.estimates.completeness import Interval, clopper_pearson
 from inversionview.preimage.verification import eligible_role
 from inversionview.reading.conditions import compiled, evaluated
-from inversionview.reading.information import last_eligible
 from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import last_eligible
 
 Given = str | Callable[[str], Hashable]
 """How a user gives a hypothesis: a feature, an expression, or a function of the typed input."""

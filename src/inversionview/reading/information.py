@@ -22,6 +22,7 @@ from inversionview.preimage.verification import eligible_role
 from inversionview.results.preimage import FeatureBits, Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
+from inversionview.tasks.positions import last_eligible
 
 PRIOR_DRAWS = 20_000
 """Draws from the prior that stand for it where the domain cannot be enumerated."""
@@ -109,12 +110,6 @@ def total_variation(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value
     if not (a.sum() > 0 and b.sum() > 0):
         return 1.0
     return 0.5 * float(np.abs(a / a.sum() - b / b.sum()).sum())
-
-
-def last_eligible(task: Task, tokens: Tokens) -> Positions:
-    """The last position of each input that may be read."""
-    eligible = task.eligible(tokens)
-    return (eligible * torch.arange(1, eligible.shape[1] + 1)).max(dim=1).values - 1
 
 
 def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None = None) -> list[FeatureBits]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import torch
 from inversionview.errors import UserError
 from inversionview.files import write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
-from inversionview.tasks.base import first_end
+from inversionview.tasks.positions import first_end
 
 _CONFIG = "vocabulary.json"
+SPECIAL_WORDS = ("<begin>", "<end>", "<pad>", "<unknown>")
+_PIECES = r" ?[^\s,.?!]+|[,.?!]"
 
 
 class Vocabulary:
@@ -123,3 +126,21 @@ class Vocabulary:
             raise UserError(
                 f"the tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def word_tokenizer(texts: Iterable[str]) -> Any:
+    """A Hugging Face tokenizer of whole words, those of these texts, for models of a small vocabulary.
+
+    One token each for begin, end, padding and an unknown word; a word's token holds the space before it, as in GPT-2.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = sorted({piece for text in texts for piece in re.findall(_PIECES, text)})
+    table = {word: i for i, word in enumerate((*SPECIAL_WORDS, *words))}
+    tokenizer = Tokenizer(models.WordLevel(table, unk_token=SPECIAL_WORDS[3]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECES), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    begin, end, pad, unknown = SPECIAL_WORDS
+    fast: Any = PreTrainedTokenizerFast
+    return fast(tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=pad, unk_token=unknown)

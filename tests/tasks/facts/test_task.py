@@ -11,8 +11,7 @@ from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, Constrained, get_task
 from inversionview.tasks.facts.tables import Fact, FactTable
 from inversionview.tasks.facts.task import FactsTask
-from inversionview.tasks.facts.words import word_tokenizer
-from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from tests.paths import shared
 
 FACTS = [

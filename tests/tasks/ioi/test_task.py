@@ -14,10 +14,9 @@ from inversionview.reading.conditions import holds
 from inversionview.studies.recipes.ioi import small_task
 from inversionview.tasks import Configured, Constrained, get_task
 from inversionview.tasks.base import Contrastable, Flippable
-from inversionview.tasks.facts.words import word_tokenizer
 from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES, Phrases
 from inversionview.tasks.ioi.task import IoiTask
-from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from tests.paths import shared
 
 SHORT = Phrases(

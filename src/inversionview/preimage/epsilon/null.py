@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from inversionview.criterion import checked_metric, checked_rule
-from inversionview.decoder.places import draw_positions
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
@@ -22,6 +21,7 @@ from inversionview.progress import advance, stage
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import draw_positions
 
 CONFIDENCE = 0.95
 FEWEST_INSIDE = 10

@@ -23,8 +23,7 @@ def small_task() -> FactsTask:
     """The table that the package brings, in words."""
     from inversionview.tasks.facts.tables import FactTable
     from inversionview.tasks.facts.task import FactsTask
-    from inversionview.tasks.facts.words import word_tokenizer
-    from inversionview.tasks.vocabulary import Vocabulary
+    from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 
     table = FactTable.bundled()
     return FactsTask(Vocabulary(word_tokenizer(said.text for said in table.statements())), table)

@@ -24,10 +24,9 @@ _WORDS, _POSITIONS = 65, 21
 
 def small_task() -> IoiTask:
     """Sixteen names, four places and five objects in a vocabulary of their own: 307,200 sentences."""
-    from inversionview.tasks.facts.words import word_tokenizer
     from inversionview.tasks.ioi.phrases import PHRASES, SMALL_NAMES, SMALL_OBJECTS, SMALL_PLACES
     from inversionview.tasks.ioi.task import IoiTask
-    from inversionview.tasks.vocabulary import Vocabulary
+    from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 
     words = [*SMALL_NAMES, *SMALL_PLACES, *SMALL_OBJECTS]
     filled = dict.fromkeys(("A", "B", "S", "IO", "place", "object"), words[0])

@@ -15,9 +15,9 @@ from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.studies.train_probed import exact_match
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
+from inversionview.tasks.accuracy import exact_match
 
 REACH_DRAWS, REACH_MEMBERS = 1000, 2000
 ACCURACY_INPUTS = 20_000

@@ -19,11 +19,11 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
-from inversionview.reading.information import last_eligible
 from inversionview.reading.sampled_map import DRAWS, DRAWS_GIVEN, sampled_map
 from inversionview.report.map import Map, Measured, with_best
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Conditional, Task
+from inversionview.tasks.positions import last_eligible
 
 LEAST_MEMBERS = 30
 """Effective members that a query should have in a sampled map."""

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.places import draw_positions
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_json
 from inversionview.preimage.domain import checked_enumerable, domain_size
@@ -27,12 +26,12 @@ from inversionview.reading.information import (
     chosen_features,
     entropy,
     feature_masses,
-    last_eligible,
     preimage_bits,
     total_variation,
 )
 from inversionview.results.preimage import Preimage, Query
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import draw_positions, last_eligible
 
 COVERAGE = 0.9
 """Share of cells in which an interval must hold its truth to stay."""

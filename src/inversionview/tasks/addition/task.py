@@ -14,7 +14,8 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, between_begin_and_end, spelled, typed
+from inversionview.tasks.base import Feature, Split, spelled, typed
+from inversionview.tasks.positions import between_begin_and_end
 
 SYMBOLS = "0123456789B+=E"
 BEGIN, PLUS, EQUALS, END, PAD = 10, 11, 12, 13, 14

@@ -13,7 +13,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Task, between_begin_and_end, spelled, typed
+from inversionview.tasks.base import Feature, Split, Task, spelled, typed
 from inversionview.tasks.counting.edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
 from inversionview.tasks.counting.given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
 from inversionview.tasks.counting.grammar import next_tokens
@@ -47,6 +47,7 @@ from inversionview.tasks.counting.rows import (
     sequences_of,
     shuffled,
 )
+from inversionview.tasks.positions import between_begin_and_end
 
 TRAIN_SHARE = 0.75
 

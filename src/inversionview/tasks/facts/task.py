@@ -21,10 +21,11 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, between_begin_and_end
+from inversionview.tasks.base import Feature, Split
 from inversionview.tasks.facts.prefixes import PrefixTree
 from inversionview.tasks.facts.rows import FactRows, make_rows
 from inversionview.tasks.facts.tables import FactTable
+from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

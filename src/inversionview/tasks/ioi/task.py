@@ -20,11 +20,12 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, between_begin_and_end
+from inversionview.tasks.base import Feature, Split
 from inversionview.tasks.ioi.features import HELD_OUT, ioi_features
 from inversionview.tasks.ioi.frames import Frames, Sentences
 from inversionview.tasks.ioi.phrases import Phrases
 from inversionview.tasks.ioi.split import pairs_held_out, phrases_held_out
+from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
