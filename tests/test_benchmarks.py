@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import decoder_training, reach, run
 from benchmarks.common import describe_machine, verdict
 from benchmarks.flops import forward_flops, training_flops
-from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
+from inversionview.decoder.model import DecoderConfig, RaggedRows, own_decoder
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.retrieval import RetrievalSource
 from tests.preimage import tiny
@@ -29,7 +29,7 @@ def decoder():
         sites=("x0.pre", "a0.0"), d_activation=6, vocab_size=11, max_length=8, begin=8, end=9, pad=10,
         n_layers=3, n_heads=2, d_model=16, trunk_blocks=2, trunk_width=24, n_frequencies=2,
     )  # fmt: skip
-    return Decoder(config)
+    return own_decoder(config)
 
 
 RAGGED = (RaggedRows(3, 2), RaggedRows(2, 5), RaggedRows(4, 7))

@@ -6,7 +6,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.model import DecoderConfig
-from inversionview.decoder.pretrained import new_pretrained_decoder
+from inversionview.decoder.pretrained import pretrained_decoder
 from tests.decoder.tiny import CONFIG
 
 COMMON = {
@@ -60,12 +60,12 @@ def on_backbone(folder, lora_rank=0, seed=0, **changes):
     """A decoder like `tiny_decoder`, on the language model in a folder."""
     torch.manual_seed(seed)
     model, _ = load_backbone(folder)
-    decoder = new_pretrained_decoder(DecoderConfig(**CONFIG | changes), folder, model, lora_rank)
+    decoder = pretrained_decoder(DecoderConfig(**CONFIG | changes), folder, model, lora_rank)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in decoder.named_parameters():
             if parameter.requires_grad:
                 noise = torch.randn(parameter.shape, generator=generator)
-                parameter.add_(noise * (0.1 if name.startswith("backbone") else 0.3))
+                parameter.add_(noise * (0.1 if name.startswith("body.backbone") else 0.3))
     decoder.set_normalisation(torch.randn(3, 8, generator=generator), torch.tensor([1.0, 0.5, 2.0]))
     return decoder.eval()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inversionview.decoder.model import Decoder, DecoderConfig
+from inversionview.decoder.model import Decoder, DecoderConfig, own_decoder
 from inversionview.decoder.sampling import sample
 from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
@@ -26,7 +26,8 @@ def config(**changes) -> DecoderConfig:
 @pytest.fixture(scope="module")
 def decoder() -> Decoder:
     torch.manual_seed(0)
-    made = Decoder(config())
+    made = own_decoder(config())
+    made.constrain(TASK)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
@@ -78,4 +79,4 @@ def test_an_input_outside_the_domain_has_no_probability(decoder, z):
 
 def test_only_a_task_that_says_what_comes_next_can_constrain():
     with pytest.raises(UserError, match="addition does not say which tokens can come next"):
-        Decoder(config(task="addition")).constrain(get_task("addition"))
+        own_decoder(config(task="addition")).constrain(get_task("addition"))

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from inversionview.decoder import loss as in_parts
 from inversionview.decoder.loss import IGNORED, Head, summed_loss
 from inversionview.decoder.model import RaggedRows
+from tests.decoder.test_constrained import TASK
 from tests.decoder.test_constrained import config as constrained_config
 from tests.decoder.tiny import activations, inputs, tiny_decoder
 
@@ -79,8 +80,10 @@ def test_loss_and_gradients_are_the_plain_ones(monkeypatch, at_once, in_cache, d
 
 def test_logits_are_made_in_the_type_that_is_computed_in(monkeypatch):
     decoder, tokens = tiny_decoder(), inputs(6)
-    decoder.compute_dtype, hidden = torch.bfloat16, decoder.hidden
-    monkeypatch.setattr(decoder, "hidden", lambda *args: hidden(*args).float())  # as a language model's last norm does
+    decoder.compute_dtype, hidden = torch.bfloat16, decoder.body.hidden
+    monkeypatch.setattr(
+        decoder.body, "hidden", lambda *args: hidden(*args).float()
+    )  # as a language model's last norm does
     monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", 100)
     with Watch() as watch:
         loss_and_gradients(decoder, tokens)
@@ -123,6 +126,7 @@ def test_a_gradient_is_not_kept_for_a_second_time(monkeypatch):
 
 def test_a_constraint_holds_in_parts(monkeypatch):
     decoder = tiny_decoder(**vars(constrained_config()) | {"sites": ("x0.pre", "a0.0", "a0.1")})
+    decoder.constrain(TASK)
     tokens = torch.full((6, 14), 39)
     tokens[:, 0], tokens[:, 1:6] = 37, torch.randint(0, 3, (6, 5), generator=torch.Generator().manual_seed(0))
     z, site = activations(6)
@@ -137,11 +141,11 @@ def test_a_constraint_holds_in_parts(monkeypatch):
 def test_weights_that_are_not_trained_get_no_gradient(monkeypatch):
     decoder, tokens = tiny_decoder(), inputs(6)
     z, site = activations(6)
-    decoder.head.weight.requires_grad_(False)
+    decoder.body.head.weight.requires_grad_(False)
     monkeypatch.setattr(in_parts, "LOGITS_AT_ONCE", 100)
     decoder(tokens, z, site, RAGGED, targets(tokens)).backward()
-    assert decoder.head.weight.grad is None
-    assert decoder.token_embedding.weight.grad.abs().sum() > 0
+    assert decoder.body.head.weight.grad is None
+    assert decoder.body.token_embedding.weight.grad.abs().sum() > 0
 
 
 @torch.no_grad()

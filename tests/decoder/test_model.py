@@ -111,8 +111,8 @@ def test_bf16_is_near_fp32():
 def test_matrix_parameters_are_the_inner_matrices(decoder):
     names = {id(p): n for n, p in decoder.named_parameters()}
     chosen = {names[id(p)] for p in decoder.matrix_parameters()}
-    assert not any("embedding" in n or n.startswith("head") or n.endswith(("bias", "norm.weight")) for n in chosen)
-    assert {"trunk.input.weight", "blocks.0.attention.qkv.weight", "blocks.1.mlp.down.weight"} <= chosen
+    assert not any("embedding" in n or n.startswith("body.head") or n.endswith(("bias", "norm.weight")) for n in chosen)
+    assert {"trunk.input.weight", "body.blocks.0.attention.qkv.weight", "body.blocks.1.mlp.down.weight"} <= chosen
 
 
 def test_until_end():

@@ -78,9 +78,9 @@ def test_the_loss_reaches_all_that_is_trained_and_nothing_else(decoder):
     trained = {name: p for name, p in decoder.named_parameters() if p.requires_grad}
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
     assert all(p.grad is None for p in decoder.parameters() if not p.requires_grad)
-    assert any(name.startswith("backbone") for name in trained)
-    if decoder.config.lora_rank:
-        assert all("lora_" in name for name in trained if name.startswith("backbone"))
+    assert any(name.startswith("body.backbone") for name in trained)
+    if decoder.body.config.lora_rank:
+        assert all("lora_" in name for name in trained if name.startswith("body.backbone"))
     decoder.eval()
 
 
@@ -101,13 +101,13 @@ def test_without_a_slot_it_is_the_language_model(tmp_path, kind):
     """With a slot that nobody attends to, the logits are those of the model that it was made from."""
     decoder = on_backbone(saved_backbone(tmp_path / kind, kind))
     tokens, (z, site) = inputs(4), activations(4)
-    away = masks(decoder.backbone.config, 0, 13, torch.float32, tokens.device)
+    away = masks(decoder.body.backbone.config, 0, 13, torch.float32, tokens.device)
     away[..., 0] = torch.finfo(torch.float32).min
     cache = decoder.start_cache(z, site)
-    hidden = decoder.backbone.base_model(input_ids=tokens[:, :-1], past_key_values=cache, attention_mask=away,
+    hidden = decoder.body.backbone.base_model(input_ids=tokens[:, :-1], past_key_values=cache, attention_mask=away,
                                          position_ids=torch.arange(13)[None], use_cache=True)  # fmt: skip
-    found = decoder.unembed(hidden.last_hidden_state.flatten(0, 1))
-    plain = decoder.backbone(input_ids=tokens[:, :-1]).logits[..., :15].flatten(0, 1)
+    found = decoder.body.unembedding().logits(hidden.last_hidden_state.flatten(0, 1))
+    plain = decoder.body.backbone(input_ids=tokens[:, :-1]).logits[..., :15].flatten(0, 1)
     torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -129,8 +129,8 @@ def test_a_sliding_layer_sees_the_slot_and_the_latest_tokens():
 def test_matrix_parameters_are_new_ones(decoder):
     names = {id(p): n for n, p in decoder.named_parameters()}
     chosen = {names[id(p)] for p in decoder.matrix_parameters()}
-    assert {"trunk.input.weight", "slots.0.weight"} <= chosen
-    assert not any(n.startswith("backbone") for n in chosen)
+    assert {"trunk.input.weight", "body.slots.0.weight"} <= chosen
+    assert not any(n.startswith("body.backbone") for n in chosen)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_it_comes_back_to_the_bit(saved):
 def test_the_base_is_needed_with_lora_only(saved):
     decoder, folder = saved
     (folder / "base").rename(folder / "elsewhere")
-    if decoder.config.lora_rank:
+    if decoder.body.config.lora_rank:
         with pytest.raises(UserError, match="base"):
             load_decoder(folder / "decoder", Probed(), AdditionTask())
     else:
@@ -47,11 +47,11 @@ def test_the_base_is_needed_with_lora_only(saved):
 def test_with_lora_no_weight_of_the_base_is_kept_and_another_base_is_refused(saved):
     decoder, folder = saved
     names = list(load_file(folder / "decoder" / "model.safetensors"))
-    if not decoder.config.lora_rank:
+    if not decoder.body.config.lora_rank:
         assert "backbone.lm_head.weight" not in names, "tied weights are kept once"
         return
     assert all("lora_" in name for name in names if name.startswith("backbone"))
-    backbone(decoder.config.backbone["model_type"], seed=1).save_pretrained(folder / "base")
+    backbone(decoder.body.config.backbone["model_type"], seed=1).save_pretrained(folder / "base")
     with pytest.raises(UserError, match="has changed since"):
         load_decoder(folder / "decoder", Probed(), AdditionTask())
 

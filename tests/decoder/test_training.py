@@ -158,8 +158,8 @@ def test_a_decoder_knows_what_it_belongs_to_and_depends_on_its_seed():
     assert one.config.fingerprint == probed().fingerprint
     assert one.config.convention == "tl"
     assert one.config.sites == SITES
-    assert torch.equal(one.head.weight, same.head.weight)
-    assert not torch.equal(one.head.weight, other.head.weight)
+    assert torch.equal(one.body.head.weight, same.body.head.weight)
+    assert not torch.equal(one.body.head.weight, other.body.head.weight)
 
 
 def test_activations_at_mixes_sites_in_one_forward():

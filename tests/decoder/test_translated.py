@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.sampling import sample
 from inversionview.decoder.scoring import score
+from inversionview.decoder.tokens import Retokenised
 from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, Pretrained, make_decoder
-from inversionview.decoder.translated import TranslatedDecoder
 from inversionview.errors import UserError
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
@@ -73,7 +73,7 @@ def base(tmp_path_factory):
 def decoder(task, probed, base):
     small = {"d_model": 16, "trunk_blocks": 1, "trunk_width": 16}
     made = make_decoder(probed, task, SITES, n_statistics=64, pretrained=Pretrained(str(base)), **small)
-    assert isinstance(made, TranslatedDecoder)
+    assert isinstance(made.adapter, Retokenised)
     data = DecoderTrainingConfig(groups=2, full_steps=150)
     settings = TrainingConfig(batch_size=32, steps=150, warmup_steps=5, learning_rate=5e-3, precision="fp32")
     train(DecoderObjective(made, probed, task, data), settings, base / "training")
@@ -89,16 +89,16 @@ def drawn(decoder, n=200):
 
 
 def test_rows_come_back_from_the_other_tokens(task, decoder):
-    translated = decoder.translation.to_own(task.windows)
+    translated = decoder.adapter.to_own(task.windows)
     assert translated.exact.float().mean() > 0.9
     assert not torch.equal(translated.tokens[:, :5], task.windows[:, :5])
-    rows, known = decoder.translation.to_task(translated.tokens[translated.exact])
+    rows, known = decoder.adapter.to_task(translated.tokens[translated.exact])
     assert known.all()
     assert torch.equal(rows, task.windows[translated.exact])
 
 
 def test_own_tokens_end_where_their_text_ends(task, decoder):
-    translation = decoder.translation
+    translation = decoder.adapter
     translated = translation.to_own(task.windows[:50])
     for row, own, homes in zip(task.windows[:50], translated.tokens, translated.homes, strict=True):
         ids, inner = translation.task.inner(row), translation.own.inner(own)
@@ -109,7 +109,7 @@ def test_own_tokens_end_where_their_text_ends(task, decoder):
 
 
 def test_a_prefix_of_the_task_s_tokens_is_cut_where_it_ends(task, decoder):
-    translation = decoder.translation
+    translation = decoder.adapter
     translated = translation.to_own(task.windows[:50])
     for length in (1, 3, 5):
         cut = translation.cut(translated, torch.full((50,), length))

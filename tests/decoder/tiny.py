@@ -2,7 +2,7 @@
 
 import torch
 
-from inversionview.decoder.model import Decoder, DecoderConfig
+from inversionview.decoder.model import Decoder, DecoderConfig, own_decoder
 
 CONFIG = {
     "sites": ("x0.pre", "a0.0", "a0.1"),
@@ -19,7 +19,7 @@ CONFIG = {
 
 
 def tiny_decoder(seed: int = 0, **changes) -> Decoder:
-    decoder = Decoder(DecoderConfig(**CONFIG | changes))
+    decoder = own_decoder(DecoderConfig(**CONFIG | changes))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in decoder.parameters():

@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.flops import Transformer
-from inversionview.decoder.model import Decoder
+from inversionview.decoder.model import own_decoder
 from research import scale
 from tests.probed.tiny import some_tokens, tiny
 
@@ -46,7 +46,7 @@ def test_a_decoder_of_its_own_has_so_many_weights():
     model = dataclasses.replace(scale.MODELS["Mistral 7B"], d_model=64, vocab_size=100)
     config = scale.scratch_decoder(model, scale.Study())
     with torch.device("meta"):
-        matrices = [p for name, p in Decoder(config).named_parameters() if p.ndim == 2]
+        matrices = [p for name, p in own_decoder(config).named_parameters() if p.ndim == 2]
     small = len(config.sites) * config.d_model + config.max_length * config.d_model
     assert scale.scratch_weights(config) == sum(p.numel() for p in matrices) - small
 

@@ -12,7 +12,8 @@ from tokenizers.models import WordLevel
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from inversionview import cli
-from inversionview.decoder.pretrained import PretrainedDecoder
+from inversionview.decoder.pretrained import PretrainedBody
+from inversionview.decoder.tokens import Retokenised
 from inversionview.decoder.training import Pretrained
 from inversionview.errors import UserError
 from inversionview.studies import recipes
@@ -39,7 +40,7 @@ def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsy
     arguments = ["--model", str(model), "--decoder-from", str(base), *lora, "--sites", "a0.1,x1.post", "--steps", "3"]
     assert cli.main(["train", "addition", "--out", str(out), *arguments]) == 0, capsys.readouterr().err
     study = load_study(out)
-    assert isinstance(study.decoder, PretrainedDecoder)
+    assert isinstance(study.decoder.body, PretrainedBody)
     assert study.description.decoder_from == str(base)
     found = study.preimage(study.query(QUERY, at="=", site="a0.1"), n=20)
     assert found.n_drawn == 20
@@ -121,4 +122,4 @@ def test_a_language_model_with_another_tokenizer_reads_text(tmp_path, monkeypatc
     found = json.loads(capsys.readouterr().out)
     assert found["drawn"] == 30
     study = load_study(tmp_path / "out")
-    assert study.decoder.translation is not None
+    assert isinstance(study.decoder.adapter, Retokenised)

@@ -61,8 +61,12 @@ def described(model: PreTrainedModel) -> dict[str, Any]:
 
 def weights_fingerprint(model: PreTrainedModel) -> str:
     """One short name for the weights, by which a model that was trained further is told from it."""
-    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
-    return fingerprint(model.base_model, head)
+    return fingerprint(model.base_model, head_of(model))
+
+
+def head_of(model: PreTrainedModel) -> Any:
+    """The layer that makes logits, a linear one."""
+    return model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
 
 def add_lora(model: PreTrainedModel, rank: int) -> None:
@@ -142,7 +146,7 @@ def prepare(model: PreTrainedModel, max_length: int) -> None:
         raise unfit(model, f"has layers that see {config.window_size} tokens only, and the task needs {max_length}")
     fused = model._supports_sdpa and (torch.cuda.is_available() or max_length >= FUSED_FROM)
     model.set_attn_implementation("sdpa" if fused else "eager")
-    model.eval()  # type: ignore[no-untyped-call]
+    nn.Module.eval(model)
 
 
 def unfit(model: nn.Module, why: str) -> UserError:

@@ -1,34 +1,41 @@
-"""Saving a decoder, and loading it for the probed model that it belongs to."""
+"""Saving a decoder, and loading it for the probed model that it belongs to.
+
+A folder holds `config.json` and `model.safetensors`, and for a body with another tokenizer than the task's that too. In
+the file, the body's tensors stand beside the trunk's under their names within the body.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from inversionview.decoder.model import Decoder, DecoderConfig
-from inversionview.decoder.pretrained import KIND as PRETRAINED
-from inversionview.decoder.pretrained import PretrainedDecoder, saved_pretrained_decoder
-from inversionview.decoder.translated import KIND as TRANSLATED
-from inversionview.decoder.translated import TranslatedDecoder, saved_translated_decoder
+from inversionview.decoder.model import Decoder, DecoderConfig, Trunk, own_decoder
+from inversionview.decoder.pretrained import PretrainedBody, PretrainedConfig, empty_body
+from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
-from inversionview.files import atomic_folder, read_json, read_tensors
+from inversionview.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from inversionview.probed.model import ProbedModel
 from inversionview.tasks import Task
+from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.training.checkpoint import load_module_tensors, module_tensors
 
 SHOWN = 12
 """Leading characters of a fingerprint that are shown; enough to tell models apart by eye."""
+PRETRAINED, TRANSLATED = "pretrained", "translated"
+"""What `kind` is in the configuration: a language model's body, and one that writes other tokens than the task's."""
+_TOKENIZER = "tokenizer"
+_BODY = "body."
 
 
 def save_decoder(decoder: Decoder, path: str | Path) -> None:
-    """Write `config.json` and `model.safetensors` into a new folder `path`, whole or not at all."""
+    """Write a decoder into a new folder `path`, whole or not at all."""
     with atomic_folder(path) as folder:
-        if isinstance(decoder, PretrainedDecoder | TranslatedDecoder):
-            decoder.save(folder)
-            return
-        decoder.save_pretrained(folder)
-        (folder / "README.md").unlink(missing_ok=True)  # the mixin's model card speaks of a hub that it was not sent to
+        write_json(folder / "config.json", _described(decoder))
+        tensors = {name.removeprefix(_BODY): tensor for name, tensor in module_tensors(decoder).items()}
+        write_tensors(folder / "model.safetensors", tensors)
+        if isinstance(decoder.adapter, Retokenised):
+            decoder.adapter.own.save(folder / _TOKENIZER)
 
 
 def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
@@ -36,30 +43,27 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
 
     Raises `UserError` when it is missing, damaged, or was trained on another probed model or another convention.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"there is no decoder at {path}; give the folder that `inversionview train` wrote")
-    fields = read_json(folder / "config.json", "the decoder's configuration")
-    tensors = read_tensors(folder / "model.safetensors")
-    try:
-        decoder = _filled(fields, tensors, folder, task)
-    except (TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is not a decoder of this version: {reason}") from error
+    decoder = read_decoder(path, task)
     check_belongs(decoder, probed, str(path))
     if decoder.config.constrained:
         decoder.constrain(task)
     return decoder.to(probed.device).eval()
 
 
-def _filled(fields: dict[str, Any], tensors: dict[str, Tensor], folder: Path, task: Task) -> Decoder:
-    kind = fields.get("kind") if isinstance(fields, dict) else None
-    if kind == PRETRAINED:
-        return saved_pretrained_decoder(fields, tensors)
-    if kind == TRANSLATED:
-        return saved_translated_decoder(fields, tensors, folder, task)
-    decoder = Decoder(DecoderConfig(**fields))
-    decoder.load_state_dict(tensors, strict=True)
+def read_decoder(path: str | Path, task: Task) -> Decoder:
+    """Read a decoder of a task from a folder, whatever it was trained on; raises `UserError` as `load_decoder` does."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise UserError(f"there is no decoder at {path}; give the folder that `inversionview train` wrote")
+    content = read_json(folder / "config.json", "the decoder's configuration")
+    tensors = read_tensors(folder / "model.safetensors")
+    try:
+        decoder = _empty(content, folder, task)
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is not a decoder of this version: {reason}") from error
+    named = {name if name.startswith("trunk.") else _BODY + name: tensor for name, tensor in tensors.items()}
+    load_module_tensors(decoder, named, source=f"the decoder {path}")
     return decoder
 
 
@@ -76,3 +80,31 @@ def check_belongs(decoder: Decoder, probed: ProbedModel, name: str) -> None:
             f"the decoder {name} was trained on activations in convention {config.convention!r}, and the probed model "
             f"is loaded in {probed.convention!r}; load it with convention={config.convention!r}"
         )
+
+
+def _described(decoder: Decoder) -> dict[str, Any]:
+    """The configuration as JSON; that of a decoder with other tokens than the task's is `inner`, beside the task's."""
+    content = asdict(decoder.config)
+    if isinstance(decoder.body, PretrainedBody):
+        content = {"kind": PRETRAINED, **content, **asdict(decoder.body.config)}
+    if isinstance(decoder.adapter, Retokenised):
+        task, length = decoder.adapter.task, decoder.adapter.task_length
+        in_task = {"vocab_size": task.size, "max_length": length, "begin": task.begin, "end": task.end, "pad": task.pad}
+        content = {"kind": TRANSLATED, "inner": content, **asdict(decoder.config), **in_task}
+    return content
+
+
+def _empty(content: dict[str, Any], folder: Path, task: Task) -> Decoder:
+    """The decoder of a configuration, to be filled with its weights."""
+    kind, adapter = content.get("kind"), None
+    if kind == TRANSLATED:
+        inner, own = content["inner"], Vocabulary.load(folder / _TOKENIZER)
+        theirs = Vocabulary(getattr(task, "tokenizer", None))
+        adapter = Retokenised(theirs, own, content["max_length"], inner["max_length"])
+        kind, content = inner["kind"], inner
+    if kind != PRETRAINED:
+        return own_decoder(DecoderConfig(**content))
+    of_body = {entry.name for entry in fields(PretrainedConfig)}
+    config = DecoderConfig(**{name: value for name, value in content.items() if name not in {"kind", *of_body}})
+    of_model = PretrainedConfig(**{name: value for name, value in content.items() if name in of_body})
+    return Decoder(Trunk(config), empty_body(of_model, config), config, adapter=adapter)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 IGNORED = -100
 """The target of a position that does not count."""
@@ -51,8 +52,21 @@ def summed_loss(
     if len(hidden) <= max(1, LOGITS_AT_ONCE // len(head.weight)):
         logits = masked(head.logits(hidden), possible)
         return F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
-    found: Tensor = _LossInParts.apply(hidden, head.weight, head.bias, targets, possible, head.finish)  # type: ignore[no-untyped-call]
-    return found
+    wanted = _Wanted(targets, possible, head.finish)
+    loss: Tensor = _LossInParts.apply(hidden, head.weight, head.bias, wanted)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Wanted(NamedTuple):
+    """What a loss in parts is taken of, beside what its gradients are taken of."""
+
+    targets: Int[Tensor, " flat"]
+    possible: Bool[Tensor, "flat vocab"] | None
+    finish: Callable[[Tensor], Tensor] | None
+
+
+class _Context(FunctionCtx):
+    gradients: list[Tensor | None] | None
 
 
 class _LossInParts(torch.autograd.Function):
@@ -63,17 +77,9 @@ class _LossInParts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        possible: Tensor | None,
-        finish: Callable[[Tensor], Tensor] | None,
-    ) -> Tensor:
-        wanted = [tensor is not None and tensor.requires_grad for tensor in (hidden, weight, bias)]
-        parts = _Parts(hidden, weight, bias, wanted)
+    def forward(ctx: _Context, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: _Wanted) -> Tensor:
+        targets, possible, finish = wanted
+        parts = _Parts(hidden, weight, bias)
         total = torch.zeros((), device=hidden.device)
         for part in torch.split((targets != IGNORED).nonzero()[:, 0], parts.rows):
             inputs = hidden[part]
@@ -87,17 +93,17 @@ class _LossInParts(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, *outer: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.gradients is None:
             raise RuntimeError("the gradient of this loss was asked for before, and is not kept")
         gradients, ctx.gradients = ctx.gradients, None
-        return *(None if gradient is None else gradient.mul_(outer[0]) for gradient in gradients), None, None, None
+        return *(None if gradient is None else gradient.mul_(outer[0]) for gradient in gradients), None
 
 
 class _Parts:
     """The memory that all parts of a loss share, and what is done in it."""
 
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: list[bool]) -> None:
+    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
         vocab_size, dtype = len(weight), hidden.dtype
         self.rows = max(1, LOGITS_AT_ONCE // vocab_size)
         in_cache = IN_CACHE if hidden.device.type == "cpu" else LOGITS_AT_ONCE
@@ -105,9 +111,10 @@ class _Parts:
         self.weight, self.bias = weight.to(dtype), None if bias is None else bias.to(dtype)
         self.block = hidden.new_empty(min(self.rows, len(hidden)), vocab_size)
         self.scratch = weight.new_empty(min(self.slice_rows, len(hidden)), vocab_size, dtype=torch.float32)
-        self.product = torch.empty_like(self.weight) if wanted[1] else None
-        of = (hidden, weight, bias)
-        self.gradients = [torch.zeros_like(x) if x is not None and w else None for x, w in zip(of, wanted, strict=True)]
+        self.product = torch.empty_like(self.weight) if weight.requires_grad else None
+        self.gradients = [
+            torch.zeros_like(x) if x is not None and x.requires_grad else None for x in (hidden, weight, bias)
+        ]
 
     def logits(self, inputs: Tensor) -> Tensor:
         block = self.block[: len(inputs)]

@@ -1,32 +1,33 @@
 """The decoder: a conditional language model that proposes the inputs which could have given an activation.
 
 Read it from the top: the configuration, the trunk that digests the activation, the attention block that sees it in
-every layer, the model. After InversionView (arXiv 2405.17653), section 3 and its appendix on the decoder: the
+every layer, the body made of such blocks, the decoder, which is a trunk and a body. A language model can be the body
+too, see `pretrained.py`. After InversionView (arXiv 2405.17653), section 3 and its appendix on the decoder: the
 activation, joined with a learned embedding of its site, passes through residual MLP blocks, and each layer turns the
 result into an extra key and value of its attention. Ours differs where measurement said so: the trunk is as wide as the
 decoder, and sees the activation through a few sines and cosines beside its plain values, without which fine differences
 are learned late.
 
-Axes: batch (activations), pos (tokens), flat (all tokens of a ragged batch, row after row), d_activation (the probed
-model's width), d_model (this decoder's width), head, slot (keys and values that come from the activation).
+Axes: batch (activations), pos (tokens), flat (all tokens of a ragged batch, row after row), d_activation (the width of
+the widest site), d_model (this decoder's width), head, slot (keys and values that come from the activation).
 """
 
-# No postponed annotations here: PyTorchModelHubMixin reads the type of `config` from the signature.
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
-from inversionview.decoder.translation import Translation
+from inversionview.decoder.tokens import SameTokens, TokenAdapter
 from inversionview.errors import UserError
-from inversionview.shapes import Activations, NextTokens, PerInput, PerPosition, Positions, Tokens
-from inversionview.tasks import Constrained, Task, get_task
+from inversionview.shapes import NextTokens, PerInput, PerPosition, Positions, Tokens
+from inversionview.tasks import Constrained, Task
 
 
 @dataclass
@@ -36,8 +37,9 @@ class DecoderConfig:
     sites: tuple[str, ...]
     """Short names of the sites it was trained on; a site's index here is its embedding's."""
     d_activation: int
-    """Width of the activations."""
+    """Width of the activations, of the widest site."""
     vocab_size: int
+    """Of the tokens that the decoder writes: the task's, or with another tokenizer its own; so are those below."""
     max_length: int
     """Positions of the longest input, begin and end included."""
     begin: int
@@ -56,12 +58,17 @@ class DecoderConfig:
     """Hidden width of a trunk block; it runs once an activation, so its cost is small beside that of the tokens."""
     n_frequencies: int = 3
     """Sines and cosines of each normalised activation value, at frequencies 1.5, 3, 6, ..."""
-
     constrained: bool = False
     """Only tokens with which an input of the task can go on are possible, by the task's own `next_tokens`."""
+    widths: tuple[int, ...] = ()
+    """Width of each site's activations; empty where all are `d_activation` wide."""
 
     def __post_init__(self) -> None:
-        self.sites = tuple(self.sites)
+        self.sites, self.widths = tuple(self.sites), tuple(self.widths)
+
+    def width(self, site_index: int) -> int:
+        """Width of the activations of one site."""
+        return self.widths[site_index] if self.widths else self.d_activation
 
 
 class RaggedRows(NamedTuple):
@@ -76,7 +83,18 @@ STEP_BYTES = 2**31
 LOGIT_BYTES = 32
 """Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
 
-Cache = list[tuple[Float[Tensor, "_ head slot_pos d_head"], Float[Tensor, "_ head slot_pos d_head"]]]
+Activations = Float[Tensor, "batch d_activation"]
+"""Of sites that may be narrower than the widest: what stands beyond a site's own width is not looked at."""
+Condition = Float[Tensor, "batch d_model"]
+KeysValues = list[tuple[Float[Tensor, "_ head slot_pos d_head"], Float[Tensor, "_ head slot_pos d_head"]]]
+Cache = Any
+"""What a body remembers of the tokens so far; nobody else looks into it."""
+_Kind = TypeVar("_Kind", bound=nn.Module)
+
+
+def each(modules: nn.ModuleList, kind: type[_Kind]) -> list[_Kind]:
+    """The modules of a list, which are all of one kind."""
+    return [module for module in modules if isinstance(module, kind)]
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -117,6 +135,7 @@ class Trunk(nn.Module):
     mean: Tensor
     scale: Tensor
     frequencies: Tensor
+    inside: Tensor | None
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -124,20 +143,28 @@ class Trunk(nn.Module):
         self.register_buffer("mean", torch.zeros(n_sites, width))
         self.register_buffer("scale", torch.ones(n_sites))
         self.register_buffer("frequencies", 1.5 * 2.0 ** torch.arange(config.n_frequencies), persistent=False)
+        inside = torch.arange(width) < torch.tensor(config.widths)[:, None] if config.widths else None
+        self.register_buffer("inside", inside, persistent=False)
         self.site_embedding = nn.Embedding(n_sites, config.d_model)
         self.input = nn.Linear(width * (1 + 2 * config.n_frequencies), config.d_model)
         self.blocks = nn.Sequential(*(MLP(config.d_model, config.trunk_width) for _ in range(config.trunk_blocks)))
         nn.init.normal_(self.site_embedding.weight, std=0.5)
 
-    def forward(
-        self, activations: Float[Tensor, "batch d_activation"], site_index: Positions, dtype: torch.dtype
-    ) -> Float[Tensor, "batch d_model"]:
+    def forward(self, activations: Activations, site_index: Positions, dtype: torch.dtype) -> Condition:
+        padded = F.pad(activations.float(), (0, self.mean.shape[1] - activations.shape[1]))
         # One scale a site, not one a dimension: the distance that decides membership has one scale too.
-        z = (activations.float() - self.mean[site_index]) / self.scale[site_index, None]
+        z = (padded - self.mean[site_index]) / self.scale[site_index, None]
+        if self.inside is not None:
+            z = z * self.inside[site_index]
         waves = (z[:, :, None] * self.frequencies).flatten(1)
         features = torch.cat([z, waves.sin(), waves.cos()], dim=1)
         x = linear(self.input, features.to(dtype)) + self.site_embedding(site_index).to(dtype)
-        return self.blocks(x)  # type: ignore[no-any-return]
+        condition: Tensor = self.blocks(x)
+        return condition
+
+    def matrix_parameters(self) -> list[nn.Parameter]:
+        """The weight matrices, whose updates are orthogonalised in training."""
+        return [p for p in [*self.blocks.parameters(), *self.input.parameters()] if p.ndim == 2]
 
 
 class Attention(nn.Module):
@@ -209,49 +236,136 @@ class Block(nn.Module):
         self.mlp = MLP(config.d_model, 4 * config.d_model)
 
     def forward(self, x: Tensor, condition: Tensor, ragged: Sequence[RaggedRows]) -> Tensor:
-        return self.mlp(self.attention(x, condition, ragged))  # type: ignore[no-any-return]
+        out: Tensor = self.mlp(self.attention(x, condition, ragged))
+        return out
+
+    def step(self, x: Float[Tensor, "batch d_model"], keys: Tensor, values: Tensor, index: int) -> Tensor:
+        """As `Attention.step`, then the MLP."""
+        out: Tensor = self.mlp(self.attention.step(x, keys, values, index))
+        return out
 
 
-class Decoder(nn.Module, PyTorchModelHubMixin):
-    """`q(x | z, s)`: next-token logits of an input, given an activation and the index of its site in `config.sites`."""
+class Body(Protocol):
+    """A causal language model, a module, in which every token also sees the condition; it computes in its dtype."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def hidden(self, parts: Sequence[Tensor], condition: Condition) -> Float[Tensor, "flat d_body"]:
+        """The last layer's states, normalised, at each token of each group of rows; `condition` has all their rows."""
+        ...
+
+    def start_cache(self, condition: Condition) -> Cache:
+        """What `step` and `select` take, with no token yet."""
+        ...
+
+    def step(self, tokens: Tokens, cache: Cache, dtype: torch.dtype) -> Float[Tensor, "batch d_body"]:
+        """The state at the last of `tokens`, all others of which are in the cache; it is written in place."""
+        ...
+
+    def select(self, cache: Cache, rows: Int[Tensor, " chosen"]) -> Cache:
+        """The cache of these of its rows, perhaps in place; one may be asked for more than once."""
+        ...
+
+    def unembedding(self) -> Head:
+        """What makes logits of the states."""
+        ...
+
+    def cached_numbers(self) -> int:
+        """Numbers that a cache holds for each position of a row."""
+        ...
+
+    def matrix_parameters(self) -> list[nn.Parameter]:
+        """The weight matrices whose updates are orthogonalised in training."""
+        ...
+
+
+class OwnLayers(nn.Module):
+    """The body of a decoder that starts from nothing: a small transformer."""
+
+    def __init__(self, config: DecoderConfig, tokens: nn.Embedding, positions: nn.Embedding) -> None:
         super().__init__()
-        self.config = config
-        self.compute_dtype = torch.float32
-        """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
-        self.translation: Translation | None = None
-        """To the tokens of `body`, where these are not the task's."""
-        self._known_next: Callable[[Tokens], NextTokens] | None = None
-        self._make_layers(config)
-
-    def _make_layers(self, config: DecoderConfig) -> None:
-        self.token_embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.position_embedding = nn.Embedding(config.max_length, config.d_model)
-        self.trunk = Trunk(config)
+        self.max_length = config.max_length
+        self.token_embedding, self.position_embedding = tokens, positions
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = Norm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        for embedding in (self.token_embedding, self.position_embedding):
+        for embedding in (tokens, positions):
             nn.init.normal_(embedding.weight, std=0.02)
 
-    @property
-    def body(self) -> "Decoder":
-        """What samples and scores, in its own tokens: the decoder itself, unless it has a `translation`."""
-        return self
+    def hidden(self, parts: Sequence[Tensor], condition: Condition) -> Float[Tensor, "flat d_model"]:
+        """As `Body.hidden`."""
+        dtype, groups = condition.dtype, [RaggedRows(*part.shape) for part in parts]
+        index = torch.cat([part.reshape(-1) for part in parts])
+        place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
+        # Looked up, then cast: a cast of the whole of a large table costs more than all the layers.
+        x = self.token_embedding(index).to(dtype) + self.position_embedding(place).to(dtype)
+        for block in self.blocks:
+            x = block(x, condition, groups)
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+    def start_cache(self, condition: Condition) -> KeysValues:
+        """Keys and values with room for all tokens behind the condition's slot."""
+        cache: KeysValues = []
+        for block in each(self.blocks, Block):
+            slots = block.attention.slots(condition)
+            room = [torch.zeros_like(s).expand(-1, -1, self.max_length, -1) for s in slots]
+            key, value = (torch.cat([s, r], dim=2) for s, r in zip(slots, room, strict=True))
+            cache.append((key, value))
+        return cache
+
+    def step(self, tokens: Tokens, cache: KeysValues, dtype: torch.dtype) -> Float[Tensor, "batch d_model"]:
+        """As `Body.step`."""
+        token, position = tokens[:, -1], tokens.shape[1] - 1
+        x = self.token_embedding(token).to(dtype) + self.position_embedding.weight[position].to(dtype)
+        for block, (keys, values) in zip(each(self.blocks, Block), cache, strict=True):
+            x = block.step(x, keys, values, position + 1)
+        normalised: Tensor = self.norm(x)
+        return normalised
+
+    def select(self, cache: KeysValues, rows: Int[Tensor, " chosen"]) -> KeysValues:
+        """As `Body.select`."""
+        return [(keys[rows], values[rows]) for keys, values in cache]
+
+    def unembedding(self) -> Head:
+        """As `Body.unembedding`."""
+        return Head(self.head.weight)
+
+    def cached_numbers(self) -> int:
+        """As `Body.cached_numbers`."""
+        return 2 * len(self.blocks) * self.norm.weight.shape[0]
+
+    def matrix_parameters(self) -> list[nn.Parameter]:
+        """Those of the blocks."""
+        return [p for p in self.blocks.parameters() if p.ndim == 2]
+
+
+class Decoder(nn.Module):
+    """`q(x | z, s)`: next-token logits of an input, given an activation and the index of its site in `config.sites`.
+
+    Inputs to draw, to train on and to step through are in the decoder's own tokens; those whose probability is asked
+    for are in the task's. The two are the same unless `adapter` says otherwise.
+    """
+
+    body: Body
+
+    def __init__(self, trunk: Trunk, body: Body, config: DecoderConfig, *, adapter: TokenAdapter | None = None) -> None:
+        super().__init__()
+        self.config, self.adapter = config, adapter or SameTokens()
+        self.trunk, self.body = trunk, body
+        self.compute_dtype = torch.float32
+        """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
+        self._next_tokens: Callable[[Tokens], NextTokens] | None = None
 
     def constrain(self, task: Task) -> None:
         """Let only inputs of the task be possible. Raises `UserError` for a task that cannot say what comes next."""
         if not isinstance(task, Constrained):
             raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
-        self._known_next = task.next_tokens
+        self._next_tokens = task.next_tokens
 
-    @property
-    def _next_tokens(self) -> Callable[[Tokens], NextTokens] | None:
-        """None where everything is possible. A task that is made of files must have been given to `constrain`."""
-        if self.config.constrained and self._known_next is None:
-            self.constrain(get_task(self.config.task))
-        return self._known_next
+    def _possible(self, tokens: Tokens) -> NextTokens | None:
+        """Which tokens can follow each of `tokens`; None where all can."""
+        if self._next_tokens is None and self.config.constrained:
+            raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
+        return None if self._next_tokens is None else self._next_tokens(tokens)
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -259,9 +373,8 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         self.trunk.scale.copy_(scale)
 
     def matrix_parameters(self) -> list[nn.Parameter]:
-        """The weight matrices of trunk and blocks, whose updates are orthogonalised in training."""
-        inner = [*self.blocks.parameters(), *self.trunk.blocks.parameters(), *self.trunk.input.parameters()]
-        return [p for p in inner if p.ndim == 2]
+        """The weight matrices whose updates are orthogonalised in training."""
+        return [*self.body.matrix_parameters(), *self.trunk.matrix_parameters()]
 
     def forward(
         self,
@@ -277,91 +390,68 @@ class Decoder(nn.Module, PyTorchModelHubMixin):
         With `targets`, the sum of their negative log-probabilities instead, for which few logits are held at once.
         """
         groups = [RaggedRows(*tokens.shape)] if ragged is None else ragged
-        starts = [sum(g.rows for g in groups[:i]) for i in range(len(groups))]
-        cut = [tokens[s : s + g.rows, : g.length] for s, g in zip(starts, groups, strict=True)]
-        hidden = self.hidden(cut, self.trunk(activations, site_index, self.compute_dtype))
-        next_tokens = self._next_tokens
-        possible = None if next_tokens is None else torch.cat([next_tokens(part).flatten(0, 1) for part in cut])
+        rows = torch.split(tokens, [g.rows for g in groups])
+        parts = [part[:, : g.length] for part, g in zip(rows, groups, strict=True)]
+        condition = self.trunk(activations, site_index, self.compute_dtype)
+        hidden = self.body.hidden(parts, condition).to(self.compute_dtype)
+        masks = [mask.flatten(0, 1) for mask in map(self._possible, parts) if mask is not None]
+        possible = torch.cat(masks) if masks else None
         if targets is None:
-            return masked(self.unembed(hidden), possible)
-        return summed_loss(self.unembedding(), hidden.to(self.compute_dtype), targets, possible)
+            return masked(self.body.unembedding().logits(hidden), possible)
+        return summed_loss(self.body.unembedding(), hidden, targets, possible)
 
-    def hidden(self, cut: Sequence[Tensor], condition: Tensor) -> Float[Tensor, "flat d_model"]:
-        """The last layer's states, normalised, at each token of each group of rows; `condition` has all their rows."""
-        dtype, groups = self.compute_dtype, [RaggedRows(*part.shape) for part in cut]
-        index = torch.cat([part.reshape(-1) for part in cut])
-        place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
-        # Looked up, then cast: a cast of the whole of a large table costs more than all the layers.
-        x = self.token_embedding(index).to(dtype) + self.position_embedding(place).to(dtype)
-        for block in self.blocks:
-            x = block(x, condition, groups)
-        normalised: Tensor = self.norm(x)
-        return normalised
-
-    def unembed(self, hidden: Float[Tensor, "flat d_model"]) -> Float[Tensor, "flat vocab"]:
-        """Logits (fp32) of normalised states, before any constraint."""
-        return self.unembedding().logits(hidden)
-
-    def unembedding(self) -> Head:
-        """What makes logits of normalised states."""
-        return Head(self.head.weight)
-
-    def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
-        """log q of each token given those before it [batch, pos], in nats; 0 at begin and after the first end token."""
+    def own_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
+        """As `token_log_probs`, of rows in the decoder's own tokens."""
         batch, length = tokens.shape
         rows = max(1, LOGITS_AT_ONCE // (length * self.config.vocab_size))
         if batch > rows:
             parts = zip(*(torch.split(part, rows) for part in (tokens, activations, site_index)), strict=True)
-            return torch.cat([self.token_log_probs(*part) for part in parts])
+            return torch.cat([self.own_log_probs(*part) for part in parts])
         logits = self(tokens[:, :-1], activations, site_index).view(batch, length - 1, -1)
         picked = logits.log_softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0]
         return F.pad(picked * until_end(tokens, self.config.end)[:, 1:], (1, 0))
 
+    def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
+        """log q of each token of the task's rows given those before it [batch, pos], in nats.
+
+        0 at begin and after the first end token. An own token's stands where it ends.
+        """
+        own = self.adapter.to_own(tokens)
+        log_probs = self.own_log_probs(own.tokens, activations, site_index)
+        return self.adapter.spread(log_probs[None], own, tokens.shape[1])[0]
+
     def log_prob(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerInput:
-        """log q(x | z, s) [batch] at temperature 1, in nats."""
+        """log q(x | z, s) [batch] of the task's rows at temperature 1, in nats."""
         return self.token_log_probs(tokens, activations, site_index).sum(dim=1)
 
-    def start_cache(self, activations: Activations, site_index: Positions, copies: int = 1) -> Any:
-        """What `step` and `select` take: keys and values with room for all tokens behind the condition's slot.
+    def start_cache(self, activations: Activations, site_index: Positions) -> Cache:
+        """What `step` and `select` take, one row an activation."""
+        return self.body.start_cache(self.trunk(activations, site_index, self.compute_dtype))
 
-        `copies` rows an activation.
-        """
-        condition = self.trunk(activations, site_index, self.compute_dtype)
-        cache: Cache = []
-        for block in self.blocks:
-            slots = block.attention.slots(condition)  # type: ignore[operator,union-attr]
-            room = [torch.zeros_like(s).expand(-1, -1, self.config.max_length, -1) for s in slots]
-            pair = [torch.cat([s, r], dim=2).repeat_interleave(copies, dim=0) for s, r in zip(slots, room, strict=True)]
-            cache.append((pair[0], pair[1]))
-        return cache
-
-    def step(self, tokens: Tokens, cache: Any) -> Float[Tensor, "batch vocab"]:
+    def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
         """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
-        dtype, token, position = self.compute_dtype, tokens[:, -1], tokens.shape[1] - 1
-        x = self.token_embedding(token).to(dtype) + self.position_embedding.weight[position].to(dtype)
-        for block, (keys, values) in zip(self.blocks, cache, strict=True):
-            x = block.mlp(block.attention.step(x, keys, values, position + 1))  # type: ignore[operator,union-attr]
-        return self.next_logits(self.norm(x), tokens)
+        hidden = self.body.step(tokens, cache, self.compute_dtype).to(self.compute_dtype)
+        possible = self._possible(tokens)
+        return masked(self.body.unembedding().logits(hidden), None if possible is None else possible[:, -1])
 
-    def next_logits(self, hidden: Float[Tensor, "batch d_model"], tokens: Tokens) -> Float[Tensor, "batch vocab"]:
-        """Logits (fp32) after `tokens`, of the normalised states at the last of them."""
-        known = self._next_tokens
-        return masked(self.unembed(hidden), None if known is None else known(tokens)[:, -1])
-
-    def select(self, cache: Any, rows: Int[Tensor, " chosen"]) -> Any:
+    def select(self, cache: Cache, rows: Int[Tensor, " chosen"]) -> Cache:
         """The cache of these of its rows; one may be asked for more than once."""
-        return [(keys[rows], values[rows]) for keys, values in cache]
+        return self.body.select(cache, rows)
 
     @property
     def rows_together(self) -> int:
         """Inputs that sampling and scoring may run together, by the memory of their cache and of their logits."""
         slots = self.config.max_length + 1
         of_logits = LOGIT_BYTES * self.config.vocab_size
-        return max(1, STEP_BYTES // (4 * slots * self.cached_numbers() + of_logits))
+        return max(1, STEP_BYTES // (4 * slots * self.body.cached_numbers() + of_logits))
 
-    def cached_numbers(self) -> int:
-        """Numbers that a cache holds for each position of a row."""
-        return 2 * self.config.n_layers * self.config.d_model
+
+def own_decoder(config: DecoderConfig) -> Decoder:
+    """A decoder of its own layers; what weights a seed gives rests on the order of these lines."""
+    tokens = nn.Embedding(config.vocab_size, config.d_model)
+    positions = nn.Embedding(config.max_length, config.d_model)
+    trunk = Trunk(config)
+    return Decoder(trunk, OwnLayers(config, tokens, positions), config)
 
 
 def until_end(tokens: Tokens, end: int) -> Int[Tensor, "batch pos"]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -24,6 +25,16 @@ class Samples(NamedTuple):
     log_prob: Float[Tensor, "query candidate"]
 
 
+class _Given(NamedTuple):
+    """What rows are drawn for: activations, their sites, and what is added to the logits of some queries."""
+
+    activations: Float[Tensor, "row d_activation"]
+    site: Int[Tensor, " row"]
+    query: Int[Tensor, " row"]
+    """The row of `bias` that each activation takes."""
+    bias: Float[Tensor, "query own_vocab"] | None
+
+
 @torch.no_grad()
 def sample(
     decoder: Decoder,
@@ -35,9 +46,10 @@ def sample(
     noise: float = 0.0,
     cosine: float | None = None,
     bias: Float[Tensor, "query own_vocab"] | None = None,
+    own_tokens: bool = False,
     generator: torch.Generator | Sequence[torch.Generator],
 ) -> Samples:
-    """Draw `n` inputs for each query from `q(x | z, s)`.
+    """Draw `n` inputs for each query from `q(x | z, s)`, in the task's tokens or in the decoder's own.
 
     `noise` adds Gaussian noise to each draw's activation, in units of the site's root mean square deviation a
     dimension; `cosine` takes another one for each draw, as `at_cosine` does; `bias` is added to the logits of each
@@ -49,46 +61,32 @@ def sample(
 
     Source: InversionView (arXiv 2405.17653), appendix on sampling.
     """
-    if decoder.translation is not None:
-        own = sample(
-            decoder.body, activations, site_index, n, temperature=temperature, noise=noise, cosine=cosine, bias=bias,
-            generator=generator,
-        )  # fmt: skip
-        return in_task_tokens(decoder, own)
     generators = [generator] * len(activations) if isinstance(generator, torch.Generator) else generator
-    length = decoder.config.max_length
     # All randomness is drawn first, and on the CPU, so that neither chunks nor devices change the result.
-    uniforms = torch.stack([torch.rand(n, length - 1, generator=g) for g in generators]).to(activations.device)
+    steps = decoder.config.max_length - 1
+    uniforms = torch.stack([torch.rand(n, steps, generator=g) for g in generators]).to(activations.device)
     rows = min(MAX_ROWS, decoder.rows_together)
     queries, draws = max(1, rows // n), min(n, rows)
-    tokens, log_probs = [], []
+    drawn = []
     for start in range(0, len(activations), queries):
         part = slice(start, start + queries)
-        moved = _moved(decoder, activations[part], site_index[part], n, noise, cosine, generators[part])
-        drawn = [
-            _draw(
-                decoder,
-                activations[part],
-                site_index[part],
-                uniforms[part, first : first + draws],
-                None if moved is None else moved[:, first : first + draws],
-                temperature,
-                None if bias is None else bias[part],
-            )
-            for first in range(0, n, draws)
-        ]
-        tokens.append(torch.cat([one.tokens for one in drawn], dim=1))
-        log_probs.append(torch.cat([one.log_prob for one in drawn], dim=1))
-    return Samples(torch.cat(tokens), torch.cat(log_probs))
+        z, site = activations[part], site_index[part]
+        moved = _moved(decoder, z, site, n, noise=noise, cosine=cosine, generators=generators[part])
+        given = _Given(z, site, torch.arange(len(z), device=z.device), None if bias is None else bias[part])
+        some = []
+        for rows_of in (slice(i, i + draws) for i in range(0, n, draws)):
+            of_draws = None if moved is None else moved[:, rows_of]
+            some.append(_draw(decoder, given, uniforms[part, rows_of], temperature, of_draws))
+        drawn.append(Samples(*(torch.cat(column, dim=1) for column in zip(*some, strict=True))))
+    samples = Samples(*(torch.cat(column) for column in zip(*drawn, strict=True)))
+    return samples if own_tokens else in_task_tokens(decoder, samples)
 
 
 def in_task_tokens(decoder: Decoder, own: Samples) -> Samples:
-    """Samples of a decoder's `body` in the task's tokens."""
-    if decoder.translation is None:
-        return own
-    task_rows, known = decoder.translation.to_task(own.tokens.flatten(0, 1))
-    log_prob = own.log_prob.masked_fill(~known.view(own.log_prob.shape), torch.nan)
-    return Samples(task_rows.view(*own.log_prob.shape, -1), log_prob)
+    """Samples in a decoder's own tokens, in the task's."""
+    rows, are_texts = decoder.adapter.to_task(own.tokens.flatten(0, 1))
+    log_prob = own.log_prob.masked_fill(~are_texts.view(own.log_prob.shape), torch.nan)
+    return Samples(rows.view(*own.log_prob.shape, -1), log_prob)
 
 
 def at_cosine(
@@ -98,10 +96,10 @@ def at_cosine(
 
     Their norms are that of `z` times e to a number uniform between -1 and 1, drawn apart from the directions.
     """
-    wanted = z.double().cpu()
-    length = wanted.norm()
-    along = wanted / length
-    across = torch.randn(n, len(wanted), generator=generator, dtype=torch.float64)
+    exact = z.double().cpu()
+    length = exact.norm()
+    along = exact / length
+    across = torch.randn(n, len(exact), generator=generator, dtype=torch.float64)
     across = across - (across @ along)[:, None] * along
     across = across / across.norm(dim=1, keepdim=True)
     norms = length * (2 * torch.rand(n, 1, generator=generator, dtype=torch.float64) - 1).exp()
@@ -114,6 +112,7 @@ def _moved(
     z: Float[Tensor, "query d_activation"],
     site: Positions,
     n: int,
+    *,
     noise: float,
     cosine: float | None,
     generators: Sequence[torch.Generator],
@@ -121,7 +120,9 @@ def _moved(
     """The activation of each draw where it is not the query's own."""
     moved = None
     if cosine is not None:
-        moved = torch.stack([at_cosine(one, cosine, n, g) for one, g in zip(z, generators, strict=True)])
+        widths = [decoder.config.width(index) for index in site.tolist()]
+        turned = [at_cosine(one[:w], cosine, n, g) for one, w, g in zip(z, widths, generators, strict=True)]
+        moved = torch.stack([F.pad(one, (0, z.shape[1] - one.shape[1])) for one in turned])
     if noise != 0.0:
         scale = noise * decoder.trunk.scale[site, None, None]
         jitter = torch.stack([torch.randn(n, z.shape[1], generator=g) for g in generators]).to(scale.device)
@@ -131,56 +132,44 @@ def _moved(
 
 def _draw(
     decoder: Decoder,
-    z: Tensor,
-    site: Positions,
+    given: _Given,
     uniforms: Float[Tensor, "query candidate step"],
-    moved: Float[Tensor, "query candidate d_activation"] | None,
     temperature: float,
-    bias: Float[Tensor, "query vocab"] | None,
+    moved: Float[Tensor, "query candidate d_activation"] | None,
 ) -> Samples:
     """As many draws of each query as there are rows of uniforms, all together; `moved` are their activations."""
     queries, n, steps = uniforms.shape
-    own = torch.arange(queries, device=z.device)
     if moved is None:
-        drawn, log_prob = _generate(decoder, z, site, n, temperature, uniforms.flatten(0, 1), bias, own)
+        tokens, log_prob = _generate(decoder, given, uniforms.flatten(0, 1), temperature)
     else:
-        owner = own.repeat_interleave(n)
-        drawn, _ = _generate(
-            decoder, moved.flatten(0, 1), site[owner], 1, temperature, uniforms.flatten(0, 1), bias, owner
-        )
-        log_prob = decoder.log_prob(drawn, z[owner], site[owner])
+        query = given.query.repeat_interleave(n)
+        each = _Given(moved.flatten(0, 1), given.site[query], query, given.bias)
+        tokens, _ = _generate(decoder, each, uniforms.flatten(0, 1), temperature)
+        log_prob = decoder.own_log_probs(tokens, given.activations[query], each.site).sum(dim=1)
     advance(queries * n)
-    return Samples(drawn.view(queries, n, steps + 1), log_prob.view(queries, n))
+    return Samples(tokens.view(queries, n, steps + 1), log_prob.view(queries, n))
 
 
 def _generate(
-    decoder: Decoder,
-    z: Tensor,
-    site: Positions,
-    copies: int,
-    temperature: float,
-    uniforms: Float[Tensor, "row step"],
-    bias: Float[Tensor, "query vocab"] | None,
-    owner: Positions,
+    decoder: Decoder, given: _Given, uniforms: Float[Tensor, "row step"], temperature: float
 ) -> tuple[Int[Tensor, "row pos"], Float[Tensor, " row"]]:
-    """Ancestral sampling by inverting the cumulative distribution at the given uniforms.
+    """Ancestral sampling by inverting the cumulative distribution at the given uniforms, equally many an activation.
 
     Draws that began alike are one branch: the decoder runs each branch once, and it splits where the draws part.
-    `owner` is the row of `bias` that each activation takes.
     """
-    config = decoder.config
-    rows = len(z) * copies
-    cache = decoder.start_cache(z, site)
-    branch = torch.arange(len(z), device=z.device).repeat_interleave(copies)
-    tokens = torch.full((rows, config.max_length), config.pad, device=z.device)
+    config, device = decoder.config, uniforms.device
+    rows, copies = len(uniforms), len(uniforms) // len(given.activations)
+    cache, query = decoder.start_cache(given.activations, given.site), given.query
+    branch = torch.arange(rows, device=device) // copies
+    tokens = torch.full((rows, config.max_length), config.pad, device=device)
     tokens[:, 0] = config.begin
-    begun = tokens[torch.arange(len(z), device=z.device) * copies]
-    log_prob = torch.zeros(rows, device=z.device)
-    running = torch.ones(rows, dtype=torch.bool, device=z.device)
+    begun = tokens[::copies].clone()
+    log_prob = torch.zeros(rows, device=device)
+    running = torch.ones(rows, dtype=torch.bool, device=device)
     for position in range(config.max_length - 1):
         still_wanted()
         logits = decoder.step(begun[:, : position + 1], cache)
-        leaning = logits if bias is None else logits + bias[owner]
+        leaning = logits if given.bias is None else logits + given.bias[query]
         # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
         cumulative = (leaning / temperature).softmax(-1).double().cumsum(-1)
         # Not <: a uniform of 0 must not pick a first token whose probability is 0.
@@ -193,9 +182,9 @@ def _generate(
         if not running.any():
             break
         before = len(begun)
-        children, branch = (branch * config.vocab_size + picked).unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        children, branch = torch.unique(branch * config.vocab_size + picked, return_inverse=True)
         parents, latest = children // config.vocab_size, children % config.vocab_size
-        begun, owner = begun[parents], owner[parents]
+        begun, query = begun[parents], query[parents]
         begun[:, position + 1] = latest
         if len(parents) > before:  # each branch has a child, so as many children means: none has split
             cache = decoder.select(cache, parents)

@@ -32,16 +32,14 @@ def score(
     """
     if not len(tokens):
         return torch.zeros(len(temperatures), *tokens.shape)
-    if decoder.translation is not None:
-        translated = decoder.translation.to_own(tokens)
-        found = score(decoder.body, translated.tokens, activation, site_index, temperatures)
-        return decoder.translation.spread(found, translated, tokens.shape[1])
+    own = decoder.adapter.to_own(tokens)
     device = next(decoder.parameters()).device
     parts = [
         _score_block(decoder, rows.to(device).long(), activation.to(device), site_index, temperatures)
-        for rows in torch.split(tokens, min(_BLOCK, decoder.rows_together))
+        for rows in torch.split(own.tokens, min(_BLOCK, decoder.rows_together))
     ]
-    return torch.cat([part.cpu() for part in parts], dim=1)
+    log_probs = torch.cat([part.cpu() for part in parts], dim=1)
+    return decoder.adapter.spread(log_probs, own, tokens.shape[1])
 
 
 def _score_block(
@@ -49,7 +47,7 @@ def _score_block(
 ) -> Float[Tensor, "temperature batch pos"]:
     tree = prefix_tree(tokens)
     cache = decoder.start_cache(activation[None], torch.tensor([site_index], device=tokens.device))
-    found = torch.zeros(len(temperatures), *tokens.shape, device=tokens.device)
+    log_probs = torch.zeros(len(temperatures), *tokens.shape, device=tokens.device)
     scales = torch.tensor(temperatures, device=tokens.device)[:, None, None]
     before = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
     for t in range(tokens.shape[1] - 1):
@@ -58,8 +56,7 @@ def _score_block(
         if t and len(rows) > len(tree.rows[t - 1]):
             cache = decoder.select(cache, before[rows])
         logits = decoder.step(tokens[rows, : t + 1], cache)
-        log_probs = (logits / scales).log_softmax(-1)
-        found[:, :, t + 1] = log_probs[:, owner, tokens[:, t + 1]]
+        log_probs[:, :, t + 1] = (logits / scales).log_softmax(-1)[:, owner, tokens[:, t + 1]]
         before = owner
     advance(len(tokens))
-    return found * until_end(tokens, decoder.config.end)
+    return log_probs * until_end(tokens, decoder.config.end)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
-from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows
+from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows, own_decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
-from inversionview.decoder.pretrained import new_pretrained_decoder
-from inversionview.decoder.translated import TranslatedDecoder, in_own_tokens, new_translation
+from inversionview.decoder.pretrained import pretrained_decoder
+from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
 from inversionview.tasks.positions import draw_positions, first_end
+from inversionview.tasks.vocabulary import Vocabulary
 
 
 class CellHits(NamedTuple):
@@ -102,7 +104,7 @@ class DecoderObjective:
         self.places = make_places(
             self.read, self.probed, self.task, self.sites, per_input=per_input, begin_share=begin_share
         )
-        self.weights = torch.ones(len(self.sites), self.module.config.max_length)
+        self.weights = torch.ones(len(self.sites), self.task.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
@@ -122,10 +124,8 @@ class DecoderObjective:
         # The input's own length: the loss goes up to its end token.
         full = first_end(tokens, self.task.end)
         lengths = torch.where(whole | (positions == 0), full, positions)
-        translation = self.module.translation
-        if translation is not None:
-            translated = translation.to_own(tokens)
-            tokens, lengths = translated.tokens, translation.cut(translated, lengths)
+        own = self.module.adapter.to_own(tokens)
+        tokens, lengths = own.tokens, self.module.adapter.cut(own, lengths)
         order = lengths.argsort(stable=True)
         groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
         device = activations.device
@@ -185,14 +185,23 @@ def cell_weights(seen: CellHits) -> Float[Tensor, "site pos"]:
 def activations_at(
     probed: ProbedModel, sites: Sequence[Site], tokens: Tokens, positions: Positions, site_index: Positions
 ) -> Activations:
-    """Activation [batch, d_model] of each input at its own position and its own one of `sites`; one forward."""
+    """Activation of each input at its own position and its own one of `sites`; one forward.
+
+    [batch, width], padded with zeros to the widest.
+    """
     needed = sorted(set(site_index.tolist()))
     captured = probed.capture(tokens, [sites[i] for i in needed], positions)
     device = next(iter(captured.values())).device
-    stacked = torch.stack([captured[sites[i]] for i in needed])
+    width = max(values.shape[1] for values in captured.values())
+    stacked = torch.stack([F.pad(captured[sites[i]], (0, width - captured[sites[i]].shape[1])) for i in needed])
     row_of = torch.zeros(len(sites), dtype=torch.long)
     row_of[needed] = torch.arange(len(needed))
     return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
+
+
+def site_widths(probed: ProbedModel, sites: Sequence[Site]) -> tuple[int, ...]:
+    """Width of the activations of each site."""
+    return tuple(probed.d_model for _ in sites)
 
 
 FEWEST_STATISTICS = 256
@@ -201,6 +210,8 @@ MOST_STATISTICS, STATISTICS_TOGETHER = 2**27, 2**24
 """Numbers in the activations of all sites by which they are normalised, at most, and of those captured at once."""
 LENGTH_SAMPLES = 2000
 """Inputs from which it is found how long they are in the tokens of another tokenizer."""
+SPARE = 1.25
+"""Room for own tokens: so many times the longest of those inputs."""
 
 
 @dataclass(frozen=True)
@@ -231,9 +242,11 @@ def make_decoder(
     `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
+    widths = site_widths(probed, sites)
     config = DecoderConfig(
         sites=tuple(str(s) for s in sites),
-        d_activation=probed.d_model,
+        d_activation=max(widths),
+        widths=() if len(set(widths)) == 1 else widths,
         vocab_size=task.vocab_size,
         max_length=task.max_length,
         begin=task.begin,
@@ -246,53 +259,55 @@ def make_decoder(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = Decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
+        decoder = own_decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
     if config.constrained:
         decoder.constrain(task)
-    stacked = _some_activations(probed, task, sites, n_statistics, places, torch.Generator().manual_seed(seed))
-    mean = stacked.mean(dim=1)
-    scale = (stacked - mean[:, None]).pow(2).mean(dim=(1, 2)).sqrt().clamp(min=1e-8)
-    decoder.set_normalisation(mean, scale)
+    generator = torch.Generator().manual_seed(seed)
+    of_sites = _some_activations(probed, task, sites, n=n_statistics, places=places, generator=generator)
+    means = [values.mean(dim=0) for values in of_sites]
+    scales = [(values - mean).pow(2).mean().sqrt() for values, mean in zip(of_sites, means, strict=True)]
+    padded = [F.pad(mean, (0, config.d_activation - len(mean))) for mean in means]
+    decoder.set_normalisation(torch.stack(padded), torch.stack(scales).clamp(min=1e-8))
     return decoder
 
 
 def _some_activations(
-    probed: ProbedModel,
-    task: Task,
-    sites: Sequence[Site],
-    n: int,
-    places: Places | None,
-    generator: torch.Generator,
-) -> Float[Tensor, "site sample d_model"]:
-    """Training activations by which each site is normalised."""
-    values = len(sites) * probed.d_model
+    probed: ProbedModel, task: Task, sites: Sequence[Site], *, n: int, places: Places | None, generator: torch.Generator
+) -> list[Float[Tensor, "sample _"]]:
+    """Training activations of each site, by which it is normalised."""
+    numbers = sum(site_widths(probed, sites))
     if places is None:  # all sites of the same inputs, which is one forward
-        n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // values))
+        n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // numbers))
         tokens = task.sample(n, generator=generator, split="train")
         positions = draw_positions(task, tokens, generator)
-        together = max(1, STATISTICS_TOGETHER // values)
-        found = [
+        together = max(1, STATISTICS_TOGETHER // numbers)
+        captured = [
             probed.capture(rows, sites, at)
             for rows, at in zip(torch.split(tokens, together), torch.split(positions, together), strict=True)
         ]
-        return torch.stack([torch.cat([part[s].float().cpu() for part in found]) for s in sites])
-    each = max(FEWEST_STATISTICS, n // len(sites))
-    tokens, positions, _ = places.at(sites, each, generator, "train")
-    parts = zip(sites, torch.split(tokens, each), torch.split(positions, each), strict=True)
-    return torch.stack([probed.capture(rows, [site], at)[site].float().cpu() for site, rows, at in parts])
+        return [torch.cat([part[site].float().cpu() for part in captured]) for site in sites]
+    n = max(FEWEST_STATISTICS, n // len(sites))
+    tokens, positions, _ = places.at(sites, n, generator, "train")
+    parts = zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True)
+    return [probed.capture(rows, [site], at)[site].float().cpu() for site, rows, at in parts]
 
 
 def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:
     model, tokenizer = load_backbone(pretrained.source)
-    own = getattr(task, "tokenizer", None)
-    if tokenizer is None or (own is not None and own.get_vocab() == tokenizer.get_vocab()):
-        return new_pretrained_decoder(config, pretrained.source, model, pretrained.lora_rank)
-    if own is None:
+    of_task = getattr(task, "tokenizer", None)
+    if tokenizer is None or (of_task is not None and of_task.get_vocab() == tokenizer.get_vocab()):
+        return pretrained_decoder(config, pretrained.source, model, pretrained.lora_rank)
+    if of_task is None:
         raise UserError(
             f"the language model {pretrained.source} has a tokenizer, and inputs of task {task.name} are no text: "
             f"give one without"
         )
+    if config.constrained:
+        raise UserError("a decoder with another tokenizer cannot be constrained to the task's tokens")
+    own, theirs = Vocabulary(tokenizer), Vocabulary(of_task)
     samples = task.sample(LENGTH_SAMPLES, generator=torch.Generator().manual_seed(0), split="train")
-    translation = new_translation(task, tokenizer, samples)
-    inner = new_pretrained_decoder(in_own_tokens(config, translation), pretrained.source, model, pretrained.lora_rank)
-    return TranslatedDecoder(config, inner, translation)
+    longest = max(len(ids) for ids in own.all_ids([theirs.text(theirs.inner(row)) for row in samples]))
+    adapter = Retokenised(theirs, own, task.max_length, int(SPARE * longest) + 2)
+    config = replace(config, begin=own.begin, end=own.end, pad=own.pad)
+    config = replace(config, vocab_size=own.size, max_length=adapter.own_length)
+    return pretrained_decoder(config, pretrained.source, model, pretrained.lora_rank, adapter=adapter)

@@ -31,10 +31,8 @@ PRIOR_DRAWS = 1000
 def common_tokens(decoder: Decoder, task: Task) -> Bool[Tensor, " own_vocab"]:
     """Which of a decoder's own tokens are common in the task's training inputs; begin, end and padding are."""
     tokens = task.sample(PRIOR_DRAWS, generator=Generator().manual_seed(0), split="train")
-    if decoder.translation is not None:
-        tokens = decoder.translation.to_own(tokens).tokens
-    config = decoder.body.config
-    common = holders(tokens, config.end, config.vocab_size) >= COMMON * len(tokens)
+    config, own = decoder.config, decoder.adapter.to_own(tokens).tokens
+    common = holders(own, config.end, config.vocab_size) >= COMMON * len(own)
     common[[config.begin, config.end, config.pad]] = True
     return common
 
@@ -63,21 +61,21 @@ def sample_varied(
     With `cosines`, each round takes activations at the next one of them from the query's, in turn. No draw's density is
     known; `log_prob` is as in `sample`. What is drawn for a query does not depend on the queries beside it.
     """
-    body = decoder.body
-    config, device = body.config, activations.device
+    config, device = decoder.config, activations.device
     held = torch.zeros(len(activations), config.vocab_size, device=device)
     common = common.to(device)
     rounds: list[Samples] = []
     for start in range(0, n, ROUND):
         bias = torch.where((held > REPEATED * start) & ~common, HELD_BACK, 0.0) if start else None
         drawn = sample(
-            body,
+            decoder,
             activations,
             site_index,
             min(ROUND, n - start),
             temperature=temperature,
             cosine=cosines[len(rounds) % len(cosines)] if cosines else None,
             bias=bias,
+            own_tokens=True,
             generator=generator,
         )
         held += torch.stack([holders(rows, config.end, config.vocab_size) for rows in drawn.tokens])

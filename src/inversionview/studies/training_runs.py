@@ -207,7 +207,7 @@ class _Rates:
             split="train",
             places=self.places,
         )
-        hits = torch.zeros(len(decoder.config.sites), decoder.config.max_length)
+        hits = torch.zeros(len(decoder.config.sites), self.task.max_length)
         drawn = torch.zeros_like(hits)
         positions = torch.from_numpy(found.positions)
         inside = torch.from_numpy(found.samples.any)

@@ -130,13 +130,13 @@ def module_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if seen.setdefault(id(tensor), name) == name}
 
 
-def load_module_tensors(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_module_tensors(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str = "the checkpoint") -> None:
     """Copy what `module_tensors` gave back into the module; raises `UserError` if it is a module of another make."""
     own = module_tensors(module)
     for name in sorted(own.keys() | tensors.keys()):
-        shapes = [tuple(group[name].shape) if name in group else "nothing" for group in (tensors, own)]
-        if shapes[0] != shapes[1]:
-            raise UserError(f"the checkpoint is of another model: {name} is {shapes[0]} there and {shapes[1]} here")
+        there, here = (tuple(group[name].shape) if name in group else "nothing" for group in (tensors, own))
+        if there != here:
+            raise UserError(f"{source} is of another model: {name} is {there} there and {here} here")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(tensors[name])

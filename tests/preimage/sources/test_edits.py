@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
+from torch import nn
 
-from inversionview.decoder.model import Decoder, DecoderConfig
+from inversionview.decoder.loss import Head
+from inversionview.decoder.model import Decoder, DecoderConfig, Trunk
 from inversionview.errors import UserError
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.edits import EditSource
@@ -46,24 +48,30 @@ class WithoutEdits(SmallAddition):
     edit = None
 
 
-class Guesser(Decoder):
+class Guess(nn.Module):
     """Writes sums of digits 0 to 2, some far more often than others, and one answer digit in twenty wrong."""
 
-    def __init__(self) -> None:
-        small = {"n_layers": 1, "n_heads": 1, "d_model": 4, "trunk_blocks": 1, "trunk_width": 4}
-        super().__init__(DecoderConfig(("x0.pre", SITE), 16, 15, 14, 10, 13, 14, **small))
+    def hidden(self, parts, condition):
+        return torch.cat(
+            [torch.stack([self.after(part, t) for t in range(part.shape[1])], dim=1).flatten(0, 1) for part in parts]
+        )
 
-    def start_cache(self, activations, site_index, copies=1):
-        written = torch.full((len(activations) * copies, 14), -1)
-        return [(written, written)]  # in place of keys and values, so that it follows where draws part
+    def start_cache(self, condition):
+        return torch.full((len(condition), 14), -1)  # what is written, so that it follows where draws part
 
-    def step(self, tokens, cache):
+    def step(self, tokens, cache, dtype):
         position = tokens.shape[1] - 1
-        cache[0][0][:, position] = tokens[:, -1]
-        return self.after(cache[0][0], position)
+        cache[:, position] = tokens[:, -1]
+        return self.after(cache, position)
 
-    def forward(self, tokens, activations, site_index, ragged=None):
-        return torch.stack([self.after(tokens, t) for t in range(tokens.shape[1])], dim=1).flatten(0, 1)
+    def select(self, cache, rows):
+        return cache[rows]
+
+    def unembedding(self):
+        return Head(torch.eye(15))
+
+    def cached_numbers(self):
+        return 1
 
     def after(self, tokens, position):
         share = torch.zeros(len(tokens), 15)
@@ -78,6 +86,12 @@ class Guesser(Decoder):
             right = total // 10 ** (10 - position) % 10 if position < 11 else torch.full_like(total, 13)
             share[torch.arange(len(tokens)), right] += 0.95
         return share.log().clamp_min(-60)
+
+
+def guesser():
+    small = {"n_layers": 1, "n_heads": 1, "d_model": 4, "trunk_blocks": 1, "trunk_width": 4}
+    config = DecoderConfig(("x0.pre", SITE), 16, 15, 14, 10, 13, 14, **small)
+    return Decoder(Trunk(config), Guess(), config)
 
 
 def draw(source, queries, seed=0) -> torch.Tensor:
@@ -158,7 +172,7 @@ def test_chains_that_start_in_proportion_to_the_prior_stay_so_with_a_decoder_tha
     expected = exact(at, epsilon)
     starts = torch.tensor([row for row in expected for _ in range(1 + row[3])])
     chains = 6 * len(starts)
-    options = {"decoder": Guesser(), "decoder_share": share, "starts": {asked(at=at): starts}}
+    options = {"decoder": guesser(), "decoder_share": share, "starts": {asked(at=at): starts}}
     drawn = draw(edits(10 * chains, small, epsilon=epsilon, chains=chains, **options), [asked(at=at)])[0]
     assert pvalue(drawn[-chains:], expected) > 1e-3
     moved = (drawn[-chains:] != drawn[:chains]).any(dim=1)
@@ -173,7 +187,7 @@ def test_without_a_decoder_a_chain_stays_in_its_part_of_the_preimage_and_with_on
     def found(**options) -> set[tuple[int, ...]]:
         return set(counted(draw(edits(1500, epsilon=APART[1], chains=100, **options), [of])[0]))
 
-    alone, elsewhere, jumping = found(), found(starts={of: other}), found(decoder=Guesser())
+    alone, elsewhere, jumping = found(), found(starts={of: other}), found(decoder=guesser())
     assert alone < own
     assert len(alone) > len(own) / 2
     assert elsewhere <= members - own
@@ -198,7 +212,7 @@ def test_every_draw_is_a_member_of_the_sampled_preimage(metric, rule):
 
 def test_what_a_query_draws_depends_on_the_seed_and_not_on_the_queries_beside_it():
     of = [asked(), asked(at="S3"), asked("121+212=333", site="x0.pre"), asked(at="A1")]
-    source = edits(90, decoder=Guesser(), chains=16)
+    source = edits(90, decoder=guesser(), chains=16)
     together = draw(source, of)
     for i, one in enumerate(of):
         assert torch.equal(draw(source, [one])[0], together[i])
@@ -233,7 +247,7 @@ def test_the_share_of_the_decoder_is_kept_whatever_the_number_of_chains(monkeypa
         return made
 
     monkeypatch.setattr(EditSource, "_proposals", spy)
-    draw(edits(80, decoder=Guesser(), chains=chains), [asked(), asked(at="=")])
+    draw(edits(80, decoder=guesser(), chains=chains), [asked(), asked(at="=")])
     assert len(jumps) == math.ceil(80 / chains)
     assert [sum(of) for of in zip(*jumps, strict=True)] == [20, 20]
 
@@ -241,7 +255,7 @@ def test_the_share_of_the_decoder_is_kept_whatever_the_number_of_chains(monkeypa
 def test_it_is_a_source_without_a_density():
     assert isinstance(edits(1), Source)
     assert edits(1).density is None
-    for one in (edits(1), edits(1, decoder=Guesser())):
+    for one in (edits(1), edits(1, decoder=guesser())):
         assert draw(one, [asked()]).shape == (1, 1, 14)
     assert edits(3).propose(torch.empty(0, 16), [], []).tokens.shape == (0, 3, 14)
 
