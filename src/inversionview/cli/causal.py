@@ -11,17 +11,14 @@ from inversionview.cli.opened import open_for
 from inversionview.cli.options import (
     FILE,
     at_option,
-    epsilon_option,
+    criterion_options,
     json_option,
-    metric_option,
     model_options,
-    names,
-    positions,
-    rule_option,
-    seed_option,
+    settings_options,
     site_option,
 )
 from inversionview.cli.output import print_json, write_page
+from inversionview.studies.settings import CausalSettings
 
 
 @click.command()
@@ -29,23 +26,14 @@ from inversionview.cli.output import print_json, write_page
 @click.argument("input_", metavar="INPUT")
 @at_option
 @site_option
-@epsilon_option
-@metric_option
-@rule_option
-@click.option("-n", "n", type=int, default=500, show_default=True, help="Inputs of each group.")
-@click.option("--exact/--sampled", default=None, help="All members, or a sample.  [default: exact if it can be]")
-@click.option("--features", metavar="LIST", help="Features to tell about, by commas.  [default: all]")
-@click.option("--given", metavar="LIST", help="Features that all non-members must share with the query, by commas.")
-@click.option(
-    "--outputs", metavar="LIST", help="Positions whose next token counts.  [default: they predict the answer]"
-)
+@criterion_options
+@settings_options(CausalSettings)
 @model_options("Look at")
-@seed_option
 @json_option
 @click.option("--html", type=FILE, help="Write what was found as a self-contained HTML file.")
 def causal(
-    study: str, input_: str, at: str | None, site: str, features: str | None, given: str | None, outputs: str | None,
-    model: str | None, convention: str | None, as_json: bool, html: Path | None, **settings: Any,
+    settings: CausalSettings, *, study: str, input_: str, at: str | None, site: str, model: str | None,
+    convention: str | None, as_json: bool, html: Path | None, **criterion: Any,
 ) -> None:  # fmt: skip
     """Tell whether what an activation encodes is used.
 
@@ -57,11 +45,10 @@ def causal(
     from inversionview.report.causal_terminal import render_causal_terminal
 
     opened = open_for(study, model, convention)
-    query = opened.query(input_, at, site)
-    found = opened.causal(query, features=names(features), given=names(given), outputs=positions(outputs), **settings)
+    use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
     if html:
-        write_page(html, found.to_html())
+        write_page(html, use.to_html())
     if as_json:
-        print_json(found.to_dict())
+        print_json(use.to_dict())
     else:
-        render_causal_terminal(found.to_dict(), Console())  # type: ignore[arg-type]
+        render_causal_terminal(use.to_dict(), Console())  # type: ignore[arg-type]

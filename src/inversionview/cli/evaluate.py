@@ -1,21 +1,21 @@
-"""The command `evaluate`."""
+"""The commands `evaluate` and `validate`."""
 
 from __future__ import annotations
 
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import json_option, seed_option
+from inversionview.cli.options import json_option, settings_options
 from inversionview.cli.output import print_json
+from inversionview.errors import UserError
+from inversionview.studies.settings import EvaluateSettings, ValidateSettings
 
 
 @click.command()
 @click.argument("study")
-@click.option("-n", "n", type=int, default=2000, show_default=True, help="Held-out queries a site.")
-@click.option("--cells", type=int, default=13, show_default=True, help="Random queries for completeness; 0 for none.")
-@seed_option
+@settings_options(EvaluateSettings)
 @json_option
-def evaluate(study: str, n: int, cells: int, seed: int, as_json: bool) -> None:
+def evaluate(settings: EvaluateSettings, *, study: str, as_json: bool) -> None:
     """Measure a decoder, beside its floor, and its probed model.
 
     The in-ε rate is how often one sample at temperature 1 is a member of the preimage it was drawn for; the floor is
@@ -26,8 +26,36 @@ def evaluate(study: str, n: int, cells: int, seed: int, as_json: bool) -> None:
 
     from inversionview.report.terminal import render_evaluation_terminal
 
-    found = open_for(study).evaluate(n, cells=cells, seed=seed)
+    evaluation = open_for(study).evaluate(**vars(settings))
     if as_json:
-        print_json(found)
+        print_json(evaluation)
     else:
-        render_evaluation_terminal(found, Console())  # type: ignore[arg-type]
+        render_evaluation_terminal(evaluation, Console())  # type: ignore[arg-type]
+
+
+@click.command()
+@click.argument("study")
+@settings_options(ValidateSettings)
+@json_option
+def validate(settings: ValidateSettings, *, study: str, as_json: bool) -> None:
+    """Check the estimates against exact preimages.
+
+    For random queries: how often each estimator's 95% interval holds what enumeration of the domain says, and how wide
+    it is. Takes some seconds a query.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from inversionview.report.terminal_tables import render_validation_terminal
+
+    part = settings.part
+    if part is not None and (settings.keep is None or not 0 <= part[0] < part[1]):
+        raise UserError("--part takes K and OF, with K from 0 to OF - 1, and --keep for the folder that is shared")
+    opened = open_for(study)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        cells = bar.add_task("cells", total=settings.cells)
+        validation = opened.validate(**vars(settings), progress=lambda done: bar.update(cells, completed=done))
+    if as_json:
+        print_json(validation)
+    else:
+        render_validation_terminal(validation, Console())  # type: ignore[arg-type]

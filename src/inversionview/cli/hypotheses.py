@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import at_option, json_option, metric_option, names, seed_option
+from inversionview.cli.options import at_option, json_option, metric_option, names, settings_options
 from inversionview.cli.output import print_json
+from inversionview.studies.settings import TestSettings
 
 
 @click.command("test")
@@ -17,14 +18,14 @@ from inversionview.cli.output import print_json
 @click.argument("hypothesis")
 @at_option
 @click.option("--sites", required=True, help="Activation sites, separated by commas; p-values are corrected for them.")
-@click.option("--exact/--sampled", default=None, help="Count all inputs, or draw some.  [default: exact if it can be]")
-@click.option("--random-queries", type=int, default=99, show_default=True, help="Inputs to compare with.")
 @click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
 @metric_option
-@click.option("-n", "n", type=int, default=1000, show_default=True, help="Candidates to draw, with --sampled.")
-@seed_option
+@settings_options(TestSettings)
 @json_option
-def test(study: str, input_: str, hypothesis: str, at: str | None, sites: str, as_json: bool, **settings: Any) -> None:
+def test(
+    settings: TestSettings, *, study: str, input_: str, hypothesis: str, at: str | None, sites: str, as_json: bool,
+    **criterion: Any,
+) -> None:  # fmt: skip
     """Test a hypothesis about what an activation says.
 
     HYPOTHESIS is the name of a feature, such as F1 (the members share the query's value), or an expression over
@@ -35,8 +36,8 @@ def test(study: str, input_: str, hypothesis: str, at: str | None, sites: str, a
     from inversionview.report.terminal_tables import render_hypotheses_terminal
 
     opened = open_for(study)
-    queries = [opened.query(input_, at, site) for site in names(sites) or []]
-    tests = [found.to_dict() for found in opened.test(queries, hypothesis, **settings)]
+    queries = [opened.query(input_, at, site) for site in names(sites)]
+    tests = [test.to_dict() for test in opened.test(queries, hypothesis, **criterion, **vars(settings))]
     if as_json:
         print_json({"schema": 1, "study": opened.name, "input": input_, "tests": tests})
     else:

@@ -11,7 +11,7 @@ import click
 from inversionview import __version__
 from inversionview.cli.causal import causal
 from inversionview.cli.demo import demo
-from inversionview.cli.evaluate import evaluate
+from inversionview.cli.evaluate import evaluate, validate
 from inversionview.cli.exit import ERROR, INTERRUPTED, OK, USER_ERROR, fail
 from inversionview.cli.hypotheses import test
 from inversionview.cli.map import map_
@@ -20,7 +20,6 @@ from inversionview.cli.read import read
 from inversionview.cli.serve import serve
 from inversionview.cli.studies import studies
 from inversionview.cli.train import train, train_probed
-from inversionview.cli.validate import validate
 from inversionview.errors import UserError
 
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"

@@ -7,21 +7,19 @@ from typing import Any
 
 import click
 
+from inversionview.cli.opened import open_for
 from inversionview.cli.options import (
     FILE,
-    FOLDER,
     at_option,
-    epsilon_option,
+    criterion_options,
     json_option,
-    metric_option,
     names,
-    numbers,
-    rule_option,
-    seed_option,
+    settings_options,
     site_option,
 )
 from inversionview.cli.output import print_json, show, write_readings
 from inversionview.errors import UserError
+from inversionview.studies.settings import ExactSettings, ReadSettings
 
 
 @click.command()
@@ -29,26 +27,15 @@ from inversionview.errors import UserError
 @click.argument("input_", metavar="INPUT")
 @at_option
 @site_option
-@epsilon_option
-@metric_option
-@rule_option
-@click.option("-n", "n", type=int, default=1000, show_default=True,
-              help="Candidates to draw; with --exact, members to show.")  # fmt: skip
-@seed_option
-@click.option("--temperatures", default="1", show_default=True, help="Of the decoder, separated by commas.")
-@click.option("--noise", default="0", show_default=True, help="Levels of noise on the activation, by commas.")
-@click.option("--prior-share", type=float, default=0.1, show_default=True, help="Share of draws from the prior.")
-@click.option("--also", default="", metavar="LIST", help="Draw from retrieval, edits, given, cosine or varied as well.")
+@criterion_options
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
-@click.option("--index", type=FOLDER, help="With --exact: keep activations in this folder, for later queries.")
-@click.option("--given", metavar="NAME", help="With --exact: of the inputs that share something, such as counts.")
+@settings_options(ReadSettings, ExactSettings)
 @click.option("--columns", metavar="LIST", help="Features to show beside each, by commas.  [default: the task's]")
 @json_option
 @click.option("--html", type=FILE, help="Write the reading as a self-contained HTML file.")
 def read(
-    study: str, input_: str, at: str | None, site: str, n: int, exact: bool, index: Path | None, given: str | None,
-    columns: str | None, as_json: bool, html: Path | None, temperatures: str, noise: str, prior_share: float, also: str,
-    **settings: Any,
+    sampled: ReadSettings, whole: ExactSettings, *, study: str, input_: str, at: str | None, site: str, exact: bool,
+    columns: str | None, as_json: bool, html: Path | None, **criterion: Any,
 ) -> None:  # fmt: skip
     """Read one activation: the inputs that look the same there.
 
@@ -57,27 +44,16 @@ def read(
 
     STUDY is a bundled name or a folder; INPUT is typed without begin and end tokens.
     """
-    from inversionview.studies.study import load_study
-
-    opened = load_study(study)
-    query = opened.query(input_, at, site)
+    opened = open_for(study)
+    query, n = opened.query(input_, at, site), sampled.n
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")
     if exact:
-        preimage = opened.exact_preimage(query, curve=True, index=index, given=given, **settings)
-    elif index is not None or given is not None:
-        raise UserError(f"--{'given' if index is None else 'index'} is for --exact: give both, or neither")
+        preimage = opened.exact_preimage(query, **criterion, **vars(whole) | {"curve": True})
+    elif whole.index is not None or whole.given is not None:
+        raise UserError(f"--{'given' if whole.index is None else 'index'} is for --exact: give both, or neither")
     else:
-        preimage = opened.preimage(
-            query,
-            n,
-            temperatures=numbers(temperatures, "--temperatures"),
-            noise=numbers(noise, "--noise"),
-            prior_share=prior_share,
-            also=names(also) or (),
-            colors=bool(html) or not as_json,
-            **settings,
-        )
+        preimage = opened.preimage(query, **criterion, **vars(sampled) | {"colors": bool(html) or not as_json})
     if columns is not None:
         preimage = opened.with_columns(preimage, names(columns))
     if html:

@@ -9,83 +9,48 @@ from typing import TYPE_CHECKING
 import click
 
 from inversionview.cli.exit import INTERRUPTED, OK, fail
-from inversionview.cli.options import FOLDER, options
+from inversionview.cli.options import FOLDER, settings_options
 from inversionview.errors import UserError
+from inversionview.studies.settings import RunSettings, TrainSettings
 
 if TYPE_CHECKING:
     from inversionview.decoder.training import Pretrained
-    from inversionview.studies.recipes import Budget
     from inversionview.training import Logger, TrainingResult
 
-_run_options = options(
-    click.option("--out", type=FOLDER, required=True, help="Folder of the new study."),
-    click.option("--minutes", type=float, help="Length of the run in minutes of wall time."),
-    click.option("--steps", type=int, help="Length of the run in steps."),
-    click.option("--seed", type=int, help="Seed of weights and data.  [default: 0]"),
-    click.option("--resume", is_flag=True, help="Go on with the run in the folder, from its last checkpoint."),
-)
+_out_option = click.option("--out", type=FOLDER, required=True, help="Folder of the new study.")
 
 
 @click.command()
 @click.argument("source", metavar="STUDY_OR_RECIPE", required=False)
-@click.option(
-    "--model", metavar="PATH_OR_ID", help="Probed model; a folder needs no tokenizer.  [default: the study's]"
-)
-@click.option("--convention", type=click.Choice(["raw", "tl"]), help="Form of the activations.  [default: the study's]")
-@click.option("--sites", help="Sites to train on, separated by commas.  [default: the study's, or the paper's choice]")
-@click.option(
-    "--epsilon", help="Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"
-)
-@click.option("--texts", metavar="FILE_OR_NAME", multiple=True,
-              help="Texts: a .txt, .jsonl or .parquet file, a folder, or a data set; may be given again.")  # fmt: skip
-@click.option("--column", help="Which column of the texts.  [default: text]")
-@click.option("--length", type=int, help="Tokens of an input, the begin token included.  [default: the recipe's]")
-@click.option(
-    "--decoder-from", metavar="PATH_OR_ID", help="Language model to make the decoder of.  [default: layers of its own]"
-)
-@click.option("--lora", metavar="RANK", type=int, help="Train LoRA matrices of this rank, not all of that model.")
-@click.option(
-    "--dtype",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
-    help="Type of numbers of the probed model.  [default: as saved]",
-)
-@click.option(
-    "--device-map",
-    metavar="HOW",
-    help="Spread the probed model over several GPUs: auto, balanced, sequential.  [default: all on one device]",
-)
-@_run_options
-def train(
-    source: str | None, out: Path, model: str | None, convention: str | None, sites: str | None, epsilon: str | None,
-    texts: tuple[str, ...], column: str | None, length: int | None, decoder_from: str | None, lora: int | None,
-    dtype: str | None, device_map: str | None, minutes: float | None, steps: int | None, seed: int | None, resume: bool,
-) -> int:  # fmt: skip
+@settings_options(TrainSettings, RunSettings)
+@_out_option
+def train(settings: TrainSettings, run: RunSettings, *, source: str | None, out: Path) -> int:
     """Train a decoder for a probed model, into a study.
 
     With a model and no recipe, the recipe is `text`: any text in any model.
     """
     if source is None:
-        if model is None and not resume:
+        if settings.model is None and not run.resume:
             raise UserError("say what to train for: a study, a recipe, or --model for texts in any model")
         source = "text"
-    from inversionview.studies.recipes import TaskSource
+    from inversionview.studies.recipes import Budget, TaskSource
     from inversionview.studies.training_runs import train_decoder
 
-    given = TaskSource(texts or None, column, length) if texts or column is not None or length is not None else None
+    texts = settings.texts, settings.column, settings.length
     result = train_decoder(
         source,
         out,
-        model=model,
-        convention=convention,
-        sites=[name.strip() for name in sites.split(",")] if sites else None,
-        task_source=given,
-        epsilon=epsilon,
-        pretrained=_pretrained(decoder_from, lora),
-        dtype=dtype,
-        device_map=device_map,
-        budget=_budget(minutes, steps),
-        seed=seed,
-        resume=resume,
+        model=settings.model,
+        convention=settings.convention,
+        sites=settings.sites,
+        task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
+        epsilon=settings.epsilon,
+        pretrained=_pretrained(settings.decoder_from, settings.lora),
+        dtype=settings.dtype,
+        device_map=settings.device_map,
+        budget=Budget(run.minutes, run.steps),
+        seed=run.seed,
+        resume=run.resume,
         logger=_progress("decoder"),
     )
     _say_note(out)
@@ -94,15 +59,20 @@ def train(
 
 @click.command("train-probed")
 @click.argument("recipe")
-@_run_options
-def train_probed(
-    recipe: str, out: Path, minutes: float | None, steps: int | None, seed: int | None, resume: bool
-) -> int:
+@settings_options(RunSettings)
+@_out_option
+def train_probed(run: RunSettings, *, recipe: str, out: Path) -> int:
     """Train a model to be probed, from scratch."""
     from inversionview.studies import training_runs
+    from inversionview.studies.recipes import Budget
 
     result, accuracy = training_runs.train_probed(
-        recipe, out, budget=_budget(minutes, steps), seed=seed, resume=resume, logger=_progress("probed model")
+        recipe,
+        out,
+        budget=Budget(run.minutes, run.steps),
+        seed=run.seed,
+        resume=run.resume,
+        logger=_progress("probed model"),
     )
     if accuracy is not None:
         click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
@@ -127,12 +97,6 @@ def _pretrained(source: str | None, lora: int | None) -> Pretrained | None:
     if lora is not None and lora < 1:
         raise UserError(f"the rank of LoRA's matrices must be at least 1, not {lora}")
     return None if source is None else Pretrained(source, lora or 0)
-
-
-def _budget(minutes: float | None, steps: int | None) -> Budget:
-    from inversionview.studies.recipes import Budget
-
-    return Budget(minutes, steps)
 
 
 def _progress(about: str) -> Logger:

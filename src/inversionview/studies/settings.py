@@ -1,8 +1,8 @@
 """The settings of each verb, declared once: `Study`, the command line and the server all take these. Needs no torch.
 
-A field's metadata: `help`, as the command line says it, None where it has no such option; and `short`, `metavar` and
-`flag` (how a choice between two is spelled) where the option has them. What makes an input a member is no setting of a
-verb, but a `Criterion`.
+A field's metadata: `help`, as the command line says it, None where it has no such option; and `short`, `metavar`,
+`flag` (how a choice between two is spelled) and `multiple` (it may be given again) where the option has them. What
+makes an input a member is no setting of a verb, but a `Criterion`.
 """
 
 # ruff: noqa: RUF009  (`_option` gives a field of its own each time)
@@ -185,6 +185,7 @@ class TrainSettings:
         (),
         "Texts: a .txt, .jsonl or .parquet file, a folder, or a data set; may be given again.",
         metavar="FILE_OR_NAME",
+        multiple="yes",
     )
     column: str | None = _option(None, "Which column of the texts.  [default: text]")
     length: int | None = _option(None, "Tokens of an input, the begin token included.  [default: the recipe's]")
