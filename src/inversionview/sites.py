@@ -2,117 +2,127 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from functools import cached_property
 
 from inversionview.errors import UserError
 
-Kind = Literal["resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out", "head", "embed", "pos_embed"]
+_NUMBER = "0|[1-9][0-9]*"  # one number must have one spelling, since names are keys in files
+_VIEW_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-_RESIDUAL: dict[str, Kind] = {"pre": "resid_pre", "mid": "resid_mid", "post": "resid_post"}
-_LAYER_KINDS = ("resid_pre", "resid_mid", "resid_post", "mlp_out", "attn_out")
-_WHOLE_KINDS = ("embed", "pos_embed")
-_EXAMPLES = "x0.pre, x0.mid, x0.post, m0, attn0, a0.1, embed, pos_embed, or TransformerLens' names of these"
+
+@dataclass(frozen=True)
+class SiteKind:
+    """How the sites of one kind are written: `{layer}` and `{head}` stand for numbers counted from 0."""
+
+    name: str
+    short: str
+    hook: str
+    """TransformerLens' name; of one head, with the head's index after it."""
+
+    @cached_property
+    def has_layer(self) -> bool:
+        return "{layer}" in self.short
+
+    @cached_property
+    def has_head(self) -> bool:
+        return "{head}" in self.short
+
+    @cached_property
+    def patterns(self) -> tuple[re.Pattern[str], re.Pattern[str]]:
+        """What matches the short name and the hook's; their groups are `layer` and `head`."""
+        short, hook = (
+            re.sub(r"\\{(\w+)\\}", rf"(?P<\1>{_NUMBER})", re.escape(form)) for form in (self.short, self.hook)
+        )
+        return re.compile(short), re.compile(hook)
+
+    @property
+    def example(self) -> str:
+        return self.short.format(layer=0, head=1)
+
+
+VIEW = "view"
+"""The kind of sites that a user makes of another site (`ProbedModel.add_view`); only the model knows their names."""
+
+KINDS: dict[str, SiteKind] = {
+    kind.name: kind
+    for kind in (
+        SiteKind("resid_pre", "x{layer}.pre", "blocks.{layer}.hook_resid_pre"),
+        SiteKind("resid_mid", "x{layer}.mid", "blocks.{layer}.hook_resid_mid"),
+        SiteKind("resid_post", "x{layer}.post", "blocks.{layer}.hook_resid_post"),
+        SiteKind("mlp_out", "m{layer}", "blocks.{layer}.hook_mlp_out"),
+        SiteKind("attn_out", "attn{layer}", "blocks.{layer}.hook_attn_out"),
+        SiteKind("head", "a{layer}.{head}", "blocks.{layer}.attn.hook_result.{head}"),
+        SiteKind("embed", "embed", "hook_embed"),
+        SiteKind("pos_embed", "pos_embed", "hook_pos_embed"),
+        SiteKind("q", "q{layer}.{head}", "blocks.{layer}.attn.hook_q.{head}"),
+        SiteKind("k", "k{layer}.{head}", "blocks.{layer}.attn.hook_k.{head}"),
+        SiteKind("v", "v{layer}.{head}", "blocks.{layer}.attn.hook_v.{head}"),
+        SiteKind("z", "z{layer}.{head}", "blocks.{layer}.attn.hook_z.{head}"),
+        SiteKind("neurons", "n{layer}", "blocks.{layer}.mlp.hook_post"),
+    )
+}
+"""What a kind's activations are and how they are reached is beside this, in `probed/access.py`."""
+
+_EXAMPLES = f"{', '.join(kind.example for kind in KINDS.values())}, or TransformerLens' names of these"
 
 
 @dataclass(frozen=True, order=True)
 class Site:
     """One activation site; `layer` and `head` count from 0 and are None where the kind has none.
 
-    `str(site)` is the short name (`a0.1`), `site.hook_name` TransformerLens' (`blocks.0.attn.hook_result.1`).
-    Raises UserError when the kind is unknown, or has a layer or head too many or too few.
+    `str(site)` is the short name (`a0.1`), `site.hook_name` TransformerLens' (`blocks.0.attn.hook_result.1`). The head
+    of `k` and `v` counts key-value heads, of which a model may have fewer. A view has nothing but its name.
+    Raises UserError when the kind is unknown, or has a layer, head or name too many or too few.
     """
 
-    kind: Kind
+    kind: str
     layer: int | None = None
     head: int | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in (*_LAYER_KINDS, *_WHOLE_KINDS, "head"):
-            raise UserError(f"unknown kind of site {self.kind!r}: use one of {', '.join(Kind.__args__)}")  # type: ignore[attr-defined]
+        if self.kind not in (*KINDS, VIEW):
+            raise UserError(f"unknown kind of site {self.kind!r}: use one of {', '.join((*KINDS, VIEW))}")
+        row = KINDS.get(self.kind)
         for field, number, needed in (
-            ("layer", self.layer, self.kind not in _WHOLE_KINDS),
-            ("head", self.head, self.kind == "head"),
+            ("layer", self.layer, row is not None and row.has_layer),
+            ("head", self.head, row is not None and row.has_head),
         ):
             if needed and not _is_count(number):
                 raise UserError(f"a {self.kind} site needs a {field} counted from 0, not {number!r}")
             if not needed and number is not None:
                 raise UserError(f"a {self.kind} site has no {field}, but {number!r} was given")
+        if row is not None and self.name is not None:
+            raise UserError(f"a {self.kind} site has no name of its own, but {self.name!r} was given")
+        if row is None and not (isinstance(self.name, str) and _VIEW_NAME.fullmatch(self.name)):
+            raise UserError(f"a view needs a name of letters, digits and _, such as sae3, not {self.name!r}")
 
     @staticmethod
     def parse(name: str | Site) -> Site:
-        """The site with this short or TransformerLens name; a Site is returned as it is. Raises UserError."""
+        """The site with this short or TransformerLens name; a Site is returned as it is. Raises UserError.
+
+        A view's name says nothing without its model: `ProbedModel.site` takes these as well.
+        """
         if isinstance(name, Site):
             return name
         if not isinstance(name, str):
             raise UserError(f"a site is a name or a Site, not {type(name).__name__}: e.g. {_EXAMPLES}")
-        site = _parse_hook_name(name) if "hook_" in name else _parse_short_name(name)
-        if site is None:
-            raise UserError(f"unknown site {name!r}: sites are written {_EXAMPLES}")
-        return site
+        for row in KINDS.values():
+            for pattern in row.patterns:
+                if match := pattern.fullmatch(name):
+                    return Site(row.name, **{field: int(number) for field, number in match.groupdict().items()})
+        raise UserError(f"unknown site {name!r}: sites are written {_EXAMPLES}")
 
     def __str__(self) -> str:
-        if self.kind == "head":
-            return f"a{self.layer}.{self.head}"
-        if self.kind == "mlp_out":
-            return f"m{self.layer}"
-        if self.kind == "attn_out":
-            return f"attn{self.layer}"
-        if self.kind in _WHOLE_KINDS:
-            return self.kind
-        return f"x{self.layer}.{self.kind.removeprefix('resid_')}"
+        return self.name or KINDS[self.kind].short.format(layer=self.layer, head=self.head)
 
     @property
     def hook_name(self) -> str:
-        """TransformerLens' name; a head's carries the head's index after `hook_result`."""
-        if self.kind == "head":
-            return f"blocks.{self.layer}.attn.hook_result.{self.head}"
-        if self.kind in _WHOLE_KINDS:
-            return f"hook_{self.kind}"
-        return f"blocks.{self.layer}.hook_{self.kind}"
+        """TransformerLens' name; a head's carries the head's index after `hook_result`, and a view's is its own."""
+        return self.name or KINDS[self.kind].hook.format(layer=self.layer, head=self.head)
 
 
 def _is_count(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number >= 0
-
-
-def _count(text: str) -> int | None:
-    # int() also takes "+1", "1_0" and " 1"; one number must have one spelling, since names are keys in files.
-    canonical = text.isascii() and text.isdigit() and (text == "0" or text[0] != "0")
-    return int(text) if canonical else None
-
-
-def _parse_short_name(name: str) -> Site | None:
-    if name in _WHOLE_KINDS:
-        return Site(cast(Kind, name))
-    if name.startswith("attn"):
-        return _layer_site("attn_out", name[4:])
-    first, _, second = name[1:].partition(".")
-    if name.startswith("m"):
-        return _layer_site("mlp_out", name[1:])
-    if name.startswith("x") and second in _RESIDUAL:
-        return _layer_site(_RESIDUAL[second], first)
-    if name.startswith("a"):
-        return _head_site(first, second)
-    return None
-
-
-def _parse_hook_name(name: str) -> Site | None:
-    match name.split("."):
-        case [hook] if hook.removeprefix("hook_") in _WHOLE_KINDS:
-            return Site(cast(Kind, hook.removeprefix("hook_")))
-        case ["blocks", layer, hook] if hook.removeprefix("hook_") in _LAYER_KINDS:
-            return _layer_site(cast(Kind, hook.removeprefix("hook_")), layer)
-        case ["blocks", layer, "attn", "hook_result", head]:
-            return _head_site(layer, head)
-    return None
-
-
-def _layer_site(kind: Kind, layer: str) -> Site | None:
-    number = _count(layer)
-    return None if number is None else Site(kind, number)
-
-
-def _head_site(layer: str, head: str) -> Site | None:
-    numbers = _count(layer), _count(head)
-    return None if None in numbers else Site("head", *numbers)

@@ -13,7 +13,6 @@ from torch import Tensor
 from inversionview.causal.contrast import Pairs
 from inversionview.causal.effects import Configuration, Direction, PatchEffects, PatchSite
 from inversionview.errors import UserError
-from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 
@@ -45,7 +44,7 @@ def patch_effects(
     if not sites:
         raise UserError("name at least one site to patch, such as a0.0@=")
     for site in sites:
-        checked_site(site.site, probed.sites)
+        probed.site(site.site)
     into_clean = direction == "contrast-into-clean"
     run, left_out = _runs(pairs, sites, into_clean=into_clean)
     for configuration in wanted:

@@ -23,7 +23,6 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, checked_schema, read_json, restore_folder, write_json
 from inversionview.preimage.domain import BLOCK, DomainBlock, ModelDomain, checked_enumerable, needed
-from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import PrefixActivations, ProbedModel
 from inversionview.probed.prefixes import PrefixTree, prefix_tree
 from inversionview.shapes import Tokens
@@ -54,7 +53,7 @@ def build_index(
     prefix: 634 MB for addition with d_model 32. It is whole or not there.
     Raises `UserError` for a task that cannot enumerate, a site the model does not have, or when it cannot be written.
     """
-    place, domain = checked_site(site, probed.sites), ModelDomain(probed, task, block)
+    place, domain = probed.site(site), ModelDomain(probed, task, block)
     with atomic_folder(Path(folder) / str(place)) as part:
         counts, domain_checksum = _write(domain, place, part, progress)
         description = {
@@ -78,7 +77,7 @@ def ensure_index(
     probed: ProbedModel, task: Task, site: Site | str, folder: str | Path, *, progress: Progress | None = None
 ) -> IndexedDomain:
     """Open the index in `folder`, and build it for `site` first where that is missing; raises as both of these do."""
-    place = checked_site(site, probed.sites)
+    place = probed.site(site)
     restore_folder(Path(folder) / str(place))
     if _sites_in(Path(folder), probed):
         domain = IndexedDomain(folder, probed, task)

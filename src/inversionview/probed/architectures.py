@@ -1,11 +1,15 @@
-"""What differs between architectures: a table of where each keeps the modules that carry its activation sites."""
+"""What differs between architectures: a table of where each keeps the modules that carry its activation sites.
+
+A row of the user's own is given to the model it is for, `ProbedModel(model, architecture=row)`, or put into the table
+with `register_architecture`, for loading by name. The check in `selfcheck` says what is wrong with it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,7 +22,8 @@ from inversionview.errors import UserError
 class Architecture:
     """Dotted paths to the modules of one Hugging Face model type.
 
-    Paths of `attention` to `ln2` start at a block, the others at the decoder stack (the model without its head).
+    Those of `embed`, `pos_embed`, `blocks` and `final_norm` start at the decoder stack (the model without its head),
+    those after them at a block.
     """
 
     decoder: str
@@ -33,14 +38,18 @@ class Architecture:
     attn_out: str
     """The module whose output attention adds to the residual stream (Gemma: a norm after the projection)."""
     mlp_out: str
+    down: str | None
+    """The MLP's projection back to the stream, whose input is the neurons' activations; None where there is no one."""
     ln1: str
     ln2: str
     """The norm whose input is resid_mid, unless attention and MLP run in parallel."""
     norm: Literal["LayerNorm", "RMSNorm"]
+    query: str
+    key: str
     value: str
-    """The module that makes the values."""
-    value_layout: Literal["queries|keys|values", "by head", "values"]
-    """What the value module's output holds: all queries, then keys, then values; these three head by head; values."""
+    """The modules that make queries, keys (before rotary positions and a norm of theirs) and values; or one module."""
+    layout: Literal["queries|keys|values", "by head", "apart"]
+    """How a module's output is cut: all queries, then keys, then values; these three head by head; of its own each."""
     is_parallel: Callable[[Any], bool] = lambda config: False
 
 
@@ -54,11 +63,14 @@ _GPT2 = Architecture(
     projection="attn.c_proj",
     attn_out="attn",
     mlp_out="mlp",
+    down="mlp.c_proj",
     ln1="ln_1",
     ln2="ln_2",
     norm="LayerNorm",
+    query="attn.c_attn",
+    key="attn.c_attn",
     value="attn.c_attn",
-    value_layout="queries|keys|values",
+    layout="queries|keys|values",
 )
 _GPT_NEOX = Architecture(
     decoder="gpt_neox",
@@ -70,11 +82,14 @@ _GPT_NEOX = Architecture(
     projection="attention.dense",
     attn_out="attention",
     mlp_out="mlp",
+    down="mlp.dense_4h_to_h",
     ln1="input_layernorm",
     ln2="post_attention_layernorm",
     norm="LayerNorm",
+    query="attention.query_key_value",
+    key="attention.query_key_value",
     value="attention.query_key_value",
-    value_layout="by head",
+    layout="by head",
     is_parallel=attrgetter("use_parallel_residual"),
 )
 _LLAMA = Architecture(
@@ -87,30 +102,24 @@ _LLAMA = Architecture(
     projection="self_attn.o_proj",
     attn_out="self_attn",
     mlp_out="mlp",
+    down="mlp.down_proj",
     ln1="input_layernorm",
     ln2="post_attention_layernorm",
     norm="RMSNorm",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
     value="self_attn.v_proj",
-    value_layout="values",
+    layout="apart",
 )
 
 
 def _gemma(decoder: str) -> Architecture:
-    return Architecture(
+    return replace(
+        _LLAMA,
         decoder=decoder,
-        embed="embed_tokens",
-        pos_embed=None,
-        blocks="layers",
-        final_norm="norm",
-        attention="self_attn",
-        projection="self_attn.o_proj",
         attn_out="post_attention_layernorm",
         mlp_out="post_feedforward_layernorm",
-        ln1="input_layernorm",
         ln2="pre_feedforward_layernorm",
-        norm="RMSNorm",
-        value="self_attn.v_proj",
-        value_layout="values",
     )
 
 
@@ -137,7 +146,15 @@ def architecture_of(model_type: object) -> Architecture:
     return ARCHITECTURES[model_type]
 
 
+def register_architecture(model_type: str, row: Architecture) -> None:
+    """Add a row for the `model_type` of a configuration to the table; one that is there gives way to it."""
+    if not isinstance(row, Architecture):
+        raise UserError(f"a row of the table is an inversionview.Architecture, not {type(row).__name__}")
+    ARCHITECTURES[model_type] = row
+
+
 Affine = nn.Linear | Conv1D
+AttentionInput = Literal["query", "key", "value"]
 
 _OPTIONS = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
 
@@ -151,8 +168,11 @@ class LayerParts:
     projection: Affine
     attn_out: nn.Module
     mlp_out: nn.Module
+    down: Affine | None
     ln1: nn.Module
     ln2: nn.Module | None
+    query: nn.Module
+    key: nn.Module
     value: Affine
 
 
@@ -167,8 +187,12 @@ class Parts:
     final_norm: nn.Module
     layers: tuple[LayerParts, ...]
     n_heads: int
+    n_kv_heads: int
+    """Heads that keys and values have; as many query heads in a row share one."""
     d_head: int
     d_model: int
+    d_mlp: int
+    """Neurons of an MLP; 0 where these have no one projection."""
 
     def run(self, model: nn.Module, tokens: Tensor, **options: Any) -> Any:
         """The output of the decoder, or of the model around it, for tokens `[batch, pos]`.
@@ -183,32 +207,39 @@ class Parts:
         return _input_by_output(self.layers[layer].projection).view(self.n_heads, self.d_head, self.d_model)
 
     def value_weight(self, layer: int) -> tuple[Tensor, Tensor | None]:
-        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer."""
+        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer, for each head that attends."""
         module = self.layers[layer].value
-        return self._values(_input_by_output(module)), None if module.bias is None else self._values(module.bias)
+        return self._shared_values(_input_by_output(module)), (
+            None if module.bias is None else self._shared_values(module.bias)
+        )
 
-    def _values(self, tensor: Tensor) -> Tensor:
-        rest = tensor.shape[:-1]
-        match self.architecture.value_layout:
+    def _shared_values(self, tensor: Tensor) -> Tensor:
+        return self.cut("value", tensor).repeat_interleave(self.n_heads // self.n_kv_heads, dim=-2)
+
+    def cut(self, role: AttentionInput, tensor: Tensor) -> Tensor:
+        """The view `[..., head, d_head]` of queries, keys or values in what their module puts out."""
+        by_head, index = tensor.view(*tensor.shape[:-1], -1, self.d_head), get_args(AttentionInput).index(role)
+        match self.architecture.layout:
             case "queries|keys|values":
-                return tensor.view(*rest, 3, self.n_heads, self.d_head)[..., 2, :, :]
+                start = (0, self.n_heads, self.n_heads + self.n_kv_heads)[index]
+                return by_head.narrow(-2, start, self.n_heads if role == "query" else self.n_kv_heads)
             case "by head":
-                return tensor.view(*rest, self.n_heads, 3, self.d_head)[..., 2, :]
-            case "values":
-                by_group = tensor.view(*rest, -1, self.d_head)
-                return by_group.repeat_interleave(self.n_heads // by_group.shape[-2], dim=-2)
+                return by_head.view(*tensor.shape[:-1], -1, 3, self.d_head)[..., index, :]
+            case "apart":
+                return by_head
 
 
 def _input_by_output(module: Affine) -> Tensor:
     return module.weight if isinstance(module, Conv1D) else module.weight.T
 
 
-def locate(model: PreTrainedModel) -> Parts:
+def locate(model: PreTrainedModel, architecture: Architecture | None = None) -> Parts:
     """The parts of a Hugging Face model, with or without its language modelling head.
 
-    Raises UserError when the type is not in the table, or the model is not built as the table says.
+    `architecture`: without it, the row for the model's type. Raises UserError when there is none, or the model is not
+    built as it says.
     """
-    architecture = architecture_of(model.config.model_type)
+    architecture = architecture or architecture_of(model.config.model_type)
     try:
         parts = _locate(model, architecture)
     except (AttributeError, IndexError) as error:
@@ -217,8 +248,8 @@ def locate(model: PreTrainedModel) -> Parts:
     for layer, part in enumerate(parts.layers):
         weight = part.projection.weight
         if not weight.is_floating_point() or _input_by_output(part.projection).shape != (width, d_model):
-            found = f"{weight.dtype} {tuple(weight.shape)}"
-            raise _not_as_usual(model, f"the attention of layer {layer} has an output projection of {found}")
+            shape = f"{weight.dtype} {tuple(weight.shape)}"
+            raise _not_as_usual(model, f"the attention of layer {layer} has an output projection of {shape}")
     if any(parameter.is_meta for parameter in parts.decoder.parameters()):
         raise UserError(
             f"weights of this {type(model).__name__} are not in memory (offloaded): use bfloat16, or devices that hold "
@@ -239,6 +270,7 @@ def _locate(model: PreTrainedModel, architecture: Architecture) -> Parts:
     config = decoder.config
     parallel = architecture.is_parallel(config)
     layers = tuple(_locate_layer(architecture, block, parallel) for block in getattr(decoder, architecture.blocks))
+    n_heads = config.num_attention_heads
     return Parts(
         architecture=architecture,
         decoder=decoder,
@@ -246,9 +278,11 @@ def _locate(model: PreTrainedModel, architecture: Architecture) -> Parts:
         pos_embed=getattr(decoder, architecture.pos_embed) if architecture.pos_embed else None,
         final_norm=getattr(decoder, architecture.final_norm),
         layers=layers,
-        n_heads=config.num_attention_heads,
-        d_head=_input_by_output(layers[0].projection).shape[0] // config.num_attention_heads,
+        n_heads=n_heads,
+        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
+        d_head=_input_by_output(layers[0].projection).shape[0] // n_heads,
         d_model=config.hidden_size,
+        d_mlp=0 if layers[0].down is None else _input_by_output(layers[0].down).shape[0],
     )
 
 
@@ -262,7 +296,10 @@ def _locate_layer(architecture: Architecture, block: nn.Module, parallel: bool) 
         projection=part(architecture.projection),
         attn_out=part(architecture.attn_out),
         mlp_out=part(architecture.mlp_out),
+        down=part(architecture.down) if architecture.down else None,
         ln1=part(architecture.ln1),
         ln2=None if parallel else part(architecture.ln2),
+        query=part(architecture.query),
+        key=part(architecture.key),
         value=part(architecture.value),
     )

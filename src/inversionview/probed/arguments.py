@@ -12,30 +12,6 @@ from inversionview.probed.architectures import Parts
 from inversionview.sites import Site
 
 
-def all_sites(parts: Parts) -> tuple[Site, ...]:
-    """Every site of a model, in the order of a forward."""
-    sites = [Site("embed")] + [Site("pos_embed")] * (parts.pos_embed is not None)
-    for layer, part in enumerate(parts.layers):
-        sites += [Site("resid_pre", layer), *(Site("head", layer, head) for head in range(parts.n_heads))]
-        sites += [Site("attn_out", layer)] + [Site("resid_mid", layer)] * (part.ln2 is not None)
-        sites += [Site("mlp_out", layer), Site("resid_post", layer)]
-    return tuple(sites)
-
-
-def checked_site(name: Site | str, sites: tuple[Site, ...]) -> Site:
-    """The site of this name. Raises UserError that names the sites there are."""
-    site = Site.parse(name)
-    if site not in sites:
-        shown = [str(site) for site in sites if site.layer in (None, 0) and site.head in (None, 0)]
-        layers = max(site.layer for site in sites if site.layer is not None)
-        heads = max(site.head for site in sites if site.head is not None)
-        raise UserError(
-            f"this model has no site {name}: there are {', '.join(shown)}, "
-            f"with layers 0 to {layers} and heads 0 to {heads}"
-        )
-    return site
-
-
 def checked_tokens(tokens: Any, parts: Parts) -> Tensor:
     """Tokens `[batch, pos]` as the model takes them. Raises UserError when it has no such tokens or no such length."""
     longest, vocab_size = parts.decoder.config.max_position_embeddings, parts.embed.num_embeddings
@@ -82,15 +58,15 @@ def after_prefix(positions: Tensor, start: int) -> Tensor:
     return positions - start
 
 
-def checked_value(given: Any, site: Site, batch: int, parts: Parts) -> Tensor:
-    """A patch's value on the model's device, in its type. Raises UserError when its shape does not fit."""
+def checked_value(given: Any, site: Site, width: int, batch: int, like: Tensor) -> Tensor:
+    """A patch's value, of the type and on the device of `like`. Raises UserError when its shape does not fit."""
     value: Tensor = torch.as_tensor(given).detach()
-    if value.shape not in ((parts.d_model,), (batch, parts.d_model)):
+    if value.shape not in ((width,), (batch, width)):
         raise UserError(
             f"the value of the patch at {site} has shape {tuple(value.shape)}: "
-            f"it must be ({parts.d_model},) or ({batch}, {parts.d_model})"
+            f"it must be ({width},) or ({batch}, {width})"
         )
-    return value.to(parts.embed.weight)
+    return value.to(like)
 
 
 def _is_whole(tensor: Tensor) -> bool:

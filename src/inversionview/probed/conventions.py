@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from inversionview.errors import UserError
+from inversionview.probed.access import ACCESS
 from inversionview.probed.architectures import Parts
+from inversionview.sites import Site
 
 Name = Literal["raw", "tl"]
 
@@ -22,6 +24,16 @@ class HeadMap(NamedTuple):
     """`[head, 1, d_model]`"""
 
 
+class _Fold(NamedTuple):
+    """What convention `tl` takes from the heads of a layer."""
+
+    value: Tensor
+    """`[head, d_head]`: c_h."""
+    result: Tensor
+    """`[head, d_model]`: c_h W_O[h]."""
+    results: HeadMap
+
+
 class Raw:
     """The values that the model itself computes."""
 
@@ -30,17 +42,17 @@ class Raw:
     def __init__(self, parts: Parts):
         self.parts = parts
 
-    def read(self, values: Tensor) -> Tensor:
-        """Values `[..., d_model]` of any site but a head, in this convention; always a new tensor."""
+    def read(self, site: Site, values: Tensor) -> Tensor:
+        """The model's own values `[..., width]` at a site, in this convention; always a new tensor."""
         return values.clone()
+
+    def to_raw(self, site: Site, values: Tensor) -> Tensor:
+        """Values `[..., width]` at a site in this convention as the model's own."""
+        return values
 
     def head_map(self, layer: int) -> HeadMap:
         """How the heads of a layer are read from their z."""
         return HeadMap(self.parts.output_weight(layer), None)
-
-    def head_to_raw(self, layer: int, head: int, value: Tensor) -> Tensor:
-        """A head's value `[..., d_model]` of this convention as the model's own."""
-        return value
 
 
 class Folded:
@@ -61,31 +73,45 @@ class Folded:
                 "has RMSNorm: use convention 'raw'"
             )
         self.parts = parts
-        self._maps: dict[int, tuple[tuple[int, ...], HeadMap, Tensor]] = {}
+        self._kept: dict[int, tuple[tuple[int, ...], _Fold]] = {}
 
-    def read(self, values: Tensor) -> Tensor:
-        """Values `[..., d_model]` of any site but a head, in this convention; always a new tensor."""
-        return _centred(values)
+    def read(self, site: Site, values: Tensor) -> Tensor:
+        """The model's own values `[..., width]` at a site, in this convention; always a new tensor."""
+        constant, centred = self._constant(site), ACCESS[site.kind].centred
+        if constant is None:
+            return _centred(values) if centred else values.clone()
+        folded = _wide(values) - constant
+        return (_centred(folded) if centred else folded).to(values.dtype)
+
+    def to_raw(self, site: Site, values: Tensor) -> Tensor:
+        """Values `[..., width]` at a site in this convention as the model's own, up to a mean that no norm sees."""
+        constant = self._constant(site)
+        return values if constant is None else (_wide(values) + constant).to(values.dtype)
 
     def head_map(self, layer: int) -> HeadMap:
         """How the heads of a layer are read from their z."""
-        return self._folded(layer)[0]
+        return self._fold(layer).results
 
-    def head_to_raw(self, layer: int, head: int, value: Tensor) -> Tensor:
-        """A head's value `[..., d_model]` of this convention as the model's own, up to its mean, which no norm sees."""
-        return value + self._folded(layer)[1][head]
+    def _constant(self, site: Site) -> Tensor | None:
+        """What the biases add to the model's own values at a site at every input."""
+        kind = ACCESS[site.kind]
+        if kind.constant is None or site.layer is None or site.head is None:
+            return None
+        fold = self._fold(site.layer)
+        by_head = fold.value if kind.constant == "value" else fold.result
+        return by_head[site.head * (self.parts.n_heads // self.parts.n_kv_heads) if site.kind == "v" else site.head]
 
-    def _folded(self, layer: int) -> tuple[HeadMap, Tensor]:
+    def _fold(self, layer: int) -> _Fold:
         part = self.parts.layers[layer]
         sources = (part.projection.weight, part.value.weight, part.value.bias, part.ln1.bias)
         state = tuple(number for t in sources if isinstance(t, Tensor) for number in (t.data_ptr(), t._version))
-        known = self._maps.get(layer)
-        if known is None or known[0] != state:  # the caller may have trained the model on since
-            known = self._maps[layer] = (state, *self._fold(layer))
-        return known[1:]
+        kept = self._kept.get(layer)
+        if kept is None or kept[0] != state:  # the caller may have trained the model on since
+            kept = self._kept[layer] = (state, self._folded(layer))
+        return kept[1]
 
     @torch.no_grad()
-    def _fold(self, layer: int) -> tuple[HeadMap, Tensor]:
+    def _folded(self, layer: int) -> _Fold:
         # In fp32 at least, and rounded once when a head is read: the constants are of the model, not of an activation.
         weight = _wide(self.parts.output_weight(layer))
         value_weight, value_bias = self.parts.value_weight(layer)
@@ -94,7 +120,7 @@ class Folded:
         if isinstance(norm_bias, Tensor):
             constant = constant + torch.einsum("d,dhk->hk", _wide(norm_bias), value_weight)
         added = torch.einsum("hk,hkd->hd", constant, weight)
-        return HeadMap(_centred(weight), _centred(added)[:, None]), added
+        return _Fold(constant, added, HeadMap(_centred(weight), _centred(added)[:, None]))
 
 
 def _centred(values: Tensor) -> Tensor:

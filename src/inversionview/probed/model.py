@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
@@ -15,13 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
-from inversionview.probed.architectures import Parts, locate
+from inversionview.probed.access import ACCESS, all_sites, checked_site
+from inversionview.probed.architectures import Architecture, Parts, locate
 from inversionview.probed.arguments import (
     after_prefix,
-    all_sites,
     checked_places,
     checked_positions,
-    checked_site,
     checked_tokens,
     checked_value,
 )
@@ -36,8 +36,9 @@ from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
 from inversionview.probed.selfcheck import check
 from inversionview.probed.taps import Tap, taps
+from inversionview.probed.views import Map, View, origin, view
 from inversionview.progress import still_wanted
-from inversionview.sites import Site
+from inversionview.sites import VIEW, Site
 
 __all__ = ["Patch", "ProbedModel"]
 
@@ -50,10 +51,17 @@ class _Plan(NamedTuple):
 
 
 def _make_plan(
-    there_are: tuple[Site, ...], parts: Parts, convention: Raw | Folded, names: tuple[Site | str, ...]
+    parts: Parts, convention: Raw | Folded, views: Mapping[str, View], names: tuple[Site | str, ...]
 ) -> _Plan:
-    sites = tuple(dict.fromkeys(checked_site(name, there_are) for name in names))
-    return _Plan(sites, taps(sites, parts, convention))
+    sites = tuple(dict.fromkeys(_site(name, parts, views) for name in names))
+    return _Plan(sites, taps(sites, parts, convention, views))
+
+
+def _site(name: Site | str, parts: Parts, views: Mapping[str, View]) -> Site:
+    if isinstance(name, str) and name in views:
+        return Site(VIEW, name=name)
+    site = Site.parse(name)
+    return site if site.name in views else checked_site(site, parts, views)
 
 
 class PrefixActivations(NamedTuple):
@@ -61,7 +69,7 @@ class PrefixActivations(NamedTuple):
 
     tree: PrefixTree
     at: dict[Site, dict[int, Tensor]]
-    """By site and position t: `[prefix, d_model]`, the rows in the order of `tree.rows[t]`."""
+    """By site and position t: `[prefix, width]`, the rows in the order of `tree.rows[t]`."""
 
 
 class ProbedModel:
@@ -72,10 +80,17 @@ class ProbedModel:
     Values do not depend on what stands to the right of a position, so padding needs no mask if it is on the right.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Any = None, convention: str = "raw"):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: Any = None,
+        convention: str = "raw",
+        *,
+        architecture: Architecture | None = None,
+    ):
         self.model = model
         self.tokenizer = tokenizer
-        self._parts = locate(model)
+        self._parts = locate(model, architecture)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
         self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
@@ -86,7 +101,8 @@ class ProbedModel:
         self._fingerprint: tuple[object, str] | None = None
         self.sites = all_sites(self._parts)
         # Of a function that does not hold self: a cycle would keep the model in memory after its last user.
-        self._plan = lru_cache(maxsize=256)(partial(_make_plan, self.sites, self._parts, self._convention))
+        self._views: dict[str, View] = {}
+        self._plan = lru_cache(maxsize=256)(partial(_make_plan, self._parts, self._convention, self._views))
         self.n_layers = len(self._parts.layers)
         self.n_heads = self._parts.n_heads
         self.d_model = self._parts.d_model
@@ -135,13 +151,42 @@ class ProbedModel:
         return self._fingerprint[1]
 
     def site(self, name: Site | str) -> Site:
-        """The site of this name. Raises UserError, which names the sites there are, when this model lacks it."""
-        return checked_site(name, self.sites)
+        """The site of this name, or the view. Raises UserError, which names the sites there are, when there is none."""
+        return _site(name, self._parts, self._views)
 
     def width(self, site: Site | str) -> int:
         """How many numbers an activation at this site has. Raises UserError when the model has no such site."""
-        self.site(site)
-        return self.d_model
+        site = self.site(site)
+        return self._views[site.name].width if site.name else ACCESS[site.kind].width(self._parts)
+
+    def add_view(self, name: str, *, of: Site | str, encode: Map, decode: Map | None = None) -> Site:
+        """A site of your own, which holds what `encode` makes of another one's activations; gives it.
+
+        `encode`: a matrix `[width of the site, width of the view]`, or a module or a function of `[..., width of the
+        site]`, for instance a subspace, the direction of a probe, the latents of a sparse autoencoder. `decode`: the
+        way back, likewise; without it the view is read, and not patched. Both see activations in the model's
+        convention. Raises UserError when they do not fit, or the name is taken.
+        """
+        base, site = self.site(of), Site(VIEW, name=name)
+        try:
+            taken: Site | None = Site.parse(name)
+        except UserError:
+            taken = None
+        new = view(base, self.width(base), encode, decode, self._parts.embed.weight)
+        if taken or (name in self._views and self._views[name].digest() != new.digest()):
+            raise UserError(f"{name} is another site of this model already: give the view another name")
+        self._views.setdefault(name, new)
+        return site
+
+    def fingerprint_of(self, sites: Iterable[Site | str]) -> str:
+        """The fingerprint of the model and of the views among some sites; without views, the model's own."""
+        names = sorted({site.name for site in map(self.site, sites) if site.name})
+        digests = [
+            f"{name} {step.digest()}" for name in names for step in origin(Site(VIEW, name=name), self._views)[1]
+        ]
+        return (
+            hashlib.sha256(" ".join([self.fingerprint, *digests]).encode()).hexdigest() if names else self.fingerprint
+        )
 
     def capture(
         self, tokens: Tensor, sites: Iterable[Site | str] | Site | str, positions: int | Tensor | None = None
@@ -149,7 +194,7 @@ class ProbedModel:
         """The activations of `tokens` at `sites`, by site in the order asked for.
 
         `tokens`: integers `[batch, pos]`. `positions`: integers `[batch]`, or one index for all inputs. The activations
-        are `[batch, pos, d_model]`, or with `positions` `[batch, d_model]`; then no token after an input's position is
+        are `[batch, pos, width]`, or with `positions` `[batch, width]`; then no token after an input's position is
         needed, and inputs are run in parts of about one length. Raises UserError for tokens, sites or positions that
         the model does not have.
         """
@@ -158,24 +203,24 @@ class ProbedModel:
         at = None if positions is None else checked_positions(positions, tokens)
         batch = tokens.shape[0]
         if not (batch and plan.taps):
-            shape = (batch, tokens.shape[1], self.d_model) if at is None else (batch, self.d_model)
-            return {site: self._parts.embed.weight.new_empty(shape) for site in plan.sites}
+            shape = (batch, tokens.shape[1]) if at is None else (batch,)
+            return {site: self._parts.embed.weight.new_empty(*shape, self.width(site)) for site in plan.sites}
         if at is None:
             return self._run_to(plan, tokens, None)
-        found: dict[Site, Tensor] = {}
+        activations: dict[Site, Tensor] = {}
         for rows, length in run_together(at, tokens_at_once(self.d_model, self.device)):
             part = self._run_to(plan, tokens[rows, :length], at[rows])
             if len(rows) == batch:
                 return part
             for site, values in part.items():
-                found.setdefault(site, values.new_empty(batch, self.d_model))[rows] = values
-        return found
+                activations.setdefault(site, values.new_empty(batch, values.shape[-1]))[rows] = values
+        return activations
 
     def _run_to(self, plan: _Plan, tokens: Tensor, at: Tensor | None) -> dict[Site, Tensor]:
         """One forward as far as the deepest site; what `capture` gives of these rows, on the model's first device."""
         batch = tokens.shape[0]
         rows = torch.arange(batch)
-        found: dict[Site, Tensor] = {}
+        activations: dict[Site, Tensor] = {}
         missing = {tap.point for tap in plan.taps}
 
         def edit(tap: Tap) -> Edit:
@@ -183,7 +228,7 @@ class ProbedModel:
                 if tensor.shape[0] != batch:  # position embeddings are made once for all inputs
                     tensor = tensor.expand(batch, -1, -1)
                 here = tensor if at is None else tensor[rows.to(tensor.device), at.to(tensor.device)]
-                found.update(zip(tap.sites, tap.read(here), strict=True))
+                activations.update(zip(tap.sites, tap.read(here), strict=True))
                 missing.discard(tap.point)
                 if not missing:
                     raise Stop
@@ -192,7 +237,7 @@ class ProbedModel:
 
         with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
             self._parts.run(self._parts.decoder, tokens)
-        return {site: found[site].to(tokens.device) for site in plan.sites}
+        return {site: activations[site].to(tokens.device) for site in plan.sites}
 
     def capture_prefixes(
         self, tokens: Tensor, sites: Iterable[Site | str] | Site | str, positions: Iterable[int]
@@ -206,26 +251,26 @@ class ProbedModel:
         tokens = checked_tokens(tokens, self._parts)
         wanted = sorted({int(t) for t in positions})
         checked_positions(torch.tensor(wanted, dtype=torch.long), torch.zeros(len(wanted), tokens.shape[1]))
-        found: dict[Site, dict[int, Tensor]] = {site: {} for site in plan.sites}
+        activations: dict[Site, dict[int, Tensor]] = {site: {} for site in plan.sites}
         tree = prefix_tree(tokens[:, : wanted[-1] + 1 if wanted else 0])
         if not (len(tokens) and wanted and plan.taps):
-            empty = self._parts.embed.weight.new_empty(0, self.d_model)
-            return PrefixActivations(tree, {site: dict.fromkeys(wanted, empty) for site in plan.sites})
+            empty = {site: self._parts.embed.weight.new_empty(0, self.width(site)) for site in plan.sites}
+            return PrefixActivations(tree, {site: dict.fromkeys(wanted, empty[site]) for site in plan.sites})
         tokens, stem = tokens[:, : wanted[-1] + 1], stem_length(tree)
         options: dict[str, Any] = {}
         if stem:
             first, own = tree.rows[stem - 1], tree.owners[stem - 1]
             keep = {t: own[tree.rows[t]] for t in wanted if t < stem}
-            cache = self._record(plan, tokens[first, :stem], keep, 0, found, use_cache=True)
+            cache = self._record(plan, tokens[first, :stem], keep, 0, activations, use_cache=True)
             cache.reorder_cache(own)
             options = {"past_key_values": cache, "use_cache": True}
         keep = {t: tree.rows[t] for t in wanted if t >= stem}
-        self._record(plan, tokens[:, stem:], keep, stem, found, **options)
-        return PrefixActivations(tree, found)
+        self._record(plan, tokens[:, stem:], keep, stem, activations, **options)
+        return PrefixActivations(tree, activations)
 
     def _record(
         self, plan: _Plan, tokens: Tensor, keep: dict[int, Tensor], offset: int,
-        found: dict[Site, dict[int, Tensor]], **options: Any,
+        into: dict[Site, dict[int, Tensor]], **options: Any,
     ) -> Any:  # fmt: skip
         """Run `tokens`, which begin at position `offset`, read the rows to `keep` of each position; gives the cache."""
         batch = tokens.shape[0]
@@ -239,7 +284,7 @@ class ProbedModel:
                 for t, rows in keep.items():
                     here = tensor[:, t - offset] if len(rows) == batch else tensor[rows.to(tensor.device), t - offset]
                     for site, value in zip(tap.sites, tap.read(here), strict=True):
-                        found[site][t] = value.to(tokens.device)
+                        into[site][t] = value.to(tokens.device)
                 missing.discard(tap.point)
                 if not missing and not whole:
                     raise Stop
@@ -300,8 +345,8 @@ class ProbedModel:
         if places is None:
             return logits
         columns = places if kept is None else torch.searchsorted(kept, places.contiguous())
-        found = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
-        return found if torch.as_tensor(positions).dim() == 2 else found[:, 0]
+        there = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
+        return there if torch.as_tensor(positions).dim() == 2 else there[:, 0]
 
     def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
         """Attention probabilities of a layer's heads: row p holds what position p attends to, and sums to 1.
@@ -310,7 +355,7 @@ class ProbedModel:
         """
         if layer not in range(self.n_layers):
             raise UserError(f"there is no layer {layer}: this model has layers 0 to {self.n_layers - 1}")
-        return self._patterns(tokens, [layer], lambda layer, found: found)[layer]
+        return self._patterns(tokens, [layer], lambda layer, whole: whole)[layer]
 
     def attention_to(self, tokens: Tensor, heads: Sequence[Site | str], position: int = 0) -> dict[Site, Tensor]:
         """How much each of some heads attends to one position, by default the begin token, from every position.
@@ -318,14 +363,14 @@ class ProbedModel:
         `tokens`: integers `[batch, pos]`; by head `[batch, pos]`, of all heads from one forward. Raises UserError for
         tokens, a position or heads that the model does not have.
         """
-        sites = [checked_site(head, self.sites) for head in heads]
-        if wrong := [site for site in sites if site.layer is None or site.head is None]:
+        sites = [self.site(head) for head in heads]
+        if wrong := [site for site in sites if site.kind != "head"]:
             raise UserError(f"{wrong[0]} is no head of this model; heads are written as a0.0")
         if position not in range(tokens.shape[1]):
             raise UserError(f"position {position} is not in inputs of {tokens.shape[1]} tokens")
         layers = sorted({site.layer for site in sites if site.layer is not None})
-        found = self._patterns(tokens, layers, lambda layer, pattern: pattern[..., position].contiguous())
-        return {site: found[site.layer][:, site.head] for site in sites if site.layer is not None}
+        by_layer = self._patterns(tokens, layers, lambda layer, pattern: pattern[..., position].contiguous())
+        return {site: by_layer[site.layer][:, site.head] for site in sites if site.layer is not None}
 
     def _patterns(
         self, tokens: Tensor, layers: Sequence[int], keep: Callable[[int, Tensor], Tensor]
@@ -333,15 +378,15 @@ class ProbedModel:
         """What `keep` keeps of the attention probabilities `[batch, head, pos, pos]` of some layers, in one forward."""
         tokens = checked_tokens(tokens, self._parts)
         attention = [self._parts.layers[layer].attention for layer in layers]
-        found: dict[int, Tensor] = {}
+        patterns: dict[int, Tensor] = {}
 
         def see(index: int, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-            found[layers[index]] = keep(layers[index], pattern(attention[index], args, options, tokens.shape[1]))
+            patterns[layers[index]] = keep(layers[index], pattern(attention[index], args, options, tokens.shape[1]))
 
         if layers:
             with self._forward(), arguments_of(attention, see):
                 self._parts.run(self._parts.decoder, tokens)
-        return found
+        return patterns
 
     @contextmanager
     def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:
@@ -351,6 +396,9 @@ class ProbedModel:
             yield
 
     def _write(self, patch: Patch, tokens: Tensor, start: int) -> Write:
-        site = checked_site(patch.site, self.sites)
-        value = checked_value(patch.value, site, tokens.shape[0], self._parts)
-        return Write(site, after_prefix(checked_positions(patch.positions, tokens), start), value)
+        site = self.site(patch.site)
+        base, views = origin(site, self._views)
+        if any(step.decode is None for step in views):
+            raise UserError(f"{site} is a view with no way back, so it cannot be patched: add it with decode=...")
+        value = checked_value(patch.value, site, self.width(site), tokens.shape[0], self._parts.embed.weight)
+        return Write(base, views, after_prefix(checked_positions(patch.positions, tokens), start), value)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from inversionview.probed.access import ACCESS, cut, point_of
 from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Edit, Point
-from inversionview.probed.taps import point_of
+from inversionview.probed.views import View, replaced
 from inversionview.sites import Site
 
 
@@ -20,8 +21,9 @@ from inversionview.sites import Site
 class Patch:
     """One site's activation replaced at one position of each input.
 
-    `positions` is an index for all inputs or `[batch]`; `value` is `[d_model]` or `[batch, d_model]`, in the
-    convention of the model it is given to. That they fit is checked by the model.
+    `positions` is an index for all inputs or `[batch]`; `value` is `[width]` or `[batch, width]` of the site, in
+    the convention of the model it is given to. That they fit is checked by the model. At a view `x` becomes
+    `x + decode(value) - decode(encode(x))`, so that what the view does not hold stays.
     """
 
     site: Site | str
@@ -30,16 +32,22 @@ class Patch:
 
 
 class Write(NamedTuple):
-    """A checked patch: `positions` are `[batch]`, `value` fits the model's device and type."""
+    """A checked patch: `positions` are `[batch]`, `value` fits the site's width and the model's device and type."""
 
     site: Site
+    """The model's own site."""
+    views: tuple[View, ...]
+    """From that site to the one that `value` is for."""
     positions: Tensor
     value: Tensor
 
-    def into(self, tensor: Tensor) -> None:
-        """Write the value over `[batch, pos, d_model]` in place."""
-        device = tensor.device
-        tensor[torch.arange(tensor.shape[0], device=device), self.positions.to(device)] = self.value.to(device)
+    def into(self, tensor: Tensor, convention: Raw | Folded) -> None:
+        """Write the value over the site's own `[batch, pos, width]` in place."""
+        rows, at = torch.arange(tensor.shape[0], device=tensor.device), self.positions.to(tensor.device)
+        new = self.value.to(tensor.device)
+        if self.views:
+            new = replaced(convention.read(self.site, tensor[rows, at]), self.views, new)
+        tensor[rows, at] = convention.to_raw(self.site, new)
 
 
 def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
@@ -47,35 +55,34 @@ def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | F
     by_site: dict[Site, list[Write]] = {}
     for write in writes:
         by_site.setdefault(write.site, []).append(write)
-    first, then, last = [], [], []
-    by_layer: dict[int, list[Write]] = {}
+    first, then, results, last = [], [], [], []
     for site, here in by_site.items():
-        if site.kind == "head" and site.layer is not None:
-            by_layer.setdefault(site.layer, []).extend(here)
-        elif site.kind == "resid_mid":
-            norm_input, mlp_output, block_output = _mid_edits(here, parts)
-            then.append(norm_input)
-            last.append(mlp_output)  # what MLP patches made of it
-            first.append(block_output)  # for resid_post patches to overwrite
-        else:
-            then.append((point_of(site, parts), _overwrite(here, batch)))
-    for layer, here in by_layer.items():
-        then.extend(_head_edits(layer, here, parts, convention))
-    return first + then + last
+        match ACCESS[site.kind].form:
+            case "in place":
+                then.append((point_of(site, parts), _overwrite(here, batch, parts, convention)))
+            case "stream":
+                norm_input, mlp_output, block_output = _mid_edits(here, parts, convention)
+                then.append(norm_input)
+                last.append(mlp_output)  # what MLP patches made of it
+                first.append(block_output)  # for resid_post patches to overwrite
+            case "result":
+                results.extend(_result_edits(here, parts, convention))  # of what patches made of z
+    return first + then + results + last
 
 
-def _overwrite(writes: Sequence[Write], batch: int) -> Edit:
-    return lambda tensor: _written(tensor.expand(batch, -1, -1), writes)  # position embeddings come once for all
+def _overwrite(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | Folded) -> Edit:
+    # Position embeddings come once for all inputs.
+    return lambda tensor: _written(tensor.expand(batch, -1, -1), writes, parts, convention)
 
 
-def _written(tensor: Tensor, writes: Sequence[Write]) -> Tensor:
-    new = tensor.clone()
+def _written(tensor: Tensor, writes: Sequence[Write], parts: Parts, convention: Raw | Folded) -> Tensor:
+    new = tensor.clone(memory_format=torch.contiguous_format)
     for write in writes:
-        write.into(new)
+        write.into(cut(write.site, parts, new), convention)
     return new
 
 
-def _mid_edits(writes: Sequence[Write], parts: Parts) -> tuple[tuple[Point, Edit], ...]:
+def _mid_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) -> tuple[tuple[Point, Edit], ...]:
     """Patches of resid_mid, which no module puts out: written into what the MLP's norm sees, and into the block's sum.
 
     Changing the attention's output by the difference instead would lose the value's last bits, many in bf16.
@@ -85,7 +92,7 @@ def _mid_edits(writes: Sequence[Write], parts: Parts) -> tuple[tuple[Point, Edit
     seen: list[Tensor] = []
 
     def norm_input(tensor: Tensor) -> Tensor:
-        seen[:] = [_written(tensor, writes)]
+        seen[:] = [_written(tensor, writes, parts, convention)]
         return seen[0]
 
     def mlp_output(tensor: Tensor) -> None:
@@ -105,25 +112,20 @@ def _mid_edits(writes: Sequence[Write], parts: Parts) -> tuple[tuple[Point, Edit
     )
 
 
-def _head_edits(
-    layer: int, writes: Sequence[Write], parts: Parts, convention: Raw | Folded
-) -> list[tuple[Point, Edit]]:
-    projection = parts.layers[layer].projection
-    seen: list[Tensor] = []
+def _result_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
+    """Patches of one head's result: what the projection puts out changes by what that result does."""
+    site, seen = writes[0].site, list[Tensor]()
+    before = point_of(site, parts)
 
-    def remember(z: Tensor) -> None:
-        seen[:] = [z.view(*z.shape[:-1], parts.n_heads, parts.d_head)]
+    def remember(tensor: Tensor) -> None:
+        seen[:] = [cut(site, parts, tensor)]
 
     def change(output: Tensor) -> Tensor:
-        for head in {write.site.head for write in writes}:
-            assert head is not None
-            result = seen[0][..., head, :] @ parts.output_weight(layer)[head]
-            new = result.clone()
-            for write in writes:
-                if write.site.head == head:
-                    value = convention.head_to_raw(layer, head, write.value.to(new.device))
-                    write._replace(value=value).into(new)
-            output = output + (new - result)
-        return output
+        assert site.layer is not None
+        result: Tensor = seen[0] @ parts.output_weight(site.layer)[site.head]
+        new = result.clone()
+        for write in writes:
+            write.into(new, convention)
+        return output + (new - result)
 
-    return [(Point(projection, before=True), remember), (Point(projection, before=False), change)]
+    return [(before, remember), (before._replace(before=False), change)]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
-from inversionview.probed.architectures import Parts
+from inversionview.probed.access import ACCESS, point_of
+from inversionview.probed.architectures import AttentionInput, Parts
 from inversionview.probed.hooks import Edit, Point, editing
-from inversionview.probed.taps import point_of
 from inversionview.sites import Site
 
 _LENGTH = 5
@@ -26,7 +26,7 @@ def check(parts: Parts) -> None:
     """
     values = _run(parts)
     for site, value in values.items():
-        if site.kind != "head" and value.shape[-1] != parts.d_model:
+        if ACCESS[site.kind].form != "result" and value.shape[-1] != parts.d_model:
             raise _refusal(
                 parts, f"{site} has {value.shape[-1]} numbers a position and not the {parts.d_model} of d_model"
             )
@@ -52,7 +52,8 @@ class _Values(dict[Site, Tensor]):
     """What one forward held at every site; a layer's head sites are one entry, head 0, with the whole z."""
 
     hidden_states: tuple[Tensor, ...]
-    projected: list[Tensor]
+    put_out: dict[tuple[int, str], Tensor]
+    """What the other modules of a layer put out, by the names of `LayerParts`."""
 
 
 def _run(parts: Parts) -> _Values:
@@ -63,10 +64,12 @@ def _run(parts: Parts) -> _Values:
     tokens[1, :-1] = tokens[0, :-1]
     tokens[1, -1] = (tokens[0, -1] + 1) % n_tokens
     values = _Values()
-    values.projected = [torch.empty(0)] * len(parts.layers)
+    values.put_out = {}
     edits = [(point_of(site, parts), _keep(values, site, tokens.device)) for site in _sites(parts)]
-    projections = [Point(part.projection, False) for part in parts.layers]
-    edits += [(point, _keep(values.projected, i, tokens.device)) for i, point in enumerate(projections)]
+    for layer, part in enumerate(parts.layers):
+        for name in ("projection", "query", "key", "value", *["down"] * (part.down is not None)):
+            point = Point(getattr(part, name), before=False)
+            edits.append((point, _keep(values.put_out, (layer, name), tokens.device)))
     with _no_recording_hooks_left(parts.decoder), editing(edits):
         values.hidden_states = parts.run(parts.decoder, tokens, output_hidden_states=True).hidden_states
     return values
@@ -110,17 +113,30 @@ def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Te
             yield f"x{layer}.mid differs from x{layer}.pre + attn{layer}", mid, pre + attn
             yield f"x{layer}.post differs from x{layer}.mid + m{layer}", post, mid + mlp
         yield f"x{layer}.post differs from x{layer}.pre + attn{layer} + m{layer}", post, pre + attn + mlp
-        z = values[Site("head", layer, 0)].view(*pre.shape[:2], parts.n_heads, parts.d_head)
-        output = parts.output_weight(layer)
-        results = torch.einsum("bphk,hkd->bpd", z.to(output.device), output)
-        bias = part.projection.bias
-        results = results if bias is None else results + bias
-        yield f"the sum of the heads of layer {layer} differs from their projection", results, values.projected[layer]
-        # The first position attends to nothing but itself, so its z are its values: this tells the heads apart.
-        weight, value_bias = parts.value_weight(layer)
-        first = torch.einsum("bd,dhk->bhk", part.ln1(pre[:, 0]), weight)
-        first = first if value_bias is None else first + value_bias
-        yield f"z of the heads of layer {layer} at position 0 differs from their values", z[:, 0], first
+        yield from _identities_inside(parts, values, layer)
+
+
+def _identities_inside(parts: Parts, values: _Values, layer: int) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """The same of what is inside attention and MLP."""
+    part, pre = parts.layers[layer], values[Site("resid_pre", layer)]
+    z = values[Site("head", layer, 0)].view(*pre.shape[:2], parts.n_heads, parts.d_head)
+    output = parts.output_weight(layer)
+    results = torch.einsum("bphk,hkd->bpd", z.to(output.device), output)
+    results = results if part.projection.bias is None else results + part.projection.bias
+    projected = values.put_out[layer, "projection"]
+    yield f"the sum of the heads of layer {layer} differs from their projection", results, projected
+    # The first position attends to nothing but itself, so its z are its values: this tells the heads apart.
+    weight, value_bias = parts.value_weight(layer)
+    first = torch.einsum("bd,dhk->bhk", part.ln1(pre[:, 0]), weight)
+    first = first if value_bias is None else first + value_bias
+    yield f"z of the heads of layer {layer} at position 0 differs from their values", z[:, 0], first
+    for role, heads in (("query", parts.n_heads), ("key", parts.n_kv_heads), ("value", parts.n_kv_heads)):
+        if (n := parts.cut(cast(AttentionInput, role), values.put_out[layer, role]).shape[-2]) != heads:
+            raise _refusal(parts, f"layer {layer} has {n} heads of {role} where the configuration has {heads}")
+    if part.down is not None:
+        down, mlp = values.put_out[layer, "down"], values[Site("mlp_out", layer)]
+        inside = any(module is part.down for module in part.mlp_out.modules())
+        yield f"m{layer} differs from what n{layer} is projected to", mlp, down if inside else part.mlp_out(down)
 
 
 @contextmanager

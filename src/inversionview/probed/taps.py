@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from inversionview.probed.access import ACCESS, cut, point_of
 from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Point
+from inversionview.probed.views import View, encoded, origin
 from inversionview.sites import Site
 
 Read = Callable[[Tensor], Sequence[Tensor]]
 
 
 class Tap(NamedTuple):
-    """One point of the forward, the sites that are read there, and how: `[..., width]` to one `[..., d_model]` each.
+    """One point of the forward, the sites that are read there, and how: what passes there to `[..., width]` of each.
 
     Positions are gathered before `read`, so that only those asked for are projected.
     """
@@ -27,45 +29,28 @@ class Tap(NamedTuple):
     read: Read
 
 
-def taps(sites: Sequence[Site], parts: Parts, convention: Raw | Folded) -> tuple[Tap, ...]:
-    """The points that carry these sites of a model; the heads of one layer share one."""
-    at: dict[Point, list[Site]] = {}
+def taps(sites: Sequence[Site], parts: Parts, convention: Raw | Folded, views: Mapping[str, View]) -> tuple[Tap, ...]:
+    """The points that carry these sites of a model; what is read at one of them shares a tap."""
+    by_point: dict[Point, list[Site]] = {}
     for site in sites:
-        at.setdefault(point_of(site, parts), []).append(site)
-    return tuple(Tap(point, tuple(here), _reader(here, convention)) for point, here in at.items())
+        by_point.setdefault(point_of(origin(site, views)[0], parts), []).append(site)
+    return tuple(Tap(point, tuple(here), _reader(here, parts, convention, views)) for point, here in by_point.items())
 
 
-def point_of(site: Site, parts: Parts) -> Point:
-    """Where a site's tensor passes; a head's is the concatenated z of its layer, `[batch, pos, head * d_head]`."""
-    if site.layer is None:
-        return Point(_present(parts.embed if site.kind == "embed" else parts.pos_embed), before=False)
-    layer = parts.layers[site.layer]
-    match site.kind:
-        case "resid_pre":
-            return Point(layer.block, before=True)
-        case "resid_mid":
-            return Point(_present(layer.ln2), before=True)
-        case "resid_post":
-            return Point(layer.block, before=False)
-        case "mlp_out":
-            return Point(layer.mlp_out, before=False)
-        case "attn_out":
-            return Point(layer.attn_out, before=False)
-        case _:
-            return Point(layer.projection, before=True)
+def _reader(sites: Sequence[Site], parts: Parts, convention: Raw | Folded, views: Mapping[str, View]) -> Read:
+    made_of = [origin(site, views) for site in sites]
+    own = tuple(dict.fromkeys(site for site, _ in made_of))
+    results = [site for site in own if ACCESS[site.kind].form == "result"]  # projected together
+    layer, heads = next((site.layer or 0 for site in results), 0), [site.head or 0 for site in results]
+    others = [site for site in own if ACCESS[site.kind].form != "result"]
 
+    def read(tensor: Tensor) -> Sequence[Tensor]:
+        values = {site: convention.read(site, cut(site, parts, tensor)) for site in others}
+        if results:
+            values.update(zip(results, _project(tensor, heads, *convention.head_map(layer)), strict=True))
+        return [encoded(values[site], chain) for site, chain in made_of]
 
-def _present(module: nn.Module | None) -> nn.Module:
-    assert module is not None, "sites are checked against the model's before they get here"
-    return module
-
-
-def _reader(sites: Sequence[Site], convention: Raw | Folded) -> Read:
-    site = sites[0]
-    if site.kind != "head" or site.layer is None:
-        return lambda values: [convention.read(values)]
-    layer, heads = site.layer, [site.head for site in sites if site.head is not None]
-    return lambda z: _project(z, heads, *convention.head_map(layer))
+    return read
 
 
 def _project(z: Tensor, heads: list[int], weight: Tensor, offset: Tensor | None) -> Sequence[Tensor]:

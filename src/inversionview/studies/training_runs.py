@@ -24,7 +24,6 @@ from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
 from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
 from inversionview.preimage.estimates.rates import in_epsilon
-from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
@@ -156,7 +155,7 @@ def train_decoder(
     _check_fits(probed, task)
     with _claimed(out, resume=resume):
         described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED, task=task)
-        names = [checked_site(Site.parse(site), probed.sites) for site in described.sites]
+        names = [probed.site(site) for site in described.sites]
         places = None if described.read == ANYWHERE else make_places(described.read, probed, task, names)
         if not resume:
             described = _with_epsilons(described, target.epsilon, probed, task)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from inversionview.causal.contrast import TRIES, make_pairs
 from inversionview.causal.effects import Direction, Order, PatchEffects, PatchSite, ordered, parse_patch_sites
 from inversionview.causal.patching import patch_effects
-from inversionview.probed.arguments import checked_site
 from inversionview.probed.model import ProbedModel
 from inversionview.tasks.base import Task
 
@@ -38,7 +37,7 @@ def make_patch_report(
     """
     places = _places(sites, at)
     for place in places:
-        checked_site(place.site, probed.sites)  # before pairs are drawn, which takes longer
+        probed.site(place.site)  # before pairs are drawn, which takes longer
     wanted = ordered(places, order)
     pairs = make_pairs(
         task,
