@@ -112,7 +112,8 @@ class Site:
         for row in KINDS.values():
             for pattern in row.patterns:
                 if match := pattern.fullmatch(name):
-                    return Site(row.name, **{field: int(number) for field, number in match.groupdict().items()})
+                    numbers = {field: int(number) for field, number in match.groupdict().items()}
+                    return Site(row.name, numbers.get("layer"), numbers.get("head"))
         raise UserError(f"unknown site {name!r}: sites are written {_EXAMPLES}")
 
     def __str__(self) -> str:
