@@ -14,7 +14,18 @@ import inversionview
 from tests.paths import ROOT
 
 SOURCE = ROOT / "src" / "inversionview"
-GROUND = ("errors", "criterion", "files", "sites", "shapes", "expressions", "progress", "report", "training")
+GROUND = (
+    "errors",
+    "criterion",
+    "files",
+    "sites",
+    "shapes",
+    "expressions",
+    "progress",
+    "registry",
+    "report",
+    "training",
+)
 GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes")
 HOUSE = (
     "probed",

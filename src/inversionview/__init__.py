@@ -26,10 +26,13 @@ if TYPE_CHECKING:
     from inversionview.sites import Site as Site
     from inversionview.studies.recipes import Budget as Budget
     from inversionview.studies.recipes import TaskSource as TaskSource
+    from inversionview.studies.recipes import register_probed_recipe as register_probed_recipe
+    from inversionview.studies.recipes import register_recipe as register_recipe
     from inversionview.studies.study import Study as Study
     from inversionview.studies.study import load_study as load_study
     from inversionview.studies.training_runs import train_decoder as train_decoder
     from inversionview.tasks import get_task as get_task
+    from inversionview.tasks import register_task as register_task
 
 _HOMES = {
     "Budget": "studies.recipes",
@@ -44,6 +47,9 @@ _HOMES = {
     "UserError": "errors",
     "get_task": "tasks",
     "load_study": "studies.study",
+    "register_probed_recipe": "studies.recipes",
+    "register_recipe": "studies.recipes",
+    "register_task": "tasks",
     "train_decoder": "studies.training_runs",
 }
 

@@ -12,7 +12,7 @@ def studies() -> None:
 
     from inversionview.report.terminal import render_table
     from inversionview.studies.description import bundled_studies, read_description
-    from inversionview.studies.recipes import DECODER_RECIPES, GIVEN, PROBED_RECIPES
+    from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, options_of
 
     rows = []
     for name, folder in bundled_studies().items():
@@ -21,8 +21,8 @@ def studies() -> None:
         rows.append({"name": name, "what": "bundled study", "about": about})
     rows += [
         {"name": name, "what": "recipe", "about": f"a decoder: inversionview train {given} --out FOLDER"}
-        for name in DECODER_RECIPES
-        for given in [f"{name} {GIVEN[name]}" if name in GIVEN else name]
+        for name, recipe in DECODER_RECIPES.items()
+        for given in [f"{name} {options_of(recipe)}".strip()]
     ]
     rows += [
         {"name": name, "what": "recipe", "about": f"a probed model: inversionview train-probed {name} --out FOLDER"}

@@ -12,7 +12,7 @@ from inversionview.criterion import checked_epsilon
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, restore_folder, write_json
 from inversionview.sites import Site
-from inversionview.studies.recipes import GIVEN
+from inversionview.studies.recipes import DECODER_RECIPES, options_of
 
 SCHEMA = 1
 FILE = "study.json"
@@ -76,8 +76,8 @@ def find_study(name_or_path: str | Path) -> Path:
     if path.is_dir():
         raise UserError(f"the folder {path} is not a study: it has no {FILE}; {there_are}")
     name = str(name_or_path)
-    if name in GIVEN:
-        train = f"inversionview train {name} {GIVEN[name]} --out FOLDER"
+    if name in DECODER_RECIPES and (options := options_of(DECODER_RECIPES[name])):
+        train = f"inversionview train {name} {options} --out FOLDER"
         raise UserError(f"{name} is a recipe: make a study by it, {train}, and give that folder; {there_are}")
     raise UserError(f"there is no study {name!r}: give a study's folder; {there_are}")
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from inversionview.errors import UserError
+from inversionview.registry import Registry
 from inversionview.studies.recipes.addition import addition, probed_addition
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
+from inversionview.studies.recipes.base import (
+    Budget,
+    DecoderRecipe,
+    MakeDecoderRecipe,
+    MakeProbedRecipe,
+    ProbedRecipe,
+    TaskSource,
+    needs,
+    options_of,
+)
 from inversionview.studies.recipes.counting import counting, probed_counting
 from inversionview.studies.recipes.facts import facts, facts_small, probed_facts_small
 from inversionview.studies.recipes.ioi import ioi, ioi_small, probed_ioi_small
@@ -14,37 +21,54 @@ from inversionview.studies.recipes.text import free_text
 
 __all__ = [
     "DECODER_RECIPES", "PROBED_RECIPES", "Budget", "DecoderRecipe", "ProbedRecipe", "TaskSource", "decoder_recipe",
-    "probed_recipe",
+    "needs", "options_of", "probed_recipe", "register_probed_recipe", "register_recipe",
 ]  # fmt: skip
 
-PROBED_RECIPES: dict[str, Callable[[Budget, int], ProbedRecipe]] = {
-    "addition": probed_addition,
-    "counting": probed_counting,
-    "facts-small": probed_facts_small,
-    "ioi-small": probed_ioi_small,
-}
-DECODER_RECIPES: dict[str, Callable[[Budget, int], DecoderRecipe]] = {
-    "addition": addition,
-    "counting": counting,
-    "facts": facts,
-    "facts-small": facts_small,
-    "ioi": ioi,
-    "ioi-small": ioi_small,
-    "text": free_text,
-}
-GIVEN = {"facts": "--model gpt2-xl --texts FACTS", "ioi": "--model gpt2", "text": "--model MODEL"}
-"""What those that bring no probed model are given, as in the paper where it has one."""
+PROBED_RECIPES: Registry[MakeProbedRecipe] = Registry(
+    "recipe",
+    "inversionview.probed_recipes",
+    {
+        "addition": probed_addition,
+        "counting": probed_counting,
+        "facts-small": probed_facts_small,
+        "ioi-small": probed_ioi_small,
+    },
+    of="for a probed model",
+)
+DECODER_RECIPES: Registry[MakeDecoderRecipe] = Registry(
+    "recipe",
+    "inversionview.recipes",
+    {
+        "addition": addition,
+        "counting": counting,
+        "facts": facts,
+        "facts-small": facts_small,
+        "ioi": ioi,
+        "ioi-small": ioi_small,
+        "text": free_text,
+    },
+    of="for decoders",
+)
 
 
-def probed_recipe(name: str) -> Callable[[Budget, int], ProbedRecipe]:
+def register_recipe(name: str, make: MakeDecoderRecipe) -> None:
+    """Let decoders be trained by a recipe of your own; `make(budget, seed)` gives it.
+
+    Raises `UserError` for a name that another one has.
+    """
+    DECODER_RECIPES.register(name, make)
+
+
+def register_probed_recipe(name: str, make: MakeProbedRecipe) -> None:
+    """The same for a probed model to train from scratch."""
+    PROBED_RECIPES.register(name, make)
+
+
+def probed_recipe(name: str) -> MakeProbedRecipe:
     """The recipe of this name for a probed model. Raises `UserError` that lists the ones there are."""
-    if name not in PROBED_RECIPES:
-        raise UserError(f"there is no recipe {name!r} for a probed model; the recipes are: {', '.join(PROBED_RECIPES)}")
-    return PROBED_RECIPES[name]
+    return PROBED_RECIPES.find(name)
 
 
-def decoder_recipe(name: str) -> Callable[[Budget, int], DecoderRecipe]:
+def decoder_recipe(name: str) -> MakeDecoderRecipe:
     """The recipe of this name for decoders. Raises `UserError` that lists the ones there are."""
-    if name not in DECODER_RECIPES:
-        raise UserError(f"there is no recipe {name!r} for decoders; the recipes are: {', '.join(DECODER_RECIPES)}")
-    return DECODER_RECIPES[name]
+    return DECODER_RECIPES.find(name)

@@ -81,3 +81,23 @@ class Budget:
     def or_else(self, **length: Any) -> dict[str, Any]:
         """The fields of `TrainingConfig` that say the length."""
         return length if self.minutes is None and self.steps is None else {"minutes": self.minutes, "steps": self.steps}
+
+
+MakeProbedRecipe = Callable[[Budget, int], ProbedRecipe]
+MakeDecoderRecipe = Callable[[Budget, int], DecoderRecipe]
+
+
+def needs(options: str) -> Callable[[MakeDecoderRecipe], MakeDecoderRecipe]:
+    """Marks a recipe that brings no probed model with the options to give, such as `--model MODEL`."""
+
+    def mark(recipe: MakeDecoderRecipe) -> MakeDecoderRecipe:
+        recipe.__dict__["needs"] = options
+        return recipe
+
+    return mark
+
+
+def options_of(recipe: MakeDecoderRecipe) -> str:
+    """What `needs` says of a recipe; empty where it needs nothing."""
+    options: str = getattr(recipe, "needs", "")
+    return options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource, needs
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -81,6 +81,7 @@ def facts_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
     )
 
 
+@needs("--model gpt2-xl --texts FACTS")
 def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 XL, or any model, on facts of BEAR and COUNTERFACT and sentences of MiniPile.
 

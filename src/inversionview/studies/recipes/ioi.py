@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource, needs
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -87,6 +87,7 @@ def ioi_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
     )
 
 
+@needs("--model gpt2")
 def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 small, or any model with a tokenizer: `x0.pre`, every head, every MLP; the paper's metric, ε.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, TaskSource
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, TaskSource, needs
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -16,6 +16,7 @@ SAMPLED = 100_000
 _SMALL = 10_000_000
 
 
+@needs("--model MODEL")
 def free_text(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for texts of one's own, or sampled from the model; ε by the null quantile, for each site its own."""
     from inversionview.decoder.training import DecoderTrainingConfig
