@@ -5,10 +5,12 @@ The thresholds stand here, before anything is measured; the pages of the studies
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from inversionview.report.map import KNOWN_SHARE, PARTLY
+from research import markdown
+from research.documents import Document, bits_at, effect_of, in_bits, number, share, verdicts, whole
 
 MOVES, BARELY = 0.10, 0.02
 """Shares of the whole effect, clean run's logit difference less the contrast run's, that a patch must reach to move the
@@ -27,19 +29,19 @@ class Check(NamedTuple):
 class Measured(NamedTuple):
     """What was measured of one model."""
 
-    maps: Mapping[str, Any]
+    maps: Mapping[str, Document]
     """Documents of `inversionview map --json`, by name."""
-    patching: Mapping[str, Any]
+    patching: Mapping[str, Document]
     """Documents of `inversionview patch --json`, by name."""
-    causal: Mapping[str, Any] = {}
-    """Documents of `inversionview causal --json`, by name."""
+    causal: Mapping[str, Sequence[Document]] = {}
+    """Documents of `inversionview causal --json`, by name: one for each query."""
 
-    def bits(self, name: str, sites: Sequence[str], at: str, feature: str) -> tuple[list[Any | None], str]:
+    def bits(self, name: str, sites: Sequence[str], at: str, feature: str) -> tuple[list[Any], str]:
         """Of a map, or the wide one where that is silent about one of the sites, which is then said."""
-        found = [bits_at(self.maps[name], site, at, feature) for site in sites]
+        bits = [bits_at(self.maps[name], site, at, feature) for site in sites]
         wide = self.maps.get(f"wide {name}")
-        if wide is None or None not in found:
-            return found, ""
+        if wide is None or None not in bits:
+            return bits, ""
         return [bits_at(wide, site, at, feature) for site in sites], f", ε = {wide['epsilon']:g}"
 
 
@@ -62,12 +64,12 @@ class Bits(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Compare the share with `KNOWN_SHARE` or `PARTLY`."""
-        (found,), where = measured.bits(self.map, [self.site], self.at, self.feature)
-        if found is None:
+        (bits,), which = measured.bits(self.map, [self.site], self.at, self.feature)
+        if bits is None:
             return Check(False, f"nothing measured about {self.feature} in `{self.site}` at `{self.at}`")
-        share = found["bits"] / found["of"] if found["of"] else 0.0
-        holds = {"knows": share >= KNOWN_SHARE, "reads": share >= PARTLY, "does not read": share < PARTLY}[self.says]
-        return Check(holds, f"{self.feature} in `{self.site}` at `{self.at}`: {in_bits(found)} ({share:.0%}){where}")
+        given = share(bits)
+        holds = {"knows": given >= KNOWN_SHARE, "reads": given >= PARTLY, "does not read": given < PARTLY}[self.says]
+        return Check(holds, f"{self.feature} in `{self.site}` at `{self.at}`: {in_bits(bits)} ({given:.0%}){which}")
 
 
 class BitsOfEach(NamedTuple):
@@ -80,13 +82,10 @@ class BitsOfEach(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Test each site, and tell the shares of all."""
-        checks = [Bits(site, self.at, self.feature, self.says).check(measured) for site in self.sites]
-        found = measured.bits("map", self.sites, self.at, self.feature)[0]
-        shares = ", ".join(
-            f"`{site}` {one['bits'] / one['of'] + 0.0:.0%}" if one and one["of"] else f"`{site}` ?"
-            for site, one in zip(self.sites, found, strict=True)
-        )
-        return Check(all(check.holds for check in checks), f"share of {self.feature} at `{self.at}`: {shares}")
+        holds = all(Bits(site, self.at, self.feature, self.says).check(measured).holds for site in self.sites)
+        of_each, _ = measured.bits("map", self.sites, self.at, self.feature)
+        shares = [share(bits) if bits and bits["of"] else None for bits in of_each]
+        return Check(holds, f"share of {self.feature} at `{self.at}`: {_of_each(self.sites, shares)}")
 
 
 class More(NamedTuple):
@@ -100,14 +99,12 @@ class More(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Compare the difference with `MORE` and with two standard errors."""
-        (before, after), where = measured.bits(self.map, [self.than, self.site], self.at, self.feature)
-        if before is None or after is None:
+        (less, more), which = measured.bits(self.map, [self.than, self.site], self.at, self.feature)
+        if less is None or more is None:
             return Check(False, f"nothing measured about {self.feature} at `{self.at}`")
-        gain = after["bits"] - before["bits"]
-        error = (before["se"] ** 2 + after["se"] ** 2) ** 0.5
-        both = f"{in_bits(after)} in `{self.site}`, {before['bits']:.2f} in `{self.than}`"
-        words = f"{self.feature} at `{self.at}`: {both}{where}"
-        return Check(gain >= MORE and gain > 2 * error, words)
+        gain, error = more["bits"] - less["bits"], (less["se"] ** 2 + more["se"] ** 2) ** 0.5
+        both = f"{in_bits(more)} in `{self.site}`, {less['bits']:.2f} in `{self.than}`"
+        return Check(is_more(gain, error), f"{self.feature} at `{self.at}`: {both}{which}")
 
 
 class Moves(NamedTuple):
@@ -120,15 +117,14 @@ class Moves(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Compare the share of the whole effect with `MOVES` or `BARELY`."""
-        document = measured.patching[self.setting]
-        effect = effect_of(document, self.sites, self.order)
+        patching = measured.patching[self.setting]
+        effect = effect_of(patching, self.sites, self.order)
         if effect is None:
             return Check(False, f"{' and '.join(self.sites)} was not patched")
-        share = effect["drop"] / whole(document)
-        holds = {"moves": share >= MOVES, "barely moves": abs(share) <= BARELY}[self.says]
-        names = ", ".join(f"`{site}`" for site in self.sites)
-        drop = number(effect["drop"], effect["se"])
-        return Check(holds, f"{self.setting}, patching {names}: {drop} ({share:.0%} of the whole)")
+        moved = effect["drop"] / whole(patching)
+        holds = {"moves": moved >= MOVES, "barely moves": abs(moved) <= BARELY}[self.says]
+        names, drop = ", ".join(f"`{site}`" for site in self.sites), number(effect["drop"], effect["se"])
+        return Check(holds, f"{self.setting}, patching {names}: {drop} ({moved:.0%} of the whole)")
 
 
 class MovesOfEach(NamedTuple):
@@ -140,14 +136,11 @@ class MovesOfEach(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Test each site, and tell the shares of all."""
-        document = measured.patching[self.setting]
-        checks = [Moves(self.setting, (site,), self.says).check(measured) for site in self.sites]
-        found = [effect_of(document, [site], "each") for site in self.sites]
-        shares = ", ".join(
-            f"`{site}` {effect['drop'] / whole(document) + 0.0:.0%}" if effect else f"`{site}` ?"
-            for site, effect in zip(self.sites, found, strict=True)
-        )
-        return Check(all(check.holds for check in checks), f"{self.setting}, of the whole: {shares}")
+        patching = measured.patching[self.setting]
+        holds = all(Moves(self.setting, (site,), self.says).check(measured).holds for site in self.sites)
+        effects = [effect_of(patching, [site], "each") for site in self.sites]
+        shares = [effect["drop"] / whole(patching) if effect else None for effect in effects]
+        return Check(holds, f"{self.setting}, of the whole: {_of_each(self.sites, shares)}")
 
 
 class Uses(NamedTuple):
@@ -159,13 +152,11 @@ class Uses(NamedTuple):
 
     def check(self, measured: Measured) -> Check:
         """Count the queries with this verdict; more than half of those that have any must have it."""
-        verdicts = [found for query in measured.causal[self.setting] for found in [verdict_of(query, self.feature)]]
-        told = [verdict for verdict in verdicts if verdict is not None]
-        same = sum(verdict == self.says for verdict in told)
-        words = f"{self.feature} {self.says} in {same} of {len(told)} queries"
-        if len(told) < len(verdicts):
-            words += f", {len(verdicts) - len(told)} tell nothing"
-        return Check(2 * same > len(told), words)
+        of_queries = verdicts(measured.causal[self.setting], self.feature)
+        silent, same = of_queries.count(None), of_queries.count(self.says)
+        told = len(of_queries) - silent
+        words = f"{self.feature} {self.says} in {same} of {told} queries"
+        return Check(2 * same > told, words + (f", {silent} tell nothing" if silent else ""))
 
 
 class Claim(NamedTuple):
@@ -201,23 +192,20 @@ def judged(model: str, measured: Measured, claims: Sequence[Claim]) -> list[Verd
     ]
 
 
-def table(verdicts: Sequence[Verdict], *, agree: bool) -> Iterator[str]:
-    """The lines of a Markdown table of the claims that agree, or of those that do not."""
-    chosen = [verdict for verdict in verdicts if verdict.agrees == agree]
-    if not chosen:
-        yield "None.\n"
-        return
-    yield "| model | the claim | bits | causal effect | the claim is from |"
-    yield "| --- | --- | --- | --- | --- |"
-    for verdict in chosen:
-        bits, effects = _cell(verdict.encoded), _cell(verdict.used)
-        yield f"| {verdict.model} | {verdict.claim.says} | {bits} | {effects} | {verdict.claim.source} |"
-    yield ""
+def table(verdicts: Sequence[Verdict], *, agree: bool) -> str:
+    """A Markdown table of the claims that agree, or of those that do not."""
+    rows = [
+        (verdict.model, verdict.claim.says, _cell(verdict.encoded), _cell(verdict.used), verdict.claim.source)
+        for verdict in verdicts
+        if verdict.agrees == agree
+    ]
+    columns = ("model", "the claim", "bits", "causal effect", "the claim is from")
+    return markdown.table(columns, rows) if rows else "None."
 
 
 def rules() -> str:
     """Say which thresholds the verdicts go by."""
-    return (
+    return markdown.filled(
         f"A site *knows* a feature when its activation gives at least {KNOWN_SHARE:.0%} of the feature's entropy, "
         f"*reads* it from {PARTLY:.0%} on, and gives *more* than another where the difference is at least {MORE:g} "
         "bits and two standard errors. A patch *moves* the answer when it takes away at least "
@@ -226,49 +214,14 @@ def rules() -> str:
     )
 
 
-def bits_at(document: Any, site: str, at: str, feature: str) -> Any | None:
-    """What a map says about a feature at a place: bits, of, se; None where it has nothing."""
-    for cell in document["cells"]:
-        if cell["site"] == site and cell["at"] == at:
-            return cell.get("bits", {}).get(feature)
-    return None
+def is_more(gain: float, error: float) -> bool:
+    """Whether a difference in bits is one that counts."""
+    return gain >= MORE and gain > 2 * error
 
 
-def effect_of(document: Any, sites: Sequence[str], order: str) -> Any | None:
-    """The effect of patching these sites together; None where that was not done."""
-    wanted = [place(site, document) for site in sites]
-    for effect in document["effects"]:
-        if [place(site, document) for site in effect["sites"]] == wanted and effect["order"] == order:
-            return effect
-    return None
-
-
-def place(site: str, document: Any) -> str:
-    """A site with its position, which is the document's where it has none of its own."""
-    return site if "@" in site else f"{site}@{document['at']}"
-
-
-def whole(document: Any) -> float:
-    """The effect of patching everything: the clean run's logit difference less the contrast run's."""
-    return float(document["clean"] - document["contrast_run"])
-
-
-def verdict_of(document: Any, feature: str) -> str | None:
-    """What a document of `inversionview causal` says of a feature; None where it abstains."""
-    for found in document["features"]:
-        if found["name"] == feature:
-            return found["verdict"] or None
-    return None
-
-
-def in_bits(found: Any) -> str:
-    """Bits of a feature's entropy, with their standard error."""
-    return f"{found['bits'] + 0.0:.2f} ± {found['se']:.2f} of {found['of']:.2f} bits"
-
-
-def number(mean: float, se: float | None) -> str:
-    """A mean with its standard error."""
-    return f"{mean:.2f}" if se is None else f"{mean:.2f} ± {se:.2f}"
+def _of_each(sites: Sequence[str], shares: Sequence[float | None]) -> str:
+    percents = ["?" if one is None else f"{one + 0.0:.0%}" for one in shares]
+    return ", ".join(f"`{site}` {percent}" for site, percent in zip(sites, percents, strict=True))
 
 
 def _cell(checks: Sequence[Check]) -> str:

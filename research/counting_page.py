@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import textwrap
-from collections.abc import Iterator
 from typing import Any
 
-from research import study_page
-from research.claims import Bits, Claim, Measured, More, Moves, Uses, bits_at, in_bits, judged, rules, table
-from research.paths import RESULTS
+from research import circuit_page, markdown
+from research.claims import Bits, Claim, Measured, More, Moves, Uses, judged, rules, table
+from research.documents import Document, bits_at, in_bits, load, verdict_counts
 
-FILE = RESULTS / "study-counting.json"
-NAMES = {"paper": "the paper's model", "bundled": "the bundled model"}
-NOT_EXTREME = "length != 3 and length != 27"
+NAME = "study-counting"
+MODELS = {"paper": "the paper's model", "bundled": "the bundled model"}
 PLACES = "a0.0@letter,a0.0@:,a1.0@letter,a1.0@:,embed@letter,pos_embed@letter,pos_embed@:,x0.mid@letter,m0@letter"
-SETTINGS: dict[str, dict[str, Any]] = {
-    "random": {
-        "target": "answer",
-        "contrast": "random",
-        "sites": PLACES,
-        "where": NOT_EXTREME,
-        "order": "each",
-    },
-    "flip": {
-        "target": "answer",
-        "contrast": "flip",
-        "n": 4000,
-        "sites": PLACES,
-        "where": NOT_EXTREME,
-        "order": "each",
-    },
-    "flip, in turn": {
-        "target": "answer",
-        "contrast": "flip",
-        "n": 4000,
-        "sites": "a0.0@letter,embed@letter,a1.0@:",
-        "where": NOT_EXTREME,
-        "order": "both",
-    },
+_RANDOM: dict[str, Any] = {
+    "target": "answer", "contrast": "random", "sites": PLACES, "where": "length != 3 and length != 27", "order": "each",
+}  # fmt: skip
+_FLIP = _RANDOM | {"contrast": "flip", "n": 4000}
+SETTINGS = {
+    "random": _RANDOM,
+    "flip": _FLIP,
+    "flip, in turn": _FLIP | {"sites": "a0.0@letter,embed@letter,a1.0@:", "order": "both"},
 }
 PUBLISHED = {
     "random": [
@@ -52,6 +32,7 @@ MAPS = {"map": 0.1, "wide map": 0.25}
 """The ε of each map. In the wide one more inputs are members, so that it can speak where the other is silent."""
 FEATURES = ["letter", "count", "count1", "count2", "others", "length"]
 QUESTIONS = {"x0.post at letter": ("x0.post", "letter"), "a1.0 at :": ("a1.0", ":")}
+AROUND_MLP = ("x0.mid", "m0", "x0.post")
 
 SECTION = "the paper, on character counting"
 CLAIMS = [
@@ -88,96 +69,61 @@ CLAIMS = [
 ]
 
 
-def load() -> Any:
-    """What was measured."""
-    return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-def measured(found: Any) -> Measured:
-    """What was measured of one model."""
-    return Measured({name: found[name] for name in MAPS}, found["patching"], found["causal"])
-
-
-def page(data: Any | None = None) -> str:
+def page(data: Document | None = None) -> str:
     """The page as Markdown."""
-    data = load() if data is None else data
-    models = {key: data[key] for key in NAMES if key in data}
-    verdicts = [verdict for key, found in models.items() for verdict in judged(NAMES[key], measured(found), CLAIMS)]
-    parts = [
-        "# Character counting\n",
-        _filled(INTRODUCTION.format(rules=rules(), epsilon=MAPS["map"], wide=MAPS["wide map"])),
-        "## The paper's claims\n",
-        "### Those that disagree\n",
-        *table(verdicts, agree=False),
-        "### Those that agree\n",
-        *table(verdicts, agree=True),
-        _filled(READING),
-        *(["## Published numbers, on the paper's model\n"] if "paper" in models else []),
-        *(study_page.published(models["paper"]["patching"], PUBLISHED) if "paper" in models else []),
+    data = load(NAME) if data is None else data
+    models = {title: data[key] for key, title in MODELS.items() if key in data}
+    verdicts = [verdict for title, model in models.items() for verdict in judged(title, measured(model), CLAIMS)]
+    published = ""
+    if "paper" in data:
+        numbers = circuit_page.published(data["paper"]["patching"], PUBLISHED)
+        published = markdown.joined(["## Published numbers, on the paper's model", numbers])
+    return markdown.page(
+        "counting",
+        rules=rules(),
+        epsilon=MAPS["map"],
+        wide=MAPS["wide map"],
+        disagree=table(verdicts, agree=False),
+        agree=table(verdicts, agree=True),
+        published=published,
+        models=markdown.joined(_model(title.capitalize(), model) for title, model in models.items()),
+    )
+
+
+def measured(model: Document) -> Measured:
+    """What was measured of one model."""
+    return Measured({name: model[name] for name in MAPS}, model["patching"], model["causal"])
+
+
+def _model(title: str, model: Document) -> str:
+    maps = [
+        part
+        for name, epsilon in MAPS.items()
+        for part in (
+            f"ε = {epsilon}, {model[name]['queries']} random inputs a cell:",
+            circuit_page.map_text(model[name]),
+        )
     ]
-    for key, found in models.items():
-        parts += [f"## {NAMES[key].capitalize()}\n", "### What each site knows\n"]
-        for name, epsilon in MAPS.items():
-            queries = found[name]["queries"]
-            parts += [f"ε = {epsilon}, {queries} random inputs a cell:\n", *study_page.map_text(found[name])]
-        parts += ["### Before and after the first MLP, at the queried letter\n", *_around_mlp(found)]
-        parts += ["### What patching does\n", *study_page.effects(found["patching"])]
-        parts += ["### Encoded, and used\n", *_uses(found["causal"])]
-    parts += ["## How to make this page again\n", HOW]
-    return "\n".join(parts)
+    around_mlp = [
+        (epsilon, feature, *(_bits(model[name], site, feature) for site in AROUND_MLP))
+        for name, epsilon in MAPS.items()
+        for feature in FEATURES
+    ]
+    uses = [
+        (place, feature, *verdict_counts(queries, feature))
+        for place, queries in model["causal"].items()
+        for feature in FEATURES
+    ]
+    return markdown.page(
+        "counting-model",
+        title=title,
+        maps=markdown.joined(maps),
+        around_mlp=markdown.table(["ε", "feature", *(f"`{site}`" for site in AROUND_MLP)], around_mlp),
+        effects=circuit_page.effects(model["patching"]),
+        uses=markdown.table(("place", "feature", "used", "merely present", "not encoded", "tells nothing"), uses),
+    )
 
 
-def _around_mlp(found: Any) -> Iterator[str]:
-    yield "| ε | feature | `x0.mid` | `m0` | `x0.post` |"
-    yield "| --- | --- | --- | --- | --- |"
-    for name, epsilon in MAPS.items():
-        for feature in FEATURES:
-            cells = [bits_at(found[name], site, "letter", feature) for site in ("x0.mid", "m0", "x0.post")]
-            row = ["?" if bits is None else in_bits(bits) for bits in cells]
-            yield f"| {epsilon} | {feature} | {' | '.join(row)} |"
-    yield ""
-
-
-def _uses(causal: Any) -> Iterator[str]:
-    yield "| place | feature | used | merely present | not encoded | tells nothing |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    for place, documents in causal.items():
-        for name in FEATURES:
-            verdicts = [next(f["verdict"] for f in one["features"] if f["name"] == name) for one in documents]
-            counts = [verdicts.count(verdict) for verdict in ("used", "merely present", "not encoded", None)]
-            yield f"| {place} | {name} | {' | '.join(map(str, counts))} |"
-    yield ""
-
-
-def _filled(text: str) -> str:
-    return "\n\n".join(textwrap.fill(part, 120) for part in text.strip().split("\n\n")) + "\n"
-
-
-INTRODUCTION = """
-A model that reads `vvzccvczvvvzvcvc|v:` and says how many `v` there were. How does it count? The paper read its
-activations, and patched them; here is each of its claims, with the bits that were measured, what patching did, and
-whether they agree. Nobody looked at samples to write this page: it is generated, and each verdict goes by thresholds
-that were set before.
-
-{rules}
-
-Bits are means over random inputs, ε = {epsilon} (or {wide}, where too few inputs are within that; it
-is said), rule `same`, from samples of the prior with known
-densities, since the domain cannot be enumerated; ± is one standard error. What stands in **bold** is why
-a claim disagrees.
-"""
-READING = """
-The bundled model has the shape of the paper's but was trained by our recipe, with another optimiser, so nothing says
-that it must work as the paper's does.
-"""
-HOW = """\
-```sh
-.venv/bin/python -m research.studies counting
-```
-
-It measures and prints this page, in some minutes. One patching by hand, on the bundled model:
-
-```sh
-inversionview patch counting --target answer --sites a0.0@letter,a0.0@:,a1.0@: --contrast random --order each
-```
-"""
+def _bits(a_map: Document, site: str, feature: str) -> str:
+    bits = bits_at(a_map, site, "letter", feature)
+    return "?" if bits is None else in_bits(bits)

@@ -8,20 +8,19 @@ at hand, beside this repository; else its maps are left as they are.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from inversionview.files import write_atomic
 from inversionview.studies.kept_map import FILE, write_map
 from inversionview.studies.study import load_study
-from research.paths import RESULTS, SHARED
+from research.documents import keep, rounded
+from research.paths import SHARED
 
 PAPER = SHARED / "models" / "paper_addition"
 HEADS = ("a0.0", "a0.1", "a0.2", "a0.3")
-
-
+DIGITS = ".4f"
+"""As many as anybody reads."""
 BUNDLED: dict[str, dict[str, Any]] = {
     "addition": {},
     "counting": {"queries": 20, "draws": 100_000},  # not enumerable: each query has draws of its own
@@ -31,11 +30,11 @@ BUNDLED: dict[str, dict[str, Any]] = {
 """The settings of the map of each bundled study, where they are not the default."""
 
 
-def main(names: Sequence[str]) -> None:
+def main(names: Sequence[str] = ()) -> None:
     """Measure and write the maps of these studies, or all."""
     for name in names or BUNDLED:
         study = load_study(name)
-        write_map(study.folder, study.description.fingerprint, rounded(study.map(**BUNDLED[name])))
+        write_map(study.folder, study.description.fingerprint, rounded(study.map(**BUNDLED[name]), DIGITS))
         print(f"wrote {FILE} of {name}", flush=True)
     if not names or "addition" in names:
         measure_papers()
@@ -47,26 +46,8 @@ def measure_papers() -> None:
         print("the paper's model is not at hand: its maps are left as they are")
         return
     paper = load_study("addition").with_model(PAPER, convention="tl")
-    write("map-paper_addition", paper.map())
-    write("map-paper_addition-three-digits", paper.map(sites=HEADS, where="not C1"))
-
-
-def write(name: str, document: Any) -> None:
-    """Keep a map with as many digits as anybody reads."""
-    RESULTS.mkdir(exist_ok=True)
-    write_atomic(
-        RESULTS / f"{name}.json", json.dumps(rounded(document), ensure_ascii=False, separators=(",", ":")) + "\n"
-    )
-    print(f"wrote research/results/{name}.json", flush=True)
-
-
-def rounded(value: Any) -> Any:
-    """The same document with four digits behind the point."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return round(value, 4) + 0.0 if isinstance(value, float) else value
+    keep("map-paper_addition", rounded(paper.map(), DIGITS))
+    keep("map-paper_addition-three-digits", rounded(paper.map(sites=HEADS, where="not C1"), DIGITS))
 
 
 if __name__ == "__main__":

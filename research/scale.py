@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from benchmarks.flops import Transformer, training_flops
 from inversionview.decoder.loss import LOGITS_AT_ONCE
 from inversionview.decoder.model import DecoderConfig, RaggedRows
 from inversionview.probed.batches import FEWEST_TOKENS, NUMBERS_AT_ONCE
+from research import markdown
+from research.documents import Document
 from research.paths import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -148,13 +151,13 @@ class Measured:
     """What `benchmarks.text_training` wrote."""
 
     name: str
-    machine: dict[str, object]
-    rows: dict[str, dict[str, object]]
+    machine: Document
+    rows: Mapping[str, Document]
 
     @property
     def probed_rate(self) -> float:
         """Operations a second in the probed model."""
-        return 1e9 * float(str(self.rows["decoder on text, operations in the probed model"]["value"]))
+        return 1e9 * float(self.rows["decoder on text, operations in the probed model"]["value"])
 
 
 def measured(folder: Path = RESULTS) -> Measured | None:
@@ -169,184 +172,79 @@ def measured(folder: Path = RESULTS) -> Measured | None:
 
 def page(study: Study | None = None, hardware: Hardware | None = None, folder: Path = RESULTS) -> str:
     """The page, in Markdown."""
-    study, hardware, found = study or Study(), hardware or Hardware(), measured(folder)
-    parts = [_head(), _measured(found), _formulae(study), _assumed(study, hardware)]
-    parts += [_model(name, model, study, hardware, found) for name, model in MODELS.items()]
-    return "\n".join([*parts, _where()])
+    study, hardware, measurement = study or Study(), hardware or Hardware(), measured(folder)
+    return markdown.page(
+        "scale",
+        measured=_measured(measurement),
+        per_input=study.per_input,
+        longest=longest(study),
+        length=study.length,
+        trained=trained_tokens(study),
+        whole=study.whole,
+        name=hardware.name,
+        teraflops=hardware.peak / 1e12,
+        probed=hardware.probed,
+        decoder=hardware.decoder,
+        usable=hardware.usable,
+        activations=study.activations,
+        sites=SITES,
+        models=markdown.joined(_model(name, model, study, hardware, measurement) for name, model in MODELS.items()),
+    )
 
 
-def _head() -> str:
-    return """\
-# Scale
-
-What a study of a model of 7 or 70 billion weights would cost. **This is a plan on paper**: operations and bytes are
-counted from shapes, the rates of a CPU were measured, and those of a GPU are assumed. No model of this size was run,
-and no GPU was at hand. `python -m research.scale` prints this page.
-"""
-
-
-def _measured(found: Measured | None) -> str:
-    if found is None:
-        return f"""\
-## Measured
-
-Nothing yet with this version: `{COMMAND}` measures a decoder for a model of GPT-2 small's shape.
-"""
-    machine, rows = found.machine, found.rows
-    lines = [
-        f"| {name.removeprefix('decoder on text, ')} | {float(str(rows[name]['value'])):.3g} {rows[name]['unit']} | "
-        f"{rows[name].get('detail', '')} |"
-        for name in WANTED
-    ]
-    return f"""\
-## Measured
-
-A decoder of two layers, 256 wide, for five heads of a model of GPT-2 small's shape (random weights, 50,257 tokens,
-inputs of 40), on {machine["cores"]} cores ({machine["processor"]}), at a load of {machine["load_before"]} from other
-work before it began. From `benchmarks/results/{found.name}.md`, by `{COMMAND}`.
-
-| what | measured | |
-| --- | --- | --- |
-{chr(10).join(lines)}
-"""
+def _measured(measurement: Measured | None) -> str:
+    if measurement is None:
+        return f"Nothing yet with this version: `{COMMAND}` measures a decoder for a model of GPT-2 small's shape."
+    chosen = [(name.removeprefix("decoder on text, "), measurement.rows[name]) for name in WANTED]
+    rows = [(name, f"{row['value']:.3g} {row['unit']}", row.get("detail", "")) for name, row in chosen]
+    machine = {name: measurement.machine[name] for name in ("cores", "processor", "load_before")}
+    table = markdown.table(("what", "measured", ""), rows)
+    return markdown.page("scale-measured", **machine, file=measurement.name, command=COMMAND, rows=table)
 
 
-def _formulae(study: Study) -> str:
-    k, run, trained = study.per_input, longest(study), trained_tokens(study)
-    rows = [
-        ("a forward through `l` layers", "`2 l (T W + 2 T² h e)`"),
-        ("`W`", "`2 d e (h + key-value heads) + (3 if gated else 2) d · MLP width`"),
-        (
-            f"an activation, of {k} from each input",
-            f"a forward up to the last of their positions, / {k}: {run:.1f} of {study.length} tokens on average",
-        ),
-        (
-            "training a decoder, an instance",
-            f"3 forwards over {trained:.1f} tokens: {study.whole:.0%} of the instances to their end, the others up to "
-            "their position",
-        ),
-        ("weights of the probed model", "2 bytes a number, in bf16"),
-        ("a decoder in training", "16 bytes a number: weight, gradient and two moments in fp32"),
-    ]
-    table = "\n".join(f"| {what} | {formula} |" for what, formula in rows)
-    return f"""\
-## Counted
-
-A multiplication and an addition are two operations. `d` is the model's width, `W` the numbers in the matrices of a
-layer, `T` the tokens that are run, `h` its heads, each `e` wide.
-
-| what | formula |
-| --- | --- |
-{table}
-
-The tests compare these counts with what torch counts of small models of both kinds. Activations are made as they are
-needed and never stored, so the number of sites costs nothing but depth: one forward serves all sites of an input.
-"""
-
-
-def _assumed(study: Study, hardware: Hardware) -> str:
-    return f"""\
-## Assumed
-
-- One {hardware.name}: {hardware.peak / 1e12:,.0f} TFLOP/s in bf16 by its maker, of which forwards of the probed model
-  reach {hardware.probed:.0%} and the decoder's training {hardware.decoder:.0%}; {hardware.usable:.0%} of the memory can
-  be filled.
-- `--device-map auto` runs the layers of a model on several GPUs one after the other, so all but one of them wait:
-  GPU-hours are the hours times the number of GPUs.
-- Times are operations over that rate: optimisers, launches and copies between GPUs are left out.
-- A study of {study.activations:,} activations at {SITES} sites, the deepest in the last layer. The bundled decoders of
-  sums and of counting saw 2.3 and 3.8 million.
-"""
-
-
-def _model(name: str, model: Transformer, study: Study, hardware: Hardware, found: Measured | None) -> str:
+def _model(name: str, model: Transformer, study: Study, hardware: Hardware, measurement: Measured | None) -> str:
     costs = decoder_costs(model, study)
-    own_flops, own_weights = costs["two layers of 256"]
+    (own, own_weights), (pretrained, pretrained_weights) = costs["two layers of 256"], costs["from GPT-2 Medium"]
     parts = memory(model, own_weights, study)
-    on_cpu = _on_cpu(study.activations * probed_flops(model, study), found)
     gpus = math.ceil(sum(parts.values()) / (hardware.usable * hardware.memory))
-    held = "\n".join(f"| {part} | {size / 1e9:,.2f} GB |" for part, size in parts.items())
-    work = "\n".join(
-        f"| {job} | {flops / 1e15:,.1f} PFLOP | {_time(hours(flops, hardware.probed, hardware), gpus)} |"
-        for job, flops in jobs(model, study).items()
-    )
-    trained = "\n".join(
-        f"| training: a decoder {kind} | {study.activations * flops / 1e15:,.1f} PFLOP | "
-        f"{_time(hours(study.activations * flops, hardware.decoder, hardware), gpus)} |"
+    work = {job: (flops, hardware.probed) for job, flops in jobs(model, study).items()} | {
+        f"training: a decoder {kind}": (study.activations * flops, hardware.decoder)
         for kind, (flops, _) in costs.items()
+    }
+    held = [(part, f"{size / 1e9:,.2f} GB") for part, size in parts.items()]
+    whole = f"**{sum(parts.values()) / 1e9:,.1f} GB: {gpus} GPU{'s' if gpus > 1 else ''}**"
+    return markdown.page(
+        "scale-model",
+        name=name,
+        weights=model.weights / 1e9,
+        probed=probed_flops(model, study) / 1e12,
+        own=own / 1e12,
+        pretrained=pretrained / 1e12,
+        on_cpu=_on_cpu(study.activations * probed_flops(model, study), measurement),
+        memory=markdown.table(("in memory at once", ""), [*held, ("**all, with the small decoder**", whole)]),
+        pretrained_memory=16 * pretrained_weights / 1e9,
+        own_memory=16 * own_weights / 1e9,
+        work=markdown.table(
+            ("work", "operations", "assumed time"),
+            (
+                (job, f"{flops / 1e15:,.1f} PFLOP", _time(hours(flops, reached, hardware), gpus))
+                for job, (flops, reached) in work.items()
+            ),
+        ),
     )
-    return f"""\
-## {name}
-
-{model.weights / 1e9:.2f} billion numbers in its matrices; {probed_flops(model, study) / 1e12:.3f} TFLOP in it for each
-activation, {own_flops / 1e12:.4f} in a decoder of two layers, 256 wide,
-{costs["from GPT-2 Medium"][0] / 1e12:.4f} in one that starts from GPT-2 Medium.{on_cpu}
-
-| in memory at once | |
-| --- | --- |
-{held}
-| **all, with the small decoder** | **{sum(parts.values()) / 1e9:,.1f} GB: {gpus} GPU{"s" if gpus > 1 else ""}** |
-
-A decoder from GPT-2 Medium takes {16 * costs["from GPT-2 Medium"][1] / 1e9:.1f} GB in place of the small one's
-{16 * own_weights / 1e9:.2f}; with LoRA 4 bytes a number and little more.
-
-| work | operations | assumed time |
-| --- | --- | --- |
-{work}
-{trained}
-"""
 
 
-def _on_cpu(flops: float, found: Measured | None) -> str:
-    if found is None:
+def _on_cpu(flops: float, measurement: Measured | None) -> str:
+    if measurement is None:
         return ""
-    days = flops / found.probed_rate / 86400
-    return f"\nOn the CPU that was measured, the activations alone would take {days:,.0f} days."
+    days = flops / measurement.probed_rate / 86400
+    return f"On the CPU that was measured, the activations alone would take {days:,.0f} days."
 
 
 def _time(of_one: float, gpus: int) -> str:
     in_minutes = f"{3600 * of_one:,.1f} s" if of_one < 1 / 60 else f"{60 * of_one:,.1f} min"
     shown = in_minutes if of_one < 1 else f"{of_one:.1f} h"
     return shown if gpus == 1 else f"{shown} ({of_one * gpus:.2g} GPU-hours)"
-
-
-def _where() -> str:
-    rows = [
-        ("a 7B model, decoder, readings", "one GPU", "`train ... --dtype bfloat16`"),
-        (
-            "a 70B model",
-            "several GPUs of one machine, layer after layer",
-            '`train ... --dtype bfloat16 --device-map auto`; in Python `load_study(..., device_map="auto")`',
-        ),
-        ("the decoder of a 70B model", "the first of these GPUs, where activations arrive", "the same command"),
-        (
-            "faster training, of a model that fits one GPU",
-            "a process a GPU, each with both models",
-            "`torchrun --nproc-per-node N -m inversionview train ...`",
-        ),
-        ("tasks, features, estimates, pages", "the CPU", ""),
-    ]
-    table = "\n".join(f"| {part} | {place} | {how} |" for part, place, how in rows)
-    return f"""\
-## Which part would run where
-
-| part | where | how |
-| --- | --- | --- |
-{table}
-
-What was tested, on a CPU: two processes that train the decoder that one trains, on sums, on texts and from a language
-model; models with accelerate's hooks around every module, read, patched and asked for attention like any other; models
-in bf16. What was not run: a GPU, several devices that are different ones, and models larger than GPT-2 small. A model
-whose weights do not fit and are offloaded to the CPU or to a disk is refused. `--device-map` is for a single process;
-of several processes each holds the whole probed model. The commands that read a study put its model on one device.
-
-## bf16
-
-Where it was measured, the last row says how far activations in bf16 are from those of the same weights in fp32. A query
-and its candidates come from the same model, in the same type. With the convention `tl` the map from raw values is
-computed in fp32 from the model's weights and rounded once. A study keeps the type it was trained with, and the
-fingerprint of the model in that type; another is refused.
-"""
 
 
 if __name__ == "__main__":

@@ -5,12 +5,13 @@ Both are made of what `research/site_study.py` measured, a document of the same 
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from inversionview.report.map import KNOWN_SHARE, PARTLY
-from research.claims import MOVES, bits_at, effect_of, number, whole
+from research import markdown
+from research.claims import MOVES
+from research.documents import Document, bits_at, effect_of, number, share, whole
 
 DEGREES = ("no", "partly", "yes")
 
@@ -24,7 +25,7 @@ class Setting(NamedTuple):
 
 def rules() -> str:
     """Say which thresholds the verdicts go by."""
-    return (
+    return markdown.filled(
         f"A site *knows* a feature when its activation gives at least {KNOWN_SHARE:.0%} of the feature's entropy, and "
         f"*reads* it from {PARTLY:.0%} on. Attribution *shows* it when, of all its values, the input's own is the one "
         "whose words the site raises most, or the one whose words it lowers most, in at least "
@@ -39,175 +40,179 @@ def place_of(site: str, at: str) -> str:
     return f"{site}@{at}"
 
 
-def attributed(data: Any, site: str, at: str) -> Any:
+def attributed(data: Document, site: str, at: str) -> Any:
     """How the words of each feature rank in what a site adds to the logits."""
     return next(cell for cell in data["attribution"]["cells"] if cell["site"] == site and cell["at"] == at)["shown"]
 
 
-def share_of(data: Any, site: str, at: str, feature: str) -> float:
+def attributed_features(data: Document) -> list[str]:
+    """The features that have words."""
+    return list(data["attribution"]["cells"][0]["shown"])
+
+
+def share_of(data: Document, site: str, at: str, feature: str) -> float:
     """The share of a feature's entropy that a site gives."""
-    found = bits_at(data["map"], site, at, feature)
-    return found["bits"] / found["of"] if found and found["of"] else 0.0
+    return share(bits_at(data["map"], site, at, feature))
 
 
-def shows(data: Any, site: str, feature: str) -> tuple[int, int]:
+def shows(data: Document, site: str, feature: str) -> tuple[int, int]:
     """How well preimage and attribution of a site at END show a feature: 2 whole, 1 partly, 0 not."""
     added = attributed(data, site, "END")[feature]
     shares = share_of(data, site, "END", feature), max(added["raised"], added["lowered"])
-    preimage, attribution = ((share >= KNOWN_SHARE) + (share >= PARTLY) for share in shares)
+    preimage, attribution = ((one >= KNOWN_SHARE) + (one >= PARTLY) for one in shares)
     return preimage, attribution
 
 
-def moved(data: Any, setting: str, site: str, at: str) -> float:
+def moved(data: Document, setting: str, site: str, at: str) -> float:
     """The share of the whole effect that patching a site alone takes away."""
-    document = data["patching"][setting]
-    effect = effect_of(document, [place_of(site, at)], "each")
-    return 0.0 if effect is None else float(effect["drop"] / whole(document))
+    patching = data["patching"][setting]
+    effect = effect_of(patching, [place_of(site, at)], "each")
+    return 0.0 if effect is None else float(effect["drop"] / whole(patching))
 
 
-def sites_of(data: Any) -> list[str]:
+def sites_of(data: Document) -> list[str]:
     """All sites that were measured, in the order of a forward."""
     return list(dict.fromkeys(cell["site"] for cell in data["map"]["cells"]))
 
 
-def in_short(data: Any, sites: Sequence[str], features: Sequence[str]) -> Iterator[str]:
+def in_short(data: Document, sites: Sequence[str], features: Sequence[str]) -> str:
     """A line for each site at END whose patching moves the answer, and one for all others together."""
-    names = list(data["attribution"]["cells"][0]["shown"])
     used = {site: moves for site in sites if (moves := _moves(data, site))}
-    for site, moves in used.items():
-        shares = {name: share_of(data, site, "END", name) for name in features}
-        knows = [name for name, share in shares.items() if share >= KNOWN_SHARE]
-        reads = [name for name, share in shares.items() if PARTLY <= share < KNOWN_SHARE]
-        shown = [f"{name} {DEGREES[shows(data, site, name)[1]]}" for name in names]
-        holds = [f"{verb} {', '.join(some)}" for verb, some in (("knows", knows), ("reads", reads)) if some]
-        yield (
-            f"- `{site}` {' and '.join(holds) or 'reads none of these'}. Patching it takes away {', '.join(moves)} of "
-            f"the whole. Attribution shows: {', '.join(shown)}."
-        )
-    rest = [site for site in sites if site not in used]
-    known = {name: sum(share_of(data, site, "END", name) >= KNOWN_SHARE for site in rest) for name in features}
-    told = ", ".join(f"{name} in {n}" for name, n in known.items() if n) or "nothing"
-    if rest:
+    lines = [_in_words(data, site, features, moves) for site, moves in used.items()]
+    if rest := [site for site in sites if site not in used]:
+        counts = {name: sum(share_of(data, site, "END", name) >= KNOWN_SHARE for site in rest) for name in features}
+        known = ", ".join(f"{name} in {n}" for name, n in counts.items() if n) or "nothing"
         which = f"The other {len(rest)}" if used else f"All {len(rest)}"
-        yield f"- {which} move the answer by less than {MOVES:.0%} each. What they know: {told}."
-    yield ""
+        lines.append(f"{which} move the answer by less than {MOVES:.0%} each. What they know: {known}.")
+    return markdown.listed(lines)
+
+
+def _in_words(data: Document, site: str, features: Sequence[str], moves: Sequence[str]) -> str:
+    shares = {name: share_of(data, site, "END", name) for name in features}
+    knows = [name for name, given in shares.items() if given >= KNOWN_SHARE]
+    reads = [name for name, given in shares.items() if PARTLY <= given < KNOWN_SHARE]
+    holds = [f"{verb} {', '.join(names)}" for verb, names in (("knows", knows), ("reads", reads)) if names]
+    shown = [f"{name} {DEGREES[shows(data, site, name)[1]]}" for name in attributed_features(data)]
+    return (
+        f"`{site}` {' and '.join(holds) or 'reads none of these'}. Patching it takes away {', '.join(moves)} of "
+        f"the whole. Attribution shows: {', '.join(shown)}."
+    )
 
 
 def side_by_side(
-    data: Any, sites: Sequence[str], features: Sequence[str], more: Mapping[str, Mapping[str, str]] | None = None
-) -> Iterator[str]:
+    data: Document, sites: Sequence[str], features: Sequence[str], more: Mapping[str, Mapping[str, str]] | None = None
+) -> str:
     """Sites at END: the bits of each feature, what patching does, and what attribution shows of those that are words.
 
     `more`: further columns before these, by name and site.
     """
-    settings, names = list(data["patching"]), list(data["attribution"]["cells"][0]["shown"])
-    more = more or {}
-    heads = [*more, *(f"{name}, bits" for name in features), *(f"{name}: moves by" for name in settings)]
-    heads += [*(f"attribution: {name}" for name in names), "the preimage shows more of"]
-    yield f"| at END | {' | '.join(heads)} |"
-    yield "| --- " * (len(heads) + 1) + "|"
+    patching, names, more = data["patching"], attributed_features(data), more or {}
+    columns = ["at END", *more, *(f"{name}, bits" for name in features), *(f"{name}: moves by" for name in patching)]
+    columns += [*(f"attribution: {name}" for name in names), "the preimage shows more of"]
+    rows = []
     for site in sites:
         added = attributed(data, site, "END")
-        row = [column.get(site, "–") for column in more.values()]
+        row = [f"`{site}`", *(column.get(site, "–") for column in more.values())]
         row += [_bits(data, site, "END", name) for name in features]
-        row += [effect(data["patching"][name], [place_of(site, "END")], "each") for name in settings]
+        row += [effect(setting, [place_of(site, "END")], "each") for setting in patching.values()]
         row += [ranks(added[name]) for name in names]
         clearer = [name for name in names if shows(data, site, name)[0] > shows(data, site, name)[1]]
-        yield f"| `{site}` | {' | '.join([*row, ', '.join(clearer) or '–'])} |"
-    yield ""
+        rows.append([*row, ", ".join(clearer) or "–"])
+    return markdown.table(columns, rows)
 
 
-def compared(data: Any, sites: Sequence[str], what: str) -> str:
+def compared(data: Document, sites: Sequence[str], what: str) -> str:
     """Count how often the preimage shows more of a feature than attribution, and the other way."""
-    names = list(data["attribution"]["cells"][0]["shown"])
+    names = attributed_features(data)
     pairs = [shows(data, site, name) for site in sites for name in names]
     more, less = sum(a > b for a, b in pairs), sum(a < b for a, b in pairs)
-    return (
+    return markdown.filled(
         f"Of {len(pairs)} pairs of {what} and one of these features ({', '.join(names)}), the preimage shows more in "
         f"{more}, attribution in {less}, and {len(pairs) - more - less} are alike."
     )
 
 
-def every_site(data: Any, at: str, features: Sequence[str]) -> Iterator[str]:
-    """Bits of every site at a position, and what patching it does."""
-    settings = [name for name, one in data["patching"].items() if _patched(one, at)]
-    heads = [*features, "whole input", *(f"{name}: moves by" for name in settings)]
-    yield f"| at {at} | {' | '.join(heads)} |"
-    yield "| --- " * (len(heads) + 1) + "|"
-    for cell in data["map"]["cells"]:
-        if cell["at"] == at:
-            row = [_bits(data, cell["site"], at, name) for name in features]
-            row.append(mean(cell["size"], cell["size_se"]))
-            row += [effect(data["patching"][name], [place_of(cell["site"], at)], "each") for name in settings]
-            yield f"| `{cell['site']}` | {' | '.join(row)} |"
-    yield ""
+def every_site(data: Document, ats: Iterable[str], features: Sequence[str]) -> str:
+    """Bits of every site at these positions, and what patching it does: a table for each position."""
+    return markdown.joined(_every_site(data, at, features) for at in ats)
 
 
-def together(data: Any) -> Iterator[str]:
+def _every_site(data: Document, at: str, features: Sequence[str]) -> str:
+    patching = {name: one for name, one in data["patching"].items() if _is_patched(one, at)}
+    rows = [
+        [f"`{cell['site']}`", *(_bits(data, cell["site"], at, name) for name in features),
+         mean(cell["size"], cell["size_se"]),
+         *(effect(one, [place_of(cell["site"], at)], "each") for one in patching.values())]
+        for cell in data["map"]["cells"]
+        if cell["at"] == at
+    ]  # fmt: skip
+    return markdown.table([f"at {at}", *features, "whole input", *(f"{name}: moves by" for name in patching)], rows)
+
+
+def together(data: Document) -> str:
     """What patching several sites at once does."""
-    settings = list(data["patching"])
-    yield f"| patched together | {' | '.join(settings)} |"
-    yield "| --- " * (len(settings) + 1) + "|"
-    for one in data["patching"][settings[0]]["effects"]:
-        if one["order"] == "together":
-            drops = [effect(data["patching"][name], one["sites"], "together") for name in settings]
-            yield f"| {' '.join(f'`{site}`' for site in one['sites'])} | {' | '.join(drops)} |"
-    yield ""
+    settings = data["patching"]
+    groups = [one["sites"] for one in next(iter(settings.values()))["effects"] if one["order"] == "together"]
+    rows = [
+        (" ".join(f"`{site}`" for site in sites), *(effect(one, sites, "together") for one in settings.values()))
+        for sites in groups
+    ]
+    return markdown.table(["patched together", *settings], rows)
 
 
-def one_activation(found: Any) -> Iterator[str]:
+def one_activation(example: Document) -> str:
     """The worked example: members of an exact preimage, and the words that attribution names."""
-    bits = ", ".join(f"{name} {plain(one['bits'])} of {one['of']:.2f}" for name, one in found["bits"].items())
-    yield filled(
-        f"`{found['site']}` at {found['at']} of “{found['input']}” (of the heads above, the one that moves the answer "
-        "most, of those where preimage and attribution differ if any do; the first held-out input drawn). Its exact "
-        f"preimage has {found['inside']:,} members; bits of this one query: {bits}."
+    bits = ", ".join(f"{name} {plain(one['bits'])} of {one['of']:.2f}" for name, one in example["bits"].items())
+    introduction = (
+        f"`{example['site']}` at {example['at']} of “{example['input']}” (of the heads above, the one that moves the "
+        "answer most, of those where preimage and attribution differ if any do; the first held-out input drawn). Its "
+        f"exact preimage has {example['inside']:,} members; bits of this one query: {bits}."
     )
-    yield f"| {len(found['members'])} of {found['inside']:,} members, from the nearest to the furthest | distance |"
-    yield "| --- | --- |"
-    yield from (f"| {one['input']} | {one['distance']:.3f} |" for one in found["members"])
-    yield ""
-    for words, key in (("raises most", "top"), ("lowers most", "bottom")):
-        tokens = ", ".join(f"{word} {value:+.2f}" for word, value in found[key])
-        yield filled(f"The words whose logits it {words} directly: {tokens}.")
+    members = example["members"]
+    columns = (f"{len(members)} of {example['inside']:,} members, from the nearest to the furthest", "distance")
+    words = [
+        markdown.filled(f"The words whose logits it {what} directly: {tokens}.")
+        for what, key in (("raises most", "top"), ("lowers most", "bottom"))
+        for tokens in [", ".join(f"{word} {value:+.2f}" for word, value in example[key])]
+    ]
+    table = markdown.table(columns, ((member["input"], f"{member['distance']:.3f}") for member in members))
+    return markdown.joined([markdown.filled(introduction), table, *words])
 
 
-def pairs(data: Any) -> str:
-    """What was patched: the clean and the contrast runs of every setting."""
-    return "; ".join(
+def measurement(data: Document) -> dict[str, object]:
+    """What the pages say of how it was measured: on how many inputs, and what was patched."""
+    pairs = "; ".join(
         f"{name} (`{one['contrast']}`): {one['n']:,} pairs, logit difference {number(one['clean'], one['clean_se'])} "
         f"clean, {number(one['contrast_run'], one['contrast_run_se'])} in the contrast run"
         for name, one in data["patching"].items()
     )
+    entropies = ", ".join(f"{name} {one['of']:.2f}" for name, one in data["map"]["cells"][0]["bits"].items())
+    numbers = {name: data["map"][name] for name in ("epsilon", "queries")}
+    return {**numbers, "of": entropies, "pairs": pairs, "n": data["attribution"]["n"]}
 
 
-def entropies(data: Any) -> str:
-    """The features with their entropies."""
-    return ", ".join(f"{name} {one['of']:.2f}" for name, one in data["map"]["cells"][0]["bits"].items())
-
-
-def decoder(found: Any) -> Iterator[str]:
+def decoder(rates: Document | None) -> str:
     """What the decoder finds beside random inputs; nothing for a study without one."""
-    if found is None:
-        return
-    same = found["mean"]["same"]
-    yield "## What the decoder finds\n"
-    yield filled(
-        f"In-ε rate of one sample at temperature 1, mean over {len(found['sites'])} sites of {found['n']:,} held-out "
+    if rates is None:
+        return ""
+    same = rates["mean"]["same"]
+    found = markdown.filled(
+        f"In-ε rate of one sample at temperature 1, mean over {len(rates['sites'])} sites of {rates['n']:,} held-out "
         f"inputs each, position rule `same`: {number(same['rate'], same['se'])}; random inputs get "
         f"{same['floor']:.2f}. Nothing else on this page needs the decoder."
     )
+    return f"## What the decoder finds\n\n{found}"
 
 
-def effect(document: Any, sites: Sequence[str], order: str) -> str:
+def effect(patching: Document, sites: Sequence[str], order: str) -> str:
     """What a patch takes away, and its share of the whole effect."""
-    found = effect_of(document, sites, order)
-    if found is None:
+    measured = effect_of(patching, sites, order)
+    if measured is None:
         return "–"
-    return f"{mean(found['drop'], found['se'])} ({round(found['drop'] / whole(document), 2) + 0.0:.0%})"
+    return f"{mean(measured['drop'], measured['se'])} ({round(measured['drop'] / whole(patching), 2) + 0.0:.0%})"
 
 
-def ranks(added: Any) -> str:
+def ranks(added: Document) -> str:
     """How a feature's own words rank in what a site adds to the logits."""
     above = round(added["above"], 2) + 0.0
     return f"{above:+.2f}, rank {added['rank'] + 1:.1f}, first {added['raised']:.0%}, last {added['lowered']:.0%}"
@@ -223,21 +228,16 @@ def plain(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}"
 
 
-def filled(text: str) -> str:
-    """Paragraphs in lines of 120 characters."""
-    return "\n\n".join(textwrap.fill(part, 120) for part in text.strip().split("\n\n")) + "\n"
-
-
-def _moves(data: Any, site: str) -> list[str]:
+def _moves(data: Document, site: str) -> list[str]:
     shares = {name: moved(data, name, site, "END") for name in data["patching"]}
-    return [f"{share:.0%} ({name})" for name, share in shares.items() if share >= MOVES]
+    return [f"{one:.0%} ({name})" for name, one in shares.items() if one >= MOVES]
 
 
-def _bits(data: Any, site: str, at: str, feature: str) -> str:
-    found = bits_at(data["map"], site, at, feature)
-    return "–" if found is None else mean(found["bits"], found["se"])
+def _bits(data: Document, site: str, at: str, feature: str) -> str:
+    bits = bits_at(data["map"], site, at, feature)
+    return "–" if bits is None else mean(bits["bits"], bits["se"])
 
 
-def _patched(document: Any, at: str) -> bool:
-    alone = [one["sites"] for one in document["effects"] if one["order"] == "each"]
+def _is_patched(patching: Document, at: str) -> bool:
+    alone = [one["sites"] for one in patching["effects"] if one["order"] == "each"]
     return any(site.endswith(f"@{at}") for sites in alone for site in sites)

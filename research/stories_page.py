@@ -6,17 +6,16 @@ here.
 
 from __future__ import annotations
 
-import json
 import math
-import textwrap
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from inversionview.report.map import PARTLY
-from research.claims import MORE, Bits, Check, Claim, Measured, Uses, in_bits, judged, number, table
-from research.paths import RESULTS
+from research import markdown
+from research.claims import MORE, Bits, Check, Claim, Measured, Test, Uses, is_more, judged, table
+from research.documents import Document, in_bits, load, number, share, verdict_counts
 
-FILE = RESULTS / "study-stories.json"
+NAME = "study-stories"
 CHOSEN_AT, CHOSEN_SHARE = "8", 0.05
 """Position at which all heads are mapped, and the share of unrelated texts that are within ε there."""
 READ_AT, READ_SHARE = "12", 0.02
@@ -28,94 +27,81 @@ ABOVE, CLEARLY, SITES = 0.15, 4.0, 0.8
 PREVIOUS, EARLIER, CURRENT = "the previous token", "something earlier", "the current token"
 NEAR = ("token", "token-1", "token-2")
 SOURCE = "this page"
+SHOWN_SHARE = 0.2
+"""Features of which a head gives less are left out of its table."""
 
 
 class Before(NamedTuple):
     """A head gives more bits about the previous token than about the current one."""
 
-    reading: Any
+    reading: Document
 
     def check(self, measured: Measured) -> Check:
         """Compare the mean difference, text by text, with `MORE` and with two standard errors."""
         site, bits, apart = self.reading["site"], self.reading["bits"], self.reading["apart"]
         if not bits:
             return Check(False, f"nothing measured in `{site}`")
-        words = (
-            f"token-1 in `{site}` at `{READ_AT}`: {in_bits(bits['token-1'])}, token {in_bits(bits['token'])}, apart "
-        )
-        return Check(_is_more(apart), words + number(apart["bits"], apart["se"]))
+        both = f"{in_bits(bits['token-1'])}, token {in_bits(bits['token'])}"
+        words = f"token-1 in `{site}` at `{READ_AT}`: {both}, apart {number(apart['bits'], apart['se'])}"
+        return Check(is_more(apart["bits"], apart["se"]), words)
 
 
-def load() -> Any:
-    """What was measured."""
-    return json.loads(FILE.read_text(encoding="utf-8"))
-
-
-def chosen(document: Any) -> dict[str, dict[str, str]]:
+def chosen(a_map: Document) -> dict[str, dict[str, str]]:
     """The heads that the rules choose from a map, by rule, each with the feature that it is chosen for."""
-    cells = [cell for cell in document["cells"] if cell["bits"]]
-    found: dict[str, dict[str, str]] = {}
-
-    def choose(rule: str, scores: dict[tuple[str, str], float]) -> None:
-        taken = [one["site"] for one in found.values()]
-        scores = {key: score for key, score in scores.items() if key[0] not in taken}
-        if scores:
-            site, feature = max(scores, key=lambda key: scores[key])
-            found[rule] = {"site": site, "feature": feature}
-
-    choose(
-        PREVIOUS,
-        {(cell["site"], "token-1"): cell["bits"]["token-1"]["bits"] for cell in cells if _is_more(cell["apart"])},
-    )
-    choose(
-        EARLIER,
-        {
-            (cell["site"], name): share(one)
+    cells = [cell for cell in a_map["cells"] if cell["bits"]]
+    scores: dict[str, dict[tuple[str, str], float]] = {
+        PREVIOUS: {
+            (cell["site"], "token-1"): cell["bits"]["token-1"]["bits"]
             for cell in cells
-            for name, one in cell["bits"].items()
+            if is_more(cell["apart"]["bits"], cell["apart"]["se"])
+        },
+        EARLIER: {
+            (cell["site"], name): share(bits)
+            for cell in cells
+            for name, bits in cell["bits"].items()
             if name not in (*NEAR, "length")
-            and one["of"] >= LEAST_OF
+            and bits["of"] >= LEAST_OF
             and all(share(cell["bits"][near]) < PARTLY for near in NEAR)
         },
-    )
-    choose(CURRENT, {(cell["site"], "token"): share(cell["bits"]["token"]) for cell in cells})
-    return found
+        CURRENT: {(cell["site"], "token"): share(cell["bits"]["token"]) for cell in cells},
+    }
+    heads: dict[str, dict[str, str]] = {}
+    for rule, by_place in scores.items():
+        taken = [head["site"] for head in heads.values()]
+        free = {place: score for place, score in by_place.items() if place[0] not in taken}
+        if free:
+            site, feature = max(free, key=lambda place: free[place])
+            heads[rule] = {"site": site, "feature": feature}
+    return heads
 
 
-def share(found: Any) -> float:
-    """The share of a feature's entropy that is given."""
-    return float(found["bits"] / found["of"]) if found and found["of"] > 0 else 0.0
-
-
-def claims(data: Any) -> list[Claim]:
+def claims(data: Document) -> list[Claim]:
     """What the rules lead one to expect of the heads they chose, in other texts at another position."""
     heads = {rule: (one["site"], one["feature"]) for rule, one in data["readings"].items()}
-    found = []
+    reads = {rule: Bits(site, READ_AT, feature, "reads") for rule, (site, feature) in heads.items()}
+    expected: list[tuple[str, tuple[Test, ...], tuple[Test, ...]]] = []
     if PREVIOUS in heads:
-        site, feature = heads[PREVIOUS]
-        encoded = (Bits(site, READ_AT, feature, "reads"), Before(data["readings"][PREVIOUS]))
-        found.append(Claim("A head carries the previous token, more than the current one", SOURCE, encoded))
+        before = Before(data["readings"][PREVIOUS])
+        expected.append(("A head carries the previous token, more than the current one", (reads[PREVIOUS], before), ()))
     if EARLIER in heads:
-        site, feature = heads[EARLIER]
-        not_near = tuple(Bits(site, READ_AT, name, "does not read") for name in NEAR)
+        not_near = (Bits(heads[EARLIER][0], READ_AT, name, "does not read") for name in NEAR)
         says = "A head carries something of the text before, and none of the nearest tokens"
-        found.append(Claim(says, SOURCE, (Bits(site, READ_AT, feature, "reads"), *not_near)))
+        expected.append((says, (reads[EARLIER], *not_near), ()))
     if CURRENT in heads:
-        site, feature = heads[CURRENT]
-        found.append(Claim("A head carries the current token", SOURCE, (Bits(site, READ_AT, feature, "reads"),)))
-    if name := _best(data, "name"):
-        carries = (Bits(name, CHOSEN_AT, "name", "reads", "choice"),)
-        found.append(Claim("Some head carries the latest name", SOURCE, carries))
+        expected.append(("A head carries the current token", (reads[CURRENT],), ()))
+    if site := _best(data, "name"):
+        carries = Bits(site, CHOSEN_AT, "name", "reads", "choice")
+        expected.append(("Some head carries the latest name", (carries,), ()))
     for rule, (site, feature) in heads.items():
         says = f"What a head carries of {rule} is used for the next token"
-        found.append(Claim(says, SOURCE, (), (Uses(site, feature, "used"),)))
+        expected.append((says, (), (Uses(site, feature, "used"),)))
     if heads:
         controls = tuple(Bits(site, READ_AT, "length", "does not read") for site, _ in heads.values())
-        found.append(Claim("No head knows how long the text will be, which it cannot see", SOURCE, controls))
-    return found
+        expected.append(("No head knows how long the text will be, which it cannot see", controls, ()))
+    return [Claim(says, SOURCE, encoded, used) for says, encoded, used in expected]
 
 
-def measured(data: Any) -> Measured:
+def measured(data: Document) -> Measured:
     """The readings and the map, as tests ask for them."""
     readings = data["readings"].values()
     cells = [{"site": one["site"], "at": one["at"], "bits": one["bits"]} for one in readings]
@@ -123,111 +109,100 @@ def measured(data: Any) -> Measured:
     return Measured(maps, {}, {one["site"]: one["causal"] for one in readings})
 
 
-def page(data: Any | None = None) -> str:
+def page(data: Document | None = None) -> str:
     """The page as Markdown."""
-    data = load() if data is None else data
-    verdicts = judged("stories260k", measured(data), claims(data))
-    parts = [
-        "# A story model\n",
-        _filled(INTRODUCTION),
-        "## What was found\n",
-        "### Claims that fail\n",
-        *table(verdicts, agree=False),
-        "### Claims that hold\n",
-        *table(verdicts, agree=True),
-        _filled(RULES.format(**_settings(data))),
-        "## Three heads\n",
-    ]
-    for rule, one in data["readings"].items():
-        parts += _head(rule, one)
-    if missing := {rule: one for rule, one in chosen(data["map"]).items() if rule not in data["readings"]}:
-        told = "; ".join(f"`{one['site']}` as {rule}, for {one['feature']}" for rule, one in missing.items())
-        parts.append(_filled(f"Chosen, but **not read yet**: {told}."))
-    parts += ["## How it was made\n", HOW.format(**_made(data)), "## How good the decoder is\n", *_rates(data)]
-    parts += ["## What every head knows\n", *_map(data), "## Reading aid\n", _filled(AID.format(**_settings(data)))]
-    return "\n".join(parts)
+    data = load(NAME) if data is None else data
+    verdicts, run = judged("stories260k", measured(data), claims(data)), data["training"]
+    return markdown.page(
+        "stories",
+        disagree=table(verdicts, agree=False),
+        agree=table(verdicts, agree=True),
+        heads=markdown.joined(_head(rule, reading) for rule, reading in data["readings"].items()),
+        not_read=_not_read(data),
+        rates=markdown.joined(_rate(data["decoder"], rule) for rule in ("same", "any")),
+        site_rates=_site_rates(data["decoder"]),
+        map=_map(data["map"]["cells"]),
+        at=CHOSEN_AT,
+        share=CHOSEN_SHARE,
+        read_at=READ_AT,
+        read_share=READ_SHARE,
+        partly=PARTLY,
+        more=MORE,
+        least=LEAST_OF,
+        queries=data["map"]["queries"],
+        draws=data["map"]["draws"],
+        fine=data["fine map"]["queries"],
+        fine_draws=data["fine map"]["draws"],
+        read=len(next(iter(data["readings"].values()))["causal"]) if data["readings"] else 0,
+        length=f"--steps {run['steps']}" if run["minutes"] is None else f"--minutes {run['minutes']:g}",
+        instances=run["steps"] * run["batch"],
+        **{key: run[key] for key in ("rule", "seconds", "steps", "texts", "most")},
+        sites=len(data["decoder"]["sites"]),
+        n=data["decoder"]["n"],
+    )
 
 
-def above(one: Any, n: int) -> tuple[float, float]:
+def above(one: Document, n: int) -> tuple[float, float]:
     """How far a rate is above its floor, and the standard error of that."""
     return one["rate"] - one["floor"], math.hypot(one["se"], math.sqrt(one["floor"] * (1 - one["floor"]) / n))
 
 
-def _is_more(apart: Any) -> bool:
-    return bool(apart["bits"] >= MORE and apart["bits"] > 2 * apart["se"])
-
-
-def _best(data: Any, feature: str) -> str | None:
+def _best(data: Document, feature: str) -> str:
     """The head of the map that gives most of a feature."""
     cells = [cell for cell in data["map"]["cells"] if cell["bits"]]
-    return max(cells, key=lambda cell: share(cell["bits"][feature]))["site"] if cells else None
+    return str(max(cells, key=lambda cell: share(cell["bits"][feature]))["site"]) if cells else ""
 
 
-def _settings(data: Any) -> dict[str, Any]:
-    return {
-        "at": CHOSEN_AT, "share": f"{CHOSEN_SHARE:.0%}", "read_at": READ_AT, "read_share": f"{READ_SHARE:.0%}",
-        "queries": data["map"]["queries"], "draws": f"{data['map']['draws']:,}", "rule": data["training"]["rule"],
-        "partly": f"{PARTLY:.0%}", "more": MORE, "least": LEAST_OF,
-        "fine": data["fine map"]["queries"],
-        "fine_draws": f"{data['fine map']['draws']:,}",
-        "read": len(next(iter(data["readings"].values()))["causal"]) if data["readings"] else 0,
-    }  # fmt: skip
+def _not_read(data: Document) -> str:
+    missing = {rule: one for rule, one in chosen(data["map"]).items() if rule not in data["readings"]}
+    heads = "; ".join(f"`{one['site']}` as {rule}, for {one['feature']}" for rule, one in missing.items())
+    return markdown.filled(f"Chosen, but **not read yet**: {heads}.") if missing else ""
 
 
-def _made(data: Any) -> dict[str, Any]:
-    run = data["training"]
-    length = f"--steps {run['steps']}" if run["minutes"] is None else f"--minutes {run['minutes']:g}"
-    return {
-        "length": length, "seconds": f"{run['seconds']:,.0f}", "steps": f"{run['steps']:,}",
-        "instances": f"{run['steps'] * run['batch']:,}", "texts": f"{run['texts']:,}", "most": run["most"],
-        "sites": len(data["decoder"]["sites"]),
-    }  # fmt: skip
-
-
-def _head(rule: str, one: Any) -> Iterator[str]:
-    site, told, example = one["site"], one["bits"], one["example"]
-    yield f"### `{site}`: {rule}\n"
-    whole = [query["verdict"] for query in one["causal"]]
-    attended = ", ".join(f"{name} {part:.0%}" for name, part in one["attention"].items())
-    yield _filled(
-        f"Chosen for {one['feature']}. At position {one['at']} it attends, in the mean over {len(whole)} held-out "
-        f"texts, to: {attended}. Its activation as a whole is used for the next token in {whole.count('used')} of "
-        f"them, not used in {whole.count('not used')}, and {whole.count(None)} do not tell: the activation of "
-        f"a member in its place moves the prediction by {_mean_kl(one, 'members')} nats, of an unrelated text by "
-        f"{_mean_kl(one, 'random')}. ε is {one['epsilon']:.3f}."
+def _head(rule: str, reading: Document) -> str:
+    queries, example = reading["causal"], reading["example"]
+    query, members = queries[example["of"]], example["members"]
+    whole = [one["verdict"] for one in queries]
+    given = [one for one in query["features"] if one["share"] is not None and one["share"] >= PARTLY]
+    given.sort(key=lambda one: -one["share"])
+    columns = (f"{len(members)} of the proposed members, from the nearest to the furthest", "distance")
+    rows = [(_text(member["input"]), f"{member['distance']:.3f}") for member in members]
+    return markdown.page(
+        "stories-head",
+        **{key: reading[key] for key in ("site", "feature", "at", "epsilon", "drawn")},
+        rule=rule,
+        n=len(queries),
+        attended=", ".join(f"{name} {part:.0%}" for name, part in reading["attention"].items()),
+        used=whole.count("used"),
+        not_used=whole.count("not used"),
+        silent=whole.count(None),
+        members=_mean_kl(queries, "members"),
+        random=_mean_kl(queries, "random"),
+        features=_features(reading),
+        input=_text(example["input"]),
+        inside=query["inside"],
+        candidates=example["drawn"],
+        candidates_inside=example["inside"],
+        bits=", ".join(f"{one['name']} {one['bits']:.2f} of {one['of']:.2f}" for one in given) or "none",
+        member_table=markdown.table(columns, rows) if members else "",
     )
-    if not told:
-        yield "Too few of the draws were members to tell its bits.\n"
-    yield "| feature | bits, mean over texts | share | used | merely present | not encoded | does not tell |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for name in sorted(told, key=lambda name: -share(told[name])):
-        verdicts = [next(f["verdict"] for f in query["features"] if f["name"] == name) for query in one["causal"]]
-        if name == "length" or share(told[name]) >= SHOWN_SHARE:
-            counts = [verdicts.count(verdict) for verdict in ("used", "merely present", "not encoded", None)]
-            yield f"| {name} | {in_bits(told[name])} | {share(told[name]):.0%} | {' | '.join(map(str, counts))} |"
-    yield ""
-    query = one["causal"][example["of"]]
-    known = [found for found in query["features"] if found["share"] is not None and found["share"] >= PARTLY]
-    bits = ", ".join(
-        f"{found['name']} {found['bits']:.2f} of {found['of']:.2f}"
-        for found in sorted(known, key=lambda found: -found["share"])
-    )
-    yield _filled(
-        f"One reading: {_text(example['input'])}, at the token in brackets. Of {one['drawn']:,} texts of the model, "
-        f"{query['inside']:,} different ones are members; of {example['drawn']:,} candidates, most of them the "
-        f"decoder's, {example['inside']:,}. Features of which this one activation gives half or more, in bits: "
-        f"{bits or 'none'}."
-    )
-    if not example["members"]:
-        return
-    yield f"| {len(example['members'])} of the proposed members, from the nearest to the furthest | distance |"
-    yield "| --- | --- |"
-    yield from (f"| {_text(member['input'])} | {member['distance']:.3f} |" for member in example["members"])
-    yield ""
 
 
-def _mean_kl(one: Any, group: str) -> str:
-    values = [query[group]["kl"] for query in one["causal"] if query[group]["kl"] is not None]
+def _features(reading: Document) -> str:
+    """A table of the features that a head gives something about, and how they are used."""
+    shares = {name: share(bits) for name, bits in reading["bits"].items()}
+    rows = [
+        (name, in_bits(reading["bits"][name]), f"{given:.0%}", *verdict_counts(reading["causal"], name))
+        for name, given in sorted(shares.items(), key=lambda one: -one[1])
+        if name == "length" or given >= SHOWN_SHARE
+    ]
+    columns = ("feature", "bits, mean over texts", "share", "used", "merely present", "not encoded", "does not tell")
+    table = markdown.table(columns, rows)
+    return table if rows else markdown.joined(["Too few of the draws were members to tell its bits.", table])
+
+
+def _mean_kl(queries: Sequence[Document], group: str) -> str:
+    values = [query[group]["kl"] for query in queries if query[group]["kl"] is not None]
     return f"{sum(values) / len(values):.3f}" if values else "?"
 
 
@@ -237,124 +212,43 @@ def _text(parts: Sequence[str]) -> str:
     return f"“{before.lstrip()}{lead}**[{token.strip() or token}]**{after}”"
 
 
-def _rates(data: Any) -> Iterator[str]:
-    found = data["decoder"]
-    n, sites = found["n"], found["sites"]
-    for rule in ("same", "any"):
-        over = {site: above(one[rule], n) for site, one in sites.items()}
-        clear = sum(apart > CLEARLY * error for apart, error in over.values())
-        mean = found["mean"][rule]
-        good = mean["rate"] - mean["floor"] >= ABOVE and clear >= SITES * len(sites)
-        yield _filled(
-            f"Position rule `{rule}`: mean in-ε rate {mean['rate']:.3f} ± {mean['se']:.3f}, floor {mean['floor']:.3f}, "
-            f"so {mean['rate'] - mean['floor']:.2f} above it (wanted: {ABOVE}); over {CLEARLY:g} standard errors above "
-            f"it at {clear} of {len(sites)} sites (wanted: {SITES:.0%}). {'Both are met' if good else '**Not met**'}."
-        )
-    yield _filled(RATES.format(n=f"{n:,}"))
-    yield "| site | ε | rate, `same` | floor | above, in standard errors | rate, `any` | floor |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for site, one in sites.items():
-        apart, error = above(one["same"], n)
-        row = [number(one["same"]["rate"], one["same"]["se"]), f"{one['same']['floor']:.3f}"]
-        row += [f"{apart / error if error else 0.0:.1f}", number(one["any"]["rate"], one["any"]["se"])]
-        yield f"| `{site}` | {one['epsilon']:.3f} | {' | '.join(row)} | {one['any']['floor']:.3f} |"
-    yield ""
+def _rate(rates: Document, rule: str) -> str:
+    """What the decoder reaches by a position rule, beside what was wanted."""
+    over = [above(one[rule], rates["n"]) for one in rates["sites"].values()]
+    clear, n = sum(apart > CLEARLY * error for apart, error in over), len(over)
+    mean = rates["mean"][rule]
+    apart = mean["rate"] - mean["floor"]
+    verdict = "Both are met" if apart >= ABOVE and clear >= SITES * n else "**Not met**"
+    return markdown.filled(
+        f"Position rule `{rule}`: mean in-ε rate {mean['rate']:.3f} ± {mean['se']:.3f}, floor {mean['floor']:.3f}, "
+        f"so {apart:.2f} above it (wanted: {ABOVE}); over {CLEARLY:g} standard errors above "
+        f"it at {clear} of {n} sites (wanted: {SITES:.0%}). {verdict}."
+    )
 
 
-def _map(data: Any) -> Iterator[str]:
-    document = data["map"]
-    yield _filled(MAP.format(**_settings(data)))
-    yield f"| head | {' | '.join((*NEAR, 'first token', 'name', 'length'))} | most of the words so far |"
-    yield "| --- " * 8 + "|"
-    told = [cell for cell in document["cells"] if cell["bits"]]
-    for cell in told:
-        bits = cell["bits"]
-        row = [f"{share(bits[name]):.0%}" for name in (*NEAR, "first token", "name", "length")]
-        words = sorted((name for name in bits if name.startswith("seen ")), key=lambda name: -share(bits[name]))
-        best = ", ".join(f"{name.removeprefix('seen ')} {share(bits[name]):.0%}" for name in words[:3])
-        yield f"| `{cell['site']}` | {' | '.join(row)} | {best} |"
-    yield ""
-    if told:
-        of = ", ".join(f"{name} {one['of']:.2f}" for name, one in told[0]["bits"].items())
-        yield _filled(f"Entropies, in bits: {of}.")
-    if silent := [f"`{cell['site']}`" for cell in document["cells"] if not cell["bits"]]:
-        yield _filled(f"Too few of the draws were members to tell anything about {', '.join(silent)}.")
+def _site_rates(rates: Document) -> str:
+    rows = []
+    for site, one in rates["sites"].items():
+        apart, error = above(one["same"], rates["n"])
+        same, floor = number(one["same"]["rate"], one["same"]["se"]), f"{one['same']['floor']:.3f}"
+        errors, any_ = f"{apart / error if error else 0.0:.1f}", number(one["any"]["rate"], one["any"]["se"])
+        rows.append((f"`{site}`", f"{one['epsilon']:.3f}", same, floor, errors, any_, f"{one['any']['floor']:.3f}"))
+    columns = ("site", "ε", "rate, `same`", "floor", "above, in standard errors", "rate, `any`", "floor")
+    return markdown.table(columns, rows)
 
 
-def _filled(text: str) -> str:
-    return "\n\n".join(textwrap.fill(part, 120) for part in text.strip().split("\n\n")) + "\n"
-
-
-SHOWN_SHARE = 0.2
-"""Features of which a head gives less are left out of its table."""
-INTRODUCTION = """
-What do the heads of a language model that nobody here trained pass on? `stories260k` is a Llama of five layers with
-eight heads each, 64 wide, with 512 tokens, trained by others on children's stories. No texts are needed: the study
-reads it by texts that it wrote itself. This page is generated: the heads are chosen by rules, and each verdict goes by
-thresholds that were set before the texts at position 12 were measured.
-"""
-RULES = """
-The rules, over all heads at position {at}: *the previous token*: of the heads that give more bits about `token-1` than
-about `token` (by {more} bits and two standard errors, text by text), the one that gives most about `token-1`;
-*something earlier*: of the heads that give less than {partly} of the entropy of each of `token`, `token-1` and
-`token-2`, the one that gives the largest share of the first token, the latest name, or whether some word occurred so
-far (features of at least {least} bits); *the current token*: the one that gives the largest share of `token`. No head
-is chosen twice. The claims are about position {read_at} and other texts: bits about {fine} held-out ones, from
-{fine_draws} draws, and what is used about {read}. A head *reads* a feature when it gives at least {partly} of its
-entropy; a feature is *used* as in [Is it used?](../causal.md), by what the model predicts at the position itself. What
-stands in **bold** is why a claim fails.
-
-What was known when: rules and thresholds were written after a look at all heads at position {at} and before anything
-was measured at position {read_at}. A first measurement, of 18 texts for the choice and 6 for the claims, told too
-little (it chose `a2.2`, `a4.7` and `a0.1`), so more texts were taken; since then the previous token is compared with
-the current one text by text, and what a head carries and whether that is used are claims of their own.
-"""
-HOW = """\
-```sh
-inversionview train text --model ../shared/models/stories260k {length} --out runs/stories
-inversionview evaluate runs/stories
-.venv/bin/python -m research.studies stories
-```
-
-The first command samples {texts} texts of up to {most} tokens from the model, finds an ε for each site, and trains a
-decoder for {sites} sites: the residual stream before the first layer and after every layer, and every head. The
-training took {seconds} s on two cores that were shared with other work: {steps} steps, {instances} activations; the
-sampling before it is not in this. The last command measures and prints this page from that study, in some minutes;
-without the study it leaves what was measured as it is. By hand:
-
-```sh
-inversionview read runs/stories "One day, a little girl named Lily went to" --at named --site a3.6 --epsilon null:0.05
-inversionview map runs/stories --queries 20 --draws 20000
-```
-"""
-RATES = """
-A rate is the share of one sample each, at temperature 1, for {n} held-out texts a site and positions uniform over the
-text, that is a member; its floor is what other texts of the model get. ± is the rate's own standard error; how far it
-is above the floor is in standard errors of the difference. A model with rotary positions need not tell a head where it
-is, so a decoder may find the right words at another index: a member by rule `any`, and by rule `same` none.
-"""
-MAP = """
-Share of each feature's entropy that a head gives at position {at}: mean over {queries} random texts, from {draws}
-draws of the model's own texts, ε such that {share} of unrelated texts are within it there. Where more than a tenth of
-the texts have too few members among the draws, nothing is said. `length` is a control: a head cannot see
-what comes after, so what it seems to give of that is the error of small samples.
-"""
-AID = """
-**ε** says how alike two activations must be to count as the same, in units of the query activation's length, and has no
-natural size: `x0.pre` holds one token, and two different ones are nearly at a right angle; a head that mostly attends
-to the begin token gives nearly the same for all texts, and its ε is a few hundredths. So ε goes by a **null quantile**:
-at `{rule}`, it is the distance within which that share of pairs of unrelated texts are. A member is then as close as
-one text in twenty is by chance, at every site alike, and a rate can be compared with that.
-
-The study's own ε is one number a site, for all positions together. Texts often begin alike, so many of the
-pairs within it are at the first positions; at later ones fewer than that share are, and a reading there is narrow. For
-the map ({share} at position {at}) and the readings ({read_share} at position {read_at}) ε was found at the position
-itself, as `--epsilon null:0.05` does.
-
-**Bits, sizes and shares** are of the model's own prior: of the texts that it writes by itself. “Gives 2 of 6 bits about
-the previous token” says how much better one knows that token of such a text, when one knows the activation up to ε. A
-finer ε gives more bits about everything, so bits of the map and of the readings are not to be compared with each other.
-
-**Used** is about one head and the model's next token: if others do the same work, a head that carries something may
-be taken away and nothing changes.
-"""
+def _map(cells: Sequence[Document]) -> str:
+    shown, full = (*NEAR, "first token", "name", "length"), [cell for cell in cells if cell["bits"]]
+    rows = []
+    for cell in full:
+        shares = {name: share(bits) for name, bits in cell["bits"].items()}
+        words = sorted((name for name in shares if name.startswith("seen ")), key=lambda name: -shares[name])
+        most = ", ".join(f"{name.removeprefix('seen ')} {shares[name]:.0%}" for name in words[:3])
+        rows.append((f"`{cell['site']}`", *(f"{shares[name]:.0%}" for name in shown), most))
+    parts = [markdown.table(("head", *shown, "most of the words so far"), rows)]
+    if full:
+        of = ", ".join(f"{name} {bits['of']:.2f}" for name, bits in full[0]["bits"].items())
+        parts.append(markdown.filled(f"Entropies, in bits: {of}."))
+    if silent := ", ".join(f"`{cell['site']}`" for cell in cells if not cell["bits"]):
+        parts.append(markdown.filled(f"Too few of the draws were members to tell anything about {silent}."))
+    return markdown.joined(parts)

@@ -8,16 +8,14 @@ models are measured where they are at hand, beside this repository, and a study 
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from inversionview.causal.ablation import ablate
 from inversionview.causal.use import use
-from inversionview.files import write_atomic
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource, Source, given_sources
 from inversionview.studies.study import Study, load_study
@@ -32,6 +30,7 @@ from research import (
     stories_study,
 )
 from research import maps as addition_maps
+from research.documents import Document, keep, load, rounded
 from research.paths import RESULTS, SHARED
 
 MODELS = SHARED / "models"
@@ -43,6 +42,13 @@ QUERIES, DRAWS = 6, 4000
 """Queries of each question about use, and inputs drawn for the preimage of each."""
 
 
+class Page(NamedTuple):
+    """A page, with what measures it: on so many inputs, and for so many queries."""
+
+    measure: Callable[[int, int], Document]
+    page: Callable[[Document], str]
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Measure and write the studies that are named, by default all."""
     args = list(sys.argv[1:] if args is None else args)
@@ -52,39 +58,39 @@ def main(args: Sequence[str] | None = None) -> int:
         if name not in PAGES:
             print(f"there is no page {name!r}: use {' or '.join(PAGES)}", file=sys.stderr)
             return 2
-        measure, page = PAGES[name]
-        path = RESULTS / f"study-{name}.json"
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        found = rounded({**before, **measure(N // 200 if quick else N, 2 if quick else QUERIES)})
-        if not found:
+        kept = f"study-{name}"
+        before = load(kept) if (RESULTS / f"{kept}.json").is_file() else {}
+        measured = PAGES[name].measure(N // 200 if quick else N, 2 if quick else QUERIES)
+        document = rounded({**before, **measured}, ".6g")
+        if not document:
             continue  # it was not at hand, and never measured
         if not quick:
-            write_atomic(path, json.dumps(found, ensure_ascii=False, separators=(",", ":")) + "\n")
-        print(page(found))
+            keep(kept, document)
+        print(PAGES[name].page(document))
     return 0
 
 
-def addition(n: int, queries: int) -> dict[str, Any]:
+def addition(n: int, queries: int) -> Document:
     """Patching, ablation and maps of the bundled addition model and the paper's."""
     if n == N:
-        addition_maps.main()
+        addition_maps.main(["addition"])
     return {
         name: {"patching": patchings(study, addition_page.SETTINGS, n), "ablation": ablation(study, n)}
         for name, study in models("addition", "paper_addition")
     }
 
 
-def counting(n: int, queries: int) -> dict[str, Any]:
+def counting(n: int, queries: int) -> Document:
     """Patching, maps and use of the bundled counting model and the paper's."""
-    mapped, found = max(2, n * MAPPED // N), {}
-    for name, study in models("counting", "paper_counting"):
-        maps = {words: study.map(queries=mapped, epsilon=epsilon) for words, epsilon in counting_page.MAPS.items()}
-        found[name] = {
+    mapped = max(2, n * MAPPED // N)
+    return {
+        name: {
             "patching": patchings(study, counting_page.SETTINGS, n),
-            **maps,
+            **{words: study.map(queries=mapped, epsilon=epsilon) for words, epsilon in counting_page.MAPS.items()},
             "causal": {words: uses(study, *place, queries) for words, place in counting_page.QUESTIONS.items()},
         }
-    return found
+        for name, study in models("counting", "paper_counting")
+    }
 
 
 def models(bundled: str, paper: str) -> Iterator[tuple[str, Study]]:
@@ -99,23 +105,21 @@ def models(bundled: str, paper: str) -> Iterator[tuple[str, Study]]:
 
 def patchings(study: Study, settings: Mapping[str, Mapping[str, Any]], n: int) -> dict[str, Any]:
     """Every setting, in one order and one at a time."""
-    found = {}
+    documents: dict[str, Any] = {}
     for name, setting in settings.items():
-        asked = {"n": n, **setting} if n == N else {**setting, "n": n}
-        document: Any = study.patch(**asked).to_dict()
+        options = {"n": n, **setting} if n == N else {**setting, "n": n}
+        document = study.patch(**options).to_dict()
         if setting["order"] != "each":
-            document["effects"] += study.patch(**{**asked, "order": "each"}).to_dict()["effects"]
-        found[name] = document
+            document["effects"] += study.patch(**{**options, "order": "each"}).to_dict()["effects"]
+        documents[name] = document
         print(f"{study.name}: patched {name}, {document['n']:,} pairs", file=sys.stderr, flush=True)
-    return found
+    return documents
 
 
 def ablation(study: Study, n: int) -> Any:
     """Mean ablation of x0.post at +."""
-    generator = torch.Generator().manual_seed(0)
-    tokens = study.task.sample(n, generator=generator, split="held-out")
-    found = ablate(study.probed, study.task, tokens, "x0.post", "+", outputs=["=", "A1", "A2", "A3"])
-    return found.to_dict()
+    tokens = study.task.sample(n, generator=torch.Generator().manual_seed(0), split="held-out")
+    return ablate(study.probed, study.task, tokens, "x0.post", "+", outputs=["=", "A1", "A2", "A3"]).to_dict()
 
 
 def uses(study: Study, site: str, at: str, queries: int) -> list[Any]:
@@ -125,27 +129,18 @@ def uses(study: Study, site: str, at: str, queries: int) -> list[Any]:
     """
     task, probed = study.task, study.probed
     tokens = task.sample(queries, generator=torch.Generator().manual_seed(1), split="held-out")
-    asked = [study.query(task.decode(row), at, site) for row in tokens]
+    activations = [study.query(task.decode(row), at, site) for row in tokens]
     sources: list[Source] = [PriorSource(task, DRAWS // 4), *given_sources(task, "given", DRAWS - DRAWS // 4)]
-    found = sampled_preimages(probed, task, asked, sources, epsilon=study.description.epsilon)
-    return [use(probed, task, preimage, features=counting_page.FEATURES).to_dict() for preimage in found]
+    preimages = sampled_preimages(probed, task, activations, sources, epsilon=study.description.epsilon)
+    return [use(probed, task, preimage, features=counting_page.FEATURES).to_dict() for preimage in preimages]
 
 
-def rounded(value: Any) -> Any:
-    """The same document with six significant digits."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [rounded(item) for item in value]
-    return float(f"{value:.6g}") + 0.0 if isinstance(value, float) else value
-
-
-PAGES: dict[str, tuple[Callable[[int, int], dict[str, Any]], Callable[[Any], str]]] = {
-    "addition": (addition, addition_page.page),
-    "counting": (counting, counting_page.page),
-    "facts": (facts_study.measure, facts_page.page),
-    "ioi": (ioi_study.measure, ioi_page.page),
-    "stories": (stories_study.measure, stories_page.page),
+PAGES = {
+    "addition": Page(addition, addition_page.page),
+    "counting": Page(counting, counting_page.page),
+    "facts": Page(facts_study.measure, facts_page.page),
+    "ioi": Page(ioi_study.measure, ioi_page.page),
+    "stories": Page(stories_study.measure, stories_page.page),
 }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from research import study_page
-from research.claims import Bits, Claim, Measured, More, Moves, Uses, judged, table, whole
+from research import circuit_page
+from research.claims import Bits, Claim, Measured, More, Moves, Uses, judged, table
+from research.documents import whole
 
 
 def cell(site, bits, of=4.0, se=0.01):
@@ -88,34 +89,34 @@ def test_claims_that_disagree_say_why_in_bold():
     ]
     verdicts = judged("ours", measured(a0=4.0), claims)
     assert [verdict.agrees for verdict in verdicts] == [True, False]
-    disagree, agree = ("\n".join(table(verdicts, agree=which)) for which in (False, True))
+    disagree, agree = (table(verdicts, agree=which) for which in (False, True))
     assert "a0 does nothing" in disagree
     assert "**s, patching `a0`: 4.00 ± 0.10 (20% of the whole)**" in disagree
     assert "a0 knows F1" in agree
     assert "**" not in agree
-    assert list(table(verdicts[:1], agree=False)) == ["None.\n"]
+    assert table(verdicts[:1], agree=False) == "None."
 
 
 def test_published_numbers_are_compared_in_standard_errors_of_both_runs():
     documents = measured().patching
     near = {"s": [("clean", "clean", 10.5), ("one", "drop each 0", 4.5), ("it", "patched each 1", 9.0)]}
-    lines = list(study_page.published(documents, near))
+    lines = circuit_page.published(documents, near).splitlines()
     assert "10.00 ± 0.10 | 3.5 standard errors |" in lines[2]
     assert "4.00 ± 0.10 | 3.5 standard errors |" in lines[3]
     assert "9.80 ± 0.20 | 2.8 standard errors |" in lines[4]
     assert lines[-1].startswith("All agree")
-    far = list(study_page.published(documents, {"s": [("clean", "clean", 11.0)]}))
+    far = circuit_page.published(documents, {"s": [("clean", "clean", 11.0)]}).splitlines()
     assert "**differs**" in far[2]
     assert far[-1].startswith("Not all agree within 4 standard errors")
 
 
 def test_effects_say_what_was_patched_and_on_how_many_pairs():
-    text = "\n".join(study_page.effects(measured().patching))
+    text = circuit_page.effects(measured().patching)
     assert "contrast inputs where `A1 != 1`; 50 of 60 pairs" in text
     assert "| `a0@=` `b0@:` | forward | 2.00 ± 0.20 | 8.00 ± 0.10 | 40.0% |" in text
 
 
 def test_the_command_of_a_setting_is_one_that_a_shell_takes():
     setting = {"target": "A1", "at": "=", "contrast": "change:F1,S1", "contrast_where": "A1 != 1"}
-    command = study_page.command("addition", setting, 20, "FOLDER")
+    command = circuit_page.command("addition", setting, 20, "FOLDER")
     assert '--at "=" --contrast "change:F1,S1" --contrast-where "A1 != 1" -n 20 --model FOLDER' in command

@@ -221,11 +221,11 @@ def document(share: float, raised: float, lowered: float = 0.0):
 def test_preimage_and_attribution_show_a_feature_by_the_same_thresholds(share, raised, lowered, degrees):
     found = document(share, raised, lowered)
     assert site_page.shows(found, "a0.0", "F") == degrees
-    line = list(site_page.side_by_side(found, ["a0.0"], ["F"]))[2]
+    line = site_page.side_by_side(found, ["a0.0"], ["F"]).splitlines()[2]
     assert line.endswith("| F |" if degrees[0] > degrees[1] else "| – |")
     assert f"| {2 * share:.2f} | 5.00 ± 0.20 (25%) | +0.10, rank 2.0, first {raised:.0%}, last {lowered:.0%} |" in line
     more, less = int(degrees[0] > degrees[1]), int(degrees[0] < degrees[1])
-    short = "\n".join(site_page.in_short(found, ["a0.0"], ["F"]))
+    short = site_page.in_short(found, ["a0.0"], ["F"])
     knows = {2: "knows F", 1: "reads F", 0: "reads none of these"}
     assert f"`a0.0` {knows[degrees[0]]}. Patching it takes away 25% (s) of the whole." in short
     assert f"Attribution shows: F {site_page.DEGREES[degrees[1]]}." in short
@@ -235,12 +235,12 @@ def test_preimage_and_attribution_show_a_feature_by_the_same_thresholds(share, r
 def test_heads_that_move_nothing_are_counted_with_what_they_know():
     found = document(0.95, 0.0)
     found["patching"]["s"]["effects"][0]["drop"] = 1.9
-    line, _ = site_page.in_short(found, ["a0.0"], ["F"])
+    line = site_page.in_short(found, ["a0.0"], ["F"])
     assert line == "- All 1 move the answer by less than 10% each. What they know: F in 1."
 
 
 def test_a_site_is_listed_with_the_patches_of_its_position():
     found = document(1.0, 0.0)
-    assert "s: moves by" in "\n".join(site_page.every_site(found, "END", ["F"]))
+    assert "s: moves by" in site_page.every_site(found, ["END"], ["F"])
     found["patching"]["s"]["effects"][0]["sites"] = ["a0.0@S2"]
-    assert "moves by" not in "\n".join(site_page.every_site(found, "END", ["F"]))
+    assert "moves by" not in site_page.every_site(found, ["END"], ["F"])

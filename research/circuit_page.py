@@ -1,4 +1,4 @@
-"""What the pages of the studies have in common: tables of patching, beside published numbers, and maps."""
+"""What the pages on whole circuits show alike: what was patched, beside published numbers, and maps."""
 
 from __future__ import annotations
 
@@ -7,35 +7,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inversionview.report.map_terminal import map_lines
-from research.claims import number, place, whole
+from research import markdown
+from research.documents import Document, number, place, whole
 
-WIDTH = 118
+MAP_WIDTH = 118
 AGREES = 4.0
 """Standard errors, of both runs combined, up to which a number is the published one."""
 
 
-def published(documents: Mapping[str, Any], numbers: Mapping[str, Sequence[tuple[str, str, float]]]) -> Iterator[str]:
+def published(documents: Mapping[str, Document], numbers: Mapping[str, Sequence[tuple[str, str, float]]]) -> str:
     """Published numbers beside ours; `numbers`: for each setting (what, order and sites or `clean`, published).
 
     The published run is taken to be as long as ours, so that both have the same standard error.
     """
-    yield "| setting | patched | published | measured | apart |"
-    yield "| --- | --- | --- | --- | --- |"
-    worst = 0.0
-    for setting, rows in numbers.items():
-        document = documents[setting]
-        for words, kind, value in rows:
-            mean, se = _measured(document, kind)
+    rows, worst = [], 0.0
+    for setting, expected in numbers.items():
+        for words, kind, value in expected:
+            mean, se = _measured(documents[setting], kind)
             apart = abs(mean - value) / (se * math.sqrt(2))
             worst = max(worst, apart)
             mark = "" if apart <= AGREES else " **differs**"
-            yield f"| {setting} | {words} | {value:.2f} | {number(mean, se)} | {apart:.1f} standard errors{mark} |"
-    yield ""
-    verdict = "All" if worst <= AGREES else "Not all"
-    yield f"{verdict} agree within {AGREES:g} standard errors of both runs combined; the furthest is {worst:.1f} off.\n"
+            rows.append((setting, words, f"{value:.2f}", number(mean, se), f"{apart:.1f} standard errors{mark}"))
+    which = "All" if worst <= AGREES else "Not all"
+    agreement = f"{which} agree within {AGREES:g} standard errors of both runs combined"
+    table = markdown.table(("setting", "patched", "published", "measured", "apart"), rows)
+    return markdown.joined([table, f"{agreement}; the furthest is {worst:.1f} off."])
 
 
-def _measured(document: Any, kind: str) -> tuple[float, float]:
+def _measured(document: Document, kind: str) -> tuple[float, float]:
     """Mean and standard error of `clean`, or of the `patched` difference or the `drop` of the n-th of an order."""
     if kind == "clean":
         return document["clean"], document["clean_se"]
@@ -44,23 +43,24 @@ def _measured(document: Any, kind: str) -> tuple[float, float]:
     return (effect["drop"], effect["se"]) if what == "drop" else (effect["patched"], effect["patched_se"])
 
 
-def effects(documents: Mapping[str, Any]) -> Iterator[str]:
+def effects(documents: Mapping[str, Document]) -> str:
     """Every setting with what patching each site alone does, and the sites in their order."""
-    for setting, document in documents.items():
-        yield f"**{setting}**: {sentence(document)}\n"
-        yield "| sites patched together | order | logit difference | drop | of the whole effect |"
-        yield "| --- | --- | --- | --- | --- |"
-        for effect in document["effects"]:
-            sites = " ".join(f"`{place(site, document)}`" for site in effect["sites"])
-            share = effect["drop"] / whole(document)
-            yield (
-                f"| {sites} | {effect['order']} | {number(effect['patched'], effect['patched_se'])} | "
-                f"{number(effect['drop'], effect['se'])} | {share:.1%} |"
-            )
-        yield ""
+    columns = ("sites patched together", "order", "logit difference", "drop", "of the whole effect")
+    return markdown.joined(
+        part
+        for setting, document in documents.items()
+        for part in (f"**{setting}**: {sentence(document)}", markdown.table(columns, _effects(document)))
+    )
 
 
-def sentence(document: Any) -> str:
+def _effects(document: Document) -> Iterator[Sequence[str]]:
+    for effect in document["effects"]:
+        sites = " ".join(f"`{place(site, document)}`" for site in effect["sites"])
+        patched, drop = number(effect["patched"], effect["patched_se"]), number(effect["drop"], effect["se"])
+        yield sites, effect["order"], patched, drop, f"{effect['drop'] / whole(document):.1%}"
+
+
+def sentence(document: Document) -> str:
     """What was patched, on how many pairs."""
     conditions = [
         f"{which} inputs where `{document[key]}`"
@@ -68,19 +68,16 @@ def sentence(document: Any) -> str:
         if document[key]
     ]
     only = f", {' and '.join(conditions)}" if conditions else ""
-    clean, contrast = document["clean"], document["contrast_run"]
+    clean, contrast = (number(document[run], document[f"{run}_se"]) for run in ("clean", "contrast_run"))
     return (
         f"target {document['target']}, contrast `{document['contrast']}`{only}; {document['n']:,} of "
-        f"{document['drawn']:,} pairs, clean logit difference {number(clean, document['clean_se'])}, contrast run "
-        f"{number(contrast, document['contrast_run_se'])}."
+        f"{document['drawn']:,} pairs, clean logit difference {clean}, contrast run {contrast}."
     )
 
 
-def map_text(document: Any) -> Iterator[str]:
+def map_text(a_map: Any) -> str:
     """A map as the terminal shows it."""
-    yield "```text"
-    yield from (line.plain.rstrip() for line in map_lines(document, WIDTH))
-    yield "```\n"
+    return markdown.code(line.plain.rstrip() for line in map_lines(a_map, MAP_WIDTH))
 
 
 def command(study: str, setting: Mapping[str, Any], n: int, model: str | None = None) -> str:
