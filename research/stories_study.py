@@ -75,6 +75,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
 
 def training(study: Study) -> dict[str, Any]:
     """What the run was told, and what it came to."""
+    assert isinstance(study.task, TextTask)
     run = study.folder / TRAINING
     last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     config = saved_config(run)
