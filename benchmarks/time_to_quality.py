@@ -76,7 +76,7 @@ def train_and_evaluate(out: Path, *, quick: bool) -> dict[str, Any]:
     start = perf_counter()
     result = train_decoder("addition", out, model=addition_model()[0], convention="tl", budget=budget, seed=0)
     seconds = perf_counter() - start
-    found = load_study(out).evaluate(10 if quick else QUERIES)
+    found = load_study(out).evaluate(10 if quick else QUERIES).to_dict()
     shares = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
     return {
         "seconds": seconds,

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from inversionview.report.findings import first_known, partly_known
+from inversionview.report.map import first_known
+from inversionview.results import convert
+from inversionview.results.map import Cell, Map, partly_known
 from inversionview.studies import kept_map
 from inversionview.studies.description import bundled_studies
 from research import circuit_page, markdown
@@ -130,7 +132,7 @@ def _ablation(measured: Document) -> str:
 
 
 def _model(title: str, a_map: Any, measured: Document) -> str:
-    known = first_known(a_map)
+    known = first_known(convert.parsed(Map, a_map, title))
     return markdown.page(
         "addition-model",
         title=title,
@@ -153,7 +155,7 @@ def _heads(a_map: Any) -> str:
 
 
 def _pairs(cell: Any) -> str:
-    read = [name for name in PAIRS if name in partly_known(cell)]
+    read = [name for name in PAIRS if name in partly_known(convert.parsed(Cell, cell, "a cell"))]
     return ", ".join(f"{name} {share(cell['bits'][name]):.0%}" for name in read) or "–"
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from inversionview.report.map_terminal import map_lines
+from inversionview.results import convert
+from inversionview.results.map import Map
 from research import markdown
 from research.documents import Document, number, place, whole
 
@@ -77,7 +79,8 @@ def sentence(document: Document) -> str:
 
 def map_text(a_map: Any) -> str:
     """A map as the terminal shows it."""
-    return markdown.code(line.plain.rstrip() for line in map_lines(a_map, MAP_WIDTH))
+    lines = map_lines(convert.parsed(Map, a_map, "a map"), MAP_WIDTH)
+    return markdown.code(line.plain.rstrip() for line in lines)
 
 
 def command(study: str, setting: Mapping[str, Any], n: int, model: str | None = None) -> str:

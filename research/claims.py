@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from inversionview.report.map import KNOWN_SHARE, PARTLY
+from inversionview.results.map import KNOWN_SHARE, PARTLY
 from research import markdown
 from research.documents import Document, bits_at, effect_of, in_bits, number, share, verdicts, whole
 

@@ -49,7 +49,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
             "map": lambda: site_study.site_map(study, ATS, FEATURES, queries),
             "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
             "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
-            "decoder": lambda: study.evaluate(max(2, n // 100), cells=0) if study.description.decoder else None,
+            "decoder": lambda: rates(study, n // 100),
         },
     )
     heads = site_study.heads_of(study)
@@ -62,6 +62,11 @@ def facts(study: Study) -> dict[str, Any]:
     task: Any = study.task
     counted = {name: len(getattr(task.rows, name)) for name in ("relations", "subjects", "objects", "phrasings")}
     return {**counted, "facts": len(task.table.facts), "texts": task.size, "sources": list(task.table.sources)}
+
+
+def rates(study: Study, n: int) -> dict[str, Any] | None:
+    """How good the decoder is, if there is one."""
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.description.decoder else None
 
 
 def accuracy(study: Study) -> dict[str, Any]:

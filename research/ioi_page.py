@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from inversionview.report.map import KNOWN_SHARE, PARTLY
+from inversionview.results.map import KNOWN_SHARE, PARTLY
 from research import markdown, site_page
 from research.claims import MOVES
 from research.documents import Document, load

@@ -37,10 +37,15 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
             "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
             "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
             "attention": lambda: site_study.attention(study, tokens, LOOKS),
-            "decoder": lambda: study.evaluate(max(2, n // 40), cells=0) if study.description.decoder else None,
+            "decoder": lambda: rates(study, n // 40),
         },
     )
     return found | {"example": site_study.example(study, found, site_study.heads_of(study))}
+
+
+def rates(study: Study, n: int) -> dict[str, Any] | None:
+    """How good the decoder is, if there is one."""
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.description.decoder else None
 
 
 def accuracy(study: Study, n: int) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from inversionview.results import convert
+from inversionview.results.map import Map
 from inversionview.studies.kept_map import FILE, write_map
 from inversionview.studies.study import load_study
 from research.documents import keep, rounded
@@ -34,7 +36,8 @@ def main(names: Sequence[str] = ()) -> None:
     """Measure and write the maps of these studies, or all."""
     for name in names or BUNDLED:
         study = load_study(name)
-        write_map(study.folder, study.description.fingerprint, rounded(study.map(**BUNDLED[name]), DIGITS))
+        document = rounded(study.map(**BUNDLED[name]).to_dict(), DIGITS)
+        write_map(study.folder, study.description.fingerprint, convert.parsed(Map, document, name))
         print(f"wrote {FILE} of {name}", flush=True)
     if not names or "addition" in names:
         measure_papers()
@@ -46,8 +49,8 @@ def measure_papers() -> None:
         print("the paper's model is not at hand: its maps are left as they are")
         return
     paper = load_study("addition").with_model(PAPER, convention="tl")
-    keep("map-paper_addition", rounded(paper.map(), DIGITS))
-    keep("map-paper_addition-three-digits", rounded(paper.map(sites=HEADS, where="not C1"), DIGITS))
+    keep("map-paper_addition", rounded(paper.map().to_dict(), DIGITS))
+    keep("map-paper_addition-three-digits", rounded(paper.map(sites=HEADS, where="not C1").to_dict(), DIGITS))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from inversionview.report.map import KNOWN_SHARE, PARTLY
+from inversionview.results.map import KNOWN_SHARE, PARTLY
 from research import markdown
 from research.claims import MOVES
 from research.documents import Document, bits_at, effect_of, number, share, whole

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from inversionview.report.map import PARTLY
+from inversionview.results.map import PARTLY
 from research import markdown
 from research.claims import MORE, Bits, Check, Claim, Measured, Test, Uses, is_more, judged, table
 from research.documents import Document, in_bits, load, number, share, verdict_counts

@@ -60,7 +60,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     assert isinstance(study.task, TextTask)
     features = add_features(study.task)
     found: dict[str, Any] = {"study": study.name, "training": training(study), "features": features}
-    found["decoder"] = study.evaluate(max(2, n // 40), cells=0)
+    found["decoder"] = study.evaluate(max(2, n // 40), cells=0).to_dict()
     _tell(study, "rates")
     heads = [site for site in study.sites if site.startswith("a")]
     found["map"] = head_map(study, features, heads, CHOSEN_AT, CHOSEN_SHARE, (queries * 10, n * 2))

@@ -86,7 +86,10 @@ def counting(n: int, queries: int) -> Document:
     return {
         name: {
             "patching": patchings(study, counting_page.SETTINGS, n),
-            **{words: study.map(queries=mapped, epsilon=epsilon) for words, epsilon in counting_page.MAPS.items()},
+            **{
+                words: study.map(queries=mapped, epsilon=epsilon).to_dict()
+                for words, epsilon in counting_page.MAPS.items()
+            },
             "causal": {words: uses(study, *place, queries) for words, place in counting_page.QUESTIONS.items()},
         }
         for name, study in models("counting", "paper_counting")

@@ -23,10 +23,11 @@ GROUND = (
     "expressions",
     "progress",
     "registry",
+    "results",
     "report",
     "training",
 )
-GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes")
+GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "results")
 HOUSE = (
     "probed",
     "tasks",
@@ -55,7 +56,7 @@ NOT_FOR_HELP = {*HEAVY, "rich", "numpy"}
 def part_of(module: str) -> str:
     names = module.split(".")
     name = names[1] if len(names) > 1 else "__init__"
-    return "preimage" if name == "results" else name  # until results stand on the ground floor
+    return "preimage" if names[1:3] in (["results", "preimage"], ["results", "storage"]) else name  # not yet
 
 
 def imports_of(path: Path, package: str) -> set[str]:

@@ -11,13 +11,13 @@ from scipy.stats import beta, kstest
 
 from inversionview.errors import UserError
 from inversionview.reading.hypotheses import (
-    HypothesisTest,
     as_hypothesis,
     check_not_constant,
     consistency,
     holm,
     permutation_p,
 )
+from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.preimage import Component, Preimage
 from tests.preimage.tiny import query, task
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
-from inversionview.report.map import FeatureBits, Map, with_best
 from inversionview.report.reading import Reading, Sample
-from inversionview.report.terminal_tables import HypothesisTest, Validation
+from inversionview.results import convert
+from inversionview.results.evaluation import Validation
+from inversionview.results.hypotheses import HypothesisTest
+from inversionview.results.map import Cell, Map, with_best
 
 
 def addition(*, draws: int = 1000, seed: int = 0, site: str = "a0.0", exact: bool = False) -> Reading:
@@ -137,13 +140,18 @@ ENTROPIES = {
 }  # fmt: skip
 
 
-def addition_map(*, text: str | None = None) -> Map:
+def as_map(document: dict[str, Any]) -> Map:
+    """The map that a document tells."""
+    return convert.parsed(Map, document, "map")
+
+
+def addition_map(*, text: str | None = None) -> dict[str, Any]:
     """A map of 13 sites by 12 named positions: embeddings know their own digit, heads some digit pairs at the end."""
     ats = ["F1", "F2", "F3", "+", "S1", "S2", "S3", "=", "A1", "A2", "A3", "A4"]
     sites = ["x0.pre", *(f"a{layer}.{head}" for layer in (0, 1) for head in range(4)), "m0", "x0.post", "m1", "x1.post"]
     at_the_end = {"a0.0": ["F1", "S1"], "a0.1": ["F1", "S1"], "a0.3": ["F2", "S2"], "m0": ["A1"], "x0.post": ["A1"]}
 
-    def bits(site: str, at: str) -> dict[str, FeatureBits]:
+    def bits(site: str, at: str) -> dict[str, Any]:
         read = [at] if site == "x0.pre" else at_the_end.get(site, []) if at in ("=", "A1", "A2") else [at]
         shares = dict.fromkeys(ENTROPIES, 0.004) | {name: 0.99 for name in read if name in ENTROPIES}
         if set(read) == {"F1", "S1"}:
@@ -159,41 +167,53 @@ def addition_map(*, text: str | None = None) -> Map:
         }  # fmt: skip
 
     cells = [
-        with_best({
+        finished({
             "site": site, "at": at, "queries": 1 if text else 100, "log2_domain_over_preimage": 7.25,
             "se": None if text else 0.04, "bits": bits(site, at),
         })
         for site in sites for at in ats if not (text and at == "A4")
     ]  # fmt: skip
     return {
-        "schema": 1, "study": "addition", "task": "addition", "input": text, "epsilon": 0.1, "epsilon_rule": "0.1",
-        "metric": "euclidean", "position_rule": "same", "queries": 1 if text else 100, "seed": 0, "exact": True,
+        "schema": 1, "study": "addition", "task": "addition", "input": text, "where": None, "epsilon": 0.1,
+        "epsilon_rule": "0.1", "metric": "euclidean", "position_rule": "same",
+        "queries": 1 if text else 100, "seed": 0, "exact": True,
         "domain": 810_000, "sites": sites, "ats": ats, "cells": cells,
     }  # fmt: skip
 
 
-def hypotheses() -> list[HypothesisTest]:
+def finished(cell: dict[str, Any]) -> Any:
+    """A cell with what it knows."""
+    return convert.plain(with_best(convert.parsed(Cell, cell | {"knows": [], "best": None}, "cell")))
+
+
+def hypotheses(**changes: Any) -> list[HypothesisTest]:
     """One hypothesis that holds, one that could not be tested."""
-    holds: HypothesisTest = {
+    holds = {
         "name": "F1 + S1 == 14", "site": "a0.0", "at": "=", "consistency": 0.9823, "interval": [0.971, 0.99],
         "members": 6394, "effective_size": 6394.0, "base_rate": 0.0617, "lift": 15.92, "p_value": 0.001,
-        "p_corrected": 0.013, "sites_tried": 13, "why_not": None,
+        "p_corrected": 0.013, "sites_tried": 13, "why_not": None, "random_queries": 99, "seed": 0, "exact": True,
         "controls": {
-            "random input": {"consistency": 0.0713, "members": 512}, "begin token": {"consistency": 0.0617},
-            "random direction": {"consistency": None, "members": 0}, "no activation": {"consistency": 0.0622},
+            "random input": {"consistency": 0.0713, "members": 512},
+            "begin token": {"consistency": 0.0617, "members": 512},
+            "random direction": {"consistency": None, "members": 0},
+            "no activation": {"consistency": 0.0622, "members": 1000},
         },
     }  # fmt: skip
-    untested: HypothesisTest = {
+    untested = {
         **holds, "site": "x1.post", "consistency": None, "interval": None, "lift": None, "p_value": None,
         "p_corrected": None, "controls": {}, "why_not": "only the query itself is in the preimage",
     }  # fmt: skip
-    return [holds, untested]
+    return [convert.parsed(HypothesisTest, test | changes, "test") for test in (holds, untested)]
 
 
 def validation() -> Validation:
     """Two estimators, one of which is dropped."""
-    return {
-        "study": "addition", "targets": ["coverage of at least 90%", "a median width of |B| of at most 1 bit"],
+    spread = {"least": 1.0, "p10": 1.0, "median": 2.0, "p90": 3.0, "most": 4.0}
+    document = {
+        "study": "addition", "epsilon": 0.1, "metric": "euclidean", "position_rule": "same", "n": 1000,
+        "temperatures": [1.0], "prior_share": 0.4, "seed": 0, "cells": [], "inside": spread, "effective_size": spread,
+        "marginals": {"pairs": 1, "within_total_variation": 1.0, "total_variation": 0.05, "bits": 0.1,
+                      "median_total_variation": 0.01, "within_bits": 1.0, "median_bits_error": None},
         "estimators": [
             {"estimator": "importance", "quantity": "log2 |B|", "cells": 204, "answered": 199, "coverage": 0.9412,
              "median_width": 0.4213, "median_error": 0.0712, "unit": "bits", "kept": True},
@@ -201,3 +221,4 @@ def validation() -> Validation:
              "median_width": None, "median_error": None, "unit": "inputs", "kept": False},
         ],
     }  # fmt: skip
+    return convert.parsed(Validation, document, "validation")

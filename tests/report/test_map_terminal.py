@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rich.cells import cell_len
 
 from inversionview.report import colors
-from inversionview.report.map import Map, notes
+from inversionview.report.map import notes
 from inversionview.report.map_terminal import _strength, render_map_terminal
 from inversionview.report.terminal_lines import tint
 from tests.report.console import printed
-from tests.report.examples import addition_map
+from tests.report.examples import addition_map, as_map
 
 
-def drawn(document: Map, width: int = 80, **options: object) -> list[str]:
-    return printed(lambda console: render_map_terminal(document, console), width, **options)
+def drawn(document: dict[str, Any], width: int = 80, **options: object) -> list[str]:
+    return printed(lambda console: render_map_terminal(as_map(document), console), width, **options)
 
 
 def pair(lines: list[str], site: str) -> tuple[str, str]:
@@ -74,7 +76,7 @@ def test_the_legend_states_every_sign_and_the_notes() -> None:
     lines = drawn(addition_map(), 240)
     for sign in "●◐○·":
         assert sum(line.startswith(f" {sign}  ") for line in lines) == 1
-    for note in notes(addition_map()):
+    for note in notes(as_map(addition_map())):
         assert note in lines
     assert any("615+861=1476" in line for line in drawn(addition_map(text="615+861=1476"))[:1])
 
@@ -103,10 +105,10 @@ def test_hostile_names_reach_no_terminal() -> None:
 
 def test_cells_that_say_nothing_have_a_sign_of_their_own_that_is_explained() -> None:
     document = addition_map() | {"exact": False, "domain": None, "drawn": 200_000, "drawn_given": 9000}
-    cell = document["cells"][12 * 5 + 7]  # type: ignore[index]
+    cell = document["cells"][12 * 5 + 7]
     cell |= {"bits": {}, "best": None, "knows": [], "log2_domain_over_preimage": None, "se": None, "members": 2.5,
              "why_not": "3 of 20 queries had under 30 effective members"}  # fmt: skip
-    lines = drawn(document, 240)  # type: ignore[arg-type]
+    lines = drawn(document, 240)
     silent, others = (pair(lines, site)[0].split().count("?") for site in (cell["site"], "a0.0"))
     assert (silent, others) == (1, 0)
     words = "out of 200,000 inputs drawn from the prior, and 9,000 a query that share something with it."
@@ -115,4 +117,4 @@ def test_cells_that_say_nothing_have_a_sign_of_their_own_that_is_explained() -> 
 
 
 def test_an_empty_map_is_drawn() -> None:
-    assert drawn(addition_map() | {"sites": [], "ats": [], "cells": []})  # type: ignore[arg-type]
+    assert drawn(addition_map() | {"sites": [], "ats": [], "cells": []})

@@ -8,6 +8,8 @@ from rich.console import Console
 
 from inversionview.report.reading import Reading
 from inversionview.report.terminal import render_evaluation_terminal, render_table, render_terminal
+from inversionview.results import convert
+from inversionview.results.evaluation import Evaluation
 from tests.report.examples import addition, text
 
 
@@ -148,10 +150,11 @@ def test_evaluation_shows_rates_floors_and_the_mean_last() -> None:
     rates = {"any": {"rate": 0.912, "se": 0.006, "floor": 0.274}, "same": {"rate": 0.5, "se": 0.011, "floor": 0.02}}
     evaluation = {
         "study": "addition", "epsilon": 0.1, "sites": {"a0.0": rates, "x1.post": rates}, "mean": rates,
-        "in_domain": 0.9731, "accuracy": 0.98035,
+        "in_domain": 0.9731, "accuracy": 0.98035, "metric": "euclidean", "n": 2000, "seed": 0, "completeness": None,
     }  # fmt: skip
+    measured = convert.parsed(Evaluation, evaluation, "evaluation")
     target = console(110)
-    render_evaluation_terminal(evaluation, target)  # type: ignore[arg-type]
+    render_evaluation_terminal(measured, target)
     lines = target.file.getvalue().splitlines()  # type: ignore[attr-defined]
     table = [line.split() for line in lines if line.startswith(("a0.0", "x1.post", "mean"))]
     assert [row[0] for row in table] == ["a0.0", "x1.post", "mean"]
@@ -160,7 +163,7 @@ def test_evaluation_shows_rates_floors_and_the_mean_last() -> None:
     assert any("97.31%" in line for line in lines)
     assert any(line.endswith("98.03%") or line.endswith("98.04%") for line in lines)
     narrow = console(60)
-    render_evaluation_terminal(evaluation, narrow)  # type: ignore[arg-type]
+    render_evaluation_terminal(measured, narrow)
     assert max(map(cell_len, narrow.file.getvalue().splitlines())) <= 60  # type: ignore[attr-defined]
 
 

@@ -7,13 +7,15 @@ from inversionview.report.terminal_tables import render_hypotheses_terminal, ren
 from tests.report.console import printed
 from tests.report.examples import hypotheses, validation
 
+TARGETS = ["coverage of at least 90%", "a median width of |B| of at most 1 bit"]
+
 
 def hypotheses_drawn(width: int = 160) -> list[str]:
     return printed(lambda console: render_hypotheses_terminal(hypotheses(), console), width)
 
 
 def validation_drawn(width: int = 120) -> list[str]:
-    return printed(lambda console: render_validation_terminal(validation(), console), width)
+    return printed(lambda console: render_validation_terminal(validation(), console, targets=TARGETS), width)
 
 
 def test_a_hypothesis_shows_its_numbers_and_its_controls() -> None:
@@ -48,8 +50,8 @@ def test_no_line_is_wider_than_the_console(width: int) -> None:
 
 
 def test_hostile_names_reach_no_terminal() -> None:
-    tests = hypotheses()
-    tests[0]["name"] = tests[1]["why_not"] = "[red]\x1b[2J"
+    hostile = "[red]\x1b[2J"
+    tests = [*hypotheses(name=hostile)[:1], *hypotheses(why_not=hostile)[1:]]
     joined = "\n".join(printed(lambda console: render_hypotheses_terminal(tests, console), 160))
     assert "\x1b" not in joined
     assert joined.count("[red]") >= 2

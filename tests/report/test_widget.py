@@ -8,9 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from inversionview.report import widget
-from inversionview.report.drawn_map import DrawnMap
 from inversionview.report.wire import pack_map, pack_reading
-from tests.report.examples import addition, addition_map
+from tests.report.examples import addition, addition_map, as_map
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -46,16 +45,16 @@ def test_without_anywidget_the_table_has_to_do(kernel: None, monkeypatch: pytest
 
 
 def test_a_map_is_a_document_that_draws_itself(kernel: None) -> None:
-    drawn = DrawnMap(addition_map())
-    assert drawn == addition_map()
+    drawn = as_map(addition_map())
+    assert drawn.to_dict() == addition_map()
     assert "what each activation knows" in drawn._repr_html_()
     assert drawn.to_html().startswith("<!DOCTYPE html>")
     assert VIEW in drawn._repr_mimebundle_()
-    assert widget.make_widget("map", pack_map(addition_map())).kind == "map"
+    assert widget.make_widget("map", pack_map(as_map(addition_map()))).kind == "map"
 
 
 def test_a_notebook_keeps_the_table_beside_the_widget(kernel: None) -> None:
     from IPython.core.formatters import DisplayFormatter
 
-    shown, _ = DisplayFormatter().format(DrawnMap(addition_map()))
+    shown, _ = DisplayFormatter().format(as_map(addition_map()))
     assert {VIEW, "text/html"} <= set(shown)

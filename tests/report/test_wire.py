@@ -9,7 +9,7 @@ import pytest
 from inversionview.report.estimates import bits_row
 from inversionview.report.reading import Reading, facts, headline, settings, source_lines, summary
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
-from tests.report.examples import addition, addition_map, estimated, exact, text
+from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
 from tests.report.test_causal import document
 
 
@@ -59,7 +59,7 @@ def test_the_words_are_those_of_the_other_drawings() -> None:
 
 
 def test_maps_and_causal_checks_carry_their_words() -> None:
-    packed = pack_map(addition_map())
+    packed = pack_map(as_map(addition_map()))
     assert packed["words"]["heading"] == "addition: what each activation knows, in bits"
     assert [cell["best"] for cell in packed["cells"]] == [cell["best"] for cell in addition_map()["cells"]]
     causal = pack_causal(document())

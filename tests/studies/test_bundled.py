@@ -52,10 +52,10 @@ def test_members_are_verified_by_the_model_itself(study):
 def test_it_is_as_good_as_is_said(study):
     """The full figures are those of `inversionview evaluate addition`; the bounds leave room for a small sample."""
     found = study.evaluate(n=150, cells=0)
-    assert found["mean"]["any"]["rate"] > 0.90
-    assert found["in_domain"] > 0.98
-    assert found["accuracy"] > 0.99
-    assert all(rates["any"]["rate"] > rates["any"]["floor"] for rates in found["sites"].values())
+    assert found.mean.any.rate > 0.90
+    assert found.in_domain > 0.98
+    assert found.accuracy > 0.99
+    assert all(rates.any.rate > rates.any.floor for rates in found.sites.values())
 
 
 def test_the_counting_study_counts_and_its_decoder_finds_members_that_share_the_count():

@@ -224,8 +224,8 @@ def test_the_bundled_study_knows_its_facts_and_its_decoder_finds_members():
     rows = study.task.rows.tokens
     assert exact_match(study.probed, study.task, rows[study.task.is_held_out(rows)]) >= 0.95
     found = study.evaluate(n=60, cells=0)
-    assert found["in_domain"] == 1
-    assert found["mean"]["same"]["rate"] > found["mean"]["same"]["floor"] + 0.1
+    assert found.in_domain == 1
+    assert found.mean.same.rate > found.mean.same.floor + 0.1
     query = study.query("The currency of Japan is the yen.", at="END", site="x3.post")
     members = study.exact_preimage(query)
     assert query.input in members.inputs

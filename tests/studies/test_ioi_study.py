@@ -119,8 +119,8 @@ def test_the_bundled_study_names_the_indirect_object_and_its_decoder_finds_membe
         assert int(held_out.sum()) > 300
         assert exact_match(study.probed, study.task, rows[held_out]) >= least
     found = study.evaluate(n=60, cells=0)
-    assert found["in_domain"] == 1
-    assert found["mean"]["same"]["rate"] > found["mean"]["same"]["floor"] + 0.2
+    assert found.in_domain == 1
+    assert found.mean.same.rate > found.mean.same.floor + 0.2
 
 
 def test_a_head_of_the_bundled_study_holds_the_name_that_comes_next():

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from inversionview.errors import UserError
+from inversionview.results.map import Map
 from inversionview.studies.description import bundled_studies, read_description
 from inversionview.studies.kept_map import FILE, keep_map, kept_map, write_map
 from inversionview.studies.study import Study
@@ -21,7 +22,10 @@ def study(tmp_path):
     return Study(folder, read_description(folder))
 
 
-FOUND = {"schema": 1, "task": "addition", "sites": [], "ats": [], "cells": []}
+FOUND = Map(
+    study="tiny", task="addition", input=None, where=None, epsilon=0.1, epsilon_rule="0.1", metric="euclidean",
+    position_rule="same", queries=2, seed=0, exact=True, domain=None, sites=(), ats=(), cells=(),
+)  # fmt: skip
 
 
 def test_a_map_is_kept_with_its_study(study):
@@ -53,8 +57,8 @@ def test_bundled_studies_come_with_maps_of_their_models():
         study = Study(folder, read_description(folder))
         found = kept_map(study)
         assert found is not None, name
-        assert found["sites"] == list(study.sites)
-        assert found["study"] == name
-        assert len(found["cells"]) > len(study.sites)
+        assert found.sites == study.sites
+        assert found.study == name
+        assert len(found.cells) > len(study.sites)
         keep_map(study, FOUND)
         assert kept_map(study) == found  # what is shipped is not written over

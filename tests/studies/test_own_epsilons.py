@@ -56,10 +56,10 @@ def test_a_reading_takes_its_site_s_own_unless_told_otherwise(study):
 
 
 def test_a_map_and_a_test_take_it_too(study):
-    cells = study.map("990+500=1490")["cells"]
-    assert {cell["site"]: cell["epsilon"] for cell in cells} == OWN
-    assert study.map("990+500=1490")["epsilon_rule"] == "null:0.05"
-    assert study.map("990+500=1490", epsilon=0.3)["epsilon"] == 0.3
+    cells = study.map("990+500=1490").cells
+    assert {cell.site: cell.epsilon for cell in cells} == OWN
+    assert study.map("990+500=1490").epsilon_rule == "null:0.05"
+    assert study.map("990+500=1490", epsilon=0.3).epsilon == 0.3
     queries = [study.query("990+500=1490", at="=", site=site) for site in SITES[:2]]
     together = run_hypothesis(study, queries, "F2", random_queries=3)
     apart = [run_hypothesis(study, query, "F2", random_queries=3, epsilon=OWN[query.site])[0] for query in queries]
@@ -79,8 +79,8 @@ def test_rates_are_of_each_site_s_own():
 
 def test_an_evaluation_names_them(study):
     found = study.evaluate(20, cells=2)
-    assert found["epsilon"] is None
-    assert {site: row["epsilon"] for site, row in found["sites"].items()} == OWN
+    assert found.epsilon is None
+    assert {site: row.epsilon for site, row in found.sites.items()} == OWN
 
 
 def test_training_finds_them_by_the_null_quantile(monkeypatch):

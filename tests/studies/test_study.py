@@ -183,7 +183,7 @@ def test_a_study_without_a_decoder_can_be_read_exactly(tmp_path):
     found = without.exact_preimage(query, epsilon="causal:0.5")
     assert "500+990=1490" in found.members
     assert found.epsilon_from
-    assert without.map("500+990=1490", sites=["x0.post"])["cells"]
+    assert without.map("500+990=1490", sites=["x0.post"]).cells
 
 
 def test_a_task_that_cannot_enumerate_says_what_can_be_done(study, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_task_that_cannot_enumerate_says_what_can_be_done(study, monkeypatch):
     for ask in (lambda: study.exact_preimage(query), study.validate):
         with pytest.raises(UserError, match="cannot be enumerated, so nothing about them is exact: read a sample"):
             ask()
-    assert study.map(queries=2, sites=["x0.post"], draws=100)["exact"] is False
+    assert study.map(queries=2, sites=["x0.post"], draws=100).exact is False
 
 
 def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_path):
@@ -317,7 +317,7 @@ def test_a_query_of_a_site_that_another_study_has_is_refused(study):
 
 def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 500)
-    found = json.loads(json.dumps(study.evaluate(20, cells=0, seed=1), allow_nan=False))
+    found = json.loads(json.dumps(study.evaluate(20, cells=0, seed=1).to_dict(), allow_nan=False))
     assert found["schema"] == 1
     assert found["study"] == "tiny"
     assert found["epsilon"] == 0.5

@@ -122,7 +122,7 @@ def test_coverage_is_the_sample_beside_the_exact_preimage(client, study):
     assert document == {
         "found": sample.n_inside,
         "members": whole.n_inside,
-        **study.compare(sample, whole)._asdict(),
+        **study.compare(sample, whole).to_dict(),
     }
     assert 0 < document["recall"] < 1
 

@@ -28,9 +28,9 @@ def evaluate(settings: EvaluateSettings, *, study: str, as_json: bool) -> None:
 
     evaluation = open_for(study).evaluate(**vars(settings))
     if as_json:
-        print_json(evaluation)
+        print_json(evaluation.to_dict())
     else:
-        render_evaluation_terminal(evaluation, Console())  # type: ignore[arg-type]
+        render_evaluation_terminal(evaluation, Console())
 
 
 @click.command()
@@ -56,6 +56,6 @@ def validate(settings: ValidateSettings, *, study: str, as_json: bool) -> None:
         cells = bar.add_task("cells", total=settings.cells)
         validation = opened.validate(**vars(settings), progress=lambda done: bar.update(cells, completed=done))
     if as_json:
-        print_json(validation)
+        print_json(validation.to_dict())
     else:
-        render_validation_terminal(validation, Console())  # type: ignore[arg-type]
+        render_validation_terminal(validation, Console())

@@ -34,11 +34,12 @@ def test(
     from rich.console import Console
 
     from inversionview.report.terminal_tables import render_hypotheses_terminal
+    from inversionview.results import convert
 
     opened = open_for(study)
     queries = [opened.query(input_, at, site) for site in names(sites)]
-    tests = [test.to_dict() for test in opened.test(queries, hypothesis, **criterion, **vars(settings))]
+    tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
     if as_json:
-        print_json({"schema": 1, "study": opened.name, "input": input_, "tests": tests})
+        print_json({"schema": 1, "study": opened.name, "input": input_, "tests": convert.plain(tests)})
     else:
-        render_hypotheses_terminal(tests, Console())  # type: ignore[arg-type]
+        render_hypotheses_terminal(tests, Console())

@@ -32,14 +32,13 @@ def map_(
     """
     from rich.console import Console
 
-    from inversionview.report.map_html import render_map_html
     from inversionview.report.map_terminal import render_map_terminal
 
     opened = open_for(study, model, convention)
     document = opened.map(input_, epsilon=epsilon, metric=metric, **vars(settings))
     if html:
-        write_page(html, render_map_html(document, title=f"What {opened.name} knows"))
+        write_page(html, document.to_html())
     if as_json:
-        print_json(document)
+        print_json(document.to_dict())
     else:
         render_map_terminal(document, Console())

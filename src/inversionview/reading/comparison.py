@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 
 from inversionview.errors import UserError
 from inversionview.reading.information import chosen_features, feature_masses, total_variation
+from inversionview.results.evaluation import Comparison
 from inversionview.results.preimage import Preimage
 from inversionview.tasks.base import Task
-
-
-class Comparison(NamedTuple):
-    """How complete a sample of a preimage is, counted."""
-
-    recall: float
-    """Share of the exact preimage's inputs that are among the sample's members."""
-    reach: float
-    """The same as a share of prior mass."""
-    total_variation: dict[str, float]
-    """For each feature, half the sum of the differences between its distribution in the weighted sample and the exact
-    one: 0 where they are the same, 1 where they share nothing. 1 for a sample without weighted members."""
 
 
 def compare(sample: Preimage, exact: Preimage, task: Task) -> Comparison:

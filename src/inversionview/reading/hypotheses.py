@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -212,47 +212,3 @@ def check_not_constant(hypothesis: Hypothesis, of_query: bool, drawn: Bool[Tenso
             f"{hypothesis.about} is constant, so it says nothing about an activation: {hypothesis.name!r} {truth} for "
             f"the query and for all of {len(drawn):,} inputs drawn from the prior"
         )
-
-
-class Control(TypedDict):
-    """What a reader finds who looks at something else than the query activation."""
-
-    consistency: float | None
-    members: int
-
-
-@dataclass(frozen=True)
-class HypothesisTest:
-    """How a hypothesis about one activation fared."""
-
-    name: str
-    site: str
-    at: str
-    consistency: float | None
-    """Share of the members for which it holds, weighted by the prior; None where `why_not` says why."""
-    interval: Interval | None
-    """At 95%; of an exact preimage, the share itself."""
-    members: int
-    """Members it was tested on, without the query's own input."""
-    effective_size: float
-    """How many equal members those are worth."""
-    base_rate: float
-    """Share of the inputs for which it holds under the prior; under rule `same`, of those that have the role."""
-    lift: float | None
-    """`consistency` over `base_rate`; None where that is 0."""
-    p_value: float | None
-    """Against the preimages of random inputs for which the hypothesis does not hold."""
-    random_queries: int
-    """Those that had members; the smallest possible p-value is 1 / (1 + this)."""
-    p_corrected: float | None
-    """For the number of sites tried, by Holm's method."""
-    sites_tried: int
-    controls: dict[str, Control]
-    why_not: str | None
-    seed: int
-    exact: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types only, None for what is not known."""
-        found = dataclasses.asdict(self)
-        return found | {"interval": None if self.interval is None else list(self.interval)}

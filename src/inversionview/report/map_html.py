@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from inversionview.report import colors
 from inversionview.report.html_page import change_class, draw_fragment, draw_page, escaped
-from inversionview.report.map import Cell, FeatureBits, Map, heading, mark, marks, notes, place, rows, share
+from inversionview.report.map import heading, mark, marks, notes, place, rows
 from inversionview.report.reading import visible
+from inversionview.results.map import Cell, CellBits, Map
 
 _FITS = 14
 """Named positions that stand side by side on a page."""
@@ -22,14 +23,14 @@ def render_map_fragment(document: Map) -> str:
 
 
 def _map(document: Map) -> str:
-    header = "".join(f'<th scope="col">{escaped(visible(at))}</th>' for at in document["ats"])
+    header = "".join(f'<th scope="col">{escaped(visible(at))}</th>' for at in document.ats)
     body = ""
     for i, (site, cells) in enumerate(rows(document)):
         # panels open towards the middle, so that they stay on the page
-        up = " up" if 2 * i >= len(document["sites"]) else ""
+        up = " up" if 2 * i >= len(document.sites) else ""
         drawn = "".join(_cell(cell, up, 2 * j >= len(cells)) for j, cell in enumerate(cells))
         body += f'<tr><th scope="row">{escaped(site)}</th>{drawn}</tr>'
-    fits = " fits" if len(document["ats"]) <= _FITS else ""
+    fits = " fits" if len(document.ats) <= _FITS else ""
     said = "".join(f"<p>{escaped(note)}</p>" for note in notes(document))
     return (
         f'<section class="reading map"><h2>{escaped(heading(document))}</h2>'
@@ -42,16 +43,16 @@ def _map(document: Map) -> str:
 def _cell(cell: Cell | None, up: str, left: bool) -> str:
     if cell is None:
         return "<td></td>"
-    best = cell["best"]
+    best = cell.best
     step, face, title = 0, '<b class="none">·</b>', f"{escaped(place(cell))}: little"
-    if "why_not" in cell:
+    if cell.why_not is not None:
         face, title = '<b class="none">?</b>', f"{escaped(place(cell))}: too few members"
     if best is not None:
-        feature = cell["bits"][best]
-        step = colors.level(share(feature))
-        others = escaped(", ".join(name for name in cell["knows"] if name != best))
+        feature = cell.bits[best]
+        step = colors.level(feature.share)
+        others = escaped(", ".join(name for name in cell.knows if name != best))
         face = (
-            f"<b>{escaped(best)}</b><span>{feature['bits']:.1f} <i>{mark(share(feature))}</i></span>"
+            f"<b>{escaped(best)}</b><span>{feature.bits:.1f} <i>{mark(feature.share)}</i></span>"
             f"{f'<small>{others}</small>' if others else ''}"
         )
         title = f"{escaped(place(cell))}: {escaped(best)}, {_of(feature)}"
@@ -64,26 +65,26 @@ def _cell(cell: Cell | None, up: str, left: bool) -> str:
 
 
 def _panel(cell: Cell) -> str:
-    queries = cell["queries"]
-    size = cell["log2_domain_over_preimage"]
+    queries = cell.queries
+    size = cell.log2_domain_over_preimage
     if size is None:
-        return f"<p><strong>{escaped(place(cell))}</strong><br>{escaped(cell.get('why_not', 'not known'))}</p>"
-    whole = f"{_signed(size)}{_error(cell['se'])} bits about the whole input"
+        return f"<p><strong>{escaped(place(cell))}</strong><br>{escaped(cell.why_not or 'not known')}</p>"
+    whole = f"{_signed(size)}{_error(cell.se)} bits about the whole input"
     made = f"mean over {queries:,} queries" if queries > 1 else "one query"
-    own = f", ε = {cell['epsilon']:.4g}" if "epsilon" in cell else ""
+    own = f", ε = {cell.epsilon:.4g}" if cell.epsilon is not None else ""
     names = ("feature", "bits", "of", "share", "KL")
     header = "".join(f'<th scope="col">{name}</th>' for name in names)
-    ordered = sorted(cell["bits"].items(), key=lambda item: -item[1]["bits"])
-    body = "".join(_feature(name, feature, name in cell["knows"]) for name, feature in ordered)
+    ordered = sorted(cell.bits.items(), key=lambda item: -item[1].bits)
+    body = "".join(_feature(name, feature, name in cell.knows) for name, feature in ordered)
     return (
         f"<p><strong>{escaped(place(cell))}</strong><br>{escaped(whole)}<br>{escaped(made + own)}</p>"
         f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
     )
 
 
-def _feature(name: str, feature: FeatureBits, known: bool) -> str:
-    bits = f"{_signed(feature['bits'])}{_error(feature['se'])}"
-    cells = (bits, f"{feature['of']:.2f}", f"{share(feature):.0%}", f"{feature['divergence']:.2f}")
+def _feature(name: str, feature: CellBits, known: bool) -> str:
+    bits = f"{_signed(feature.bits)}{_error(feature.se)}"
+    cells = (bits, f"{feature.of:.2f}", f"{feature.share:.0%}", f"{feature.divergence:.2f}")
     kind = ' class="known"' if known else ""
     return f'<tr{kind}><th scope="row">{escaped(name)}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
 
@@ -95,8 +96,8 @@ def _legend() -> str:
     return f'<div class="legend">{scale}{signs}</div>'
 
 
-def _of(feature: FeatureBits) -> str:
-    return f"{_signed(feature['bits'])} of {feature['of']:.2f} bits ({share(feature):.0%})"
+def _of(feature: CellBits) -> str:
+    return f"{_signed(feature.bits)} of {feature.of:.2f} bits ({feature.share:.0%})"
 
 
 def _error(se: float | None) -> str:

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from inversionview.report.findings import first_known
-from inversionview.report.map import Cell, Map, heading, mark, marks, notes, rows, share
+from inversionview.report.map import first_known, heading, mark, marks, notes, rows
 from inversionview.report.reading import printable, visible
 from inversionview.report.terminal_lines import tint
+from inversionview.results.map import Cell, Map
 
 LEAST = 5
 """Cells of the narrowest column: a name such as F1+S1, and its bits below."""
@@ -74,7 +74,7 @@ def _first_known(document: Map) -> Iterator[Text]:
 def map_lines(document: Map, width: int) -> list[Text]:
     """Return the lines of the map, none wider than `width` cells; positions that do not fit beside come below."""
     faces = {site: [_face(cell) for cell in cells] for site, cells in rows(document)}
-    ats = [visible(at) for at in document["ats"]]
+    ats = [visible(at) for at in document.ats]
     drawn = [face for line in faces.values() for face in line if face]
     label = min(max((cell_len(printable(site)) for site in faces), default=0), max(4, width // 3))
     least = max([LEAST, *(cell_len(face.below(LEAST)) for face in drawn)])
@@ -111,13 +111,13 @@ def _site(site: str, faces: Sequence[_Face | None], label: int, column: int) -> 
 def _face(cell: Cell | None) -> _Face | None:
     if cell is None:
         return None
-    best = cell["best"]
-    if "why_not" in cell:
+    best = cell.best
+    if cell.why_not is not None:
         return _Face("?", "", [], Style.null())
     if best is None:
         return _Face("·", "", [], Style.null())
-    others = [printable(name) for name in cell["knows"] if name != best]
-    bits, known = cell["bits"][best]["bits"], share(cell["bits"][best])
+    others = [printable(name) for name in cell.knows if name != best]
+    bits, known = cell.bits[best].bits, cell.bits[best].share
     return _Face(printable(best), f"{bits:.1f}{mark(known)}", others, tint(_strength(known)))
 
 
@@ -127,7 +127,7 @@ def _strength(known: float) -> float:
 
 
 def _raised(document: Map) -> str:
-    if any(len(cell["knows"]) > 1 for cell in document["cells"]):
+    if any(len(cell.knows) > 1 for cell in document.cells):
         return "Beside the bits: other features known to as much (●), by name or by number."
     return ""
 

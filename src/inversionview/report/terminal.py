@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -24,36 +23,9 @@ from inversionview.report.reading import (
 from inversionview.report.terminal_estimates import estimate_tables, fact_lines
 from inversionview.report.terminal_lines import ramp, sample_lines
 from inversionview.report.terminal_tables import plain_table
+from inversionview.results.evaluation import Evaluation, Rate, Rates
 
-
-class Rate(TypedDict):
-    """A share of decoder samples inside epsilon, its standard error, and the share that random inputs get."""
-
-    rate: float
-    se: NotRequired[float]
-    floor: float
-
-
-class Reach(TypedDict):
-    """Share of exact preimages that so many samples are expected to reach, as the mean over random queries."""
-
-    draws: int
-    cells: int
-    reach: float
-    se: float | None
-
-
-class Evaluation(TypedDict):
-    """What `evaluate` measured; `sites` and `mean` have a rate for each position rule."""
-
-    study: str
-    epsilon: float | None
-    """None where each site has its own."""
-    sites: dict[str, Any]
-    mean: dict[str, Rate]
-    in_domain: float
-    accuracy: float
-    completeness: NotRequired[Reach | None]
+_RULES = ("any", "same")
 
 
 def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near: int = 4) -> None:
@@ -85,32 +57,31 @@ def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near
 
 def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None:
     """Print the rates of each site beside their floors, a bar for each, and the mean in the last row."""
-    rules = list(evaluation["mean"])
-    limit = "its own ε" if evaluation["epsilon"] is None else f"ε = {evaluation['epsilon']:g}"
-    title = f"{printable(evaluation['study'])}: share of decoder samples inside {limit}"
+    limit = "its own ε" if evaluation.epsilon is None else f"ε = {evaluation.epsilon:g}"
+    title = f"{printable(evaluation.study)}: share of decoder samples inside {limit}"
     console.print(Text(title, style="bold"))
     console.print(Text("floor, and │ in a bar: the share that random inputs of the domain get\n", style="dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("site")
-    roomy = console.width >= 12 + 42 * len(rules)
-    for rule in rules:
+    roomy = console.width >= 12 + 42 * len(_RULES)
+    for rule in _RULES:
         table.add_column(f"{rule} position", justify="right", no_wrap=True)
         table.add_column("floor", justify="right", no_wrap=True)
         if roomy:
             table.add_column("", no_wrap=True)
-    for site, rates in evaluation["sites"].items():
-        own = f" (ε {rates['epsilon']:.3g})" if "epsilon" in rates else ""
-        table.add_row(printable(site) + own, *_rate_cells(rates, rules, roomy))
+    for site, rates in evaluation.sites.items():
+        own = "" if rates.epsilon is None else f" (ε {rates.epsilon:.3g})"
+        table.add_row(printable(site) + own, *_rate_cells(rates, roomy))
     table.add_section()
-    table.add_row("mean", *_rate_cells(evaluation["mean"], rules, roomy), style="bold")
+    table.add_row("mean", *_rate_cells(evaluation.mean, roomy), style="bold")
     console.print(table)
     console.print()
-    console.print(f"decoder samples in the domain  {evaluation['in_domain']:.2%}", highlight=False)
-    if reach := evaluation.get("completeness"):
-        error = "" if reach["se"] is None else f" ± {reach['se']:.2%}"
-        words = f"reach of {reach['draws']:,} samples, over the exact preimages of {reach['cells']:,} random queries"
-        console.print(f"{words}  {reach['reach']:.2%}{error}", highlight=False)
-    console.print(f"probed model, exact match on held-out inputs  {evaluation['accuracy']:.2%}", highlight=False)
+    console.print(f"decoder samples in the domain  {evaluation.in_domain:.2%}", highlight=False)
+    if reach := evaluation.completeness:
+        error = "" if reach.se is None else f" ± {reach.se:.2%}"
+        words = f"reach of {reach.draws:,} samples, over the exact preimages of {reach.cells:,} random queries"
+        console.print(f"{words}  {reach.reach:.2%}{error}", highlight=False)
+    console.print(f"probed model, exact match on held-out inputs  {evaluation.accuracy:.2%}", highlight=False)
 
 
 def render_table(rows: Sequence[Mapping[str, object]], console: Console) -> None:
@@ -130,18 +101,18 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else printable(str(value))
 
 
-def _rate_cells(rates: Mapping[str, Rate], rules: Sequence[str], roomy: bool) -> list[str]:
+def _rate_cells(rates: Rates, roomy: bool) -> list[str]:
     cells = []
-    for rule in rules:
-        rate = rates[rule]
-        error = f" ± {rate['se']:.3f}" if "se" in rate else ""
-        cells += [f"{rate['rate']:.3f}{error}", f"{rate['floor']:.3f}"]
+    for rule in _RULES:
+        rate: Rate = getattr(rates, rule)
+        error = "" if rate.se is None else f" ± {rate.se:.3f}"
+        cells += [f"{rate.rate:.3f}{error}", f"{rate.floor:.3f}"]
         cells += [_rate_bar(rate, 16)] if roomy else []
     return cells
 
 
 def _rate_bar(rate: Rate, length: int) -> str:
-    filled, floor = round(length * rate["rate"]), min(length - 1, int(length * rate["floor"]))
+    filled, floor = round(length * rate.rate), min(length - 1, int(length * rate.floor))
     bar = ("━" * filled).ljust(length)
     return bar[:floor] + ("┿" if filled > floor else "│") + bar[floor + 1 :]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NotRequired, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -11,96 +10,40 @@ from rich.text import Text
 
 from inversionview.report.estimates import percent, share_words
 from inversionview.report.reading import printable
-
-
-class Control(TypedDict):
-    """The same hypothesis, asked of an activation that should not know it."""
-
-    consistency: float | None
-    members: NotRequired[int]
-
-
-class HypothesisTest(TypedDict):
-    """How consistent a hypothesis is over a preimage, and how surprising that would be elsewhere."""
-
-    name: str
-    site: str
-    at: str
-    consistency: float | None
-    """Share of the members, weighted by the prior, for which it holds."""
-    interval: Sequence[float] | None
-    members: int
-    effective_size: NotRequired[float | None]
-    base_rate: float | None
-    """Share of the domain for which it holds."""
-    lift: float | None
-    """Consistency divided by base rate."""
-    p_value: float | None
-    """By permutation against random queries."""
-    p_corrected: float | None
-    """For the sites that were tried."""
-    sites_tried: int
-    controls: dict[str, Control]
-    why_not: NotRequired[str | None]
-    """Why it could not be tested; then no number is shown."""
-
-
-class Estimator(TypedDict):
-    """How often an estimator's interval held the truth, over cells of which the truth is known."""
-
-    estimator: str
-    quantity: str
-    cells: int
-    answered: int
-    """Cells for which it gave a number."""
-    coverage: float
-    """Share of all cells whose interval held the truth; no answer counts as a failure."""
-    median_width: float | None
-    median_error: float | None
-    unit: str
-    kept: bool
-
-
-class Validation(TypedDict):
-    """Estimators, each against its own truth."""
-
-    study: str
-    estimators: Sequence[Estimator]
-    title: NotRequired[str]
-    targets: NotRequired[Sequence[str]]
-    """What was asked for beforehand, in words."""
+from inversionview.results.evaluation import Validation
+from inversionview.results.hypotheses import HypothesisTest
 
 
 def render_hypotheses_terminal(tests: Sequence[HypothesisTest], console: Console) -> None:
     """Print a row for each hypothesis, its controls below, and why the others could not be tested."""
-    tested = [test for test in tests if not test.get("why_not")]
+    tested = [test for test in tests if not test.why_not]
     if tested:
         console.print(_hypotheses(tested))
         console.print()
         for line in _controls(tested):
             console.print(line)
-        tried = max(test["sites_tried"] for test in tested)
+        tried = max(test.sites_tried for test in tested)
         console.print(Text(_how_tested(tried), style="dim"))
     for test in tests:
-        if test.get("why_not"):
-            console.print(Text(printable(f"{_name(test)}: not tested, because {test['why_not']}")))
+        if test.why_not:
+            console.print(Text(printable(f"{_name(test)}: not tested, because {test.why_not}")))
 
 
-def render_validation_terminal(document: Validation, console: Console) -> None:
+def render_validation_terminal(document: Validation, console: Console, *, targets: Sequence[str] = ()) -> None:
     """Print a row for each estimator, what the columns mean, and the targets that were set beforehand."""
-    title = document.get("title") or f"{document['study']}: estimators against the exact preimages"
-    console.print(Text(printable(title), style="bold"))
+    title = f"{printable(document.study)}: estimators against the exact preimages"
+    console.print(Text(title, style="bold"))
     names = ("estimator", "of", "answered", "coverage", "width", "error", "kept")
     table = plain_table(*names, right=(2, 3, 4, 5))
-    for row in document["estimators"]:
-        answered = f"{row['answered']:,} of {row['cells']:,}"
-        sizes = (_measure(row["median_width"], row["unit"]), _measure(row["median_error"], row["unit"]))
-        words = (row["estimator"], row["quantity"], answered, percent(row["coverage"]), *sizes)
-        table.add_row(*(Text(printable(word)) for word in (*words, "yes" if row["kept"] else "no")))
+    for row in document.estimators:
+        answered = f"{row.answered:,} of {row.cells:,}"
+        sizes = (_measure(row.median_width, row.unit), _measure(row.median_error, row.unit))
+        words = (row.estimator, row.quantity, answered, percent(row.coverage), *sizes)
+        table.add_row(*(Text(printable(word)) for word in (*words, "yes" if row.kept else "no")))
     console.print(table)
     about = "coverage: cells whose 95% interval held the truth, no answer counts as a failure; width, error: medians"
     console.print(Text(about, style="dim"))
-    for target in document.get("targets", ()):
+    for target in targets:
         console.print(Text(f"target: {printable(target)}", style="dim"))
 
 
@@ -114,19 +57,19 @@ def plain_table(*names: str, right: Iterable[int] = (), header: bool = True) -> 
 
 
 def _name(test: HypothesisTest) -> str:
-    return f"{test['name']}, {test['site']} at {test['at']}"
+    return f"{test.name}, {test.site} at {test.at}"
 
 
 def _hypotheses(tests: Sequence[HypothesisTest]) -> Table:
     table = plain_table("hypothesis", "place", "holds for", "members", "base rate", "lift", "p", right=(3, 4, 5, 6))
     for test in tests:
         cells = (
-            test["name"],
-            f"{test['site']} at {test['at']}",
-            "–" if test["consistency"] is None else share_words(test["consistency"], test["interval"]),
-            f"{test['members']:,}",
-            "–" if test["base_rate"] is None else percent(test["base_rate"]),
-            "–" if test["lift"] is None else f"{test['lift']:.2f}",
+            test.name,
+            f"{test.site} at {test.at}",
+            "–" if test.consistency is None else share_words(test.consistency, test.interval),
+            f"{test.members:,}",
+            percent(test.base_rate),
+            "–" if test.lift is None else f"{test.lift:.2f}",
             _p_value(test),
         )
         table.add_row(*(Text(printable(cell)) for cell in cells))
@@ -134,7 +77,7 @@ def _hypotheses(tests: Sequence[HypothesisTest]) -> Table:
 
 
 def _p_value(test: HypothesisTest) -> str:
-    p = test["p_value"] if test["p_corrected"] is None else test["p_corrected"]
+    p = test.p_value if test.p_corrected is None else test.p_corrected
     return "–" if p is None else f"{p:.2g}"
 
 
@@ -142,11 +85,11 @@ def _controls(tests: Sequence[HypothesisTest]) -> list[Text]:
     lines = []
     for test in tests:
         shares = (
-            f"{name} {'–' if control['consistency'] is None else percent(control['consistency'])}"
-            for name, control in test["controls"].items()
+            f"{name} {'–' if control.consistency is None else percent(control.consistency)}"
+            for name, control in test.controls.items()
         )
         lines.append(Text.assemble((f"controls of {printable(_name(test))}: ", "dim"), printable(" · ".join(shares))))
-    return [line for line, test in zip(lines, tests, strict=True) if test["controls"]]
+    return [line for line, test in zip(lines, tests, strict=True) if test.controls]
 
 
 def _how_tested(tried: int) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from inversionview.report.causal import Causal
-from inversionview.report.map import FeatureBits, Map
 from inversionview.report.reading import Reading, Sample
 from inversionview.report.words import causal_words, map_words, reading_words
+from inversionview.results.map import Map
 
 DIGITS = 4
 """Significant digits of a number in a packed document."""
@@ -33,11 +33,10 @@ def pack_reading(reading: Reading) -> dict[str, Any]:
 
 def pack_map(document: Map) -> dict[str, Any]:
     """Return a map with its sentences; bits have four digits after the point."""
-    cells = [
-        {**cell, "bits": {name: _fixed(feature) for name, feature in cell["bits"].items()}}
-        for cell in document["cells"]
-    ]
-    return {**document, "cells": cells, "words": map_words(document)}
+    packed = document.to_dict()
+    for cell in packed["cells"]:
+        cell["bits"] = {name: _fixed(feature) for name, feature in cell["bits"].items()}
+    return {**packed, "words": map_words(document)}
 
 
 def pack_causal(document: Causal) -> dict[str, Any]:
@@ -68,5 +67,5 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _fixed(feature: FeatureBits) -> dict[str, float | None]:
-    return {name: None if value is None else round(float(value), 4) for name, value in feature.items()}  # type: ignore[arg-type]
+def _fixed(feature: dict[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(float(value), 4) for name, value in feature.items()}

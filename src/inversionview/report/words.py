@@ -6,6 +6,7 @@ from typing import Any
 
 from inversionview.report import causal, map, reading
 from inversionview.report.estimates import bits_row
+from inversionview.results.map import Map
 
 
 def reading_words(document: reading.Reading) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def reading_words(document: reading.Reading) -> dict[str, Any]:
     }
 
 
-def map_words(document: map.Map) -> dict[str, Any]:
+def map_words(document: Map) -> dict[str, Any]:
     """Return what is said of a map: heading, notes, and what its signs mean."""
     return {
         "heading": map.heading(document),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
-from inversionview.report.map import Map
+from inversionview.results import convert
+from inversionview.results.map import Map
 from inversionview.studies.description import bundled_studies
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ def kept_map(study: Study) -> Map | None:
         content = read_json(file, "map of a study")
     except UserError:
         return None
-    return cast(Map, content["map"]) if _is_of(study, content) else None
+    try:
+        return convert.parsed(Map, content["map"], str(file)) if _is_of(study, content) else None
+    except UserError:
+        return None
 
 
 def keep_map(study: Study, found: Map) -> None:
@@ -43,7 +47,7 @@ def keep_map(study: Study, found: Map) -> None:
 
 def write_map(folder: Path, fingerprint: str, found: Map) -> None:
     """Write `map.json`. Raises `UserError` when it cannot be written."""
-    content = {"schema": 1, "fingerprint": fingerprint, "map": found}
+    content = {"schema": 1, "fingerprint": fingerprint, "map": found.to_dict()}
     write_atomic(folder / FILE, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
@@ -53,7 +57,6 @@ def _is_of(study: Study, content: Any) -> bool:
     found = content["map"]
     return (
         content.get("fingerprint") == study.description.fingerprint
-        and found.get("schema") == 1
+        and found.get("schema") == convert.SCHEMA
         and found.get("task") == study.description.task
-        and all(isinstance(found.get(name), list) for name in ("sites", "ats", "cells"))
     )

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, cast, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -29,11 +29,11 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
 from inversionview.reading.columns import with_features
-from inversionview.reading.comparison import Comparison, compare
-from inversionview.reading.hypotheses import HypothesisTest
+from inversionview.reading.comparison import compare
 from inversionview.reading.information import preimage_bits
-from inversionview.report.drawn_map import DrawnMap
-from inversionview.report.map import Map
+from inversionview.results.evaluation import Comparison, Evaluation, Validation
+from inversionview.results.hypotheses import HypothesisTest
+from inversionview.results.map import Map
 from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.studies.description import DECODER, TASK, StudyDescription, find_study, read_description
@@ -322,12 +322,10 @@ class Study:
         or with `text` of this one input. Rule `same`. Exact, in one pass over the domain, where the task can enumerate;
         elsewhere from `draws` inputs of the prior and, a query, `draws_given` for each condition that the task can draw
         given; a cell of which too few are members says nothing.
-        Gives the document that `inversionview map --json` prints, which `inversionview.report.map` describes; as the
-        last line of a notebook's cell it draws itself.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
         names = [checked_site(self.name, self.sites, site) for site in (self.sites if sites is None else sites)]
-        found = make_map(
+        return make_map(
             self.name,
             self.probed,
             self.task,
@@ -341,7 +339,6 @@ class Study:
             draws=draws,
             draws_given=draws_given,
         )
-        return cast(Map, DrawnMap(found))
 
     def compare(self, sample: Preimage, exact: Preimage) -> Comparison:
         """What a sample reached of the exact preimage: recall, prior mass, and each feature's total variation.
@@ -418,15 +415,15 @@ class Study:
         keep: str | Path | None = None,
         part: tuple[int, int] | None = None,
         progress: Callable[[int], None] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Validation:
         """Check every estimate against the exact preimage, over `cells` random queries with `n` draws each.
 
         With `keep`, a folder, each cell is written there when it is done, and what is there is not done again: a killed
         run goes on. `part` (k, of) does only the k-th of so many shares of the cells; processes with the same `keep`
         may so share the work, and a last call without `part` gives the whole.
 
-        Gives the document that `inversionview validate --json` prints: how often each 95% interval held the truth and
-        how wide it was, how close weighted samples come to the exact distributions, and every cell.
+        Gives how often each 95% interval held the truth and how wide it was, how close weighted samples come to the
+        exact distributions, and every cell.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
         return validate(
@@ -514,13 +511,13 @@ class Study:
                 colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
         return colored
 
-    def evaluate(self, n: int = 2000, *, cells: int = 13, seed: int = 0) -> dict[str, Any]:
+    def evaluate(self, n: int = 2000, *, cells: int = 13, seed: int = 0) -> Evaluation:
         """Measure the in-ε rate of decoder samples at every site beside its floor, and the probed model's accuracy.
 
         `n` held-out inputs a site, one sample each at temperature 1; the floor is what random inputs of the domain get.
         Inputs and positions are chosen as they were in training.
         Where the task can enumerate, also how much of the exact preimages of `cells` random queries 1,000 samples
-        reach. Gives the document that `inversionview evaluate --json` prints. Raises `UserError` for n < 1.
+        reach. Raises `UserError` for n < 1.
         """
         return evaluation(
             self.name,

@@ -87,7 +87,7 @@ def coverage(study: Study, asked: ReadRequest, limits: Limits, cache: Cache) -> 
         sample, everything = found_by(sampled), found_by(whole)
         found = study.compare(sample, everything)
         counts = {"found": sample.n_inside, "members": everything.n_inside}
-        return Answer({**counts, **found._asdict()})
+        return Answer({**counts, **found.to_dict()})
 
     return Question(_key(study, "coverage", sampled.key, whole.key), run)
 

@@ -8,6 +8,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.reading.hypotheses import as_hypothesis, holm
+from inversionview.results.hypotheses import Control
 from inversionview.sites import Site
 from inversionview.studies.study import load_study
 from inversionview.studies.verbs import hypotheses
@@ -124,7 +125,7 @@ def test_exact_counts_are_those_of_brute_force(study, looked_at, text, at, given
     task, [(queries, activations, *_)] = study.task, looked_at
     domain, prior = brute_force(task, query, activation(query), 1e9, rule)
     assert test.base_rate == pytest.approx(share(domain, prior, holds), abs=1e-6)
-    assert test.controls["no activation"] == {"consistency": test.base_rate, "members": len(domain)}
+    assert test.controls["no activation"] == Control(test.base_rate, len(domain))
 
     members, prior = brute_force(task, query, activation(query), epsilon, rule, but=query.tokens)
     assert 0 < len(members) < len(domain)
@@ -136,8 +137,8 @@ def test_exact_counts_are_those_of_brute_force(study, looked_at, text, at, given
     for name, row in (("begin token", 1), ("random direction", 2), ("random input", 3)):
         but = queries[row].tokens if name == "random input" else None
         members, prior = brute_force(task, query, activations[row], epsilon, rule, but=but)
-        assert test.controls[name]["members"] == len(members)
-        assert test.controls[name]["consistency"] == pytest.approx(share(members, prior, holds), abs=1e-6)
+        assert test.controls[name].members == len(members)
+        assert test.controls[name].consistency == pytest.approx(share(members, prior, holds), abs=1e-6)
     assert activations[2].norm() == pytest.approx(activations[0].norm())
     begin = probed().capture(torch.tensor([[10]]), [query.site], 0)[Site.parse(query.site)][0]
     assert torch.equal(activations[1], begin)
@@ -178,7 +179,7 @@ def test_a_site_that_says_it_is_told_from_one_that_does_not(study):
     [says] = run_hypothesis(study, query, "F2", exact=True, epsilon=0.1)
     assert (says.consistency, says.p_value) == (1.0, 0.01)
     assert says.lift > 2
-    assert says.controls["random input"]["consistency"] == 0.0
+    assert says.controls["random input"].consistency == 0.0
     [silent] = run_hypothesis(study, query, "S3", exact=True, epsilon=0.1)
     assert silent.consistency == pytest.approx(silent.base_rate, abs=0.05)
     assert silent.p_value > 0.05
@@ -240,9 +241,9 @@ def test_without_another_member_there_is_a_reason_and_no_number(study, exact):
     assert (test.consistency, test.interval, test.lift, test.p_value, test.p_corrected) == (None,) * 5
     assert (test.members, test.random_queries) == (0, 0)
     assert "no input but the query's own" in test.why_not if exact else "among 20 draws" in test.why_not
-    assert test.controls["begin token"] == {"consistency": None, "members": 0}
-    assert test.controls["random input"] == {"consistency": None, "members": 0}
-    assert test.controls["no activation"]["members"] == (480 if exact else 20)
+    assert test.controls["begin token"] == Control(None, 0)
+    assert test.controls["random input"] == Control(None, 0)
+    assert test.controls["no activation"].members == (480 if exact else 20)
 
 
 def test_a_study_without_a_decoder_is_counted(tmp_path):

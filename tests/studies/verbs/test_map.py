@@ -14,7 +14,8 @@ from inversionview.criterion import parse_epsilon
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.reading.information import preimage_bits
-from inversionview.report.map import with_best
+from inversionview.results import convert
+from inversionview.results.map import Cell, Map, with_best
 from inversionview.studies.verbs import map as mapping
 from inversionview.studies.verbs.map import make_map
 from tests.preimage.counting import counting_probed, counting_task
@@ -23,11 +24,12 @@ from tests.preimage.tiny import FewSums, few_sums, probed, query
 TEXT = "500+990=1490"
 SITES = ("x0.post", "a0.1")
 LATE = ("x1.post",)
+NOTHING = {"knows": [], "best": None}
 
 
 def make(sites=SITES, task=None, **changes):
     options = {"text": None, "queries": 4, "where": None, "epsilon": parse_epsilon(0.4), "metric": "euclidean"}
-    return make_map("tiny", probed(), task or few_sums(), sites, **options | {"seed": 3} | changes)
+    return make_map("tiny", probed(), task or few_sums(), sites, **options | {"seed": 3} | changes).to_dict()
 
 
 def cells(document) -> dict:
@@ -97,8 +99,9 @@ def test_every_cell_says_what_it_knows_best_and_json_can_hold_it():
     document = make(text=TEXT)
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     for cell in document["cells"]:
-        measured = {key: value for key, value in cell.items() if key not in ("knows", "best")}
-        assert with_best(measured) == cell
+        measured = {key: value for key, value in cell.items() if key not in NOTHING} | NOTHING
+        assert convert.plain(with_best(convert.parsed(Cell, measured, "cell"))) == cell
+    assert convert.parsed(Map, document, "map").to_dict() == document
     first = cells(document)["x0.post", "F1"]
     assert first["best"] == "F1"  # the digit is all that there is to see there
 
@@ -227,7 +230,7 @@ def test_a_map_of_counting_is_made_of_draws_and_each_querys_own():
     document = make_map(
         "tiny", counting_probed(), counting_task(), ["x0.pre", "x1.post"], text=None, queries=3, where="count < 4",
         epsilon=parse_epsilon(0.3), metric="euclidean", seed=0, draws=3000, draws_given=150,
-    )  # fmt: skip
+    ).to_dict()  # fmt: skip
     assert (document["exact"], document["domain"], document["drawn"]) == (False, None, 3000)
     assert document["drawn_given"] == 150 * len(counting_task().conditions)
     assert document["ats"] == ["|", "letter", ":", "answer"]

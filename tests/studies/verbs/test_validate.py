@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -26,7 +27,7 @@ ESTIMATORS = ["size", "reach", "recall of the decoder's draws", "at least", "uns
 
 def run(cells=10, n=500, task=None, **changes):
     options = {"temperatures": (1.0,), "prior_share": 0.4, "epsilon": 0.5, "metric": "euclidean", "seed": 0}
-    return validate("tiny", decoder(), probed(), task or few_sums(), cells=cells, n=n, **options | changes)
+    return validate("tiny", decoder(), probed(), task or few_sums(), cells=cells, n=n, **options | changes).to_dict()
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_coverage_by_hand():
         Outcome("at least, log2 inputs", 5.0, 4.0, (4.0, math.inf)),
     ]
     size, recall, least = validating._table(outcomes)
-    assert size == {
+    assert dataclasses.asdict(size) == {
         "estimator": "size",
         "quantity": "bits",
         "cells": 4,
@@ -218,8 +219,8 @@ def test_coverage_by_hand():
         "unit": "bits",
         "kept": False,
     }
-    assert (recall["quantity"], recall["unit"], recall["coverage"], recall["kept"]) == ("share", "share", 1.0, True)
-    assert (least["unit"], least["median_width"], least["kept"]) == ("bits", None, True)
+    assert (recall.quantity, recall.unit, recall.coverage, recall.kept) == ("share", "share", 1.0, True)
+    assert (least.unit, least.median_width, least.kept) == ("bits", None, True)
 
 
 def test_the_truth_for_good_turing_is_what_the_decoder_has_not_drawn():
@@ -253,7 +254,7 @@ def test_settings_that_cannot_be_are_refused(changes, words):
 def test_a_study_validates_itself_by_its_own_settings(tmp_path, monkeypatch, proposing):
     monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
     study = load_study(save_study(tmp_path / "s", epsilon=0.3, metric="cosine"))
-    found = study.validate(2, 200, seed=4)
+    found = study.validate(2, 200, seed=4).to_dict()
     assert found == run(2, 200, epsilon=0.3, metric="cosine", temperatures=(1.0, 2.0), prior_share=0.4, seed=4)
     assert (found["epsilon"], found["metric"], found["temperatures"]) == (0.3, "cosine", [1.0, 2.0])
 

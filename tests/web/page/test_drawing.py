@@ -11,7 +11,7 @@ from inversionview.report import bundle
 from inversionview.report.html import render_html
 from inversionview.report.reading import printable, visible
 from inversionview.report.wire import pack_map, pack_reading
-from tests.report.examples import addition, addition_map, estimated, exact, text
+from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
 
 HOSTILE = [
     "", " ", "  ", "\n", "\r\n", "\t", "\U0001f642", "\U0001f469\u200d\U0001f467", "\u200d", "&amp;", "</td>",
@@ -196,7 +196,9 @@ def test_a_saved_page_is_read_without_scripts(tab, tmp_path):
     assert tab.page.locator(".reading-view").count() == 0
 
 
-@pytest.mark.parametrize(("kind", "packed"), [("reading", pack_reading(addition())), ("map", pack_map(addition_map()))])
+@pytest.mark.parametrize(
+    ("kind", "packed"), [("reading", pack_reading(addition())), ("map", pack_map(as_map(addition_map())))]
+)
 def test_a_notebook_draws_the_same(tab, kind, packed):
     page = tab.page
     page.goto("about:blank")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 
+from inversionview.criterion import checked_metric
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, make_places
 from inversionview.preimage.estimates.completeness import chance_to_be_drawn
 from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
+from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach
 from inversionview.sites import Site
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
@@ -36,8 +38,8 @@ def evaluation(
     cells: int,
     seed: int,
     read: str = ANYWHERE,
-) -> dict[str, Any]:
-    """The document that `inversionview evaluate --json` prints; see `Study.evaluate`."""
+) -> Evaluation:
+    """In-ε rates of decoder samples at every site, completeness and accuracy; see `Study.evaluate`."""
     generator = torch.Generator().manual_seed(seed)
     sites = [Site.parse(name) for name in decoder.config.sites]
     places = make_places(read, probed, task, sites)
@@ -45,24 +47,21 @@ def evaluation(
         decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator, places=places
     )
     assert floor is not None
-    rows = range(len(decoder.config.sites))
-    return {
-        "schema": 1,
-        "study": study,
-        "epsilon": None if isinstance(epsilon, Mapping) else epsilon,
-        "metric": metric,
-        "n": n,
-        "seed": seed,
-        "sites": {
-            site: _rates(_row(samples, i), _row(floor, i))
-            | ({"epsilon": epsilon[site]} if isinstance(epsilon, Mapping) else {})
-            for site, i in zip(decoder.config.sites, rows, strict=True)
+    return Evaluation(
+        study=study,
+        epsilon=None if isinstance(epsilon, Mapping) else epsilon,
+        metric=checked_metric(metric),
+        n=n,
+        seed=seed,
+        sites={
+            site: _rates(_row(samples, i), _row(floor, i), epsilon[site] if isinstance(epsilon, Mapping) else None)
+            for i, site in enumerate(decoder.config.sites)
         },
-        "mean": _rates(samples, floor),
-        "in_domain": float(samples.in_domain.mean()),
-        "accuracy": held_out_accuracy(probed, task, seed=seed),
-        "completeness": reached(study, decoder, probed, task, cells, epsilon=epsilon, metric=metric, seed=seed),
-    }
+        mean=_rates(samples, floor),
+        in_domain=float(samples.in_domain.mean()),
+        accuracy=held_out_accuracy(probed, task, seed=seed),
+        completeness=reached(study, decoder, probed, task, cells, epsilon=epsilon, metric=metric, seed=seed),
+    )
 
 
 def reached(
@@ -75,7 +74,7 @@ def reached(
     epsilon: float | Mapping[str, float],
     metric: str,
     seed: int,
-) -> dict[str, Any] | None:
+) -> Reach | None:
     """How much of exact preimages `REACH_DRAWS` samples at temperature 1 are expected to reach, over random cells.
 
     The mean over `cells` random queries, the sites in turn, each from up to `REACH_MEMBERS` of its members. None for no
@@ -99,7 +98,7 @@ def reached(
         drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, [(1.0, REACH_DRAWS)])
         shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
     error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
-    return {"draws": REACH_DRAWS, "cells": cells, "reach": float(np.mean(shares)), "se": error}
+    return Reach(REACH_DRAWS, cells, float(np.mean(shares)), error)
 
 
 def held_out_accuracy(probed: ProbedModel, task: Task, *, seed: int = 0) -> float:
@@ -112,10 +111,11 @@ def _row(hits: Hits, i: int) -> Hits:
     return Hits(*(mask[i : i + 1] for mask in hits))
 
 
-def _rates(samples: Hits, floor: Hits) -> dict[str, Any]:
+def _rates(samples: Hits, floor: Hits, epsilon: float | None = None) -> Rates:
     """Rate, standard error and floor for each position rule, over one site or as the mean of several."""
-    found: dict[str, Any] = {}
-    for rule in ("any", "same"):
-        rate, random = mean_share(getattr(samples, rule)), mean_share(getattr(floor, rule))
-        found[rule] = {"rate": rate.rate, "se": rate.se, "floor": random.rate}
-    return found
+
+    def rate(hits: Bool[np.ndarray, "site query"], random: Bool[np.ndarray, "site query"]) -> Rate:
+        share = mean_share(hits)
+        return Rate(share.rate, share.se, mean_share(random).rate)
+
+    return Rates(rate(samples.any, floor.any), rate(samples.same, floor.same), epsilon)

@@ -22,10 +22,8 @@ from inversionview.preimage.verification import eligible_role
 from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import (
     Consistency,
-    Control,
     Given,
     Hypothesis,
-    HypothesisTest,
     as_hypothesis,
     check_not_constant,
     consistency,
@@ -34,6 +32,7 @@ from inversionview.reading.hypotheses import (
     padded_row,
     permutation_p,
 )
+from inversionview.results.hypotheses import Control, HypothesisTest
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.sites import Site
@@ -340,8 +339,4 @@ def _test(
 
 
 def _control(found: Consistency | None) -> Control:
-    return (
-        Control(consistency=None, members=0)
-        if found is None
-        else Control(consistency=found.share, members=found.members)
-    )
+    return Control(None, 0) if found is None else Control(found.share, found.members)

@@ -1,4 +1,4 @@
-"""The map of a study: what every site knows at every named position, as the document that is printed and drawn."""
+"""The map of a study: what every site knows at every named position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
-from inversionview.criterion import EpsilonRule
+from inversionview.criterion import EpsilonRule, checked_metric
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
 from inversionview.preimage.epsilon.null import null_epsilon
@@ -20,7 +20,7 @@ from inversionview.progress import stage
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.reading.sampled_map import DRAWS, DRAWS_GIVEN, sampled_map
-from inversionview.report.map import Map, Measured, with_best
+from inversionview.results.map import Cell, CellBits, Map, with_best
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import last_eligible
@@ -56,7 +56,7 @@ def make_map(
     draws: int = DRAWS,
     draws_given: int = DRAWS_GIVEN,
 ) -> Map:
-    """The document of `inversionview map --json`; see `Study.map`.
+    """What every site knows at every named position; see `Study.map`.
 
     Exact where the task can enumerate; elsewhere from `draws` inputs of the prior, and `draws_given` more a query for
     each condition that the task can draw given. `epsilon` is one rule, or what each site has.
@@ -79,28 +79,26 @@ def make_map(
             probed, task, sites, by_role, epsilon=limits, metric=metric, draws=draws, draws_given=draws_given,
             generator=generator,
         )  # fmt: skip
-    document: Map = {
-        "schema": 1,
-        "study": study,
-        "task": task.name,
-        "input": text,
-        "where": where,
-        "epsilon": epsilon.value if isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant" else None,
-        "epsilon_rule": str(epsilon) if isinstance(epsilon, EpsilonRule) else epsilon.rule,
-        "metric": metric,  # type: ignore[typeddict-item]
-        "position_rule": "same",
-        "queries": 1 if text is not None else queries,
-        "seed": seed,
-        "exact": exact,
-        "domain": task.size,
-        "sites": list(sites),
-        "ats": list(by_role),
-        "cells": [with_best(_measured(cell, limits[cell.site, cell.role], _is_constant(epsilon))) for cell in cells],
-    }
-    if not exact:
-        given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
-        document |= {"drawn": draws, "drawn_given": given}
-    return document
+    given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
+    return Map(
+        study=study,
+        task=task.name,
+        input=text,
+        where=where,
+        epsilon=epsilon.value if isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant" else None,
+        epsilon_rule=str(epsilon) if isinstance(epsilon, EpsilonRule) else epsilon.rule,
+        metric=checked_metric(metric),
+        position_rule="same",
+        queries=1 if text is not None else queries,
+        seed=seed,
+        exact=exact,
+        domain=task.size,
+        drawn=None if exact else draws,
+        drawn_given=None if exact else given,
+        sites=tuple(sites),
+        ats=tuple(by_role),
+        cells=tuple(with_best(_measured(cell, limits[cell.site, cell.role], _is_constant(epsilon))) for cell in cells),
+    )
 
 
 def _one_input(task: Task, text: str) -> dict[str, Tokens]:
@@ -167,7 +165,7 @@ def _is_constant(epsilon: EpsilonRule | OwnEpsilons) -> bool:
     return isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant"
 
 
-def _measured(cell: MapCell, limit: float, constant: bool) -> Measured:
+def _measured(cell: MapCell, limit: float, constant: bool) -> Cell:
     n = len(cell.size_bits)
     if cell.effective is not None:
         few = cell.effective < LEAST_MEMBERS
@@ -182,27 +180,26 @@ def _measured(cell: MapCell, limit: float, constant: bool) -> Measured:
             return None if errors is None else math.sqrt(within)
         return math.sqrt((float(np.var(values, ddof=1)) + within) / n)
 
-    found: Measured = {
-        "site": cell.site,
-        "at": cell.role,
-        "queries": n,
-        "log2_domain_over_preimage": float(cell.size_bits.mean()),
-        "se": error(cell.size_bits, cell.size_se),
-        "bits": {
-            name: {
-                "bits": float(cell.bits[:, i].mean()),
-                "of": float(cell.of[i]),
-                "se": error(cell.bits[:, i], None if cell.bits_se is None else cell.bits_se[:, i]),
-                "divergence": float(cell.divergence[:, i].mean()),
-            }
+    return Cell(
+        site=cell.site,
+        at=cell.role,
+        queries=n,
+        log2_domain_over_preimage=float(cell.size_bits.mean()),
+        se=error(cell.size_bits, cell.size_se),
+        bits={
+            name: CellBits(
+                bits=float(cell.bits[:, i].mean()),
+                of=float(cell.of[i]),
+                se=error(cell.bits[:, i], None if cell.bits_se is None else cell.bits_se[:, i]),
+                divergence=float(cell.divergence[:, i].mean()),
+            )
             for i, name in enumerate(cell.features)
         },
-    }
-    if cell.effective is not None:
-        found["members"] = float(cell.effective.min())
-    if not constant:
-        found["epsilon"] = limit
-    return found
+        knows=(),
+        best=None,
+        epsilon=None if constant else limit,
+        members=None if cell.effective is None else float(cell.effective.min()),
+    )
 
 
 def _with_doubt(cell: MapCell, few: Bool[np.ndarray, " query"]) -> MapCell:
@@ -215,18 +212,20 @@ def _with_doubt(cell: MapCell, few: Bool[np.ndarray, " query"]) -> MapCell:
     return cell._replace(bits_se=bits_se, size_se=size_se)
 
 
-def _unmeasured(cell: MapCell) -> Measured:
+def _unmeasured(cell: MapCell) -> Cell:
     """A cell that says nothing, and why; only to leave out the queries with few members would favour wide preimages."""
     assert cell.effective is not None
     n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
     of = "the query" if n == 1 else f"{few:,} of {n:,} queries"
-    return {
-        "site": cell.site,
-        "at": cell.role,
-        "queries": n,
-        "log2_domain_over_preimage": None,
-        "se": None,
-        "bits": {},
-        "members": float(cell.effective.min()),
-        "why_not": f"{of} had under {LEAST_MEMBERS} effective members among the draws: draw more, or widen epsilon",
-    }
+    return Cell(
+        site=cell.site,
+        at=cell.role,
+        queries=n,
+        log2_domain_over_preimage=None,
+        se=None,
+        bits={},
+        knows=(),
+        best=None,
+        members=float(cell.effective.min()),
+        why_not=f"{of} had under {LEAST_MEMBERS} effective members among the draws: draw more, or widen epsilon",
+    )

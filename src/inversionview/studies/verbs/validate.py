@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
+from inversionview.criterion import checked_metric
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_json
@@ -28,6 +30,15 @@ from inversionview.reading.information import (
     feature_masses,
     preimage_bits,
     total_variation,
+)
+from inversionview.results import convert
+from inversionview.results.evaluation import (
+    CheckedCell,
+    CheckedEstimate,
+    Estimator,
+    Marginals,
+    Quantiles,
+    Validation,
 )
 from inversionview.results.preimage import Preimage, Query
 from inversionview.tasks.base import Task
@@ -77,7 +88,7 @@ class Outcome(NamedTuple):
 class _Record(NamedTuple):
     """What was found out about one cell."""
 
-    cell: dict[str, Any]
+    cell: CheckedCell
     outcomes: list[Outcome]
     pairs: list[_Pair]
 
@@ -101,7 +112,8 @@ class _Kept:
                 raise UserError(f"{self._file(cell)} is of a validation with other settings: give another folder")
             outcomes = [Outcome(o[0], o[1], o[2], _interval(o[3])) for o in document["outcomes"]]
             pairs = [_Pair(p[0], p[1], p[2], p[3], p[4], _interval(p[5])) for p in document["pairs"]]
-            self.records[cell] = _Record(document["cell"], outcomes, pairs)
+            checked = convert.parsed(CheckedCell, document["cell"], str(self._file(cell)))
+            self.records[cell] = _Record(checked, outcomes, pairs)
         except (KeyError, TypeError, IndexError) as error:
             raise UserError(f"{self._file(cell)} is damaged: remove it, and its cell is checked again") from error
         return self.records[cell]
@@ -112,7 +124,12 @@ class _Kept:
         if self.folder is not None:
             outcomes = [[o.estimator, o.truth, o.value, _ends(o.interval)] for o in record.outcomes]
             pairs = [[*p[:5], _ends(p.interval)] for p in record.pairs]
-            content = {"settings": self.settings, "cell": record.cell, "outcomes": outcomes, "pairs": pairs}
+            content = {
+                "settings": self.settings,
+                "cell": convert.plain(record.cell),
+                "outcomes": outcomes,
+                "pairs": pairs,
+            }
             write_json(self._file(cell), content)
 
     def _file(self, cell: int) -> Path:
@@ -158,8 +175,8 @@ def validate(
     keep: Path | None = None,
     part: tuple[int, int] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """The document of `inversionview validate --json`; see `Study.validate`.
+) -> Validation:
+    """Every estimate beside what enumeration says; see `Study.validate`.
 
     `part` (k, n) checks only every n-th cell, from the k-th: n processes with one `keep` share the work.
     """
@@ -195,32 +212,33 @@ def validate(
             seed=seed,
         )
         found = list(_outcomes(sample, truth, domain))
-        kept.write(i, _Record(_cell(sample, truth, found), found, _marginals(sample, truth, task, domain)))
+        pairs = _marginals(sample, truth, task, domain)
+        kept.write(i, _Record(_cell(sample, truth, found), found, pairs))
         if progress is not None:
             progress(i + 1)
     records = [record for i in range(cells) if (record := kept.read(i)) is not None]
     outcomes = [outcome for record in records for outcome in record.outcomes]
     pairs = [pair for record in records for pair in record.pairs]
     outcomes += [Outcome("bits of a feature", pair.truth, pair.bits, pair.interval) for pair in pairs if pair.varies]
-    rows = [
-        record.cell | {"largest_total_variation": max(p.total_variation for p in record.pairs)} for record in records
+    checked = [
+        dataclasses.replace(record.cell, largest_total_variation=max(pair.total_variation for pair in record.pairs))
+        for record in records
     ]
-    return {
-        "schema": 1,
-        "study": study,
-        "epsilon": epsilon,
-        "metric": metric,
-        "position_rule": "same",
-        "n": n,
-        "temperatures": list(temperatures),
-        "prior_share": prior_share,
-        "seed": seed,
-        "estimators": _table(outcomes),
-        "marginals": _closeness(pairs),
-        "effective_size": _quantiles([row["effective_size"] for row in rows]),
-        "inside": _quantiles([row["inside"] for row in rows]),
-        "cells": rows,
-    }
+    return Validation(
+        study=study,
+        epsilon=epsilon,
+        metric=checked_metric(metric),
+        position_rule="same",
+        n=n,
+        temperatures=tuple(temperatures),
+        prior_share=prior_share,
+        seed=seed,
+        estimators=tuple(_table(outcomes)),
+        marginals=_closeness(pairs),
+        effective_size=_quantiles([cell.effective_size for cell in checked]),
+        inside=_quantiles([cell.inside for cell in checked]),
+        cells=tuple(checked),
+    )
 
 
 def limit_at(epsilon: float | Mapping[str, float], site: str) -> float:
@@ -334,30 +352,22 @@ def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> l
     return pairs
 
 
-def _cell(sample: Preimage, truth: Truth, found: Sequence[Outcome]) -> dict[str, Any]:
-    """What is told of each cell."""
+def _cell(sample: Preimage, truth: Truth, outcomes: Sequence[Outcome]) -> CheckedCell:
     estimate = size(sample)
     query = sample.query
-    return {
-        "input": query.input,
-        "at": query.role,
-        "site": query.site,
-        "inside": int(truth.inside.sum()),
-        "found": int(sample.inside.sum()),
-        "effective_size": estimate.effective_size,
-        "pareto_k": estimate.pareto_k,
-        "estimates": {
-            o.estimator: {
-                "truth": o.truth,
-                "value": o.value,
-                "interval": _ends(o.interval),
-            }
-            for o in found
-        },
-    }
+    return CheckedCell(
+        input=query.input,
+        at=query.role,
+        site=query.site,
+        inside=int(truth.inside.sum()),
+        found=int(sample.inside.sum()),
+        effective_size=estimate.effective_size,
+        pareto_k=estimate.pareto_k,
+        estimates={o.estimator: CheckedEstimate(o.truth, o.value, o.interval) for o in outcomes},
+    )
 
 
-def _table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _table(outcomes: Sequence[Outcome]) -> list[Estimator]:
     """How often each estimator's interval held its truth; one that abstained did not."""
     rows = []
     for name in dict.fromkeys(outcome.estimator for outcome in outcomes):
@@ -369,40 +379,38 @@ def _table(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         errors = [abs(o.value - o.truth) for o in said if o.value is not None]
         coverage = float(held / len(own))
         rows.append(
-            {
-                "estimator": name.partition(",")[0],
-                "quantity": name.partition(", ")[2] or "share",
-                "cells": len(own),
-                "answered": len(said),
-                "coverage": coverage,
-                "median_width": finite(float(np.median(widths))) if widths else None,
-                "median_error": float(np.median(errors)) if errors else None,
-                "unit": "bits" if "bits" in name or "log2" in name else "share",
-                "kept": bool(coverage >= COVERAGE),
-            }
+            Estimator(
+                estimator=name.partition(",")[0],
+                quantity=name.partition(", ")[2] or "share",
+                cells=len(own),
+                answered=len(said),
+                coverage=coverage,
+                median_width=finite(float(np.median(widths))) if widths else None,
+                median_error=float(np.median(errors)) if errors else None,
+                unit="bits" if "bits" in name or "log2" in name else "share",
+                kept=bool(coverage >= COVERAGE),
+            )
         )
     return rows
 
 
-def _closeness(pairs: Sequence[_Pair]) -> dict[str, Any]:
+def _closeness(pairs: Sequence[_Pair]) -> Marginals:
     """How many pairs of a cell and a feature the weighted sample gives as the exact preimage does."""
     varying = [pair for pair in pairs if pair.varies]
     off = [abs(pair.bits - pair.truth) if pair.bits is not None else math.inf for pair in varying]
-    return {
-        "pairs": len(varying),
-        "within_total_variation": sum(p.total_variation <= CLOSE_MARGINAL for p in varying) / len(varying),
-        "total_variation": CLOSE_MARGINAL,
-        "median_total_variation": float(np.median([p.total_variation for p in varying])),
-        "within_bits": sum(error <= CLOSE_BITS for error in off) / len(varying),
-        "bits": CLOSE_BITS,
-        "median_bits_error": finite(float(np.median(off))),
-    }
+    return Marginals(
+        pairs=len(varying),
+        within_total_variation=sum(p.total_variation <= CLOSE_MARGINAL for p in varying) / len(varying),
+        total_variation=CLOSE_MARGINAL,
+        median_total_variation=float(np.median([p.total_variation for p in varying])),
+        within_bits=sum(error <= CLOSE_BITS for error in off) / len(varying),
+        bits=CLOSE_BITS,
+        median_bits_error=finite(float(np.median(off))),
+    )
 
 
-def _quantiles(values: Sequence[float]) -> dict[str, float]:
-    """Least, tenth percentile, median, ninetieth percentile and greatest."""
-    names = {"least": 0, "p10": 10, "median": 50, "p90": 90, "most": 100}
-    return {name: float(np.percentile(values, share)) for name, share in names.items()}
+def _quantiles(values: Sequence[float]) -> Quantiles:
+    return Quantiles(*(float(np.percentile(values, share)) for share in (0, 10, 50, 90, 100)))
 
 
 def finite(value: float) -> float | None:

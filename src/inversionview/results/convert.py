@@ -1,0 +1,50 @@
+"""Results as JSON documents and back: the one converter, which goes by the declarations of the dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from inversionview.errors import UserError
+
+SCHEMA = 1
+"""Of every document."""
+
+T = TypeVar("T")
+
+
+def document(result: Any) -> dict[str, Any]:
+    """The JSON document of a result, which begins with its schema version."""
+    return {"schema": SCHEMA, **plain(result)}
+
+
+def plain(value: Any) -> Any:
+    """JSON types only: dataclasses as dictionaries, tuples and arrays as lists, None for what is not finite.
+
+    A field whose default is None is left out where it is None.
+    """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value):
+        items = ((field, getattr(value, field.name)) for field in dataclasses.fields(value))
+        return {f.name: plain(item) for f, item in items if not (item is None and f.default is None)}
+    return [plain(item) for item in (value.tolist() if hasattr(value, "tolist") else value)]
+
+
+def parsed(kind: type[T], content: Any, what: str) -> T:
+    """A result from its JSON document; `what` says in an error what it is ("the map in map.json").
+
+    Raises `UserError` that names the place in the document where it is damaged.
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(f"{what} is damaged: {error}") from error
