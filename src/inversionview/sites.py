@@ -116,6 +116,14 @@ class Site:
                     return Site(row.name, numbers.get("layer"), numbers.get("head"))
         raise UserError(f"unknown site {name!r}: sites are written {_EXAMPLES}")
 
+    @staticmethod
+    def named(name: str) -> Site:
+        """The site that has this name in a query or a file; what is no model's is a view's. Raises UserError."""
+        try:
+            return Site.parse(name)
+        except UserError:
+            return Site(VIEW, name=name)
+
     def __str__(self) -> str:
         return self.name or KINDS[self.kind].short.format(layer=self.layer, head=self.head)
 

@@ -119,10 +119,10 @@ def ablate(
     if early.any():
         name = names[int(early.nonzero()[0])]
         raise UserError(f"the output at {name!r} comes before {at!r}, and nothing done there reaches it")
-    values = _replacements(probed, task, tokens, places, Site.parse(site), given, kind, generator)
-    measured = _measured(probed, tokens, Site.parse(site), places, values, looked)
+    values = _replacements(probed, task, tokens, places, probed.site(site), given, kind, generator)
+    measured = _measured(probed, tokens, probed.site(site), places, values, looked)
     return Ablation(
-        str(Site.parse(site)), str(at), cast(Kind, kind), len(given), seed, tuple(map(str, names)), *measured
+        str(probed.site(site)), str(at), cast(Kind, kind), len(given), seed, tuple(map(str, names)), *measured
     )
 
 
@@ -153,7 +153,7 @@ def _replacements(
     generator: Generator,
 ) -> Activations:  # fmt: skip
     """What each input's activation is replaced by, from the sources at the same role."""
-    values = torch.empty(len(tokens), probed.d_model)
+    values = torch.empty(len(tokens), probed.width(site))
     roles = _roles(task, tokens, places)
     for role in dict.fromkeys(roles):
         rows = torch.tensor([i for i, other in enumerate(roles) if other == role])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -154,12 +154,15 @@ def _or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def parse_patch_sites(text: str, at: str | int | None = None) -> tuple[PatchSite, ...]:
+def parse_patch_sites(
+    text: str, at: str | int | None = None, parse: Callable[[str], Site] = Site.parse
+) -> tuple[PatchSite, ...]:
     """Sites separated by commas, each at a position of its own or else at `at`: `a0.0@letter,embed@letter,a1.0`.
 
-    Raises `UserError` for what is no site, and one without a position.
+    `parse` makes a site of a name; `ProbedModel.site` takes views as well. Raises `UserError` for what is no site, and
+    one without a position.
     """
-    found = []
+    sites = []
     for part in (part.strip() for part in text.split(",")):
         name, _, own = part.partition("@")
         if not part or (not own and at is None):
@@ -167,9 +170,9 @@ def parse_patch_sites(text: str, at: str | int | None = None) -> tuple[PatchSite
                 f"{text!r} must be sites separated by commas, each with its position after an @ unless one is given "
                 "for all, such as a0.0@=,a1.0@A1"
             )
-        site = Site.parse(name)
-        found.append(PatchSite(site, own or str(at), f"{site}@{own}" if own else str(site)))
-    return tuple(found)
+        site = parse(name)
+        sites.append(PatchSite(site, own or str(at), f"{site}@{own}" if own else str(site)))
+    return tuple(sites)
 
 
 def ordered(sites: Sequence[PatchSite], order: Order | str = "forward") -> list[Configuration]:

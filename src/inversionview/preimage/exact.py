@@ -130,7 +130,7 @@ def scan_domain(
     distances(z_q, z_q, metric)  # a query activation without a direction is known before the pass begins
     groups: dict[tuple[Site, str | None], list[int]] = {}
     for i, query in enumerate(queries):
-        groups.setdefault((Site.parse(query.site), query.role if rule == "same" else None), []).append(i)
+        groups.setdefault((Site.named(query.site), query.role if rule == "same" else None), []).append(i)
     sites = tuple(dict.fromkeys(site for site, _ in groups))
     roles = tuple(dict.fromkeys(query.role for query in queries)) if rule == "same" else None
     for block in domain.blocks(sites, roles):
@@ -175,7 +175,8 @@ def _nearest(
     found = torch.full((len(z_q), n), torch.inf)
     at = torch.full(found.shape, -1)
     for t, rows, prefixes in places:
-        here = pairwise_distances(z_q, activations[t].cpu(), metric)[:, prefixes]
+        width = activations[t].shape[1]
+        here = pairwise_distances(z_q[:, :width], activations[t].cpu(), metric)[:, prefixes]
         columns = slice(None) if len(rows) == n else rows  # a slice is not copied
         nearer = here < found[:, columns]
         found[:, columns] = torch.where(nearer, here, found[:, columns])

@@ -49,8 +49,8 @@ def build_index(
 ) -> Path:
     """Write the activations of the whole domain at one site to `folder/SITE`, in place of what was there; its path.
 
-    Takes one run of the model over the domain, of `block` inputs at a time, and 4 bytes a value of d_model and distinct
-    prefix: 634 MB for addition with d_model 32. It is whole or not there.
+    Takes one run of the model over the domain, of `block` inputs at a time, and 4 bytes a number and distinct prefix:
+    634 MB for sites of addition that are 32 wide. It is whole or not there.
     Raises `UserError` for a task that cannot enumerate, a site the model does not have, or when it cannot be written.
     """
     place, domain = probed.site(site), ModelDomain(probed, task, block)
@@ -61,13 +61,13 @@ def build_index(
             "task": task.name,
             "domain_size": task.size,
             "domain_checksum": domain_checksum,
-            "fingerprint": probed.fingerprint,
+            "fingerprint": probed.fingerprint_of([place]),
             "convention": probed.convention,
             "site": str(place),
-            "d_model": probed.d_model,
+            "d_model": probed.width(place),
             "block": block,
             "positions": {str(t): count for t, count in counts.items()},
-            "checksums": {str(t): _checksum(_map(_file(part, t), n, probed.d_model)) for t, n in counts.items()},
+            "checksums": {str(t): _checksum(_map(_file(part, t), n, probed.width(place))) for t, n in counts.items()},
         }
         write_json(part / FILE, description)
     return Path(folder) / str(place)
@@ -183,7 +183,7 @@ def _write(domain: ModelDomain, site: Site, folder: Path, progress: Progress | N
 
     Where a block has no eligible input at a position, its rows there are left as holes, which read as 0.
     """
-    task, row, checksum = domain.task, 4 * domain.probed.d_model, 0
+    task, row, checksum = domain.task, 4 * domain.probed.width(site), 0
     counts: dict[int, int] = {}
     with ExitStack() as stack:
         files: dict[int, Any] = {}
@@ -237,12 +237,12 @@ def _open(folder: Path, probed: ProbedModel, task: Task) -> _Kept:
     if not whole or positions.keys() != checksums.keys():
         raise _damaged(folder, file, "positions and checksums are not what was written")
     expected = {
-        "fingerprint": probed.fingerprint,
+        "fingerprint": probed.fingerprint_of([folder.name]),
         "convention": probed.convention,
         "task": task.name,
         "domain_size": task.size,
         "site": folder.name,
-        "d_model": probed.d_model,
+        "d_model": probed.width(folder.name),
     }
     for name, here in expected.items():
         if content[name] != here:
@@ -267,7 +267,9 @@ _FIELDS: dict[str, tuple[str, type]] = {
 
 
 def _sites_in(folder: Path, probed: ProbedModel) -> list[Site]:
-    return [site for site in probed.sites if (folder / str(site)).is_dir()]
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    sites = [site for name in names if (site := probed.find_site(name)) is not None]
+    return sorted(sites, key=lambda site: probed.sites.index(site) if site in probed.sites else len(probed.sites))
 
 
 def _file(folder: Path, t: int) -> Path:

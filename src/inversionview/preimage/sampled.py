@@ -104,16 +104,19 @@ def epsilons(epsilon: float | Sequence[float], n: int) -> list[float]:
     return [checked_epsilon(limit) for limit in given]
 
 
-def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query d_model"]:
-    """The activations that are read, on the CPU."""
+def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query width"]:
+    """The activations that are read, on the CPU; where sites differ in width, with zeros after the narrower ones."""
     tokens = torch.nn.utils.rnn.pad_sequence(
         [torch.tensor(query.tokens) for query in queries], batch_first=True, padding_value=task.pad
     )
     positions = torch.tensor([query.position for query in queries])
-    found = torch.empty(len(queries), probed.d_model)
-    for site, rows in rows_by_site(queries).items():
-        found[rows] = probed.capture(tokens[rows], [site], positions[rows])[site].float().cpu()
-    return found
+    by_site = rows_by_site(queries)
+    activations = torch.zeros(len(queries), max(map(probed.width, by_site)))
+    for site, rows in by_site.items():
+        activations[rows, : probed.width(site)] = (
+            probed.capture(tokens[rows], [site], positions[rows])[site].float().cpu()
+        )
+    return activations
 
 
 def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:

@@ -37,23 +37,24 @@ def eligible_distances(
 ) -> PerPosition:
     """Distance of each input's activation at every eligible position from that input's own `z_q`; NaN elsewhere.
 
-    Runs in blocks, so that memory does not grow with the batch; the result is on the CPU.
+    `z_q` may be wider than the site, whose numbers come first in it. Runs in blocks, so that memory does not grow with
+    the batch; the result is on the CPU.
     """
-    site = Site.parse(site)
+    site = probed.site(site)
     block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model)))
     if not len(tokens):
         return torch.empty(tokens.shape)
-    found = []
+    by_block = []
     for rows, wanted in zip(torch.split(tokens, block), torch.split(z_q, block), strict=True):
         z = probed.capture(rows, [site])[site]
-        found.append(distances(z, wanted[:, None].to(z.device), metric).cpu())
+        by_block.append(distances(z, wanted[:, None, : z.shape[-1]].to(z.device), metric).cpu())
         advance(len(rows))
-    return torch.cat(found).masked_fill(~task.eligible(tokens), torch.nan)
+    return torch.cat(by_block).masked_fill(~task.eligible(tokens), torch.nan)
 
 
 def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:
     """Which queries read each site, in order."""
-    sites = [Site.parse(query.site) for query in queries]
+    sites = [Site.named(query.site) for query in queries]
     return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
 
 

@@ -154,6 +154,13 @@ class ProbedModel:
         """The site of this name, or the view. Raises UserError, which names the sites there are, when there is none."""
         return _site(name, self._parts, self._views)
 
+    def find_site(self, name: Site | str) -> Site | None:
+        """The site of this name, or None where there is none."""
+        try:
+            return self.site(name)
+        except UserError:
+            return None
+
     def width(self, site: Site | str) -> int:
         """How many numbers an activation at this site has. Raises UserError when the model has no such site."""
         site = self.site(site)

@@ -36,7 +36,7 @@ def token_colors(
     In [-1, 1]; 0 at the begin token and after the end token. The uninformed activation is the one at the begin token.
     Source: InversionView, section 3 (token colours of its figures).
     """
-    site = Site.parse(site)
+    site = probed.site(site)
     begin = torch.tensor([[task.begin]])
     baseline = probed.capture(begin, [site], 0)[site][0].float().cpu()
     index = decoder.config.sites.index(str(site))

@@ -59,7 +59,7 @@ def feature_map(
     activation of norm 0.
     """
     domain = ModelDomain(probed, task) if domain is None else domain
-    places, features = [Site.parse(site) for site in sites], chosen_features(task)
+    places, features = [probed.site(site) for site in sites], chosen_features(task)
     readers = {role: query_readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
     counts = {(site, role): _Counts() for site in places for role in queries if (str(site), role) in epsilon}
     for block in domain.blocks(places, tuple(queries)):

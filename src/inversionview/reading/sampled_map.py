@@ -25,7 +25,6 @@ from inversionview.progress import advance, stage
 from inversionview.reading.feature_map import MapCell, query_readers
 from inversionview.reading.information import chosen_features, entropy, feature_masses
 from inversionview.shapes import OneInput, Tokens
-from inversionview.sites import Site
 from inversionview.tasks.base import Conditional, Feature, Task
 
 DRAWS = 200_000
@@ -172,7 +171,7 @@ class _Search:
         metric: str,
     ) -> None:
         self.probed, self.task, self.epsilon, self.metric = probed, task, epsilon, metric
-        self.features, self.sites = chosen_features(task), [Site.parse(site) for site in sites]
+        self.features, self.sites = chosen_features(task), [probed.site(site) for site in sites]
         self.cells = [(site, role) for site in self.sites for role in queries if (str(site), role) in epsilon]
         self.inputs, which = torch.unique(torch.cat([*queries.values()]), dim=0, return_inverse=True)
         sizes = [len(tokens) for tokens in queries.values()]

@@ -65,7 +65,7 @@ def null_epsilon(
     """
     checked_rule(position_rule), checked_metric(metric)
     _check_share(share, n)
-    parsed = tuple(dict.fromkeys(Site.parse(site) for site in sites))
+    parsed = tuple(dict.fromkeys(probed.site(site) for site in sites))
     if not parsed:
         raise UserError("give at least one site to calibrate epsilon for")
     pairs = _draw(task, n, role, generator)

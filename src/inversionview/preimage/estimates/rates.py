@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
@@ -17,7 +18,6 @@ from inversionview.errors import UserError
 from inversionview.preimage.verification import at_role, best, eligible_distances, role_positions, within
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Tokens
-from inversionview.sites import Site
 from inversionview.tasks.base import Split, Task
 
 
@@ -87,7 +87,7 @@ def in_epsilon(
         raise UserError(f"n must be at least 1, not {n}")
     known = decoder.config.sites
     names = tuple(known if sites is None else sites)
-    sites_read = [Site.parse(name) for name in names]
+    sites_read = [probed.site(name) for name in names]
     tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
     activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
@@ -109,7 +109,9 @@ def _own_site(
     """The activation of each query at its own site, the first n being of the first site, and so on."""
     n = len(tokens) // len(names)
     parts = zip(names, torch.split(tokens, n), torch.split(positions, n), strict=True)
-    return torch.cat([probed.capture(rows, [name], at)[Site.parse(name)].float().cpu() for name, rows, at in parts])
+    captured = [probed.capture(rows, [name], at)[probed.site(name)].float().cpu() for name, rows, at in parts]
+    widest = max(values.shape[1] for values in captured)
+    return torch.cat([F.pad(values, (0, widest - values.shape[1])) for values in captured])
 
 
 def _one_each(

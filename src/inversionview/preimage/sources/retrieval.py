@@ -99,13 +99,13 @@ class RetrievalSource:
         """The nearest inputs of every query. Raises `UserError` where too few of the corpus have the query's role."""
         assert self.corpus is not None
         same = self.position_rule == "same"
-        keys = [(Site.parse(query.site), query.role if same else None) for query in queries]
+        keys = [(Site.named(query.site), query.role if same else None) for query in queries]
         indexes = self._indexes(list(dict.fromkeys(keys)))
         nearest = torch.empty(len(queries), self.n, dtype=torch.long)
         for i, key in enumerate(keys):
             if indexes[key].n_inputs < self.n:
                 raise UserError(self._too_few(indexes[key].n_inputs, key[1]))
-            nearest[i] = torch.from_numpy(self._search(indexes[key], activations[i]))
+            nearest[i] = torch.from_numpy(self._search(indexes[key], activations[i, : self.probed.width(key[0])]))
         return Draws(self.corpus[nearest], torch.full(nearest.shape, torch.nan))
 
     def _too_few(self, there_are: int, role: str | None = None) -> str:

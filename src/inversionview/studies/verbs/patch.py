@@ -35,7 +35,12 @@ def make_patch_report(
     `target`, `contrast` and the conditions are those of `make_pairs`, `order` is that of `ordered`, and `direction`
     that of `patch_effects`. Raises `UserError` as these do.
     """
-    places = _places(sites, at)
+    named = [sites] if isinstance(sites, str) else sites
+    places = tuple(
+        place
+        for name in named
+        for place in ((name,) if isinstance(name, PatchSite) else parse_patch_sites(name, at, probed.site))
+    )
     for place in places:
         probed.site(place.site)  # before pairs are drawn, which takes longer
     wanted = ordered(places, order)
@@ -61,10 +66,3 @@ def make_patch_report(
         "drawn": n,
     }
     return dataclasses.replace(found, settings=said)
-
-
-def _places(sites: str | Sequence[str | PatchSite], at: str | int | None) -> tuple[PatchSite, ...]:
-    named = [sites] if isinstance(sites, str) else sites
-    return tuple(
-        place for name in named for place in ((name,) if isinstance(name, PatchSite) else parse_patch_sites(name, at))
-    )
