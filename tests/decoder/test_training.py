@@ -20,6 +20,7 @@ from inversionview.decoder.training import (
     make_decoder,
 )
 from inversionview.sites import Site
+from inversionview.training import TrainingConfig, train
 from tests.decoder.train_tiny import KINDS, run
 from tests.paths import ROOT, shared
 from tests.preimage.tiny import SITES, probed, task
@@ -206,3 +207,22 @@ def test_many_sites_are_normalised_by_fewer_inputs_some_at_a_time(monkeypatch):
     monkeypatch.setattr(training, "MOST_STATISTICS", 300 * values)
     bounded = make_decoder(probed(), task(), sites, n_statistics=4096, **sizes).trunk
     torch.testing.assert_close(bounded.mean, whole.mean)
+
+
+def test_sites_of_several_widths_train_one_decoder(tmp_path):
+    sites = [Site.parse(name) for name in ("x0.post", "z0.1", "n1")]
+    model = probed()
+    module = make_decoder(model, task(), sites, n_statistics=64, d_model=16, n_heads=2, trunk_blocks=1, trunk_width=16)
+    assert module.config.widths == tuple(model.width(site) for site in sites)
+    assert module.config.d_activation == max(module.config.widths) > min(module.config.widths)
+    objective = DecoderObjective(module, model, task(), DecoderTrainingConfig(groups=2))
+    losses = train(objective, TrainingConfig(batch_size=32, steps=30, warmup_steps=2, log_every=1), tmp_path).losses
+    assert losses[30] < losses[1] - 1
+    tokens = task().sample(4, generator=torch.Generator().manual_seed(0))
+    narrow, index = module.config.widths[1], torch.ones(4, dtype=torch.long)
+    activations = model.capture(tokens, [sites[1]], 5)[sites[1]]
+    beyond = torch.cat([activations, torch.randn(4, module.config.d_activation - narrow)], dim=1)
+    with torch.no_grad():
+        expected = module.log_prob(tokens, activations, index)
+        torch.testing.assert_close(module.log_prob(tokens, beyond, index), expected)
+        assert not torch.allclose(module.log_prob(tokens, activations + 1, index), expected)

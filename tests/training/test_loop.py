@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.training import NoLogger, loop, saved_config, signals, train
+from inversionview.training import Loggers, loop, processes, saved_config, train
 from inversionview.training.checkpoint import newest_checkpoint
 from tests.paths import ROOT
 from tests.training.toy import Toy, config
@@ -147,7 +147,7 @@ def test_a_later_ctrl_c_is_not_held_back(tmp_path, monkeypatch):
         def batch(self, step, **sizes):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)  # the same Ctrl-C, passed on by a launcher
-            monkeypatch.setattr(signals, "monotonic", lambda: time.monotonic() + 2)
+            monkeypatch.setattr(processes, "monotonic", lambda: time.monotonic() + 2)
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
 
@@ -157,7 +157,7 @@ def test_a_later_ctrl_c_is_not_held_back(tmp_path, monkeypatch):
 
 
 def test_minutes_become_steps_once_and_the_checkpoint_keeps_them(tmp_path):
-    class Hasty(NoLogger):
+    class Hasty(Loggers):
         def log(self, step, total_steps, values):
             if total_steps is not None:
                 signal.raise_signal(signal.SIGINT)
@@ -292,7 +292,7 @@ def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path, monkeypa
 
 
 def test_the_logger_is_closed_whatever_happens(tmp_path):
-    class Noting(NoLogger):
+    class Noting(Loggers):
         def __init__(self):
             self.steps, self.closed = [], False
 

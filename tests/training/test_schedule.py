@@ -4,14 +4,12 @@ from itertools import pairwise
 
 import pytest
 
-from inversionview.training.schedule import learning_rate_factor
+from inversionview.training import TrainingConfig
 
 
 def factors(total, *, warmup=10, final=0.1, steps=None):
-    return [
-        learning_rate_factor(step, warmup_steps=warmup, total_steps=total, final_fraction=final)
-        for step in range(steps or total)
-    ]
+    config = TrainingConfig(steps=1, warmup_steps=warmup, final_fraction=final)
+    return [config.learning_rate_factor(step, total) for step in range(steps or total)]
 
 
 def test_it_rises_in_a_line_to_its_peak_and_falls_to_the_final_fraction():
@@ -31,4 +29,6 @@ def test_odd_lengths():
     assert factors(5) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert factors(1, warmup=0) == [pytest.approx(0.1)]
     assert factors(3, warmup=0, final=1.0) == [1.0, 1.0, 1.0]
-    assert learning_rate_factor(120, warmup_steps=10, total_steps=100, final_fraction=0.1) == pytest.approx(0.1)
+    assert TrainingConfig(steps=1, warmup_steps=10, final_fraction=0.1).learning_rate_factor(120, 100) == pytest.approx(
+        0.1
+    )

@@ -132,9 +132,9 @@ class Attended:
                 torch.nn.functional.pad(tokens, (0, self.task.max_length - tokens.shape[1]), value=self.task.pad)
             )
             for i, halves in enumerate(kept):
-                for half, found in zip(table[:, :, i], halves, strict=True):
+                for half, places in zip(table[:, :, i], halves, strict=True):
                     rows = (half >= 0).nonzero()[:, 0]
-                    found.append(torch.stack([block * _BLOCK + rows, half[rows]]))
+                    places.append(torch.stack([block * _BLOCK + rows, half[rows]]))
             if all(sum(f.shape[1] for f in h) >= want for hs in kept for h, want in zip(hs, wanted, strict=True)):
                 break
         chosen = [

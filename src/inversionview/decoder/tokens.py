@@ -7,7 +7,7 @@ misses, and rows of the task in other tokens have no probability; so densities o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -31,48 +31,22 @@ class OwnRows(NamedTuple):
     """Which rows stand for their text alone, and fit."""
 
 
-class TokenAdapter(Protocol):
-    """Takes rows of a task to a decoder's own tokens, and back."""
-
-    def to_own(self, tokens: Tokens) -> OwnRows:
-        """The task's rows in own tokens; one that is too long is cut, and not exact."""
-        ...
-
-    def to_task(self, tokens: OwnTokens) -> tuple[Tokens, InputMask]:
-        """Own rows in the task's tokens, and which of them are: the others become a row that holds nothing."""
-        ...
-
-    def cut(self, rows: OwnRows, lengths: Positions) -> Positions:
-        """How many own tokens, at least one, end within the first `lengths` tokens of the task after begin."""
-        ...
-
-    def spread(
-        self, log_probs: Float[Tensor, "temperature batch own_pos"], rows: OwnRows, width: int
-    ) -> Float[Tensor, "temperature batch pos"]:
-        """Log-probabilities of own tokens, each added where it ends in the task's; minus infinity for no exact row."""
-        ...
-
-
 class SameTokens:
-    """The task's tokens are the decoder's."""
+    """The task's tokens are the decoder's: nothing is changed on the way."""
 
     def to_own(self, tokens: Tokens) -> OwnRows:
-        """The rows themselves."""
         homes = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         return OwnRows(tokens, homes, torch.ones(len(tokens), dtype=torch.bool, device=tokens.device))
 
     def to_task(self, tokens: OwnTokens) -> tuple[Tokens, InputMask]:
-        """The rows themselves."""
         return tokens, torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
 
     def cut(self, rows: OwnRows, lengths: Positions) -> Positions:
-        """The lengths themselves."""
         return lengths
 
     def spread(
         self, log_probs: Float[Tensor, "temperature batch own_pos"], rows: OwnRows, width: int
     ) -> Float[Tensor, "temperature batch pos"]:
-        """The log-probabilities themselves."""
         return log_probs
 
 
@@ -89,7 +63,7 @@ class Retokenised:
         self.task_length, self.own_length = task_length, own_length
 
     def to_own(self, tokens: Tokens) -> OwnRows:
-        """As `TokenAdapter.to_own`."""
+        """The task's rows in own tokens; one that is too long is cut, and not exact."""
         ids = [self.task.inner(row) for row in tokens.cpu()]
         texts = [self.task.text(row) for row in ids]
         rows, homes, exact = [], [], []
@@ -106,7 +80,7 @@ class Retokenised:
         return OwnRows(own.to(tokens.device), places.to(tokens.device), is_exact.to(tokens.device))
 
     def to_task(self, tokens: OwnTokens) -> tuple[Tokens, InputMask]:
-        """As `TokenAdapter.to_task`."""
+        """Own rows in the task's tokens, and which of them are: the others become a row that holds nothing."""
         tokens, device = tokens.cpu(), tokens.device
         good = self.own.well_formed(tokens) & self.own.is_canonical(tokens)
         texts = [self.own.text(self.own.inner(row)) for row in tokens]
@@ -122,7 +96,7 @@ class Retokenised:
         return task_rows.to(device), good.to(device)
 
     def cut(self, rows: OwnRows, lengths: Positions) -> Positions:
-        """As `TokenAdapter.cut`."""
+        """How many own tokens, at least one, end within the first `lengths` tokens of the task after begin."""
         own_end = first_end(rows.tokens, self.own.end)
         last = torch.where(own_end > 0, own_end, self.own_length - 1)[:, None]
         place = torch.arange(self.own_length, device=lengths.device)
@@ -132,12 +106,16 @@ class Retokenised:
     def spread(
         self, log_probs: Float[Tensor, "temperature batch own_pos"], rows: OwnRows, width: int
     ) -> Float[Tensor, "temperature batch pos"]:
-        """As `TokenAdapter.spread`."""
+        """Log-probabilities of own tokens, each added where it ends in the task's; minus infinity for no exact row."""
         device = log_probs.device
         homes = rows.homes.to(device).clamp(max=width - 1).expand(len(log_probs), -1, -1)
         spread = torch.zeros(*log_probs.shape[:2], width, device=device).scatter_add(2, homes, log_probs)
         spread[:, ~rows.exact.to(device), width - 1] = -torch.inf
         return spread
+
+
+TokenAdapter = SameTokens | Retokenised
+"""Takes rows of a task to a decoder's own tokens, and back."""
 
 
 def _spans(vocabulary: Vocabulary, texts: Sequence[str]) -> list[tuple[list[int], list[int]]]:

@@ -154,11 +154,11 @@ class DecoderObjective:
         every = self.config.reweight_every
         if not every or self.rates is None or step == 0 or step % every:
             return {}
-        found = self.rates(self.module)
+        measured = self.rates(self.module)
         # Earlier measurements count for half as much with each new one: a cell has few draws in any one of them.
-        self.seen = CellHits(self.seen.hits / 2 + found.hits, self.seen.drawn / 2 + found.drawn)
+        self.seen = CellHits(self.seen.hits / 2 + measured.hits, self.seen.drawn / 2 + measured.drawn)
         self.weights = cell_weights(self.seen)
-        rates = found.hits.sum(dim=1) / found.drawn.sum(dim=1)
+        rates = measured.hits.sum(dim=1) / measured.drawn.sum(dim=1)
         return {f"rate/{name}": float(rate) for name, rate in zip(self.module.config.sites, rates, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,17 +199,12 @@ def activations_at(
     return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
 
 
-def site_widths(probed: ProbedModel, sites: Sequence[Site]) -> tuple[int, ...]:
-    """Width of the activations of each site."""
-    return tuple(probed.d_model for _ in sites)
-
-
 FEWEST_STATISTICS = 256
 """Activations of each site by which it is normalised, at least."""
 MOST_STATISTICS, STATISTICS_TOGETHER = 2**27, 2**24
 """Numbers in the activations of all sites by which they are normalised, at most, and of those captured at once."""
 LENGTH_SAMPLES = 2000
-"""Inputs from which it is found how long they are in the tokens of another tokenizer."""
+"""Inputs that tell how long they are in the tokens of another tokenizer."""
 SPARE = 1.25
 """Room for own tokens: so many times the longest of those inputs."""
 
@@ -242,7 +237,7 @@ def make_decoder(
     `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
-    widths = site_widths(probed, sites)
+    widths = tuple(probed.width(site) for site in sites)
     config = DecoderConfig(
         sites=tuple(str(s) for s in sites),
         d_activation=max(widths),
@@ -275,7 +270,7 @@ def _some_activations(
     probed: ProbedModel, task: Task, sites: Sequence[Site], *, n: int, places: Places | None, generator: torch.Generator
 ) -> list[Float[Tensor, "sample _"]]:
     """Training activations of each site, by which it is normalised."""
-    numbers = sum(site_widths(probed, sites))
+    numbers = sum(probed.width(site) for site in sites)
     if places is None:  # all sites of the same inputs, which is one forward
         n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // numbers))
         tokens = task.sample(n, generator=generator, split="train")

@@ -1,10 +1,9 @@
 """One training loop, for decoders and probed models: it trains an `Objective` and knows nothing else."""
 
 from inversionview.training.checkpoint import saved_config
-from inversionview.training.config import TrainingConfig
-from inversionview.training.logging import JsonLines, Logger, Loggers, NoLogger, ProgressBar, Trackers
+from inversionview.training.config import Objective, TrainingConfig
+from inversionview.training.logging import JsonLines, Logger, Loggers, ProgressBar, Trackers
 from inversionview.training.loop import TrainingResult, train
-from inversionview.training.objective import Objective
 from inversionview.training.precision import fast_dtype, matmul_rate
 from inversionview.training.processes import default_device
 
@@ -12,7 +11,6 @@ __all__ = [
     "JsonLines",
     "Logger",
     "Loggers",
-    "NoLogger",
     "Objective",
     "ProgressBar",
     "Trackers",

@@ -85,10 +85,10 @@ def save_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
 
 def newest_checkpoint(out: Path) -> Path:
     """Give the newest checkpoint in the folder of a run; raises `UserError` when there is none."""
-    found = sorted(path for path in out.glob("checkpoint-*") if path.is_dir())
-    if not found:
+    folders = sorted(path for path in out.glob("checkpoint-*") if path.is_dir())
+    if not folders:
         raise UserError(f"there is no checkpoint in {out} to resume from; start the run without resuming")
-    return found[-1]
+    return folders[-1]
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -1,10 +1,12 @@
-"""What a training run is told: a dozen numbers, each of which the checkpoint keeps."""
+"""What a training run is told, a dozen numbers that the checkpoint keeps; and what it must know of what it trains."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
+
+from torch import Tensor, nn
 
 from inversionview.errors import UserError
 
@@ -58,6 +60,19 @@ class TrainingConfig:
         """Give the fields by name, as plain JSON."""
         return asdict(self)
 
+    def learning_rate_factor(self, step: int, total_steps: int | None) -> float:
+        """Give the fraction of the peak learning rate for the step after `step` steps: linear rise, then half a cosine.
+
+        The last step gets `final_fraction`. The rise does not depend on the total, which may be unknown (None) while
+        steps are still being timed; the rate then stays at its peak once it is there.
+        """
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        if total_steps is None:
+            return 1.0
+        progress = min(1.0, (step + 1 - self.warmup_steps) / max(1, total_steps - self.warmup_steps))
+        return self.final_fraction + (1 - self.final_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
 
 _LEAST = {
     "batch_size": 1,
@@ -71,3 +86,46 @@ _LEAST = {
     "checkpoint_every_seconds": 0,
     "log_every": 1,
 }
+
+
+class Objective(Protocol):
+    """A module, batches for it, and its loss.
+
+    Three optional attributes are read as well. `after_step_period` (int, 1 if absent) says that `after_step` does its
+    work at multiples of that many steps, so that a budget in minutes can count it (if it comes round within a tenth of
+    it). `steady_after` (int, 0 if absent) is the number of steps after which all steps cost alike, where the first ones
+    cost more or less. The module may offer `matrix_parameters()`, the weight matrices for Muon, and `compute_dtype`,
+    which is then set in place of autocasting.
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """What is optimised and saved; on its device already when training starts."""
+        ...
+
+    def batch(self, step: int, *, size: int, rank: int, world: int) -> Any:
+        """Give this process's slice (`size / world` instances, the `rank`-th) of the step's global batch of `size`.
+
+        A pure function of the objective's own seed and state and of `step` (the number of steps done so far), so that a
+        resumed run sees what an uninterrupted one sees and any number of processes share the same global batch.
+        """
+        ...
+
+    def loss(self, module: nn.Module, batch: Any) -> Tensor:
+        """Give the mean loss of this process's instances, a scalar, by calling `module` (perhaps wrapped for many)."""
+        ...
+
+    def after_step(self, step: int) -> dict[str, float]:
+        """Do periodic work when `step` steps are done, and give what is worth logging (mostly nothing: `{}`).
+
+        Deterministic, and the same in every process. Called in every process.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give what `after_step` has changed, as JSON; no collective calls, as only the first process asks."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        ...

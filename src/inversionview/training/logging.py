@@ -12,7 +12,7 @@ from inversionview.errors import UserError
 from inversionview.files import write_atomic
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate import Accelerator
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -29,18 +29,8 @@ class Logger(Protocol):
         ...
 
 
-class NoLogger:
-    """Keeps nothing."""
-
-    def log(self, step: int, total_steps: int | None, values: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 class Loggers:
-    """Several loggers as one."""
+    """Several loggers as one; without any, nothing is kept."""
 
     def __init__(self, *loggers: Logger) -> None:
         self._loggers = loggers

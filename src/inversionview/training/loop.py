@@ -12,7 +12,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.files import new_folder
-from inversionview.training.budget import Planner
+from inversionview.training.budget import Clock, Planner
 from inversionview.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -23,18 +23,14 @@ from inversionview.training.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from inversionview.training.clock import Clock
-from inversionview.training.config import TrainingConfig
-from inversionview.training.logging import JsonLines, Logger, Loggers, NoLogger
-from inversionview.training.objective import Objective
+from inversionview.training.config import Objective, TrainingConfig
+from inversionview.training.logging import JsonLines, Logger, Loggers
 from inversionview.training.optimizers import Optimizers
 from inversionview.training.precision import computing_in, resolve_precision, synchronize
-from inversionview.training.processes import Processes
-from inversionview.training.schedule import learning_rate_factor
-from inversionview.training.signals import Stop, stop_on_signals
+from inversionview.training.processes import Processes, Stop, stop_on_signals
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate import Accelerator
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class TrainingResult:
     interrupted: bool
     """Whether a signal ended it before its time; there is a checkpoint to resume from."""
     shares: dict[str, float]
-    """Where the time went: the share of each of `clock.PARTS`, and of what is left as "other"."""
+    """Where the time went: the share of each of `budget.PARTS`, and of what is left as "other"."""
 
 
 def train(
@@ -82,8 +78,10 @@ def train(
         new_folder(out, resume=resume)
     processes.wait_for_all()
     run = _Run(objective, config, out, processes, clock, resume=resume)
-    lines = JsonLines(out / "metrics.jsonl", keep_until=run.progress.step) if processes.is_first else NoLogger()
-    loggers = Loggers(lines, logger or NoLogger()) if processes.is_first else NoLogger()
+    loggers = Loggers()
+    if processes.is_first:
+        lines = JsonLines(out / "metrics.jsonl", keep_until=run.progress.step)
+        loggers = Loggers(lines, *([logger] if logger else []))
     try:
         with stop_on_signals() as stop:
             return run.go(stop, loggers)
@@ -129,10 +127,10 @@ class _Run:
         while not self._is_done() and not stopped:
             self._step()
             with self.clock.time("after_step"):
-                found = self.objective.after_step(self.progress.step)
+                values = self.objective.after_step(self.progress.step)
             stopped, save = self._agree(stop)
             with self.clock.time("log"):
-                self._log(logger, found)
+                self._log(logger, values)
             if save or stopped:
                 self._save()
         if self._is_done():
@@ -153,7 +151,7 @@ class _Run:
                 loss = self.objective.loss(self.module, batch)
             loss.backward()  # type: ignore[no-untyped-call]
         with time("optimizer"):
-            self.optimizers.step(self._learning_rate_factor(progress.step))
+            self.optimizers.step(config.learning_rate_factor(progress.step, progress.total_steps))
         self.loss = loss.detach().float()
         self.loss_sum += self.loss
         progress.loss_count += 1
@@ -180,25 +178,24 @@ class _Run:
             return True
         return self.clock.seconds - self.saved_at[1] >= self.config.checkpoint_every_seconds
 
-    def _log(self, logger: Logger, found: dict[str, float]) -> None:
+    def _log(self, logger: Logger, values: dict[str, float]) -> None:
         progress = self.progress
-        values = dict(found)
         if progress.step % self.config.log_every == 0 or self._is_done():
             loss, loss_sum = self.processes.mean(torch.stack([self.loss, self.loss_sum])).tolist()
             self._check_finite(loss_sum)
             self.losses[progress.step] = loss
-            values |= {"loss": loss, "mean_loss": loss_sum / progress.loss_count} | self._pace()
+            values = {**values, "loss": loss, "mean_loss": loss_sum / progress.loss_count, **self._pace()}
             self.loss_sum = torch.zeros_like(self.loss_sum)
             progress.loss_count = 0
         if values:
             logger.log(progress.step, progress.total_steps, values)
 
     def _pace(self) -> dict[str, float]:
-        step, seconds = self.progress.step, self.clock.seconds
-        rate = (step - self.logged_at[0]) * self.config.batch_size / (seconds - self.logged_at[1])
+        config, step, seconds = self.config, self.progress.step, self.clock.seconds
+        rate = (step - self.logged_at[0]) * config.batch_size / (seconds - self.logged_at[1])
         self.logged_at = step, seconds
         return {
-            "learning_rate": self.config.learning_rate * self._learning_rate_factor(step - 1),
+            "learning_rate": config.learning_rate * config.learning_rate_factor(step - 1, self.progress.total_steps),
             "seconds": seconds,
             "instances_per_second": rate,
         } | {f"share_{part}": share for part, share in self.clock.shares().items()}
@@ -250,14 +247,6 @@ class _Run:
 
     def _is_done(self) -> bool:
         return self.progress.total_steps is not None and self.progress.step >= self.progress.total_steps
-
-    def _learning_rate_factor(self, step: int) -> float:
-        return learning_rate_factor(
-            step,
-            warmup_steps=self.config.warmup_steps,
-            total_steps=self.progress.total_steps,
-            final_fraction=self.config.final_fraction,
-        )
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):

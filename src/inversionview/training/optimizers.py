@@ -144,13 +144,13 @@ def matrix_parameters(module: nn.Module) -> list[nn.Parameter]:
         return list(offered())
     head = getattr(module, "get_output_embeddings", lambda: None)()
     excluded = {part.weight for part in module.modules() if isinstance(part, nn.Embedding) or part is head}
-    found: dict[nn.Parameter, None] = {}  # in order, each once
+    matrices: dict[nn.Parameter, None] = {}  # in order, each once
     for name, part in module.named_modules():
         weight = getattr(part, "weight", None)
         is_head = {"head", "lm_head", "unembed"} & {name.rpartition(".")[2]}
         if isinstance(weight, nn.Parameter) and weight.ndim == 2 and weight not in excluded and not is_head:
-            found[weight] = None
-    return list(found)
+            matrices[weight] = None
+    return list(matrices)
 
 
 def _of(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

@@ -1,10 +1,20 @@
-"""One process or many: the few things that a run asks of the others."""
+"""One process or many: the few things that a run asks of the others, and how a run is told to end.
+
+Ctrl-C and SIGTERM end it at the next step instead of in the middle of one.
+"""
 
 from __future__ import annotations
 
 import atexit
+import math
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from time import monotonic
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +24,7 @@ from torch import Tensor, nn
 from inversionview.errors import UserError
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator  # type: ignore[import-untyped]
+    from accelerate import Accelerator
 
 
 def default_device() -> torch.device:
@@ -34,14 +44,14 @@ class Processes:
         launched = int(os.environ.get("WORLD_SIZE", "1"))
         if accelerator is None and launched > 1:
             accelerator = _launched(device.type == "cpu")
-        known = accelerator.num_processes if accelerator else 1
-        if launched > 1 and known != launched:  # each would train by itself, and all write the same files
+        world = accelerator.num_processes if accelerator else 1
+        if launched > 1 and world != launched:  # each would train by itself, and all write the same files
             raise UserError(
-                f"{launched} processes were launched but accelerate knows of {known}; without GPUs, pass it cpu=True"
+                f"{launched} processes were launched but accelerate knows of {world}; without GPUs, pass it cpu=True"
             )
-        self._accelerator = accelerator if known > 1 else None
+        self._accelerator = accelerator if world > 1 else None
         self.rank = self._accelerator.process_index if self._accelerator else 0
-        self.world = self._accelerator.num_processes if self._accelerator else 1
+        self.world = world
         # Whether to stop is agreed at every step: over gloo, so that no GPU is waited for.
         self._control = dist.new_group(backend="gloo") if self._accelerator else None
 
@@ -94,3 +104,42 @@ def _launched(on_cpu: bool) -> Accelerator:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+AGAIN = 1.0
+"""Seconds after which another Ctrl-C is meant: a launcher passes on what the terminal has sent to all already."""
+
+
+class Stop:
+    """Whether to stop; becomes true, and stays so."""
+
+    since = math.inf
+    """When it became true, on the clock of `time.monotonic`."""
+
+    def __bool__(self) -> bool:
+        return self.since < math.inf
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[Stop]:
+    """Note SIGINT and SIGTERM in the `Stop` that is given; another SIGINT, a second later, acts as it did before.
+
+    The handlers from before are back when the block ends. Outside the main thread, where Python allows no handlers,
+    nothing is noted.
+    """
+    stop = Stop()
+    before: dict[int, signal._HANDLER] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.since = min(stop.since, monotonic())
+        if number == signal.SIGINT and monotonic() - stop.since >= AGAIN:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
