@@ -113,7 +113,7 @@ def everywhere(probed: ProbedModel, task: Task, decoder: Decoder, query: Query) 
 
 def histogram(title: str, distance: Float[np.ndarray, " input"], log_q: Float[np.ndarray, " input"]) -> Cell:
     """Count inputs by distance and log q, and say how well these agree. Every input must have a distance."""
-    from scipy.stats import spearmanr  # type: ignore[import-untyped, unused-ignore]
+    from scipy.stats import spearmanr
 
     inside = distance <= EPSILON
     width = EPSILON / PER_EPSILON

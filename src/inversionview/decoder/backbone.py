@@ -45,7 +45,7 @@ def new_backbone(fields: dict[str, Any]) -> PreTrainedModel:
     try:
         config = AutoConfig.for_model(**fields)
         with torch.random.fork_rng(devices=[]):  # its first weights are of no use, and must not cost random numbers
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)  # type: ignore[no-untyped-call]
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise UserError(f"the decoder's backbone cannot be made: {' '.join(str(error).split())[:300]}") from error
     return model
@@ -66,7 +66,7 @@ def weights_fingerprint(model: PreTrainedModel) -> str:
 
 def head_of(model: PreTrainedModel) -> Any:
     """The layer that makes logits, a linear one."""
-    return model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return model.get_output_embeddings()
 
 
 def add_lora(model: PreTrainedModel, rank: int) -> None:

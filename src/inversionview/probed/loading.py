@@ -73,14 +73,14 @@ def load(
 def _quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call without transformers' progress bar and its report of what did not fit, which `load` turns into an error."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         return load(*args, **options)
     finally:
         logging.set_verbosity(level)
         if bar:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def _folder(name_or_path: str | Path) -> Path:

@@ -93,7 +93,7 @@ class ProbedModel:
         self._parts = locate(model, architecture)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
-        self._head: nn.Linear | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._head: nn.Linear | None = model.get_output_embeddings()
         # A vocabulary's logits at positions nobody asked for can be most of a forward. On several devices the model
         # would index with positions that lie on another one than its states.
         takes_some = "logits_to_keep" in inspect.signature(model.forward).parameters

@@ -54,4 +54,4 @@ def _in_notebook() -> bool:
         from IPython.core.getipython import get_ipython
     except ImportError:
         return False
-    return getattr(get_ipython(), "kernel", None) is not None  # type: ignore[no-untyped-call, unused-ignore]
+    return getattr(get_ipython(), "kernel", None) is not None

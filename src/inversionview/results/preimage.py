@@ -383,7 +383,7 @@ class Preimage:
         Raises `UserError` without pandas (the extra `notebook`).
         """
         try:
-            import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+            import pandas as pd
         except ImportError as error:
             raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
         table = {

@@ -209,8 +209,8 @@ def _read_parquet(path: Path) -> dict[str, Any]:
 
 def _pyarrow() -> tuple[Any, Any]:
     try:
-        import pyarrow  # type: ignore[import-untyped, unused-ignore]
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped, unused-ignore]
+        import pyarrow
+        import pyarrow.parquet as parquet
     except ImportError as error:
         raise UserError("Parquet files need pyarrow: pip install 'inversionview[parquet]', or use .json") from error
     return pyarrow, parquet

@@ -149,7 +149,7 @@ class _Run:
         with time("forward_backward"):
             with computing_in(self.dtype, self.objective.module, self.device):
                 loss = self.objective.loss(self.module, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         with time("optimizer"):
             self.optimizers.step(config.learning_rate_factor(progress.step, progress.total_steps))
         self.loss = loss.detach().float()

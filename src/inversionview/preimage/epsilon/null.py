@@ -161,7 +161,7 @@ def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float
 
 def _calibrated(row: Float[np.ndarray, " pair"], share: float) -> Calibrated:
     """The quantile of sorted distances: the least one that this share of them does not exceed."""
-    from scipy.stats import binom  # type: ignore[import-untyped, unused-ignore]
+    from scipy.stats import binom
 
     n, tail = len(row), (1 - CONFIDENCE) / 2
     epsilon = float(row[math.ceil(share * n - 1e-9) - 1])  # 0.07 * 100 is a little over 7

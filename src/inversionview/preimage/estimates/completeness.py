@@ -178,7 +178,7 @@ def recall(preimage: Preimage) -> ShareEstimate:
 
 def clopper_pearson(hits: float, n: float, confidence: float = 0.95) -> Interval:
     """Exact interval of a binomial share; `hits` and `n` need not be whole. Source: Clopper and Pearson 1934."""
-    from scipy.special import betaincinv  # type: ignore[import-untyped, unused-ignore]
+    from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2
     low = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, tail))

@@ -206,7 +206,7 @@ def _values(index: _Index) -> int:
 
 def _faiss() -> Any:
     try:
-        import faiss  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        import faiss
     except ImportError as error:
         raise UserError("retrieval needs faiss: pip install 'inversionview[retrieval]'") from error
     return faiss

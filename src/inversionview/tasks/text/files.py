@@ -137,7 +137,7 @@ def _text(source: str, row: Row, column: str) -> str:
 
 def _parquet_rows(path: Path, column: str | None) -> Generator[Row, None, None]:
     try:
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped, unused-ignore]
+        import pyarrow.parquet as parquet
     except ImportError as error:
         raise UserError("reading .parquet needs pyarrow: pip install 'inversionview[parquet]'") from error
     try:
@@ -177,7 +177,7 @@ def _hub_rows(name: str) -> Generator[Row, None, None]:
 
 def _datasets(what: str) -> Any:
     try:
-        import datasets  # type: ignore[import-untyped, unused-ignore]
+        import datasets
     except ImportError as error:
         raise UserError(f"{what} needs datasets: pip install 'inversionview[text]'") from error
     return datasets
