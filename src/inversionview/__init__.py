@@ -33,16 +33,22 @@ if TYPE_CHECKING:
     from inversionview.studies.training_runs import train_decoder as train_decoder
     from inversionview.tasks import get_task as get_task
     from inversionview.tasks import register_task as register_task
+    from inversionview.tasks.base import Feature as Feature
+    from inversionview.tasks.base import Task as Task
+    from inversionview.tasks.listed import ListedTask as ListedTask
 
 _HOMES = {
     "Budget": "studies.recipes",
     "Decoder": "decoder.model",
+    "Feature": "tasks.base",
+    "ListedTask": "tasks.listed",
     "Patch": "probed.patching",
     "Preimage": "results.preimage",
     "ProbedModel": "probed.model",
     "Query": "results.preimage",
     "Site": "sites",
     "Study": "studies.study",
+    "Task": "tasks.base",
     "TaskSource": "studies.recipes",
     "UserError": "errors",
     "get_task": "tasks",

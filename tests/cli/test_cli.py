@@ -19,6 +19,8 @@ from inversionview.preimage.epsilon import calibration
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.studies import description, recipes, training_runs
 from inversionview.studies.verbs import map as mapping
+from inversionview.tasks.addition.task import AdditionTask
+from inversionview.tasks.base import Start
 from tests.preimage import tiny
 from tests.preimage.tiny import SITES, gpt2, save_study
 from tests.studies.test_training_runs import tiny_probed, tiny_recipe
@@ -321,7 +323,7 @@ def test_a_study_in_a_folder_is_read_like_a_bundled_one(run, study):
 
 def demo_reads(monkeypatch, *sites: str) -> None:
     places = tuple((site, "=") for site in sites)
-    monkeypatch.setattr(cli.demo, "DEMO", {"addition": ("615+861=1476", places), "counting": ("aabac|a:3", ())})
+    monkeypatch.setattr(AdditionTask, "start", Start("615+861=1476", places))
 
 
 def test_demo_reads_one_study_where_it_is_named(run, monkeypatch):

@@ -9,7 +9,7 @@ from transformers import GPT2LMHeadModel
 
 import inversionview as iv
 from inversionview import cli
-from inversionview.studies.examples import DEMO
+from inversionview.studies.description import bundled_studies
 from inversionview.studies.study import Study
 from inversionview.tasks.accuracy import exact_match
 
@@ -23,7 +23,9 @@ def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert all(f"{site} at {at}" in out for _, places in DEMO.values() for site, at in places)
+    starts = [iv.load_study(name).task.start for name in bundled_studies()]
+    assert len(starts) == 4
+    assert all(f"{site} at {at}" in out for start in starts for site, at in start.places)
     assert (tmp_path / "inversionview-report.html").stat().st_size > 10_000
 
 

@@ -15,8 +15,10 @@ from inversionview.errors import UserError
 from inversionview.progress import advance, stage
 from inversionview.report.wire import pack_map, pack_reading
 from inversionview.results.preimage import Preimage
+from inversionview.studies.description import bundled_studies
 from inversionview.studies.kept_map import FILE, kept_map
-from inversionview.studies.study import Study
+from inversionview.studies.study import Study, load_study
+from inversionview.web.documents import study_document
 from inversionview.web.events import to_json
 from inversionview.web.settings import Limits
 from tests.preimage.tiny import SITES
@@ -211,6 +213,22 @@ def test_the_page_is_told_all_it_needs_of_a_study(client, study):
     assert answer["limits"]["samples"] == 10_000
     for text in document["examples"]:
         assert client.post(f"{TINY}/tokens", json={"input": text}).status_code == 200
+
+
+STARTS = {
+    "addition": ("615+861=1476", "=", "a0.2"),
+    "counting": ("vvzccvczvvvzvcvc|v:8", "letter", "x0.post"),
+    "facts-small": ("The currency of Japan is the yen.", "END", "a0.1"),
+    "ioi-small": ("When Alice saw Paul in the garden, Paul gave the book to Alice.", "END", "a1.3"),
+}
+
+
+@pytest.mark.parametrize("name", bundled_studies())
+def test_each_bundled_study_opens_at_its_start(name):
+    opened = load_study(name)
+    start = study_document(name, opened)["start"]
+    assert (start["input"], start["at"], start["site"]) == STARTS[name]
+    opened.query(start["input"], start["at"], start["site"])
 
 
 def test_examples_are_others_with_another_seed(client):

@@ -8,26 +8,28 @@ import click
 
 from inversionview.cli.options import FILE
 from inversionview.cli.output import show, write_readings
-from inversionview.studies.examples import DEMO
+from inversionview.studies import description
 
 
 @click.command()
-@click.argument("study", type=click.Choice([*DEMO, "all"]), default="all")
+@click.argument("study", type=click.Choice([*description.bundled_studies(), "all"]), default="all")
 @click.option("--html", type=FILE, default="inversionview-report.html", show_default=True, help="The report to write.")
 def demo(study: str, html: Path) -> None:
     """Read some activations of the bundled models, without training.
 
     Without STUDY, all of them are read.
     """
-    from inversionview.studies.description import bundled_studies
+    from inversionview.studies.examples import start_of
     from inversionview.studies.study import load_study
 
-    names = [name for name in DEMO if name in bundled_studies()] if study == "all" else [study]
-    preimages = []
-    for name in names:
-        opened, (text, places) = load_study(name), DEMO[name]
-        preimages += opened.preimage([opened.query(text, at, site) for site, at in places])
-    write_readings(preimages, html, " and ".join(f"{DEMO[name][0]}, {name}" for name in names))
+    preimages, titles = [], []
+    for name in description.bundled_studies() if study == "all" else [study]:
+        opened = load_study(name)
+        start = start_of(opened)
+        if start is not None:
+            preimages += opened.preimage([opened.query(start.input, at, site) for site, at in start.places])
+            titles.append(f"{start.input}, {name}")
+    write_readings(preimages, html, " and ".join(titles))
     show(preimages)
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
     for advice, about in _NEXT:

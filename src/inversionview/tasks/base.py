@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.rows import between_begin_and_end
+from inversionview.tasks.vocabulary import Symbols
 
+HELD_OUT = 10
+"""One input in so many is held out, where a task does not say otherwise."""
 Split = Literal["all", "train", "held-out"]
 
 
@@ -29,113 +35,167 @@ class Feature:
     about: str
 
 
+class Start(NamedTuple):
+    """What to look at first: an input, and sites with the positions at which they are read there."""
+
+    input: str
+    places: tuple[tuple[str, str], ...]
+
+
 class Task(Protocol):
     """One input domain with its prior: what the probed model was trained on, and what its preimages are sets of.
 
     Token arrays are [batch, pos]: the begin token, the input, the end token, then padding. Positions count from the
-    begin token at 0.
+    begin token at 0. A class of one's own derives from this one, sets `name`, `vocabulary` and `max_length`, and has
+    `encode`, `sample` and `contains`; everything below those is given, and may be replaced. `tasks.listed.ListedTask`
+    has all of it, for inputs that can be listed.
     """
 
-    @property
-    def name(self) -> str:
-        """What `get_task` knows it by."""
-        ...
+    name: str
+    """What `get_task` knows it by."""
+    vocabulary: Symbols
+    """Its tokens, and which of them stand before, after and behind an input."""
+    max_length: int
+    """Positions of the longest input, begin and end included."""
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens, begin, end and padding included."""
-        ...
-
-    @property
-    def max_length(self) -> int:
-        """Positions of the longest input, begin and end included."""
-        ...
-
-    @property
-    def begin(self) -> int:
-        """The token before every input."""
-        ...
-
-    @property
-    def end(self) -> int:
-        """The token after every input."""
-        ...
-
-    @property
-    def pad(self) -> int:
-        """The token that fills a row after its end."""
-        ...
-
-    @property
-    def size(self) -> int | None:
-        """Number of inputs in the domain; None where it is not finite or not known."""
-        ...
-
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """Names of positions, in order."""
-        ...
-
-    @property
-    def features(self) -> Mapping[str, Feature]:
-        """Named features, by name."""
-        ...
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the features that are shown beside inputs where no others are asked for."""
-        ...
-
+    @abstractmethod
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of an input as a user types it, begin and end added.
 
         Raises `UserError` showing where, when it does not tokenise or is not in the domain.
         """
-        ...
+
+    @abstractmethod
+    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
+        """Draw `n` inputs from the prior, restricted to one side of the split."""
+
+    @abstractmethod
+    def contains(self, tokens: Tokens) -> InputMask:
+        """Which rows are in the domain; a malformed row is not."""
+
+    size: int | None = None
+    """Number of inputs in the domain; None where it is not finite or not known."""
+    roles: tuple[str, ...] = ()
+    """Names of positions, in order."""
+    columns: tuple[str, ...] = ()
+    """Names of the features that are shown beside inputs where no others are asked for."""
+    start: Start | None = None
+
+    @property
+    def about(self) -> str:
+        """A sentence for people who have not seen it before."""
+        return f"Inputs of the task {self.name}."
+
+    @property
+    def features(self) -> Mapping[str, Feature]:
+        """Named features, by name."""
+        return {}
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, begin, end and padding included."""
+        return self.vocabulary.size
+
+    @property
+    def begin(self) -> int:
+        """The token before every input."""
+        return self.vocabulary.begin
+
+    @property
+    def end(self) -> int:
+        """The token after every input."""
+        return self.vocabulary.end
+
+    @property
+    def pad(self) -> int:
+        """The token that fills a row after its end."""
+        return self.vocabulary.pad
+
+    @property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer, or None."""
+        return getattr(self.vocabulary, "tokenizer", None)
 
     def decode(self, tokens: OneInput) -> str:
         """The input as a user would type it, without begin, end and padding; works on malformed rows."""
-        ...
+        return self.vocabulary.text(self.vocabulary.inner(tokens))
 
     def token_strings(self, tokens: OneInput) -> list[str]:
         """One string a position, up to and including the first end token."""
-        ...
-
-    def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
-        """Draw `n` inputs from the prior, restricted to one side of the split."""
-        ...
-
-    def contains(self, tokens: Tokens) -> InputMask:
-        """Which rows are in the domain; a malformed row is not."""
-        ...
+        return self.vocabulary.strings(tokens)
 
     def log_prior(self, tokens: Tokens) -> PerInput:
-        """log p(x) in nats; minus infinity outside the domain."""
-        ...
+        """log p(x) in nats; minus infinity outside the domain, NaN in one that has no density.
+
+        Without a definition of its own, that of a uniform prior where the size is known.
+        """
+        inside = math.nan if self.size is None else -math.log(self.size)
+        return torch.where(self.contains(tokens), inside, -math.inf).to(torch.float32)
 
     def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
         """The whole domain in blocks of at most `block` inputs, in a fixed order; `UserError` where it has no end."""
-        ...
+        raise UserError(f"the inputs of {self.name} cannot be enumerated: read a sample")
 
     def eligible(self, tokens: Tokens) -> PositionMask:
         """Positions that may be queried and matched: strictly between the begin token and the first end token."""
-        ...
+        return between_begin_and_end(tokens, self.end)
+
+    def places(self, tokens: Tokens) -> Mapping[str, Positions]:
+        """Position [batch] of every role, -1 in inputs that lack it; where several are one, the first one names it."""
+        return {}
 
     def role(self, tokens: OneInput, position: int) -> str:
-        """The role that a position of this input plays."""
-        ...
+        """The role that a position of this input plays, its index where it has none.
+
+        Raises `UserError` for a position that the input does not have.
+        """
+        length = len(self.vocabulary.inner(tokens)) + 2
+        if not 0 <= position < length:
+            raise UserError(f"position {position} is not in {self.decode(tokens)!r}: positions are 0 to {length - 1}")
+        for role, place in self.places(tokens[None]).items():
+            if int(place[0]) == position:
+                return role
+        return str(position)
 
     def position_of(self, tokens: Tokens, role: str) -> Positions:
-        """Position [batch] that plays `role` in each input, -1 where an input lacks it."""
-        ...
+        """Position [batch] that plays `role`, or has this index and no role; -1 where an input lacks it.
+
+        Raises `UserError` for a role that no input has.
+        """
+        places = self.places(tokens)
+        if role in places:
+            return places[role]
+        if not (role.isascii() and role.isdigit()):
+            raise UserError(
+                f"{self.name} has no position {role!r}; its positions are {' '.join(self.roles)}, or an index"
+            )
+        index = int(role)
+        if index >= tokens.shape[1]:
+            return torch.full_like(tokens[:, 0], -1)
+        there = self.eligible(tokens)[:, index]
+        for place in places.values():
+            there = there & (place != index)
+        return torch.where(there, index, -1)
 
     def is_held_out(self, tokens: Tokens) -> InputMask:
-        """Which inputs of the domain are on the held-out side of the task's one split."""
-        ...
+        """Which inputs of the domain are on the held-out side of the task's one split.
+
+        Without a definition of its own, one in ten by a hash of its tokens, so that an input is always on one side.
+        """
+        inside = self.eligible(tokens).long()
+        mixed = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+        for column, there in zip((tokens + 1).unbind(1), inside.unbind(1), strict=True):
+            mixed = torch.where(there > 0, (mixed * 1_000_003 + column * 7919) % 2_147_483_647, mixed)
+        return mixed * 2_654_435_761 % 4_294_967_296 % HELD_OUT == 0
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
-        """Positions that the probed model has to predict: the answer, and the end token where it closes the answer."""
-        ...
+        """Positions that the probed model has to predict: the answer, and the end token where it closes the answer.
+
+        Without a definition of its own, the last token of the input.
+        """
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        last = (self.eligible(tokens) * (place + 1)).amax(dim=1) - 1
+        return place == last[:, None]
 
 
 @runtime_checkable
@@ -236,21 +296,6 @@ def restricted(task: Task, tokens: OneInput, name: str) -> Task:
     if not isinstance(task, Restrictable):
         raise UserError(f"no part of {task.name} can be enumerated by itself, given {name}: leave that out")
     return task.given(tokens, name)
-
-
-def spelled(tokens: OneInput, symbols: str, end: int) -> list[str]:
-    """One symbol a position, up to and including the first end token; `_` for what is none, such as padding inside."""
-    strings = []
-    for token in tokens.tolist():
-        strings.append(symbols[token] if 0 <= token < len(symbols) else "_")
-        if token == end:
-            break
-    return strings
-
-
-def typed(strings: list[str]) -> str:
-    """An input as a user types it, without begin (`B`) and end (`E`)."""
-    return "".join(s for i, s in enumerate(strings) if not (s == "E" or (i == 0 and s == "B")))
 
 
 @runtime_checkable

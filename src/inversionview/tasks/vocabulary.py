@@ -1,26 +1,96 @@
-"""What tasks of text need of a Hugging Face tokenizer: begin, end and padding, and texts to tokens and back."""
+"""Texts to tokens and back: characters, or a Hugging Face tokenizer with its begin, end and padding."""
 
 from __future__ import annotations
 
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from inversionview.errors import UserError
 from inversionview.files import write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
-from inversionview.tasks.positions import first_end
+from inversionview.tasks.rows import first_end
 
 _CONFIG = "vocabulary.json"
 SPECIAL_WORDS = ("<begin>", "<end>", "<pad>", "<unknown>")
 _PIECES = r" ?[^\s,.?!]+|[,.?!]"
 
 
-class Vocabulary:
+@runtime_checkable
+class Symbols(Protocol):
+    """What the tokens of a task stand for, and which of them stand before an input, after it, and behind that."""
+
+    begin: int
+    end: int
+    pad: int
+    size: int
+
+    @abstractmethod
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, without begin and end."""
+
+    @abstractmethod
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of these tokens, as it is."""
+
+    @abstractmethod
+    def strings(self, tokens: OneInput) -> list[str]:
+        """What each token of a row stands for, up to and including the first end token."""
+
+    def known_ids(self, text: str) -> list[int]:
+        """As `ids`. Raises `UserError` for what there is no token for."""
+        return self.ids(text)
+
+    def row(self, ids: Sequence[int], width: int | None = None) -> OneInput:
+        """Begin, these tokens, end; and padding up to `width`."""
+        row = [self.begin, *ids, self.end]
+        return torch.tensor(row + [self.pad] * max(0, (width or 0) - len(row)))
+
+    def inner(self, tokens: OneInput) -> list[int]:
+        """The tokens between begin and the first end; of a malformed row, whatever is there."""
+        end = int(first_end(tokens[None], self.end)[0])
+        return list(map(int, tokens[1 : end if end else len(tokens)].tolist()))
+
+    def find(self, tokens: OneInput, word: str, number: int = 1) -> int:
+        """Position of the last token of the n-th occurrence of a word, or of any string, in a row; -1 without it."""
+        ids, most = self.inner(tokens), 0
+        for position in range(1, len(ids) + 1):
+            most = max(most, self.text(ids[:position]).count(word))
+            if most >= number:
+                return position
+        return -1
+
+
+class Characters(Symbols):
+    """One token a character, its index in `symbols`, with two of these for begin and end; padding is one token more."""
+
+    def __init__(self, symbols: str, *, begin: str, end: str) -> None:
+        self.symbols, self.begin, self.end = symbols, symbols.index(begin), symbols.index(end)
+        self.pad, self.size = len(symbols), len(symbols) + 1
+
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text. Raises `UserError` for a character that is none of the symbols, or begin or end."""
+        for place, symbol in enumerate(text):
+            if symbol not in self.symbols or self.symbols.index(symbol) in (self.begin, self.end):
+                raise UserError(f"{text!r} does not tokenise: {symbol!r} at character {place} is no token")
+        return [self.symbols.index(symbol) for symbol in text]
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Their symbols; `_` for padding inside a malformed row."""
+        return "".join(self.symbols[token] if token < len(self.symbols) else "_" for token in ids)
+
+    def strings(self, tokens: OneInput) -> list[str]:
+        """One symbol a position, up to and including the first end token."""
+        end = int(first_end(tokens[None], self.end)[0])
+        return list(self.text(tokens[: end + 1 if end else len(tokens)].tolist()))
+
+
+class Vocabulary(Symbols):
     """A tokenizer, and which of its tokens stand before an input, after it, and behind that.
 
     Begin is the tokenizer's BOS; where it has none, its EOS or padding token, which then stands at position 0 all the
@@ -60,15 +130,12 @@ class Vocabulary:
         found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
         return list(found["input_ids"])
 
-    def row(self, ids: Sequence[int], width: int | None = None) -> OneInput:
-        """Begin, these tokens, end; and padding up to `width`."""
-        row = [self.begin, *ids, self.end]
-        return torch.tensor(row + [self.pad] * max(0, (width or 0) - len(row)))
-
-    def inner(self, tokens: OneInput) -> list[int]:
-        """The tokens between begin and the first end; of a malformed row, whatever is there."""
-        end = int(first_end(tokens[None], self.end)[0])
-        return list(map(int, tokens[1 : end if end else len(tokens)].tolist()))
+    def known_ids(self, text: str) -> list[int]:
+        """As `ids`. Raises `UserError` where the tokenizer does not know a part of the text."""
+        ids = self.ids(text)
+        if unknown := [position for position, token in enumerate(ids, start=1) if token in self.special]:
+            raise UserError(f"the tokenizer does not know token {unknown[0]} of {text!r}: write it in other words")
+        return ids
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of these tokens, as it is."""

@@ -7,18 +7,10 @@ from typing import Any
 import torch
 
 from inversionview.sites import Site
-from inversionview.studies.examples import START
+from inversionview.studies.examples import start_of
 from inversionview.studies.study import Study
 from inversionview.tasks.base import Contrastable, Flippable, Restrictable
 
-ABOUT = {
-    "addition": "Sums of two numbers from 100 to 999: which digits and carries does each activation hold?",
-    "counting": "How often does a letter occur in a text? What does the model keep of the letters on its way there?",
-    "ioi": "Two people, one of whom is named again: who is given something?",
-    "facts": "Facts about the world: what is known of a subject, and of what is asked about it?",
-    "text": "Any text in a language model.",
-}
-"""A sentence for each task."""
 EXAMPLES = 6
 _KINDS = {"resid_pre": "resid", "resid_mid": "resid", "resid_post": "resid", "mlp_out": "mlp", "attn_out": "attn"}
 
@@ -30,7 +22,7 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
     return {
         "name": name,
         "task": task.name,
-        "about": ABOUT.get(task.name, f"Inputs of the task {task.name}."),
+        "about": task.about,
         "architecture": {"layers": probed.n_layers, "heads": probed.n_heads, "d_model": probed.d_model},
         "sites": [site_document(site) for site in study.sites],
         "roles": list(task.roles),
@@ -81,19 +73,15 @@ def example_inputs(study: Study, n: int, seed: int) -> list[str]:
 
 
 def _start(study: Study, examples: list[str]) -> dict[str, str]:
-    """The first thing to show: what the demo does, or something late in the model."""
-    if study.task.name in START:
-        text, at, site = START[study.task.name]
-        if site in study.sites:
-            return {"input": text, "at": at, "site": site}
+    """The first thing to show: what the task says, or something late in the model."""
+    start = start_of(study)
+    if start is not None:
+        site, at = start.places[0]
+        return {"input": start.input, "at": at, "site": site}
     residual = [site for site in study.sites if Site.parse(site).kind == "resid_post"] or list(study.sites)
     return {"input": examples[0], "at": "", "site": residual[len(residual) // 2]}
 
 
 def _contrasts(study: Study) -> list[str]:
-    found = ["random"]
-    if isinstance(study.task, Flippable):
-        found.append("flip")
-    if isinstance(study.task, Contrastable):
-        found.append("change")
-    return found
+    of_task = (("flip", Flippable), ("change", Contrastable))
+    return ["random", *(name for name, ability in of_task if isinstance(study.task, ability))]

@@ -5,7 +5,6 @@ One token a character. Source: InversionView (arXiv 2405.17653), section 5 and a
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
@@ -13,9 +12,10 @@ from functools import cache, cached_property
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, spelled, typed
-from inversionview.tasks.positions import between_begin_and_end
+from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, Start, Task
+from inversionview.tasks.rows import between_begin_and_end
+from inversionview.tasks.vocabulary import Characters
 
 SYMBOLS = "0123456789B+=E"
 BEGIN, PLUS, EQUALS, END, PAD = 10, 11, 12, 13, 14
@@ -28,20 +28,19 @@ ANSWER = 9
 """Position of A1, the first answer digit; A2, A3, A4 follow it."""
 
 
-class AdditionTask:
+class AdditionTask(Task):
     """Uniform over `a+b=c` with a and b from 100 to 999; the paper's named positions F1 F2 F3 + S1 S2 S3 = A1 A2 A3 A4.
 
     The split is the paper's: all pairs in row-major order, shuffled by `random.Random(0)`, the first 75% for training.
     """
 
     name = "addition"
-    vocab_size = 15
+    about = "Sums of two numbers from 100 to 999: which digits and carries does each activation hold?"
+    vocabulary = Characters(SYMBOLS, begin="B", end="E")
     max_length = 14
-    begin, end, pad = BEGIN, END, PAD
     size = COUNT * COUNT
     roles = ("F1", "F2", "F3", "+", "S1", "S2", "S3", "=", "A1", "A2", "A3", "A4")
-    columns: tuple[str, ...] = ()
-    example = "615+861=1476"
+    start = Start("615+861=1476", (("a0.2", "="), ("a0.3", "="), ("x0.post", "=")))
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of a sum such as `615+861=1476`. Raises `UserError` where it is not a correct sum."""
@@ -50,12 +49,14 @@ class AdditionTask:
             if char not in "0123456789+=":
                 raise UserError(
                     f"{typed!r} does not tokenise: {char!r} at character {index} is not a digit, '+' or '='; "
-                    f"an input looks like {self.example}"
+                    f"an input looks like {self.start.input}"
                 )
         left, plus, rest = typed.partition("+")
         right, equals, answer = rest.partition("=")
         if not (plus and equals and "+" not in answer + right and "=" not in answer):
-            raise UserError(f"{typed!r} is not an input of addition: one '+' and then one '=', as in {self.example}")
+            raise UserError(
+                f"{typed!r} is not an input of addition: one '+' and then one '=', as in {self.start.input}"
+            )
         for name, number in (("first", left), ("second", right)):
             if len(number) != 3 or number[0] == "0":
                 raise UserError(
@@ -65,14 +66,6 @@ class AdditionTask:
         if answer != str(total):
             raise UserError(f"{typed!r} is not an input of addition: {left}+{right} is {total}, not {answer!r}")
         return torch.tensor([BEGIN, *(SYMBOLS.index(c) for c in typed), END])
-
-    def decode(self, tokens: OneInput) -> str:
-        """The sum as typed, without begin, end and padding."""
-        return typed(self.token_strings(tokens))
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
-        return spelled(tokens, SYMBOLS, END)
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` sums [n, 14] uniformly, with replacement."""
@@ -94,19 +87,10 @@ class AdditionTask:
         rest = tokens[:, self.max_length :]
         return readable & (rows == right).all(dim=1) & (rest == PAD).all(dim=1)
 
-    def log_prior(self, tokens: Tokens) -> PerInput:
-        """-ln 810,000 for every sum."""
-        inside = self.contains(tokens)
-        return torch.where(inside, -math.log(self.size), -math.inf).to(torch.float32)
-
     def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
         """All 810,000 sums, by the first number, then the second."""
         for start in range(0, self.size, block):
             yield self._from_index(torch.arange(start, min(start + block, self.size)))
-
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token."""
-        return between_begin_and_end(tokens, END)
 
     def role(self, tokens: OneInput, position: int) -> str:
         """F1 ... A4, `B` or `E`. Raises `UserError` for a position that the input does not have."""

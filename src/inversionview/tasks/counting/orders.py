@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Task
 from inversionview.tasks.counting.rows import (
     KINDS,
@@ -31,7 +31,7 @@ RESTRICTIONS = {"counts": "with the letters and the question of the query, in ev
 _STEPS = (1, MOST + 1, (MOST + 1) ** 2)
 
 
-class CountingOrders:
+class CountingOrders(Task):
     """Uniform over the orders of the letters of one input of `whole`, the task of counting; all else is the input's.
 
     Its prior is the whole task's, given the letters, their counts and the letter that is asked for. Raises `UserError`
@@ -40,14 +40,13 @@ class CountingOrders:
 
     def __init__(self, whole: Task, tokens: OneInput) -> None:
         self.whole = whole
-        self.name, self.vocab_size, self.max_length = whole.name, whole.vocab_size, whole.max_length
-        self.begin, self.end, self.pad, self.roles = whole.begin, whole.end, whole.pad, whole.roles
-        self.columns = whole.columns
+        self.name, self.vocabulary, self.max_length = whole.name, whole.vocabulary, whole.max_length
+        self.roles, self.columns = whole.roles, whole.columns
         self._multiset = multisets(tokens[None])
         self._asked = asked_letter(tokens[None])
         self._counts = input_counts(tokens[None])
         counts = self._multiset.counts[0].tolist()
-        self.size = math.factorial(sum(counts)) // math.prod(map(math.factorial, counts))
+        self.size: int = math.factorial(sum(counts)) // math.prod(map(math.factorial, counts))
         if self.size > MOST_ORDERS:
             raise UserError(
                 f"the letters of {whole.decode(tokens)} have {self.size:,} orders, and more than {MOST_ORDERS:,} are "
@@ -66,14 +65,6 @@ class CountingOrders:
             raise UserError(f"{text.strip()!r} has other letters, counts or another question than the inputs given")
         return tokens
 
-    def decode(self, tokens: OneInput) -> str:
-        """The input as typed, without begin, end and padding."""
-        return self.whole.decode(tokens)
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """One string a position, up to and including the first end token."""
-        return self.whole.token_strings(tokens)
-
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` orders [n, 33], with replacement. Raises `UserError` for the side of the split that has none."""
         one = self._assembled(_sorted(self._multiset))
@@ -90,19 +81,11 @@ class CountingOrders:
         inside[inside.clone()] = same & (asked_letter(rows) == self._asked.to(tokens.device))
         return inside
 
-    def log_prior(self, tokens: Tokens) -> PerInput:
-        """Minus the logarithm of the number of orders."""
-        return torch.where(self.contains(tokens), -math.log(self.size), -math.inf).to(torch.float32)
-
     def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
         """All orders, by their token ids; so inputs that begin alike are beside each other."""
         for start in range(0, self.size, block):
             ranks = torch.arange(start, min(start + block, self.size))
             yield self._assembled(_unranked(ranks, self._multiset))
-
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token."""
-        return self.whole.eligible(tokens)
 
     def role(self, tokens: OneInput, position: int) -> str:
         """The role that a position of this input plays."""

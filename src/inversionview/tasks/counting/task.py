@@ -12,8 +12,8 @@ from functools import cached_property
 import torch
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Task, spelled, typed
+from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, Start, Task
 from inversionview.tasks.counting.edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
 from inversionview.tasks.counting.given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
 from inversionview.tasks.counting.grammar import next_tokens
@@ -47,7 +47,7 @@ from inversionview.tasks.counting.rows import (
     sequences_of,
     shuffled,
 )
-from inversionview.tasks.positions import between_begin_and_end
+from inversionview.tasks.vocabulary import Characters
 
 TRAIN_SHARE = 0.75
 
@@ -56,7 +56,7 @@ AFTER_BAR = {"|": 0, "letter": 1, ":": 2, "answer": 3}
 _LOG_FACTORIAL = torch.lgamma(torch.arange(1, LONGEST + 2, dtype=torch.float64))
 
 
-class CountingTask:
+class CountingTask(Task):
     """Three different letters, each 1 to 9 times, in random order; then `|`, one of the three, `:` and its count.
 
     The prior: three letters, their counts, their order and the letter that is asked for, each uniform and by itself.
@@ -65,13 +65,12 @@ class CountingTask:
     """
 
     name = "counting"
-    vocab_size = 40
+    about = "How often does a letter occur in a text? What does the model keep of the letters on its way there?"
+    vocabulary = Characters(SYMBOLS + "BE", begin="B", end="E")
     max_length = WIDTH
-    begin, end, pad = BEGIN, END, PAD
-    size = None
     roles = ("|", "letter", ":", "answer")
     columns = ("count",)
-    example = "vvzccvczvvvzvcvc|v:8"
+    start = Start("vvzccvczvvvzvcvc|v:8", (("x0.post", "letter"), ("a1.0", ":"), ("m1", ":")))
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of an input such as `aabac|a:3`. Raises `UserError` where it is not in the domain."""
@@ -80,21 +79,13 @@ class CountingTask:
             if char not in SYMBOLS:
                 raise UserError(
                     f"{typed!r} does not tokenise: {char!r} at character {index} is not a letter a to z, a digit 1 to "
-                    f"9, '|' or ':'; an input looks like {self.example}"
+                    f"9, '|' or ':'; an input looks like {self.start.input}"
                 )
         letters, bar, question = typed.partition("|")
         problem = _problem(letters, bar, question)
         if problem:
             raise UserError(f"{typed!r} is not an input of counting: {problem}")
         return torch.tensor([BEGIN, *(SYMBOLS.index(char) for char in typed), END])
-
-    def decode(self, tokens: OneInput) -> str:
-        """The input as typed, without begin, end and padding."""
-        return typed(self.token_strings(tokens))
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """One character a position, up to and including the first end token; `_` for padding inside a malformed row."""
-        return spelled(tokens, SYMBOLS + "BE", END)
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, 33] from the prior, with replacement."""
@@ -148,10 +139,6 @@ class CountingTask:
             "the inputs of counting are too many to enumerate; those that share an input's letters and counts are not"
         )
 
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token."""
-        return between_begin_and_end(tokens, END)
-
     def role(self, tokens: OneInput, position: int) -> str:
         """The named position, the index of a position before the bar, `B` or `E`. Raises `UserError` for any other."""
         strings = self.token_strings(tokens)
@@ -189,10 +176,6 @@ class CountingTask:
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which inputs have letters and counts that neither probed model nor decoder was trained on."""
         return _is_held_out(multisets(tokens))
-
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
-        return next_tokens(tokens)
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """The count after the colon."""
@@ -259,21 +242,11 @@ class CountingTask:
         """
         return self._recounted(tokens, flipped(sequences_of(tokens), generator))
 
+    next_tokens = staticmethod(next_tokens)
+    sample_given, log_mass, agrees = staticmethod(draw_given), staticmethod(log_mass), staticmethod(shares)
     conditions = CONDITIONS
     """What inputs may be given to share, by name, in words."""
     neighbourhood = "near"
-
-    def sample_given(self, name: str, tokens: OtherInput, n: int, *, generator: torch.Generator) -> Tokens:
-        """Draw `n` inputs [n, 33] from the prior, given that they share `name` with this input."""
-        return draw_given(name, tokens, n, generator)
-
-    def log_mass(self, name: str, tokens: OtherInput) -> float:
-        """How probable it is under the prior, in nats, that an input shares `name` with this one."""
-        return log_mass(name, tokens)
-
-    def agrees(self, name: str, tokens: OtherInput, others: Tokens) -> InputMask:
-        """Which inputs of the domain share `name` with this one."""
-        return shares(name, tokens, others)
 
     restrictions = RESTRICTIONS
     """What can be given so that few enough inputs are left to enumerate, by name, and which they are."""

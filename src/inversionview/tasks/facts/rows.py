@@ -11,6 +11,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.facts.tables import FactTable, Statement
+from inversionview.tasks.listed import coded
 from inversionview.tasks.vocabulary import Vocabulary
 
 
@@ -59,15 +60,15 @@ def make_rows(vocabulary: Vocabulary, table: FactTable, length: int | None) -> t
         "object": spans["object"][:, 0],
     }
     facts = [table.facts[said.fact] for said in statements]
-    relation, relations = _coded([fact.relation for fact in facts])
-    subject, subjects = _coded([fact.subject for fact in facts])
-    found, objects = _coded([fact.object for fact in facts])
-    kind, kinds = _coded([fact.kind for fact in facts])
-    phrasing, phrasings = _coded([str(table.phrasings[said.phrasing]) for said in statements])
+    relation, relations = coded([fact.relation for fact in facts])
+    subject, subjects = coded([fact.subject for fact in facts])
+    object_, objects = coded([fact.object for fact in facts])
+    kind, kinds = coded([fact.kind for fact in facts])
+    phrasing, phrasings = coded([str(table.phrasings[said.phrasing]) for said in statements])
     return statements, FactRows(
         tokens=torch.stack([vocabulary.row(row, width) for row in ids]),
         places=places, object_last=spans["object"][:, 1], fact=torch.tensor([said.fact for said in statements]),
-        relation=relation, subject=subject, object=found, kind=kind, phrasing=phrasing, relations=relations,
+        relation=relation, subject=subject, object=object_, kind=kind, phrasing=phrasing, relations=relations,
         subjects=subjects, objects=objects, kinds=kinds, phrasings=phrasings,
     )  # fmt: skip
 
@@ -76,10 +77,10 @@ def _tokenised(vocabulary: Vocabulary, texts: Sequence[str]) -> tuple[list[list[
     """Tokens of each text, and at which characters each token stands."""
     if not getattr(vocabulary.tokenizer, "is_fast", False):
         raise UserError("facts need a fast tokenizer, which says at which characters its tokens stand")
-    found: Any = vocabulary.tokenizer(
+    encoded: Any = vocabulary.tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True, verbose=False
     )
-    return list(found["input_ids"]), list(found["offset_mapping"])
+    return list(encoded["input_ids"]), list(encoded["offset_mapping"])
 
 
 def _span(offsets: Sequence[tuple[int, int]], characters: tuple[int, int] | None) -> tuple[int, int]:
@@ -89,10 +90,3 @@ def _span(offsets: Sequence[tuple[int, int]], characters: tuple[int, int] | None
     start, stop = characters
     shared = [position for position, (a, b) in enumerate(offsets, start=1) if a < stop and b > start]
     return (shared[0], shared[-1]) if shared else (-1, -1)
-
-
-def _coded(names: Sequence[str]) -> tuple[Positions, tuple[str, ...]]:
-    """A code for each name, and the name of each code, sorted."""
-    values = tuple(sorted(set(names)))
-    codes = {name: code for code, name in enumerate(values)}
-    return torch.tensor([codes[name] for name in names]), values

@@ -6,18 +6,19 @@ have their indices, and `none` where a fact would be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from inversionview.files import checked_schema, read_json, write_json
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split
+from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, Task
 from inversionview.tasks.facts.task import ROLES, FactsTask
 from inversionview.tasks.text.task import TextTask
+from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -27,29 +28,24 @@ FACT_SHARE = 0.5
 _OF_FACTS = ("relation", "subject", "object", "object kind", "phrasing")
 
 
-class FactsAndTextsTask:
+class FactsAndTextsTask(Task):
     """Half of the inputs are facts in one of their phrasings, half are windows of text; in the same tokens.
 
     `--at` takes a fact's roles, an index, `first`, `last` or a word. There is no density, since free texts have none.
     """
 
     name = "facts-and-texts"
-    size = None
+    about = "Facts about the world, and any other text: what is known of a subject?"
+    start = FactsTask.start
     columns = ("relation", "subject", "object")
 
     def __init__(self, facts: FactsTask, texts: TextTask) -> None:
         """Both of one tokenizer. Texts that say a fact are left to `facts`, which knows on which side they are."""
         kept = texts.windows[facts.index(texts.windows) < 0]
         self.facts, self.texts = facts, TextTask(texts.vocabulary, kept, words=texts.words)
-        self.vocabulary = texts.vocabulary
-        self.begin, self.end, self.pad = texts.begin, texts.end, texts.pad
-        self.vocab_size, self.max_length = texts.vocab_size, max(texts.max_length, facts.max_length)
+        self.vocabulary: Vocabulary = texts.vocabulary
+        self.max_length = max(texts.max_length, facts.max_length)
         self.roles = facts.roles
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer."""
-        return self.vocabulary.tokenizer
 
     @property
     def note(self) -> str:
@@ -67,14 +63,6 @@ class FactsAndTextsTask:
                 return row
         return self.texts.encode(text)
 
-    def decode(self, tokens: OneInput) -> str:
-        """The text, without begin, end and padding."""
-        return self.texts.decode(tokens)
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """What each token stands for, up to and including the first end token."""
-        return self.texts.token_strings(tokens)
-
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, pos] with replacement, each of them a fact or a text."""
         is_fact = torch.rand(n, generator=generator) < FACT_SHARE
@@ -87,18 +75,6 @@ class FactsAndTextsTask:
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows say a fact, or are any other text that is tokenised again as it is."""
         return self._is_fact(tokens) | self.texts.contains(tokens)
-
-    def log_prior(self, tokens: Tokens) -> PerInput:
-        """NaN inside the domain, which has no density; minus infinity outside."""
-        return torch.where(self.contains(tokens), torch.nan, -torch.inf)
-
-    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
-        """Raises `UserError`: texts have no end."""
-        return self.texts.enumerate(block)
-
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token after it."""
-        return self.texts.eligible(tokens)
 
     def role(self, tokens: OneInput, position: int) -> str:
         """The role of a fact's position, or the index. Raises `UserError` for a position that the input lacks."""

@@ -10,6 +10,7 @@ import torch
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature
 from inversionview.tasks.ioi.frames import Frames, Sentences
+from inversionview.tasks.listed import token_feature
 
 HELD_OUT = ("no", "pair", "phrases", "both")
 MOST_NAMES = 40
@@ -42,7 +43,7 @@ def ioi_features(frames: Frames, held_out: Callable[[Sentences], Positions], max
         made("IO position", indices, lambda x: one_of(x.s_first, x.frame, s=False), "where IO stands first"),
         made("S1 position", indices, lambda x: one_of(x.s_first, x.frame, s=True), "where S stands first"),
         made("held out", HELD_OUT, held_out, "what of it is seen in no training: names, phrases, both"),
-        _token(frames),
+        token_feature(frames.vocabulary, frames.used),
         Feature("position", indices, lambda x, t: t, "the index of the position"),
     ]
     if len(frames.names) <= MOST_NAMES:
@@ -74,14 +75,3 @@ def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Sentences
     for number, (one, other) in enumerate(pairs):
         numbers[one, other] = numbers[other, one] = number
     return tuple(f"{names[i]}, {names[j]}" for i, j in pairs), lambda x: numbers.to(x.io.device)[x.io, x.s]
-
-
-def _token(frames: Frames) -> Feature:
-    used = frames.used
-    names = [repr(frames.vocabulary.text([token])) for token in used.tolist()]
-
-    def compute(tokens: Tokens, positions: Positions) -> Positions:
-        there = tokens.gather(1, positions[:, None])[:, 0]
-        return torch.searchsorted(used.to(there.device), there).clamp_max(len(used) - 1)
-
-    return Feature("token", tuple(names), compute, "what stands there")

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, PositionMask, Positions, Tokens
-from inversionview.tasks.facts.prefixes import PrefixTree
 from inversionview.tasks.ioi.phrases import Phrases
+from inversionview.tasks.prefixes import PrefixTree
 from inversionview.tasks.vocabulary import Vocabulary
 
 SLOTS = ("first", "second", "place", "S2", "object", "answer")

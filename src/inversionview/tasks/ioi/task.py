@@ -7,12 +7,11 @@ Source: Wang et al. (arXiv 2211.00593), and InversionView (arXiv 2405.17653), se
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,12 +19,12 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split
+from inversionview.tasks.base import Feature, Split, Start, Task
 from inversionview.tasks.ioi.features import HELD_OUT, ioi_features
 from inversionview.tasks.ioi.frames import Frames, Sentences
 from inversionview.tasks.ioi.phrases import Phrases
 from inversionview.tasks.ioi.split import pairs_held_out, phrases_held_out
-from inversionview.tasks.positions import between_begin_and_end
+from inversionview.tasks.mistakes import where_it_leaves
 from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -35,10 +34,9 @@ ENUMERATED = 2_000_000
 """Most inputs of a domain that is enumerated."""
 ROLES = ("IO", "S1", "S1+1", "place", "S2", "object", "END", "answer")
 CHANGES = ("IO", "S", "S1", "S2", "order", "place", "object")
-_SHOWN = 5
 
 
-class IoiTask:
+class IoiTask(Task):
     """Uniform over all sentences: opening, ending, two names, which of them is S, which comes first, place, object.
 
     `IO` and `S1` are the names in the opening, `S1+1` the position behind S1, `S2` the second S, `END` the position
@@ -48,6 +46,11 @@ class IoiTask:
     """
 
     name = "ioi"
+    about = "Two people, one of whom is named again: who is given something?"
+    start = Start(
+        "When Alice saw Paul in the garden, Paul gave the book to Alice.",
+        (("a1.3", "END"), ("a0.3", "END"), ("m1", "END")),
+    )
     columns = ("IO", "S", "order")
     roles = ROLES
 
@@ -62,19 +65,13 @@ class IoiTask:
         """Takes of these words those that are one token. Raises `UserError` as `Frames` does."""
         self.vocabulary = vocabulary
         self.frames = Frames(vocabulary, phrases, names, places, objects)
-        self.begin, self.end, self.pad = vocabulary.begin, vocabulary.end, vocabulary.pad
-        self.vocab_size, self.max_length = vocabulary.size, self.frames.rows.shape[1]
+        self.max_length = self.frames.rows.shape[1]
         frames = self.frames
         n = len(frames.names)
         self._radix = (len(frames.templates), n, n - 1, 2, len(frames.places), len(frames.objects))
         self._count = math.prod(self._radix)
         self.size = self._count if self._count <= ENUMERATED else None
         self._pairs_out, self._phrases_out = pairs_held_out(frames), phrases_held_out(frames)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer."""
-        return self.vocabulary.tokenizer
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of a sentence; its final full stop may be left out. Raises `UserError` for any other text."""
@@ -83,15 +80,7 @@ class IoiTask:
             row = self.vocabulary.row(self.vocabulary.ids(said))
             if bool(self.contains(row[None])[0]):
                 return row
-        raise UserError(f"{typed!r} is not an input of ioi: {self._problem(typed)}")
-
-    def decode(self, tokens: OneInput) -> str:
-        """The text, without begin, end and padding."""
-        return self.vocabulary.text(self.vocabulary.inner(tokens))
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """What each token stands for, up to and including the first end token."""
-        return self.vocabulary.strings(tokens)
+        raise UserError(f"{typed!r} is not an input of ioi: {where_it_leaves(self, typed, self.frames.rows[0])}")
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, pos] uniformly, with replacement."""
@@ -125,35 +114,14 @@ class IoiTask:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become a sentence."""
         return self.frames.next_tokens(tokens)
 
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token after it."""
-        return between_begin_and_end(tokens, self.end)
-
-    def role(self, tokens: OneInput, position: int) -> str:
-        """The name of a position, or its index where it has none. Raises `UserError` where there is none."""
-        length = len(self.vocabulary.inner(tokens)) + 2
-        if not 0 <= position < length:
-            raise UserError(f"position {position} is not in {self.decode(tokens)!r}: positions are 0 to {length - 1}")
-        for role, place in self._places(tokens[None]).items():
-            if int(place[0]) == position:
-                return role
-        return str(position)
-
-    def position_of(self, tokens: Tokens, role: str) -> Positions:
-        """Index of a role, or of an index that has no name in that input; -1 where an input lacks it.
-
-        Raises `UserError` for a role that these sentences do not have.
-        """
-        places = self._places(tokens)
-        if role in places:
-            return places[role]
-        if not (role.isascii() and role.isdigit()):
-            raise UserError(f"ioi has no position {role!r}; its positions are {' '.join(ROLES)}, or an index")
-        index = int(role)
-        if index >= tokens.shape[1]:
-            return torch.full_like(tokens[:, 0], -1)
-        named = torch.stack([place == index for place in places.values()]).any(dim=0)
-        return torch.where(self.eligible(tokens)[:, index] & ~named, index, -1)
+    def places(self, tokens: Tokens) -> dict[str, Positions]:
+        """Position [batch] of each role, -1 in rows that are no sentence."""
+        sentences, inside = self.frames.read(tokens)
+        slots = self.frames.slots.to(tokens.device)[sentences.frame]
+        first, second, place, s2, thing, answer = slots.unbind(1)
+        io, s1 = torch.where(sentences.s_first > 0, second, first), torch.where(sentences.s_first > 0, first, second)
+        places = dict(zip(ROLES, (io, s1, s1 + 1, place, s2, thing, answer - 1, answer), strict=True))
+        return {role: torch.where(inside, position, -1) for role, position in places.items()}
 
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which sentences have a pair of names or a combination of phrases that was held out."""
@@ -213,15 +181,6 @@ class IoiTask:
         names, places, objects, openings, endings = lists
         return cls(Vocabulary.load(folder / "tokenizer"), names, places, objects, Phrases(openings, endings))
 
-    def _places(self, tokens: Tokens) -> dict[str, Positions]:
-        """Position [batch] of each role, -1 in rows that are no sentence."""
-        sentences, inside = self.frames.read(tokens)
-        slots = self.frames.slots.to(tokens.device)[sentences.frame]
-        first, second, place, s2, thing, answer = slots.unbind(1)
-        io, s1 = torch.where(sentences.s_first > 0, second, first), torch.where(sentences.s_first > 0, first, second)
-        found = dict(zip(ROLES, (io, s1, s1 + 1, place, s2, thing, answer - 1, answer), strict=True))
-        return {role: torch.where(inside, position, -1) for role, position in found.items()}
-
     def _held_out(self, sentences: Sentences) -> Positions:
         """0 to 3 [batch], as `HELD_OUT` names them."""
         device = sentences.frame.device
@@ -265,25 +224,6 @@ class IoiTask:
         width = min(made.shape[1], tokens.shape[1])
         changed[:, :width] = made[:, :width]
         return torch.where(inside[:, None], changed, tokens)
-
-    def _problem(self, typed: str) -> str:
-        """At which word a text leaves the domain, and what could stand there."""
-        ids = self.vocabulary.ids(typed)
-        if not ids:
-            return f"it is empty; one is {self.frames.text((0, 0, 1, 0, 0, 0))!r}"
-        row = self.vocabulary.row(ids)
-        possible = self.next_tokens(row[None])[0]
-        wrong = int((~possible[:-1].gather(1, row[1:, None])[:, 0]).long().argmax())
-        before = self.vocabulary.text(ids[:wrong])
-        words = [self.vocabulary.text([token]) for token in possible[wrong].nonzero()[:, 0].tolist()]
-        if possible[wrong, self.end]:
-            return f"it goes on after {before!r}"
-        found = self.vocabulary.text([*ids, self.end][wrong : wrong + 1]) if wrong < len(ids) else ""
-        near = difflib.get_close_matches(found, words, n=_SHOWN, cutoff=0.3)
-        shown = ", ".join(repr(word) for word in (near or words[:_SHOWN]))
-        where = f"after {before!r} comes" if before else "it begins with"
-        more = f" or {len(words) - _SHOWN} others" if len(words) > _SHOWN else ""
-        return f"{where} {shown}{more}, not {found!r}" if found else f"it stops, and {where} {shown}{more}"
 
 
 def _with_two_names(parts: Sequence[Positions]) -> Sentences:

@@ -10,18 +10,18 @@ An input is a begin token, some tokens of text, an end token. Two kinds of prior
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, read_tensors, write_atomic, write_tensors
-from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split
-from inversionview.tasks.positions import between_begin_and_end, first_end
+from inversionview.shapes import InputMask, OneInput, PerInput, Positions, Tokens
+from inversionview.tasks.base import Feature, Split, Task
+from inversionview.tasks.rows import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
 from inversionview.tasks.vocabulary import Vocabulary
@@ -29,8 +29,6 @@ from inversionview.tasks.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
 
-HELD_OUT = 10
-"""One input in so many is held out."""
 FEWEST = 100
 """Distinct windows below which nothing could be learned from them."""
 LEAST_TOKENS = 2
@@ -38,7 +36,7 @@ _MOST_NEW = 10_240
 """Draws up to which the model writes new texts; more come from those that were kept."""
 
 
-class TextTask:
+class TextTask(Task):
     """Windows of text of at most `length` tokens, the begin token included.
 
     Positions have no names but their index; `position_of` also takes `first`, `last`, and a word: `dog` is the last
@@ -46,7 +44,7 @@ class TextTask:
     """
 
     name = "text"
-    size = None
+    about = "Any text in a language model."
     columns = ("token",)
 
     def __init__(
@@ -60,8 +58,7 @@ class TextTask:
     ) -> None:
         self.vocabulary, self.windows, self.starts, self._probed = vocabulary, windows.long(), starts, probed
         self.words = tuple(words)
-        self.begin, self.end, self.pad = vocabulary.begin, vocabulary.end, vocabulary.pad
-        self.vocab_size, self.max_length = vocabulary.size, windows.shape[1]
+        self.max_length = windows.shape[1]
         self.roles = tuple(str(t) for t in range(1, self.max_length - 1))
         self._added: dict[str, Feature] = {}
         held_out = self.is_held_out(self.windows)
@@ -111,11 +108,6 @@ class TextTask:
         return cls(vocabulary, windows, starts=starts, probed=lambda: probed, words=words)
 
     @property
-    def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer."""
-        return self.vocabulary.tokenizer
-
-    @property
     def note(self) -> str:
         """How positions count where the tokenizer has no BOS token of its own; empty where it has."""
         if self.vocabulary.has_bos:
@@ -134,17 +126,7 @@ class TextTask:
         if len(ids) > most:
             shown = self.vocabulary.text(ids[:most])
             raise UserError(f"the text has {len(ids)} tokens, and inputs here have {most} at most: end it at {shown!r}")
-        if unknown := [position for position, token in enumerate(ids, start=1) if token in self.vocabulary.special]:
-            raise UserError(f"the tokenizer does not know token {unknown[0]} of {text!r}: write it in other words")
-        return self.vocabulary.row(ids)
-
-    def decode(self, tokens: OneInput) -> str:
-        """The text, without begin, end and padding."""
-        return self.vocabulary.text(self.vocabulary.inner(tokens))
-
-    def token_strings(self, tokens: OneInput) -> list[str]:
-        """What each token stands for, up to and including the first end token."""
-        return self.vocabulary.strings(tokens)
+        return self.vocabulary.row(self.vocabulary.known_ids(text))
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, pos] with replacement.
@@ -170,29 +152,14 @@ class TextTask:
     def log_prior(self, tokens: Tokens) -> PerInput:
         """log p(x) in nats; NaN inside the domain of given texts, which has no density."""
         inside = self.contains(tokens)
-        found = torch.full((len(tokens),), -torch.inf)
+        log_prior = torch.full((len(tokens),), -torch.inf)
         if self.starts is None or self._probed is None:
-            found[inside] = torch.nan
+            log_prior[inside] = torch.nan
         elif bool(inside.any()):
             probed, width = self._probed(), self.max_length
             rows = torch.split(tokens[inside], block_rows(width, self.vocab_size))
-            found[inside] = torch.cat([log_density(probed, self.vocabulary, self.starts, r, width) for r in rows])
-        return found
-
-    def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
-        """Raises `UserError`: texts have no end."""
-        raise UserError("texts cannot be enumerated: read a sample")
-
-    def eligible(self, tokens: Tokens) -> PositionMask:
-        """Positions strictly between the begin token and the first end token after it."""
-        return between_begin_and_end(tokens, self.end)
-
-    def role(self, tokens: OneInput, position: int) -> str:
-        """The index itself. Raises `UserError` for a position that the input does not have."""
-        length = len(self.token_strings(tokens))
-        if not 0 <= position < length:
-            raise UserError(f"position {position} is not in {self.decode(tokens)!r}: positions are 0 to {length - 1}")
-        return str(position)
+            log_prior[inside] = torch.cat([log_density(probed, self.vocabulary, self.starts, r, width) for r in rows])
+        return log_prior
 
     def position_of(self, tokens: Tokens, role: str) -> Positions:
         """Index of `first`, `last`, an index, or a word such as `dog` or `dog#2`; -1 where an input lacks it."""
@@ -212,25 +179,12 @@ class TextTask:
         word, _, number = name.partition("#")
         if not word or (number and not number.isdecimal()):
             raise UserError(f"a text has no position {name!r}: use first, last, an index, or a word: dog, dog#2")
-        return self._word(tokens, word, int(number or 1))
-
-    def is_held_out(self, tokens: Tokens) -> InputMask:
-        """One input in ten, by a hash of its tokens, so that the same text is always on the same side."""
-        inside = self.eligible(tokens).long()
-        mixed = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-        for column, there in zip((tokens + 1).unbind(1), inside.unbind(1), strict=True):
-            mixed = torch.where(there > 0, (mixed * 1_000_003 + column * 7919) % 2_147_483_647, mixed)
-        return mixed * 2_654_435_761 % 4_294_967_296 % HELD_OUT == 0
-
-    def answer_mask(self, tokens: Tokens) -> PositionMask:
-        """The last token of the text: how often the model foresees it is the accuracy."""
-        last = self.position_of(tokens, "last")
-        return torch.arange(tokens.shape[1], device=tokens.device) == last[:, None]
+        return self.vocabulary.find(tokens, word, int(number or 1))
 
     @cached_property
     def _own_features(self) -> dict[str, Feature]:
-        found = window_features(self.vocabulary, self.max_length, self.position_of)
-        return found | {f"has:{word}": word_feature(word, self.vocabulary, self.decode) for word in self.words}
+        of_window = window_features(self.vocabulary, self.max_length, self.position_of)
+        return of_window | {f"has:{word}": word_feature(word, self.vocabulary, self.decode) for word in self.words}
 
     @property
     def features(self) -> dict[str, Feature]:
@@ -263,17 +217,6 @@ class TextTask:
         starts = Starts(tensors["starts"]) if "starts" in tensors else None
         vocabulary = Vocabulary.load(folder / "tokenizer")
         return cls(vocabulary, tensors["windows"], starts=starts, probed=probed, words=described.get("words", ()))
-
-    def _word(self, row: OneInput, word: str, number: int) -> int:
-        """Position of the last token of the word's n-th occurrence, or -1."""
-        ids, seen = self.vocabulary.inner(row), 0
-        for position in range(1, len(ids) + 1):
-            count = self.vocabulary.text(ids[:position]).count(word)
-            if count > seen:
-                seen = count
-            if seen >= number:
-                return position
-        return -1
 
 
 def _check_length(length: int) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 
 from inversionview.shapes import NextTokens, Positions, Tokens
-from inversionview.tasks.positions import after_end, first_end
+from inversionview.tasks.rows import after_end, first_end
 
 Nodes = Int[torch.Tensor, "batch pos"]
 
@@ -45,13 +45,13 @@ class PrefixTree:
         """The node [batch, pos] of what stands up to each position, -1 where that is no beginning of an input."""
         key, target, _, _ = self._on(tokens.device)
         node = torch.where(tokens[:, 0] == self.begin, 0, -1)
-        found = [node]
+        nodes = [node]
         for token in tokens[:, 1:].unbind(1):
             wanted = node * self.vocab_size + token
             at = torch.searchsorted(key, wanted).clamp_max(len(key) - 1)
             node = torch.where((node >= 0) & (key[at] == wanted), target[at], -1)
-            found.append(node)
-        return torch.stack(found, dim=1)
+            nodes.append(node)
+        return torch.stack(nodes, dim=1)
 
     def index(self, tokens: Tokens) -> Positions:
         """Which of the inputs each row is, -1 where it is none; behind its end there must be padding only."""
@@ -65,9 +65,9 @@ class PrefixTree:
         """Tokens with which what stands up to each position can go on; all where it has ended or is no beginning."""
         key, _, starts, _ = self._on(tokens.device)
         node = self.nodes(tokens).flatten()
-        known = node.clamp_min(0)
-        first = starts[known]
-        count = torch.where(node >= 0, starts[known + 1] - first, 0)
+        parent = node.clamp_min(0)
+        first = starts[parent]
+        count = torch.where(node >= 0, starts[parent + 1] - first, 0)
         row = torch.arange(len(node), device=tokens.device).repeat_interleave(count)
         within = torch.arange(len(row), device=tokens.device) - (count.cumsum(0) - count)[row]
         possible = (count == 0)[:, None].expand(-1, self.vocab_size).clone()

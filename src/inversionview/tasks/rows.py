@@ -1,0 +1,36 @@
+"""Rows of tokens: where the input of a row begins and ends."""
+
+from __future__ import annotations
+
+from inversionview.shapes import PositionMask, Positions, Tokens
+
+
+def before_first(tokens: Tokens, token: int) -> PositionMask:
+    """Positions [batch, pos] before the first `token` of their row that is not at 0 (all of them where it is absent).
+
+    What is at 0 does not count: many tokenizers have one token for begin and end.
+    """
+    there = tokens == token
+    there[:, 0] = False
+    return there.cumsum(dim=1) == 0
+
+
+def first_end(tokens: Tokens, end: int) -> Positions:
+    """Position [batch] of the first end token after position 0, and 0 where there is none."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.long().argmax(dim=1)
+
+
+def after_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions [batch, pos] behind the first end token after position 0: padding, whatever stands there."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.cumsum(dim=1) - there.long() > 0
+
+
+def between_begin_and_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions strictly between the begin token at 0 and the first end token; needs no well-formed row."""
+    inside = before_first(tokens, end)
+    inside[:, 0] = False
+    return inside

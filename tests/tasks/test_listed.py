@@ -1,0 +1,152 @@
+"""A task of a few sentences, and what every task is given."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from inversionview.errors import UserError
+from inversionview.tasks.base import Task
+from inversionview.tasks.listed import ListedTask
+from inversionview.tasks.vocabulary import Characters, word_tokenizer
+
+SENTENCES = (
+    "The cat sat on the mat.", "The dog sat on the mat.", "The cat ran.", "A dog ran to the old cat.", "A bird sang.",
+)  # fmt: skip
+ANIMALS = ("cat", "dog", "cat", "dog", "bird")
+
+
+@pytest.fixture(scope="module")
+def task() -> ListedTask:
+    return ListedTask.of_texts(
+        "animals", word_tokenizer(SENTENCES), SENTENCES, places={"animal": ANIMALS}, features={"animal": ANIMALS}
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(task):
+    return next(task.enumerate())
+
+
+def test_the_domain_is_the_sentences(task, rows):
+    assert (task.name, task.size) == ("animals", 5)
+    assert [task.decode(row) for row in rows] == list(SENTENCES)
+    for text, row in zip(SENTENCES, rows, strict=True):
+        tokens = task.encode(text.rstrip("."))
+        assert torch.equal(tokens, row[: len(tokens)])
+    assert task.contains(rows).all()
+    assert task.log_prior(rows).tolist() == pytest.approx([-math.log(5)] * 5)
+    wrong = rows.clone()
+    wrong[:, 2] = rows[:, 1]
+    assert not task.contains(wrong).any()
+    assert task.log_prior(wrong).tolist() == [-math.inf] * 5
+
+
+def test_both_sides_of_the_split_have_some_of_it(task, rows):
+    held_out = task.is_held_out(rows)
+    assert held_out.tolist().count(True) == 2
+    for split, side in (("train", False), ("held-out", True)):
+        drawn = task.sample(50, generator=torch.Generator().manual_seed(0), split=split)
+        assert task.is_held_out(drawn).tolist() == [side] * 50
+    everything = task.sample(200, generator=torch.Generator().manual_seed(0))
+    assert set(task.index(everything).tolist()) == set(range(5))
+
+
+def test_places_and_features_are_those_that_were_given(task, rows):
+    at = task.position_of(rows, "animal")
+    assert [task.token_strings(row)[t].strip() for row, t in zip(rows, at.tolist(), strict=True)] == list(ANIMALS)
+    assert [task.role(row, t) for row, t in zip(rows, at.tolist(), strict=True)] == ["animal"] * 5
+    assert task.role(rows[0], 1) == "1"
+    assert task.position_of(rows, "7").tolist() == [7, 7, -1, 7, -1]
+    assert task.position_of(rows, str(int(at[0]))).tolist() == [-1, -1, -1, 2 if int(at[3]) != 2 else -1, -1]
+    feature = task.features["animal"]
+    assert [feature.values[code] for code in feature.compute(rows, at).tolist()] == list(ANIMALS)
+    token = task.features["token"]
+    assert [token.values[code] for code in token.compute(rows, at).tolist()] == [f"' {name}'" for name in ANIMALS]
+
+
+def test_what_can_come_next_leads_to_a_sentence_only(task, rows):
+    possible = task.next_tokens(rows[:1])[0]
+    begun = {task.vocabulary.text([token]) for token in possible[0].nonzero()[:, 0].tolist()}
+    assert begun == {"The", "A"}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("The cow sat", "after 'The' comes ' dog', ' cat', not ' cow'"),
+        ("A bird sang. So", "it goes on after 'A bird sang.'"),
+        ("", "it is empty; one is 'The cat sat on the mat.'"),
+    ],
+)
+def test_a_text_that_is_none_is_explained(task, text, says):
+    with pytest.raises(UserError, match="is not an input of animals") as caught:
+        task.encode(text)
+    assert says in str(caught.value)
+
+
+def test_what_cannot_be_a_task_is_said(task):
+    tokenizer = task.tokenizer
+    with pytest.raises(UserError, match="needs two texts or more, all different, not 1"):
+        ListedTask.of_texts("one", tokenizer, SENTENCES[:1])
+    with pytest.raises(UserError, match="all different, not 2"):
+        ListedTask.of_texts("same", tokenizer, [SENTENCES[0]] * 2)
+    with pytest.raises(UserError, match="animal has 2 values for 5 texts"):
+        ListedTask.of_texts("few", tokenizer, SENTENCES, features={"animal": ANIMALS[:2]})
+    with pytest.raises(UserError, match="does not know token 2"):
+        ListedTask.of_texts("other", tokenizer, ["The zebra sang.", "A bird sang."])
+
+
+class Bits(Task):
+    """The least that a task is: four bits and their parity."""
+
+    name, max_length, size = "bits", 7, 16
+    vocabulary = Characters("01BE", begin="B", end="E")
+
+    def encode(self, text):
+        return self.vocabulary.row(self.vocabulary.known_ids(text))
+
+    def sample(self, n, *, generator, split="all"):
+        return self._rows(torch.randint(16, (n,), generator=generator))
+
+    def contains(self, tokens):
+        return (self._rows(torch.arange(16))[:, None] == tokens).all(dim=2).any(dim=0)
+
+    def enumerate(self, block=65536):
+        yield self._rows(torch.arange(16))
+
+    def _rows(self, number):
+        bits = number[:, None] >> torch.arange(4) & 1
+        rows = torch.cat([bits, bits.sum(1, keepdim=True) % 2], dim=1)
+        return torch.nn.functional.pad(torch.nn.functional.pad(rows, (1, 0), value=2), (0, 1), value=3)
+
+
+def test_a_task_that_says_the_least_is_given_the_rest():
+    task = Bits()
+    rows = next(task.enumerate())
+    assert (task.begin, task.end, task.pad, task.vocab_size) == (2, 3, 4, 5)
+    assert task.decode(rows[5]) == "10100"
+    assert task.token_strings(rows[5]) == list("B10100E")
+    assert torch.equal(task.encode("10100"), rows[5])
+    assert task.log_prior(rows).exp().sum().item() == pytest.approx(1)
+    assert task.eligible(rows).sum(dim=1).tolist() == [5] * 16
+    assert task.answer_mask(rows).nonzero()[:, 1].tolist() == [5] * 16
+    assert task.role(rows[0], 3) == "3"
+    assert task.position_of(rows, "3").tolist() == [3] * 16
+    assert task.about == "Inputs of the task bits."
+    with pytest.raises(UserError, match="'2' at character 1 is no token"):
+        task.encode("120")
+    with pytest.raises(UserError, match="bits has no position 'A1'"):
+        task.position_of(rows, "A1")
+    with pytest.raises(UserError, match="position 9 is not in '00000': positions are 0 to 6"):
+        task.role(rows[0], 9)
+
+
+def test_a_task_that_says_too_little_cannot_be_made():
+    class Half(Task):
+        name = "half"
+
+    with pytest.raises(TypeError, match="abstract method"):
+        Half()
