@@ -44,7 +44,7 @@ HOUSE = (
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
 LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",
-         "inversionview.report.html", "inversionview.report.terminal", "inversionview.studies.description",
+         "inversionview.report.page", "inversionview.report.terminal", "inversionview.studies.description",
          "inversionview.studies.recipes", "inversionview.studies.settings",
          "inversionview.results.preimage")  # fmt: skip
 HEAVY = ("torch", "transformers", "accelerate", "huggingface_hub", "safetensors", "pandas", "pyarrow")
@@ -113,7 +113,7 @@ def test_a_module_imports_only_from_its_left():
         ("report/x.py", "from inversionview.training import train"),
         ("report/x.py", "from inversionview.probed import model"),
         ("preimage/x.py", "from ..reading import attribution"),
-        ("files.py", "from inversionview.report import html"),
+        ("files.py", "from inversionview.report import page"),
         ("studies/x.py", "import inversionview as iv"),
     ],
 )

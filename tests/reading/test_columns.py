@@ -92,8 +92,8 @@ def test_columns_are_drawn_in_the_terminal_and_on_the_page():
     [short] = [line for line in lines if "1 0 0 + 1 0 0" in line]
     assert short[start:].split()[:3] == ["2", "none", "no"]
     page = found.to_html()
-    assert '<th scope="col" class="f">F1+S1</th>' in page
-    assert '<td class="f">2</td><td class="f">none</td><td class="f">no</td>' in page
+    assert '<th scope="col">F1+S1</th>' in page
+    assert '<td class="n">2</td><td>none</td><td>no</td>' in page
 
 
 def test_columns_are_in_the_data_frame_and_do_not_hide_others():

@@ -17,6 +17,7 @@ class Page(HTMLParser):
         self.tables: list[list[dict]] = []
         self.open_tables: list[list[dict]] = []
         self.texts: list[str] = []
+        self.captions: list[str] = []
         self.feed(source)
         assert self.open == []
 
@@ -25,6 +26,8 @@ class Page(HTMLParser):
         if tag == "table":
             self.tables.append([])
             self.open_tables.append(self.tables[-1])
+        if tag == "caption":
+            self.captions.append("")
         if tag == "tr":
             self.open_tables[-1].append({"class": dict(attributes).get("class") or "", "cells": []})
         if tag in ("td", "th"):
@@ -40,6 +43,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("style", "script"):
             self.texts.append(data)
+        if "caption" in self.open:
+            self.captions[-1] += data
         if "td" in self.open or "th" in self.open:
             self.open_tables[-1][-1]["cells"][-1]["text"] += data
 

@@ -61,11 +61,6 @@ def test_mixing_starts_and_ends_at_its_colours() -> None:
     assert colors.mix("#14171c", "#2567b0", 1.0) == "#2567b0"
 
 
-def test_levels_clip_and_take_nan_for_no_change() -> None:
-    assert [colors.level(v) for v in (-7.0, -1.0, -0.5, 0.0, 0.03, 1.0, 2.0)] == [-8, -8, -4, 0, 0, 8, 8]
-    assert colors.level(math.nan) == 0
-
-
 @pytest.mark.parametrize("theme", [colors.LIGHT, colors.DARK])
 def test_levels_leave_the_surface_evenly(theme: colors.Theme) -> None:
     labs = [colors.to_oklab(colors.background(theme, step)) for step in range(colors.STEPS + 1)]

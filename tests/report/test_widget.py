@@ -23,23 +23,23 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_notebook_gets_a_widget_that_holds_the_document(kernel: None) -> None:
     packed = pack_reading(addition(draws=20))
-    made = widget.make_widget("reading", packed)
+    made = widget.make_widget(packed)
     assert made.document == packed
-    assert made.kind == "reading"
-    assert "_widget" in made._esm
-    shown = widget.widget_bundle("reading", lambda: packed)
+    assert made.document["kind"] == "reading"
+    assert "_drawn" in made._esm
+    shown = widget.widget_bundle(lambda: packed)
     assert list(shown) == [VIEW]
     assert shown[VIEW]["model_id"]
 
 
 def test_without_a_kernel_nothing_is_made() -> None:
-    assert widget.widget_bundle("reading", lambda: pytest.fail("nobody asked")) == {}
+    assert widget.widget_bundle(lambda: pytest.fail("nobody asked")) == {}
 
 
 def test_without_anywidget_the_table_has_to_do(kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:
     widget._widget_class.cache_clear()
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    assert widget.widget_bundle("reading", lambda: pack_reading(addition(draws=3))) == {}
+    assert widget.widget_bundle(lambda: pack_reading(addition(draws=3))) == {}
     monkeypatch.undo()
     widget._widget_class.cache_clear()
 
@@ -50,7 +50,7 @@ def test_a_map_is_a_document_that_draws_itself(kernel: None) -> None:
     assert "what each activation knows" in drawn._repr_html_()
     assert drawn.to_html().startswith("<!DOCTYPE html>")
     assert VIEW in drawn._repr_mimebundle_()
-    assert widget.make_widget("map", pack_map(as_map(addition_map()))).kind == "map"
+    assert widget.make_widget(pack_map(as_map(addition_map()))).document["kind"] == "map"
 
 
 def test_a_notebook_keeps_the_table_beside_the_widget(kernel: None) -> None:

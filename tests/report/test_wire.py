@@ -50,12 +50,15 @@ def test_what_is_not_a_number_is_none() -> None:
 def test_the_words_are_those_of_the_other_drawings() -> None:
     reading = estimated()
     words = pack_reading(reading)["words"]
-    assert words["headline"] == headline(reading)
-    assert words["summary"] == summary(reading)
+    assert words["heading"] == headline(reading)
+    assert words["sentences"] == [summary(reading)]
     assert words["facts"] == [list(fact) for fact in facts(reading)]
     assert words["settings"] == [list(row) for row in settings(reading)]
-    assert words["sources"] == [list(line) for line in source_lines(reading)]
-    assert words["bits"] == [list(bits_row(known, exact=False)) for known in reading["bits"]]
+    assert [(*row["cells"], row["bar"]) for row in words["tables"]["sources"]["rows"]] == source_lines(reading)
+    rows = [row["cells"] for row in words["tables"]["bits"]["rows"]]
+    assert [cells[:4] for cells in rows] == [
+        [known["name"], *bits_row(known, exact=False)] for known in reading["bits"]
+    ]
 
 
 def test_maps_and_causal_checks_carry_their_words() -> None:
@@ -63,6 +66,7 @@ def test_maps_and_causal_checks_carry_their_words() -> None:
     assert packed["words"]["heading"] == "addition: what each activation knows, in bits"
     assert [cell["best"] for cell in packed["cells"]] == [cell["best"] for cell in addition_map()["cells"]]
     causal = pack_causal(document())
-    assert causal["words"]["answer"]
-    assert len(causal["words"]["features"][0]["cells"]) == len(causal["words"]["feature_columns"])
+    assert causal["words"]["sentences"]
+    features = causal["words"]["tables"]["features"]
+    assert len(features["rows"][0]["cells"]) == len(features["columns"])
     json.dumps([packed, causal])

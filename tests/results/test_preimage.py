@@ -253,8 +253,9 @@ def test_the_reading_is_plain_data_that_both_renderers_take():
 
     from rich.console import Console
 
-    from inversionview.report.html import render_html
+    from inversionview.report.page import render_page
     from inversionview.report.terminal import render_terminal
+    from inversionview.report.wire import pack_reading
 
     found = colored()
     reading = found.to_reading()
@@ -269,7 +270,12 @@ def test_the_reading_is_plain_data_that_both_renderers_take():
         assert 0 <= sample["position"] < max(2, len(sample["tokens"]))
     console = Console(file=StringIO(), width=120)
     render_terminal(reading, console)
-    for text in (console.file.getvalue(), render_html([reading], title="t"), found.to_html(), found._repr_html_()):
+    for text in (
+        console.file.getvalue(),
+        render_page([pack_reading(reading)], title="t"),
+        found.to_html(),
+        found._repr_html_(),
+    ):
         assert "A4" in text
         assert "a0.0" in text
 

@@ -125,14 +125,22 @@ class PatchEffects:
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows these effects."""
-        from inversionview.report.patching_html import render_patching_html
+        from inversionview.report.page import render_page
+        from inversionview.report.wire import pack_patching
 
-        return render_patching_html(self.to_dict(), title="What patching does")
+        return render_page([pack_patching(self.to_dict())], title="What patching does")
 
     def _repr_html_(self) -> str:
-        from inversionview.report.patching_html import render_patching_fragment
+        from inversionview.report.page import render_fragment
+        from inversionview.report.wire import pack_patching
 
-        return render_patching_fragment(self.to_dict())
+        return render_fragment(pack_patching(self.to_dict()))
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from inversionview.report.widget import widget_bundle
+        from inversionview.report.wire import pack_patching
+
+        return widget_bundle(lambda: pack_patching(self.to_dict()))
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the effects as a matplotlib figure, and save it if a path is given.

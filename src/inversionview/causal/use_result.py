@@ -129,14 +129,24 @@ class Use:
 
     def to_html(self) -> str:
         """A self-contained HTML page."""
-        from inversionview.report.causal_html import render_causal_html
+        from inversionview.report.page import render_page
 
-        return render_causal_html(self.to_dict(), title=f"{self.input} at {self.at}, {self.site}")  # type: ignore[arg-type]
+        return render_page([self._packed()], title=f"{self.input} at {self.at}, {self.site}")
 
     def _repr_html_(self) -> str:
-        from inversionview.report.causal_html import render_causal_fragment
+        from inversionview.report.page import render_fragment
 
-        return render_causal_fragment(self.to_dict())  # type: ignore[arg-type]
+        return render_fragment(self._packed())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        from inversionview.report.widget import widget_bundle
+
+        return widget_bundle(self._packed)
+
+    def _packed(self) -> dict[str, Any]:
+        from inversionview.report.wire import pack_causal
+
+        return pack_causal(self.to_dict())  # type: ignore[arg-type]
 
 
 def _as_lists(value: Any) -> Any:

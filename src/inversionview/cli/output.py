@@ -28,9 +28,11 @@ def show(preimages: Sequence[Preimage], n: int | None = None) -> None:
 
 def write_readings(preimages: Sequence[Preimage], path: Path, title: str, n: int | None = None) -> None:
     """Write readings as one HTML page."""
-    from inversionview.report.html import render_html
+    from inversionview.report.page import render_page
+    from inversionview.report.wire import MOST_TOKENS, pack_reading
 
-    write_page(path, render_html([preimage.to_reading(n) for preimage in preimages], title=title))
+    readings = [pack_reading(preimage.to_reading(n), most_tokens=MOST_TOKENS) for preimage in preimages]
+    write_page(path, render_page(readings, title=title))
 
 
 def print_json(document: Any) -> None:

@@ -11,8 +11,6 @@ import functools
 import re
 from importlib.resources import files
 
-from inversionview.report.html_page import theme_css
-
 _IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?:/\*\*.*?\*/\n|// [^\n]*\n)", re.MULTILINE | re.DOTALL)
@@ -31,7 +29,12 @@ def script(entry: str) -> str:
 
 def styles() -> str:
     """Return the colours and the styles of what the modules draw."""
-    return theme_css() + "\n" + layout()
+    return colours() + layout()
+
+
+def colours() -> str:
+    """Return the colours of both themes, which `colors.theme_css` makes."""
+    return _text("theme.css")
 
 
 def layout() -> str:

@@ -7,7 +7,6 @@ what lies behind it.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 STEPS = 8
@@ -32,13 +31,6 @@ LIGHT = Theme("#ffffff", "#f4f5f7", "#14171c", "#585f6b", "#d9dde3", "#8a93a1", 
 DARK = Theme("#14171c", "#1d2127", "#eceff3", "#a2a9b4", "#353b44", "#7b8492", "#2567b0", "#a04f06")
 
 
-def level(value: float) -> int:
-    """Round a change in [-1, 1] to a level in [-STEPS, STEPS]; what lies outside is clipped, NaN is no change."""
-    if math.isnan(value):
-        return 0
-    return round(max(-1.0, min(1.0, value)) * STEPS)
-
-
 def background(theme: Theme, step: int) -> str:
     """Return the colour behind a token at a level in [-STEPS, STEPS]; level 0 is the theme's surface."""
     end = theme.raised if step > 0 else theme.lowered
@@ -48,6 +40,29 @@ def background(theme: Theme, step: int) -> str:
 def mix(a: str, b: str, share: float) -> str:
     """Return the colour at `share` (0 to 1) of the way from `a` to `b` in OKLab."""
     return _from_oklab([(1 - share) * x + share * y for x, y in zip(to_oklab(a), to_oklab(b), strict=True)])
+
+
+def theme_css() -> str:
+    """Return the colours of both themes and the classes of the scale: what `static/theme.css` holds.
+
+    A page or an element may choose its theme with `data-theme`, whatever the system prefers.
+    """
+    light, dark = _declared(LIGHT, "light"), _declared(DARK, "dark")
+    steps = "".join(f".{name}{{background-color:var(--{name})}}" for name in map(change_class, LEVELS) if name)
+    return (
+        f".inversionview{light}@media (prefers-color-scheme:dark){{.inversionview{dark}}}"
+        # a notebook has a theme of its own, whatever the system prefers
+        f'[data-jp-theme-light="true"] .inversionview,.vscode-light .inversionview{light}'
+        f'[data-jp-theme-light="false"] .inversionview,.vscode-dark .inversionview{dark}'
+        f'.inversionview[data-theme="light"],[data-theme="light"] .inversionview{light}'
+        f'.inversionview[data-theme="dark"],[data-theme="dark"] .inversionview{dark}\n'
+        f".inversionview.inversionview.inversionview{{{steps}}}\n"
+    )
+
+
+def change_class(step: int) -> str:
+    """Return the CSS class of a level of the colour scale; none for no change."""
+    return "" if step == 0 else f"{'p' if step > 0 else 'm'}{abs(step)}"
 
 
 def contrast(a: str, b: str) -> float:
@@ -70,6 +85,13 @@ def to_oklab(color: str) -> list[float]:
         1.9779984951 * l - 2.4285922050 * m + 0.4505937099 * s,
         0.0259040371 * l + 0.7827717662 * m - 0.8086757660 * s,
     ]
+
+
+def _declared(theme: Theme, scheme: str) -> str:
+    named = {name: color for name, color in theme._asdict().items() if name not in ("raised", "lowered")}
+    scale = {change_class(step): background(theme, step) for step in LEVELS if step}
+    variables = "".join(f"--{name}:{color};" for name, color in (named | scale).items())
+    return f"{{color-scheme:{scheme};{variables}}}"
 
 
 def _from_oklab(lab: list[float]) -> str:

@@ -1,4 +1,4 @@
-"""A reading or a map in a notebook, drawn by the same modules as the page (the extra `notebook`)."""
+"""A packed document in a notebook, drawn by the same modules as the page (the extra `notebook`)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from inversionview.report import bundle
 _WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def widget_bundle(kind: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def widget_bundle(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what a notebook needs to show a packed document, by media type; empty where it shows no widgets.
 
-    `kind` is `reading` or `map`, `make` gives the document. A notebook also keeps the static HTML, for whoever opens it
-    without a kernel.
+    `make` gives the document. A notebook also keeps the plain tables, for whoever opens it without a kernel.
     """
     if not _in_notebook():
         return {}
     try:
-        widget = make_widget(kind, make())
+        widget = make_widget(make())
     except ImportError:
         return {}
     shown: dict[str, Any] = widget._repr_mimebundle_()[0]
     return {_WIDGET_VIEW: shown[_WIDGET_VIEW]}
 
 
-def make_widget(kind: str, packed: dict[str, Any]) -> Any:
+def make_widget(packed: dict[str, Any]) -> Any:
     """Return a widget that shows a packed document. Raises `ImportError` without anywidget."""
-    return _widget_class()(kind=kind, document=packed)
+    return _widget_class()(document=packed)
 
 
 @functools.cache
@@ -40,9 +39,8 @@ def _widget_class() -> Any:
     class Drawn(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         """A document, drawn in the browser."""
 
-        _esm = bundle.module("widget")
+        _esm = bundle.module("drawn")
         _css = bundle.styles()
-        kind = traitlets.Unicode().tag(sync=True)
         document = traitlets.Dict().tag(sync=True)
 
     return Drawn

@@ -4,44 +4,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from inversionview.report.causal import Causal
+from inversionview.report.patching import Patching
 from inversionview.report.reading import Reading, Sample
-from inversionview.report.words import causal_words, map_words, reading_words
+from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
 from inversionview.results.map import Map
 
 DIGITS = 4
 """Significant digits of a number in a packed document."""
+MOST_TOKENS = 30_000
+"""Tokens of the samples in a reading that is kept in a file or a notebook, which would grow by many megabytes."""
 _ROUNDED = ("distance", "log_prob", "token_distances")
 
 
-def pack_reading(reading: Reading) -> dict[str, Any]:
+def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[str, Any]:
     """Return a reading of which tokens are indexes into `strings`, with `words`; `unpack` in `wire.js` undoes it.
 
-    Distances are rounded so that none of them crosses epsilon: what is inside stays inside.
+    Of more than `most_tokens` the nearest samples are kept. Distances are rounded so that none of them crosses epsilon:
+    what is inside stays inside.
     """
+    samples, kept = reading["samples"], list(range(len(reading["samples"])))
+    if most_tokens is not None:
+        longest = max((len(sample["tokens"]) for sample in samples), default=1)
+        kept = sorted(kept, key=lambda i: _order(samples[i]))[: most_tokens // longest]
     table: dict[str, int] = {}
-    samples = [_sample(sample, reading["epsilon"], table) for sample in reading["samples"]]
+    packed = [_sample(samples[i], reading["epsilon"], table) for i in kept]
     columns = [
-        {**column, "values": [_index(value, table) for value in column["values"]]}
+        {**column, "values": [_index(column["values"][i], table) for i in kept]}
         for column in reading.get("features", [])
     ]
-    packed = {**reading, "samples": samples, "features": columns, "words": reading_words(reading)}
-    return {**packed, "strings": list(table)}
+    words = asdict(reading_words(reading))
+    return {
+        "kind": "reading",
+        **reading,
+        "samples": packed,
+        "features": columns,
+        "words": words,
+        "strings": list(table),
+    }
 
 
 def pack_map(document: Map) -> dict[str, Any]:
-    """Return a map with its sentences; bits have four digits after the point."""
+    """Return a map with its sentences, and what is drawn and said of each cell; bits have four decimals."""
     packed = document.to_dict()
-    for cell in packed["cells"]:
+    for cell, of in zip(packed["cells"], document.cells, strict=True):
         cell["bits"] = {name: _fixed(feature) for name, feature in cell["bits"].items()}
-    return {**packed, "words": map_words(document)}
+        cell |= {"face": face(of), "says": best_words(of)}
+    return {"kind": "map", **packed, "words": asdict(map_words(document))}
 
 
 def pack_causal(document: Causal) -> dict[str, Any]:
     """Return whether an activation is used, with its sentences."""
-    return {**document, "words": causal_words(document)}
+    return {"kind": "causal", **document, "words": asdict(causal_words(document))}
+
+
+def pack_patching(document: Patching) -> dict[str, Any]:
+    """Return what patching did, with its sentences."""
+    return {"kind": "patching", **document, "words": asdict(patching_words(document))}
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:
@@ -53,6 +75,10 @@ def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, 
     if distance is not None and (packed["distance"] <= epsilon) != (distance <= epsilon):
         packed["distance"] = distance
     return packed
+
+
+def _order(sample: Sample) -> float:
+    return math.inf if sample["distance"] is None else sample["distance"]
 
 
 def _index(text: str, table: dict[str, int]) -> int:

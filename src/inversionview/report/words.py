@@ -1,49 +1,200 @@
-"""The sentences that a drawing in a browser shows, made here once, so that two languages never say two things."""
+"""The sentences and tables that are drawn of a document, made here once, so that two languages never say two things."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from inversionview.report import causal, map, reading
-from inversionview.report.estimates import bits_row
-from inversionview.results.map import Map
+from inversionview.report import causal, map, patching, reading
+from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
+from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
+
+_SHARED = 40
+"""Tokens of the longest query whose shares are a table."""
 
 
-def reading_words(document: reading.Reading) -> dict[str, Any]:
-    """Return what is said of a reading: headline, summary, facts, settings and sources, as lists of plain strings."""
+@dataclass(frozen=True)
+class Row:
+    """A row of a table; where it has fewer cells than there are columns, its last cell spans what is left."""
+
+    cells: list[str]
+    kind: str = ""
+    """What makes it stand out, such as `used`, `known`, `member`."""
+    bar: float | None = None
+    """A share in [0, 1] that is drawn beside it."""
+    link: str = ""
+    """Where its first cell leads."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, the names of the columns, and the rows."""
+
+    caption: str
+    columns: list[str]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said of a document."""
+
+    heading: str
+    place: str = ""
+    """Site and position, where the heading does not name them."""
+    sentences: list[str] = field(default_factory=list)
+    facts: list[list[str]] = field(default_factory=list)
+    """Labels, each with what is said under it."""
+    settings: list[list[str]] = field(default_factory=list)
+    """Names of settings with their values; of a map, signs with their meanings."""
+    tables: dict[str, Table] = field(default_factory=dict)
+    """Those without rows are not drawn."""
+    notes: list[str] = field(default_factory=list)
+
+
+def reading_words(document: reading.Reading) -> Words:
+    """Say how many inputs are inside ε, what is known of the whole preimage, and how that was found."""
+    tables = {
+        "shares": _shares(document),
+        "bits": _bits(document),
+        "curve": _curve(document),
+        "sources": Table(
+            "Sources", ["source", "draws"], [Row([n, w], bar=rate) for n, w, rate in reading.source_lines(document)]
+        ),
+    }
+    facts = _lists(reading.facts(document))
+    return Words(
+        heading=reading.headline(document),
+        place=f"{reading.printable(document['site'])} at {reading.visible(document['query']['at'])}",
+        sentences=[reading.summary(document)],
+        facts=facts,
+        settings=_lists(reading.settings(document)),
+        tables=tables,
+        notes=["In brackets: 95% intervals."] if facts and not document["exact"] else [],
+    )
+
+
+def map_words(document: Map) -> Words:
+    """Say what a map is of, what its signs mean, and what was measured; its table has a row a site."""
+    rows = [
+        Row([site, *("" if cell is None else " ".join(filter(None, face(cell))) for cell in cells)])
+        for site, cells in map.rows(document)
+    ]
+    return Words(
+        heading=map.heading(document),
+        settings=[[sign, words] for sign, _, words in map.marks()],
+        tables={"cells": Table("Sites by named positions", ["", *document.ats], rows)},
+        notes=map.notes(document),
+    )
+
+
+def face(cell: Cell) -> list[str]:
+    """Return what is drawn of a cell of a map: the feature it knows best, its bits and sign, the others it knows."""
+    if cell.why_not is not None or cell.best is None:
+        return ["·" if cell.why_not is None else "?", "", ""]
+    feature = cell.bits[cell.best]
+    others = ", ".join(name for name in cell.knows if name != cell.best)
+    return [cell.best, f"{feature.bits:.1f} {map.mark(feature.share)}", others]
+
+
+def best_words(cell: Cell) -> str:
+    """Say what a cell of a map knows best."""
+    if cell.why_not is not None or cell.best is None:
+        return "little about every feature" if cell.why_not is None else "too few members to say"
+    feature = cell.bits[cell.best]
+    others = [name for name in cell.knows if name != cell.best]
+    also = f"; also {', '.join(others[:4])}{' and more' if len(others) > 4 else ''}" if others else ""
+    bits = f"{feature.bits:.2f}".replace("-", "−")
+    return f"{cell.best}: {bits} of {feature.of:.2f} bits ({feature.share:.0%}){also}"
+
+
+def how_well(bits: float, of: float) -> str:
+    """Return whether a feature is `known`, known `partly` or a `little`, by the thresholds of the map, or nothing."""
+    if bits < LEAST_BITS:
+        return ""
+    share = share_known(bits, of)
+    return "known" if share >= KNOWN_SHARE else "partly" if share >= PARTLY else "little"
+
+
+def causal_words(document: causal.Causal) -> Words:
+    """Say whether an activation is used, and what activations of other inputs did."""
+    features = [Row(list(row.cells), row.verdict, row.saved) for row in causal.feature_rows(document)]
+    tables = {
+        "groups": Table(
+            "What activations of other inputs do to the output",
+            list(causal.GROUP_COLUMNS),
+            [Row(list(row)) for row in causal.group_rows(document)],
+        ),
+        "features": Table("Features: encoded, and used", list(causal.FEATURE_COLUMNS), features),
+    }
+    return Words(
+        heading=causal.heading(document),
+        sentences=[causal.answer(document)],
+        settings=_lists(causal.settings(document)),
+        tables=tables,
+        notes=[*causal.abstained(document), *causal.notes(document)],
+    )
+
+
+def patching_words(document: patching.Patching) -> Words:
+    """Say what patching did: a table for each order."""
+    tables = {
+        f"order {i}": Table(
+            patching.caption(order),
+            ["", "patched", "drop", "moved"],
+            [_effect(document, effect, first=j == 0) for j, effect in enumerate(effects)],
+        )
+        for i, (order, effects) in enumerate(patching.groups(document))
+    }
+    return Words(
+        heading=patching.heading(document),
+        sentences=[patching.summary(document)],
+        settings=_lists(patching.settings(document)),
+        tables=tables,
+        notes=patching.notes(),
+    )
+
+
+def _shares(document: reading.Reading) -> Table:
+    """The share of members that have the query's token, a column each, where these are few."""
+    members = reading.group(document).members
+    tokens = document["query"]["tokens"] if len(document["query"]["tokens"]) <= _SHARED else []
+    shares = reading.shares(document, members) if tokens else []
+    of = f"all {document['counts']['inside']:,} members" if "shares" in document else f"{len(members):,} members listed"
+    rows = [Row([f"{share:.0%}" for share in shares])] if shares else []
+    return Table(f"Share of {of} that have the query's token here", [reading.visible(token) for token in tokens], rows)
+
+
+def _bits(document: reading.Reading) -> Table:
+    """Features with their bits, most bits first, and how well each is known."""
+    rows = []
+    for feature in sorted(document.get("bits", []), key=lambda feature: -feature["bits"]):
+        share = share_known(feature["bits"], feature["of"])
+        cells = [cell.replace("-", "−") for cell in bits_row(feature, exact=document["exact"])]
+        rows.append(Row([feature["name"], *cells, map.mark(share)], how_well(feature["bits"], feature["of"]), share))
+    about = "Bits about features: H(feature) − H(feature | preimage)"
+    return Table(about, ["feature", "bits", "of", "interval", "known"], rows)
+
+
+def _curve(document: reading.Reading) -> Table:
     exact = document["exact"]
-    return {
-        "headline": reading.headline(document),
-        "summary": reading.summary(document),
-        "facts": [list(fact) for fact in reading.facts(document)],
-        "settings": [list(row) for row in reading.settings(document)],
-        "sources": [list(line) for line in reading.source_lines(document)],
-        "bits": [list(bits_row(known, exact=exact)) for known in document.get("bits", [])],
-    }
+    rows = curve_rows(document.get("curve", []), document["epsilon"], exact=exact)
+    return Table(
+        "Other ε", list(curve_header(exact=exact)), [Row(cells, "ours" if ours else "") for ours, cells in rows]
+    )
 
 
-def map_words(document: Map) -> dict[str, Any]:
-    """Return what is said of a map: heading, notes, and what its signs mean."""
-    return {
-        "heading": map.heading(document),
-        "notes": map.notes(document),
-        "marks": [[sign, words] for sign, _, words in map.marks()],
-    }
+def _effect(document: patching.Patching, effect: patching.Effect, *, first: bool) -> Row:
+    share = patching.moved(document, effect)
+    cells = [
+        patching.label(effect, first),
+        patching.signed(effect["patched"]) + patching.error(effect["patched_se"]),
+        patching.signed(effect["drop"]) + patching.error(effect["se"]),
+        patching.percent(share),
+    ]
+    return Row(cells, bar=round(max(0.0, min(1.0, share or 0.0)), 4))
 
 
-def causal_words(document: causal.Causal) -> dict[str, Any]:
-    """Return what is said of whether an activation is used: the answer, and the tables as words."""
-    return {
-        "heading": causal.heading(document),
-        "answer": causal.answer(document),
-        "settings": [list(row) for row in causal.settings(document)],
-        "group_columns": list(causal.GROUP_COLUMNS),
-        "groups": [list(row) for row in causal.group_rows(document)],
-        "feature_columns": list(causal.FEATURE_COLUMNS),
-        "features": [
-            {"cells": list(row.cells), "verdict": row.verdict, "saved": row.saved}
-            for row in causal.feature_rows(document)
-        ],
-        "abstained": causal.abstained(document),
-        "notes": causal.notes(document),
-    }
+def _lists(rows: Iterable[Iterable[Any]]) -> list[list[str]]:
+    return [[str(cell) for cell in row] for row in rows]

@@ -403,21 +403,26 @@ class Preimage:
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows this preimage."""
-        from inversionview.report.html import render_html
+        from inversionview.report.page import render_page
 
         query = self.query
-        return render_html([self.to_reading()], title=f"{query.input} at {query.role}, {query.site}")
+        return render_page([self._packed()], title=f"{query.input} at {query.role}, {query.site}")
 
     def _repr_html_(self) -> str:
-        from inversionview.report.html import render_fragment
+        from inversionview.report.page import render_fragment
 
-        return render_fragment(self.to_reading())
+        return render_fragment(self._packed())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         from inversionview.report.widget import widget_bundle
         from inversionview.report.wire import pack_reading
 
-        return widget_bundle("reading", lambda: pack_reading(self.to_reading()))
+        return widget_bundle(lambda: pack_reading(self.to_reading()))
+
+    def _packed(self) -> dict[str, Any]:
+        from inversionview.report.wire import MOST_TOKENS, pack_reading
+
+        return pack_reading(self.to_reading(), most_tokens=MOST_TOKENS)
 
     def save(self, path: str | Path) -> None:
         """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.

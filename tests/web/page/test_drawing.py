@@ -8,9 +8,10 @@ import json
 import pytest
 
 from inversionview.report import bundle
-from inversionview.report.html import render_html
+from inversionview.report.page import render_page
 from inversionview.report.reading import printable, visible
-from inversionview.report.wire import pack_map, pack_reading
+from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_reading
+from tests.report import test_causal, test_patching
 from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
 
 HOSTILE = [
@@ -172,14 +173,114 @@ def test_rows_are_sorted_by_a_column_and_back(drawing):
     page.wait_for_selector(".labels .number[aria-sort='ascending']")
 
 
+def test_tokens_carry_their_level_and_their_numbers(drawing):
+    page = drawing("reading", pack_reading(addition()))
+    first = page.locator(".row.sample.member").first
+    assert "p7" in first.locator(".tok").nth(1).get_attribute("class").split()
+    first.locator(".tok").nth(1).click()
+    assert "change +0.86 · distance here 1.1" in page.inner_text(".detail-note")
+    page = drawing("reading", pack_reading(addition(draws=30)))
+    near = next(row for row in page.locator(".row.miss").all() if row.locator(".tok").nth(5).inner_text() != "8")
+    assert "m5" in near.locator(".tok").nth(5).get_attribute("class").split()
+
+
+def test_tokens_of_one_position_are_one_column(drawing):
+    reading = addition()
+    reading["samples"][3]["tokens"] = ["B", "1", "+", "1", "=", "2", "E"]  # shorter than the others
+    page = drawing("reading", pack_reading(reading))
+    for row in page.locator(".row.sample").all():
+        cells = row.locator("[role=gridcell]").all()
+        assert len(cells) == 2 + 14 + 1 + 2  # distance and bar, tokens, F1+S1, drawn and log q
+        marked = [i for i, cell in enumerate(cells) if "here" in (cell.get_attribute("class") or "").split()]
+        assert marked in ([2 + 8], [])
+
+
+def test_shares_of_members_stand_under_the_query(drawing):
+    listed = f"100% of {addition()['counts']['inside']} members listed have 6 here"
+    for reading, title in ((addition(), listed), (exact(), "97% of all 6,394 members have 6 here")):
+        page = drawing("reading", pack_reading(reading))
+        assert page.locator(".row.shares .share").nth(1).get_attribute("title") == title
+        assert page.locator(".row.query .tok").nth(1).inner_text() == "6"
+
+
+def test_long_inputs_are_shown_around_the_position_and_whole_on_request(drawing):
+    reading = text()
+    page = drawing("reading", pack_reading(reading))
+    nearest = reading["samples"][0]
+    row = page.locator(".row.member").first
+    assert row.locator(".match").inner_text() == "·" + nearest["tokens"][nearest["position"]].strip()
+    assert row.locator(".before").inner_text().startswith("…")
+    row.click()
+    assert page.locator(".detail .running .tok").all_text_contents() == [visible(token) for token in nearest["tokens"]]
+
+
+def test_a_map_shows_shares_as_colours_and_a_cell_opens_to_all_its_numbers(drawing):
+    document = addition_map()
+    page = drawing("map", pack_map(as_map(document)))
+    faces = {site: page.locator(f".map-cell[data-site='{site}'][data-at='=']") for site in ("a0.0", "a1.2", "a0.2")}
+    assert [cell.get_attribute("class") for cell in faces.values()] == ["map-cell p8", "map-cell p5", "map-cell blank"]
+    assert faces["a0.0"].inner_text().split("\n") == ["F1+S1", "4.0 ●", "F1, S1, C1, four digits"]
+    assert page.locator(".map-cell").count() == len(document["cells"])
+    assert faces["a0.0"].get_attribute("aria-label").startswith("a0.0 at =: F1+S1: 3.96 of 4.00 bits (99%)")
+    assert "0% 100% of the feature’s entropy" in " ".join(page.inner_text(".map-legend").split())
+    faces["a0.0"].press("Enter")  # the keyboard opens a cell, too
+    cell = document["cells"][12 + 7]
+    rows = [row.locator("th, td").all_inner_texts() for row in page.locator(".map-detail tbody tr").all()]
+    assert [row[0] for row in rows][:3] == ["F1+S1", "F1", "S1"]
+    assert {row[0] for row in rows} == set(cell["bits"])
+    assert rows[0] == ["F1+S1", "", "3.96 ± 0.01", "4.00", "99%", "3.98"]
+    assert set(page.locator(".map-detail tr.known th").all_inner_texts()) == set(cell["knows"])
+    assert "7.25 ± 0.04 bits about the whole input, mean over 100 queries" in page.inner_text(".map-detail")
+
+
+def test_a_map_of_one_input_has_no_errors_and_a_proper_minus(drawing):
+    document = addition_map(text="615+861=1476")
+    document["cells"][0]["bits"]["C1"]["bits"] = -0.31
+    document["cells"][1] |= {
+        "bits": {}, "best": None, "knows": [], "log2_domain_over_preimage": None, "se": None, "why_not": "2 of <20>",
+    }  # fmt: skip
+    page = drawing("map", pack_map(as_map(document)))
+    page.locator(".map-cell").nth(0).click()
+    detail = page.inner_text(".map-detail")
+    assert "−0.31" in detail
+    assert "±" not in detail
+    page.locator(".map-cell").nth(1).click()
+    assert "2 of <20>" in page.inner_text(".map-detail")
+
+
+def test_levels_clip_and_take_what_is_no_number_for_no_change(drawing):
+    page = drawing("reading", pack_reading(addition(draws=5)))
+    levels = page.evaluate(
+        "import('/static/report/scale.js').then((m) => [-7, -1, -0.5, 0, 0.03, 1, 2, NaN, null].map(m.changeClass))"
+    )
+    assert levels == ["m8", "m8", "m4", "", "", "p8", "p8", "", ""]
+
+
+@pytest.mark.parametrize(("kind", "packed", "widths"), [
+    ("causal", pack_causal(test_causal.document()), ["75%", "25%", "0%", "22.5%"]),
+    ("patching", pack_patching(test_patching.document()), ["25%", "100%", "0.02%", "100%"]),
+])  # fmt: skip
+def test_rows_have_bars_and_the_text_of_the_plain_tables(drawing, kind, packed, widths):
+    page = drawing(kind, packed)
+    bars = [bar.get_attribute("style") for bar in page.locator(".well i").all()]
+    assert [style.removeprefix("width: ").removesuffix(";") for style in bars] == widths
+    shown = page.inner_text(f".{kind}-view")
+    for table in packed["words"]["tables"].values():
+        assert all(cell in shown for row in table["rows"] for cell in row["cells"])
+    assert packed["words"]["heading"] in shown
+
+
 def test_a_saved_page_answers_without_a_server(tab, tmp_path):
     reading = estimated()
     file = tmp_path / "reading.html"
-    file.write_text(render_html([reading, addition(site="x1.post")], title="two readings"), encoding="utf-8")
+    file.write_text(
+        render_page([pack_reading(reading), pack_reading(addition(site="x1.post"))], title="two readings"),
+        encoding="utf-8",
+    )
     page = tab.page
     page.goto(file.as_uri())
     assert page.locator(".reading-view").count() == 2
-    assert page.locator("table.grid").count() == 0, "the table that needs no script has made room"
+    assert page.locator("section.plain-view").count() == 0, "the tables that need no script have made room"
     page.locator(".epsilon-range").first.focus()
     page.keyboard.press("Home")
     page.wait_for_selector(".stale:not(:empty)")
@@ -190,32 +291,33 @@ def test_a_saved_page_answers_without_a_server(tab, tmp_path):
 @pytest.mark.parametrize("tab", [{"java_script_enabled": False}], indirect=True)
 def test_a_saved_page_is_read_without_scripts(tab, tmp_path):
     file = tmp_path / "reading.html"
-    file.write_text(render_html([addition()], title="t"), encoding="utf-8")
+    file.write_text(render_page([pack_reading(addition())], title="t"), encoding="utf-8")
     tab.page.goto(file.as_uri())
-    assert tab.page.locator("tr.sample").count() > 20
+    assert tab.page.locator("tr.member").count() > 20
     assert tab.page.locator(".reading-view").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("kind", "packed"), [("reading", pack_reading(addition())), ("map", pack_map(as_map(addition_map())))]
-)
-def test_a_notebook_draws_the_same(tab, kind, packed):
+@pytest.mark.parametrize("packed", [
+    pack_reading(addition()), pack_map(as_map(addition_map())), pack_causal(test_causal.document()),
+    pack_patching(test_patching.document()),
+], ids=lambda packed: packed["kind"])  # fmt: skip
+def test_a_notebook_draws_the_same(tab, packed):
     page = tab.page
     page.goto("about:blank")
     page.set_content("<div id=cell></div>")
     page.add_style_tag(content=bundle.styles())
     shown = page.evaluate(
-        """async ([source, kind, document]) => {
+        """async ([source, document]) => {
             const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
             const { default: widget } = await import(url);
-            const values = { kind, document };
+            const values = { document };
             const el = window.document.getElementById("cell");
             const stop = widget.render({ model: { get: (name) => values[name] }, el });
-            const shown = window.document.querySelectorAll(".row.member, .map-cell").length;
+            const shown = window.document.querySelectorAll(".row.member, .map-cell, .plain td").length;
             stop();
             return shown;
         }""",
-        [bundle.module("widget"), kind, json.loads(json.dumps(packed))],
+        [bundle.module("drawn"), json.loads(json.dumps(packed))],
     )
     assert shown > 10
 

@@ -3,30 +3,28 @@
  */
 
 import { fill, h } from "./dom.js";
-import { KNOWN, LEAST_BITS, PARTLY, mark, shareKnown } from "./scale.js";
+import { shareKnown } from "./scale.js";
 import { printable, whole } from "./words.js";
 
 const TOP = 6;
 const NAMED = 6;
 
-/** @typedef {{name: string, share: number, bits: number, of: number, words: string[], value: string}} Known */
+/**
+ * @typedef {{name: string, share: number, bits: number, of: number, words: string[], kind: string, value: string}} Feature
+ * `kind`: known, partly, little, or nothing
+ */
 
 /**
  * The features of a reading with their bits, most bits first.
  * @param {any} reading
- * @returns {Known[]}
+ * @returns {Feature[]}
  */
-export function knownFeatures(reading) {
+export function featuresByBits(reading) {
   const values = new Map((reading.features ?? []).map((feature) => [feature.name, feature.query ?? ""]));
-  const rows = (reading.bits ?? []).map((known, i) => ({
-    name: known.name,
-    bits: known.bits,
-    of: known.of,
-    share: shareKnown(known.bits, known.of),
-    words: reading.words.bits[i],
-    value: values.get(known.name) ?? "",
+  const rows = reading.words.tables.bits.rows;
+  return [...(reading.bits ?? [])].sort((a, b) => b.bits - a.bits).map(({ name, bits, of }, i) => ({
+    name, bits, of, share: shareKnown(bits, of), words: rows[i].cells.slice(1), kind: rows[i].kind, value: values.get(name) ?? "",
   }));
-  return rows.sort((a, b) => b.bits - a.bits);
 }
 
 /**
@@ -35,11 +33,11 @@ export function knownFeatures(reading) {
  * @param {Record<string, string>} abouts
  */
 export function drawKnows(reading, abouts) {
-  const known = knownFeatures(reading);
-  if (!known.length) return null;
-  const told = known.filter((one) => one.bits >= LEAST_BITS);
-  const fully = told.filter((one) => one.share >= KNOWN);
-  const partly = told.filter((one) => one.share < KNOWN && one.share >= PARTLY);
+  const features = featuresByBits(reading);
+  if (!features.length) return null;
+  const told = features.filter((feature) => feature.kind);
+  const fully = told.filter((feature) => feature.kind === "known");
+  const partly = told.filter((feature) => feature.kind === "partly");
   const parts = [];
   if (fully.length) parts.push("This activation knows ", names(fully, abouts));
   if (partly.length) parts.push(fully.length ? ", and partly " : "This activation knows partly ", names(partly, abouts));
@@ -47,7 +45,7 @@ export function drawKnows(reading, abouts) {
     return h("p", { class: "knows" }, "This activation knows no named feature to half of its entropy",
       told.length ? ["; most of all ", names(told.slice(0, 2), abouts)] : "", ".");
   }
-  const rest = known.length - fully.length - partly.length;
+  const rest = features.length - fully.length - partly.length;
   parts.push(rest ? `. Of ${rest} other ${rest === 1 ? "feature" : "features"} it says little or nothing.` : ".");
   return h("p", { class: "knows" }, parts);
 }
@@ -66,7 +64,7 @@ function names(list, abouts) {
  * @param {Record<string, string>} abouts
  */
 export function drawBits(reading, abouts) {
-  const rows = knownFeatures(reading);
+  const rows = featuresByBits(reading);
   if (!rows.length) return null;
   const list = h("div", { class: "bits", role: "table", "aria-label": "Bits about features" });
   const more = h("button", { type: "button", class: "small", "aria-expanded": "false" }, `all ${rows.length} features`);
@@ -89,13 +87,12 @@ export function drawBits(reading, abouts) {
 }
 
 function bitsRow(one, abouts) {
-  const [bits, of, interval] = one.words;
+  const [bits, of, interval, sign] = one.words;
   return h("div", { class: "bits-row", role: "row" },
     h("span", { class: "name", role: "rowheader", title: abouts[one.name] || null },
       h("b", {}, printable(one.name)), one.value ? h("span", { class: "value" }, ` = ${printable(one.value)}`) : null),
     h("span", { class: "well", role: "cell", "aria-label": `${whole(one.share)} known` },
       h("i", { style: { width: `${100 * one.share}%` } })),
-    h("span", { class: "said", role: "cell" }, h("span", { "aria-hidden": "true", class: "mark" }, mark(one.share)), " ",
-      h("b", {}, bits.replace("-", "−")), ` ${of}`,
-      interval ? h("small", {}, ` ${interval.replaceAll("-", "−")}`) : null));
+    h("span", { class: "said", role: "cell" }, h("span", { "aria-hidden": "true", class: "mark" }, sign), " ",
+      h("b", {}, bits), ` ${of}`, interval ? h("small", {}, ` ${interval}`) : null));
 }

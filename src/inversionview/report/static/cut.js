@@ -2,6 +2,8 @@
  * Which samples are members at an epsilon: computed here, because a slider must not ask anybody.
  */
 
+import { many, short } from "./words.js";
+
 /**
  * @typedef {{tokens: string[], position: number, distance: number|null, in_domain: boolean, count: number,
  *   log_prob: number|null, colors: number[]|null, token_distances: (number|null)[]|null}} Sample
@@ -50,6 +52,17 @@ export function cut(reading, epsilon, at = null, by = null) {
  */
 export function inside(reading, groups, epsilon, at) {
   return at === null && epsilon === reading.epsilon ? reading.counts.inside : groups.members.length;
+}
+
+/**
+ * What the reading says of itself; elsewhere, how many of the inputs that are listed are inside.
+ * @param {any} reading
+ * @param {{epsilon: number, at: number | null}} shown
+ * @param {number} n inside
+ */
+export function headlineOf(reading, { epsilon, at }, n) {
+  if (epsilon === reading.epsilon && at === null) return reading.words.heading;
+  return `${many(n, "input")} of those listed inside ε = ${short(epsilon)}`;
 }
 
 /**

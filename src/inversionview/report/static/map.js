@@ -4,8 +4,8 @@
 
 import { fill, h } from "./dom.js";
 import { roving } from "./roving.js";
-import { changeClass, mark, shareKnown } from "./scale.js";
-import { fixed, printable, short, visible, whole } from "./words.js";
+import { changeClass, shareKnown } from "./scale.js";
+import { error, fixed, printable, short, visible, whole } from "./words.js";
 
 /** What the site's cell at a position knows best; null where nothing was measured. */
 export function cellAt(map, site, at) {
@@ -16,18 +16,7 @@ export function cellAt(map, site, at) {
 export function bestOf(cell) {
   if (!cell?.best) return null;
   const feature = cell.bits[cell.best];
-  return { name: cell.best, bits: feature.bits, of: feature.of, share: shareKnown(feature.bits, feature.of) };
-}
-
-/** What a cell knows best, in words. */
-export function bestWords(cell) {
-  if (!cell) return "nothing was measured";
-  if (cell.why_not) return "too few members to say";
-  const best = bestOf(cell);
-  if (!best) return "little about every feature";
-  const others = cell.knows.filter((name) => name !== best.name);
-  const also = others.length ? `; also ${others.slice(0, 4).join(", ")}${others.length > 4 ? " and more" : ""}` : "";
-  return `${best.name}: ${fixed(best.bits)} of ${fixed(best.of)} bits (${whole(best.share)})${also}`;
+  return { name: cell.best, share: shareKnown(feature.bits, feature.of) };
 }
 
 /**
@@ -52,12 +41,12 @@ export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = nul
 
   function cellButton(cell, place) {
     const best = bestOf(cell);
+    const [name, bits, others] = cell.face.map(printable);
     return h("button", {
       type: "button", class: `map-cell ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": cell.site,
-      "data-at": cell.at, "aria-pressed": "false", "aria-label": `${cell.site} at ${visible(cell.at)}: ${bestWords(cell)}`,
+      "data-at": cell.at, "aria-pressed": "false", "aria-label": `${cell.site} at ${visible(cell.at)}: ${printable(cell.says)}`,
       on: { click: () => choose(cell) },
-    }, best ? [h("b", {}, printable(best.name)), h("span", {}, `${fixed(best.bits, 1)} ${mark(best.share)}`)]
-      : h("span", { class: "none" }, cell.why_not ? "?" : "·"));
+    }, best ? [h("b", {}, name), h("span", {}, bits), others ? h("small", {}, others) : null] : h("span", { class: "none" }, name));
   }
 
   function choose(cell) {
@@ -85,16 +74,16 @@ function cellDetail(cell, abouts, onChoose) {
     return h("tr", { class: cell.knows.includes(name) ? "known" : "" },
       h("th", { scope: "row", title: abouts[name] || null }, printable(name)),
       h("td", { class: "well-cell" }, h("span", { class: "well" }, h("i", { style: { width: `${100 * share}%` } }))),
-      h("td", {}, fixed(one.bits), one.se ? ` ± ${one.se >= 0.005 ? one.se.toFixed(2) : one.se.toPrecision(1)}` : ""),
-      h("td", {}, fixed(one.of)), h("td", {}, whole(share)));
+      h("td", {}, fixed(one.bits), error(one.se)),
+      h("td", {}, fixed(one.of)), h("td", {}, whole(share)), h("td", {}, fixed(one.divergence)));
   });
   return [
-    h("p", {}, h("strong", {}, place), " · ", `${fixed(cell.log2_domain_over_preimage)} bits about the whole input, `,
+    h("p", {}, h("strong", {}, place), " · ", `${fixed(cell.log2_domain_over_preimage)}${error(cell.se)} bits about the whole input, `,
       cell.queries > 1 ? `mean over ${cell.queries} queries` : "one query",
       cell.epsilon ? `, ε = ${short(cell.epsilon)}` : "", " ",
       onChoose ? h("button", { type: "button", class: "small", on: { click: () => onChoose(cell.site, cell.at) } }, "read here") : null),
     h("table", { class: "plain" },
-      h("thead", {}, h("tr", {}, ["feature", "known", "bits", "of", "share"].map((name) => h("th", { scope: "col" }, name)))),
+      h("thead", {}, h("tr", {}, ["feature", "known", "bits", "of", "share", "KL"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows)),
   ];
 }
@@ -103,5 +92,5 @@ function legend(map) {
   const ramp = Array.from({ length: 9 }, (_, i) => h("i", { class: i ? `p${i}` : "" }));
   return h("p", { class: "map-legend" },
     h("span", {}, "0% ", h("span", { class: "ramp", "aria-hidden": "true" }, ramp), " 100% of the feature’s entropy"),
-    map.words.marks.map(([sign, words]) => h("span", {}, h("b", {}, sign), ` ${words}`)));
+    map.words.settings.map(([sign, words]) => h("span", {}, h("b", {}, sign), ` ${words}`)));
 }

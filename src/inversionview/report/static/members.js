@@ -7,7 +7,7 @@ import { makeDetail } from "./detail.js";
 import { fill, h, unique } from "./dom.js";
 import { layoutOf, tintOf, tokenCells } from "./tokens.js";
 import { virtualList } from "./virtual.js";
-import { count, distanceText, fixed, many, printable, short, whole } from "./words.js";
+import { count, distanceText, fixed, many, printable, short, visible, whole } from "./words.js";
 
 /**
  * @typedef {{epsilon: number, groups: import("./cut.js").Groups, inside: number, at: number | null, tint: string,
@@ -100,9 +100,10 @@ export function makeMembers(reading, { roles, onSort }) {
     const own = now.at === null && now.epsilon === reading.epsilon;
     const shared = layout.grid ? sharesOf(reading, now.groups, own) : null;
     if (!shared) return null;
+    const of = own && reading.shares ? `all ${count(now.inside)} members` : `${many(now.groups.members.length, "member")} listed`;
     return h("div", { class: "row shares", role: "row" },
       h("span", { class: "span-two", role: "rowheader" }, "same in members"),
-      shared.map((share) => h("span", { class: "share", role: "gridcell", title: `${whole(share)} of members have the query’s token here` },
+      shared.map((share, i) => h("span", { class: "share", role: "gridcell", title: `${whole(share)} of ${of} have ${visible(reading.query.tokens[i])} here` },
         h("i", { style: { height: `${100 * share}%` } }), h("span", { class: "unseen" }, whole(share)))));
   }
 

@@ -2,8 +2,8 @@
  * The shown reading as a drawing of its own: SVG with text as text, or a PNG of it.
  */
 
-import { knownFeatures } from "./bits.js";
-import { barScale, cut, inside } from "./cut.js";
+import { featuresByBits } from "./bits.js";
+import { barScale, cut, headlineOf, inside } from "./cut.js";
 import { s } from "./dom.js";
 import { changeClass } from "./scale.js";
 import { layoutOf, windowOf } from "./tokens.js";
@@ -30,15 +30,14 @@ export function drawPicture(reading, epsilon, theme) {
   const scale = barScale(reading, epsilon, null);
   const parts = [];
   const text = (x, y, words, more = {}) => parts.push(s("text", { x, y, fill: color("ink"), "font-size": 13, ...more }, words));
-  text(MARGIN, 44, `${printable(reading.site)} at ${visible(reading.query.at)} · ${many(n, "input")} ${
-    reading.exact ? "" : "found "}inside ε = ${short(epsilon)}`, { "font-size": 19, "font-weight": 650 });
+  text(MARGIN, 44, `${printable(reading.site)} at ${visible(reading.query.at)} · ${headlineOf(reading, { epsilon, at: null }, n)}`, { "font-size": 19, "font-weight": 650 });
   let y = 66;
-  for (const sentence of `${printable(reading.study)} · ${reading.words.summary}`.split(/(?<=\.) /)) {
+  for (const sentence of `${printable(reading.study)} · ${reading.words.sentences[0]}`.split(/(?<=\.) /)) {
     text(MARGIN, y, sentence, { fill: color("muted"), "font-size": 12 });
     y += 17;
   }
   y += 2;
-  for (const one of knownFeatures(reading).slice(0, 6)) {
+  for (const one of featuresByBits(reading).slice(0, 6)) {
     text(MARGIN, y + 12, printable(one.name), { "font-weight": 600 });
     parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160, height: 10, fill: color("panel"), stroke: color("line") }));
     parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160 * one.share, height: 10, fill: color("bar") }));

@@ -3,13 +3,13 @@
  */
 
 import { drawBits, drawKnows } from "./bits.js";
-import { cut, inside } from "./cut.js";
+import { cut, headlineOf, inside } from "./cut.js";
 import { fill, framed, h, unique } from "./dom.js";
 import { makeEpsilon } from "./epsilon.js";
 import { drawCounts, drawFacts, drawMadeWith } from "./facts.js";
 import { makeMembers } from "./members.js";
 import { unpack } from "./wire.js";
-import { many, printable, short, visible } from "./words.js";
+import { printable, short, visible } from "./words.js";
 
 const LONGEST = 120; // characters of an input above its reading
 
@@ -74,7 +74,7 @@ export function mountReading(root, packed, options = {}) {
     const n = inside(reading, groups, shown.epsilon, shown.at);
     const own = shown.epsilon === reading.epsilon && shown.at === null;
     fill(headline, code(reading.site), " at ", code(visible(reading.query.at)), " · ",
-      `${many(n, "input")} ${reading.exact ? "" : "found "}inside ε = ${short(shown.epsilon)}`);
+      headlineOf(reading, shown, n));
     fill(stale, own ? null : staleWords(reading, shown));
     for (const one of [knows, bits, facts]) one?.classList.toggle("other", !own);
     fill(counts, drawCounts(reading, n));

@@ -3,9 +3,6 @@
  */
 
 export const STEPS = 8;
-export const KNOWN = 0.9; // of a feature's entropy, as in report/map.py
-export const PARTLY = 0.5;
-export const LEAST_BITS = 0.05;
 
 /**
  * The class of a change in [-1, 1]; none for no change.
@@ -20,11 +17,6 @@ export function changeClass(value) {
 /** Bits as a share of a feature's entropy, in [0, 1]; 0 for a feature that is constant. */
 export function shareKnown(bits, of) {
   return of > 0 ? Math.max(0, Math.min(1, bits / of)) : 0;
-}
-
-/** The sign of a share: known, known partly, or less. */
-export function mark(share) {
-  return share >= KNOWN ? "●" : share >= PARTLY ? "◐" : "○";
 }
 
 /** The class of a distance: the nearer, the bluer; from 1 on, as far as an unrelated activation, none. */

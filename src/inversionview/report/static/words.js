@@ -52,6 +52,11 @@ export function fixed(x, digits = 2) {
   return (/^-0\.?0*$/.test(text) ? text.slice(1) : text).replace("-", "−");
 }
 
+/** A standard error after its value; nothing where there is none. @param {number | null} se */
+export function error(se) {
+  return se === null ? "" : ` ± ${se >= 0.005 ? se.toFixed(2) : Number(se.toPrecision(1))}`;
+}
+
 /** With its sign, as a change has it. */
 export function signed(x, digits = 2) {
   const text = fixed(x, digits);

@@ -2,7 +2,7 @@
  * Pinned readings side by side, with the differences in bits marked.
  */
 
-import { knownFeatures } from "./report/bits.js";
+import { featuresByBits } from "./report/bits.js";
 import { cut } from "./report/cut.js";
 import { fill, h } from "./report/dom.js";
 import { shareKnown } from "./report/scale.js";
@@ -62,7 +62,7 @@ export function makeCompare({ store, studyOf, kept }) {
   }
 
   function bitsTable(columns) {
-    const found = columns.map(({ reading }) => new Map(reading ? knownFeatures(reading).map((one, i) => [one.name, { ...one, interval: intervalOf(reading, one.name) }]) : []));
+    const found = columns.map(({ reading }) => new Map(reading ? featuresByBits(reading).map((one, i) => [one.name, { ...one, interval: intervalOf(reading, one.name) }]) : []));
     const names = orderOf(found);
     return h("table", { class: "compare-table" },
       h("caption", { class: "unseen" }, "Bits about features, a column for each pinned reading"),

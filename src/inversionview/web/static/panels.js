@@ -3,7 +3,7 @@
  */
 
 import { drawHead } from "./report/attention.js";
-import { knownFeatures } from "./report/bits.js";
+import { featuresByBits } from "./report/bits.js";
 import { mountCausal } from "./report/causal.js";
 import { fill, h, unique } from "./report/dom.js";
 import { mountTests } from "./report/hypothesis.js";
@@ -95,7 +95,7 @@ function testPanel({ store, studyOf, body }) {
 /** Conditions that this query meets, made of the features that are known best. */
 export function ideas(reading) {
   // a packed reading is enough: names, bits, and the query's own values
-  const known = knownFeatures(reading).filter((one) => one.value && one.value !== "none");
+  const known = featuresByBits(reading).filter((one) => one.value && one.value !== "none");
   const names = new Set(known.map((one) => one.name));
   const isSum = (one) => one.name.includes("+") && one.name.split("+").every((part) => names.has(part));
   const name = (one) => (/^[A-Za-z_]\w*$/.test(one.name) ? one.name : isSum(one) ? one.name.replaceAll("+", " + ") : `\`${one.name}\``);
@@ -113,7 +113,7 @@ function causalPanel({ store, body }) {
   go.addEventListener("click", () => {
     const { input, at, site, epsilon, metric, position_rule, seed } = body();
     job.run(pathOf(store.get().study, "causal"), { input, at, site, epsilon, metric, position_rule, seed, n: 200 },
-      { done: (result) => mountCausal(out, result.document) });
+      { done: (result) => mountCausal(out, result.document, { heading: false }) });
   });
   const element = panel("Is it used?",
     "Members’ activations are put in the place of this one, then those of other inputs: does the model’s answer follow? Features are used, or merely present.",

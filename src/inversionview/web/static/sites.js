@@ -3,10 +3,10 @@
  */
 
 import { fill, h } from "./report/dom.js";
-import { bestOf, bestWords, cellAt } from "./report/map.js";
+import { bestOf, cellAt } from "./report/map.js";
 import { roving } from "./report/roving.js";
 import { changeClass } from "./report/scale.js";
-import { fixed, printable, visible, whole } from "./report/words.js";
+import { printable, visible } from "./report/words.js";
 import { get, pathOf } from "./api.js";
 import { makeJob } from "./job.js";
 
@@ -100,7 +100,7 @@ export function makeSites({ onChoose, onMap }) {
     const pressed = site.name === now.site;
     return h("button", {
       type: "button", class: `site ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": site.name,
-      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${bestWords(cell)}` : ""}`,
+      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${cell ? printable(cell.says) : "nothing was measured"}` : ""}`,
       on: { click: () => onChoose(site.name), pointerenter: () => say(site.name), focus: () => say(site.name) },
     }, wide ? null : best ? h("b", {}, broken(printable(best.name))) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
   }
@@ -110,7 +110,7 @@ export function makeSites({ onChoose, onMap }) {
     const cell = cellAt(map, name, now.at);
     const best = bestOf(cell);
     fill(said, h("code", {}, name), ` ${wordsOf(study, name)}`, map && map.ats.includes(now.at)
-      ? best ? [" knows ", h("b", {}, printable(best.name)), ` best, ${fixed(best.bits)} of ${fixed(best.of)} bits (${whole(best.share)})`] : " knows little here"
+      ? best ? [" knows best ", h("b", {}, printable(best.name)), printable(cell.says.slice(best.name.length))] : " knows little here"
       : "");
   }
 

@@ -1,0 +1,70 @@
+"""Documents as HTML: a page of its own, or a fragment for a notebook. Nothing from the network.
+
+A page holds each document twice: as plain tables, for where no script runs, and as data, from which the modules of
+`static` draw what answers. The one script is named by its hash in the page's content security policy, so that nothing
+else runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from inversionview.report import bundle
+from inversionview.report.plain import ROWS, draw_plain, draw_table, escaped
+
+_POLICY = "default-src 'none'; script-src '{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def render_page(documents: Sequence[Mapping[str, Any]], *, title: str) -> str:
+    """Return a whole page that shows packed documents one below the other; above several readings, an overview."""
+    anchors = [f"reading-{i}" if len(documents) > 1 else "" for i in range(1, len(documents) + 1)]
+    body = _overview(documents, anchors) if len(documents) > 1 else ""
+    for document, anchor in zip(documents, anchors, strict=True):
+        data = json.dumps(document, separators=(",", ":")).replace("<", "\\u003c")
+        body += draw_plain(document, anchor=anchor)
+        body += f'<script type="application/json" class="document">{data}</script>'
+    script = f"{bundle.script('drawn')}\n_drawn.start();"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(digest=f"sha256-{digest}")}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{plain_styles()}</style>\n<style>{bundle.layout()}</style>\n</head>\n"
+        f'<body class="inversionview page"><main><h1>{escaped(title)}</h1>{body}</main>\n'
+        f"<script>{script}</script>\n</body>\n</html>\n"
+    )
+
+
+def render_fragment(document: Mapping[str, Any], *, limit: int = ROWS, near: int = 20) -> str:
+    """Return a packed document as plain tables with their styles, for a notebook: they reach nothing outside it."""
+    plain = draw_plain(document, limit=limit, near=near)
+    return f'<div class="inversionview"><style>{plain_styles()}</style>{plain}</div>'
+
+
+@functools.cache
+def plain_styles() -> str:
+    """Return the colours of both themes and the styles of the plain tables."""
+    return bundle.colours() + files("inversionview.report").joinpath("plain.css").read_text(encoding="utf-8")
+
+
+def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> str:
+    """The readings with links to them, and what the members of each share with its query."""
+    rows: list[dict[str, Any]] = []
+    tokens: list[str] = []
+    for reading, anchor in zip(readings, anchors, strict=True):
+        words = reading["words"]
+        shares = words["tables"]["shares"]
+        if shares["columns"] != tokens:
+            tokens = shares["columns"]
+            rows.append({"cells": ["", *tokens, ""], "kind": "query"})
+        cells = shares["rows"][0]["cells"] if shares["rows"] else [""] * len(tokens)
+        rows.append({"cells": [words["place"], *cells, words["heading"]], "kind": "", "link": f"#{anchor}"})
+    columns = [""] * max(len(row["cells"]) for row in rows)
+    table = draw_table({"caption": "What the members share with the query", "columns": columns, "rows": rows})
+    return f'<nav class="plain-view overview" aria-label="Readings">{table}</nav>'
