@@ -3,10 +3,12 @@
 import os
 import signal
 
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
 import tests.shape_checks  # noqa: F401 -- found by the name below
+from tests.paths import SHARED
 
 install_import_hook("inversionview", "tests.shape_checks.checked")
 
@@ -17,3 +19,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is of files of others that are not here."""
+    here, elsewhere = [], []
+    for item in items:
+        needed = [SHARED / name for mark in item.iter_markers("published") for name in mark.args]
+        (here if all(path.exists() for path in needed) else elsewhere).append(item)
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = here

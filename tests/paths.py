@@ -1,14 +1,9 @@
-"""Where the development files that the package does not need may lie."""
+"""Where the checkout is, and what may lie beside it that is not ours to ship."""
 
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def shared(name: str) -> Path:
-    path = ROOT.parent / "shared" / name
-    if not path.exists():
-        pytest.skip(f"shared/{name} is not beside this checkout; this test compares with it")
-    return path
+BUNDLED = ROOT / "src" / "inversionview" / "assets"
+SHARED = ROOT.parent / "shared"
+"""Models and data of the paper, for tests that are marked `published`; the others need nothing from there."""
+PAPER_MODELS = ("models/paper_addition", "models/paper_counting")

@@ -13,7 +13,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.tasks import outputs
 from tests.causal import tiny
 from tests.causal.tiny import addition, counting, probed
-from tests.paths import shared
+from tests.paths import BUNDLED, PAPER_MODELS, SHARED
 from tests.preimage.tiny import rows
 
 TASK = addition()
@@ -184,8 +184,15 @@ def test_logits_that_are_no_numbers_are_an_error():
         ablate(broken, TASK, inputs(2), "x0.post", "=")
 
 
-def test_the_papers_addition_model_does_not_use_the_plus():
-    model = ProbedModel.from_pretrained(shared("models/paper_addition"), convention="tl", device="cpu")
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(BUNDLED / "addition" / "probed", id="bundled"),
+        pytest.param(SHARED / PAPER_MODELS[0], id="paper", marks=pytest.mark.published(PAPER_MODELS[0])),
+    ],
+)
+def test_a_model_that_adds_does_not_use_the_plus(path):
+    model = ProbedModel.from_pretrained(path, convention="tl", device="cpu")
     tokens = TASK.sample(200, generator=torch.Generator().manual_seed(0), split="held-out")
     found = ablate(model, TASK, tokens, "x0.post", "+", outputs=["=", "A1", "A2", "A3"])
     assert max(effect.kl for effect in found.effects) < 1e-6

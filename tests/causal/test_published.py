@@ -14,8 +14,9 @@ import pytest
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.verbs.patch import make_patch_report
 from inversionview.tasks import get_task
-from tests.paths import shared
+from tests.paths import BUNDLED, PAPER_MODELS, SHARED
 
+of_the_paper = pytest.mark.published(*PAPER_MODELS)
 HEADS = ",".join(f"a{layer}.{head}" for layer in range(2) for head in range(4))
 PUBLISHED_N = 20_000
 SMALLEST = 0.01
@@ -24,7 +25,7 @@ SMALLEST = 0.01
 
 @functools.cache
 def probed(name: str) -> ProbedModel:
-    return ProbedModel.from_pretrained(shared(f"models/{name}"))
+    return ProbedModel.from_pretrained(SHARED / "models" / name)
 
 
 def report(task, n, **settings):
@@ -42,6 +43,7 @@ FORWARD = (8.52, 18.90, 24.56, 24.60, 25.12, 25.12, 25.14, 25.31)
 REVERSE = (0.49, 0.46, 4.74, 5.45, 5.47, 8.92, 18.86, 25.26)
 
 
+@of_the_paper
 def test_addition_a1_is_computed_from_what_the_first_heads_bring_to_the_equals_sign():
     found, document = report("addition", 1500, target="A1", at="=", sites=HEADS, contrast="change:F1,S1", order="both")
     assert found.n == 1500
@@ -49,6 +51,7 @@ def test_addition_a1_is_computed_from_what_the_first_heads_bring_to_the_equals_s
         assert_published(effect["drop"], effect["se"], found.n, published)
 
 
+@of_the_paper
 def test_addition_a2_is_computed_at_a1():
     published = (0.01, 13.80, 29.52, 29.43, 33.70, 33.91, 34.82, 35.29)
     found, document = report(
@@ -61,6 +64,7 @@ def test_addition_a2_is_computed_at_a1():
         assert_published(effect["drop"], effect["se"], found.n, value, PUBLISHED_N * share)
 
 
+@of_the_paper
 def test_counting_moves_the_count_to_the_colon():
     found, document = report(
         "counting", 700, target="answer", sites="a1.0@:,a0.0@letter,a0.0@:", contrast="random", order="each",
@@ -72,11 +76,17 @@ def test_counting_moves_the_count_to_the_colon():
         assert_published(effect["patched"], effect["patched_se"], found.n, published)
 
 
-def test_both_conventions_give_the_same_numbers():
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(BUNDLED / "addition" / "probed", id="bundled"),
+        pytest.param(SHARED / PAPER_MODELS[0], id="paper", marks=of_the_paper),
+    ],
+)
+def test_both_conventions_give_the_same_numbers(path):
     settings = {"target": "A1", "at": "=", "sites": HEADS, "contrast": "change:F1,S1", "n": 100}
-    tl = ProbedModel.from_pretrained(shared("models/paper_addition"), convention="tl")
     raw, folded = (
         make_patch_report("addition", model, get_task("addition"), **settings)
-        for model in (probed("paper_addition"), tl)
+        for model in (ProbedModel.from_pretrained(path, convention=convention) for convention in ("raw", "tl"))
     )
     assert folded.patched == pytest.approx(raw.patched, abs=1e-3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 from inversionview.decoder.places import Anywhere, Attended, make_places
 from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, make_decoder
@@ -15,10 +14,10 @@ from inversionview.sites import Site
 from inversionview.tasks import get_task
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary
-from tests.paths import shared
 from tests.preimage.tiny import probed as of_addition
 from tests.studies.text_models import random_model
-from tests.tasks.facts.test_task import small_table
+from tests.tasks.facts.tiny import small_table
+from tests.tokenizers import byte_tokenizer
 
 HEADS = tuple(Site.parse(name) for name in ("a0.0", "a0.1", "a1.0", "a1.1"))
 STREAM = Site.parse("x0.post")
@@ -36,7 +35,7 @@ def probed():
         torch.manual_seed(0)
         for parameter in model.parameters():
             parameter.data.add_(0.6 * torch.randn_like(parameter))
-    return ProbedModel(model, AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")))
+    return ProbedModel(model, byte_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def to_begin(probed, reads, sites):
     for row, (position, index) in enumerate(zip(reads.positions.tolist(), reads.site_index.tolist(), strict=True)):
         site = sites[index]
         looks = patterns[site.layer][row, site.head]
-        inside = looks[1 : int((reads.tokens[row, 1:] == 50256).nonzero()[0]) + 1]
+        inside = looks[1 : int((reads.tokens[row, 1:] == reads.tokens[row, 0]).nonzero()[0]) + 1]
         here.append(float(looks[position]))
         least.append(float(inside.min()))
     return torch.tensor(here), torch.tensor(least)

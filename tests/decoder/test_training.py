@@ -22,7 +22,7 @@ from inversionview.decoder.training import (
 from inversionview.sites import Site
 from inversionview.training import TrainingConfig, train
 from tests.decoder.train_tiny import KINDS, run
-from tests.paths import ROOT, shared
+from tests.paths import ROOT
 from tests.preimage.tiny import SITES, probed, task
 from tests.studies.text_models import random_model
 
@@ -176,7 +176,6 @@ def test_activations_at_mixes_sites_in_one_forward():
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_the_decoder_that_one_does(kind, tmp_path):
     if kind != "sums":
-        shared("models/gpt2_tokenizer")
         random_model("gpt2").save_pretrained(tmp_path / "backbone")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -19,17 +19,16 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-import inversionview
 from inversionview.preimage.domain import DomainBlock, ModelDomain
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.tasks import get_task
-from tests.paths import shared
+from tests.paths import BUNDLED, PAPER_MODELS, SHARED
 from tests.preimage.tiny import FewSums
 
-MODEL = Path(inversionview.__file__).parent / "assets" / "addition" / "probed"
+MODEL = BUNDLED / "addition" / "probed"
 SYMBOLS = "0123456789B+=E_"
 PLACES = {"F2": 2, "S2": 6, "=": 8, "A1": 9, "A4": 12}
 SITES = ("x0.pre", "a0.0", "a0.3", "x0.post", "a1.1", "x1.post")
@@ -195,10 +194,15 @@ class Handed:
         return iter(lambda: self.queue.get(timeout=300), None)
 
 
-@pytest.mark.parametrize("model", ["bundled", "paper"])
-def test_sums_of_some_numbers_at_every_head(model):
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(MODEL, id="bundled"),
+        pytest.param(SHARED / PAPER_MODELS[0], id="paper", marks=pytest.mark.published(PAPER_MODELS[0])),
+    ],
+)
+def test_sums_of_some_numbers_at_every_head(path):
     """10,000 inputs, which are also all that `exact_preimages` is to look at."""
-    path = MODEL if model == "bundled" else shared("models/paper_addition")
     task = FewSums(sorted(random.Random(0).sample(range(100, 1000), 100)))
     sums = all_sums()
     sums = sums[np.isin(keys(sums.numpy()), keys(task.rows.numpy()))]

@@ -4,14 +4,15 @@ import shutil
 import huggingface_hub
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from inversionview.errors import UserError
 from inversionview.probed import loading
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from tests.paths import shared
+from tests.paths import SHARED
 from tests.probed.tiny import MODELS, some_tokens, tiny
+from tests.tokenizers import byte_tokenizer, story_tokenizer
 
 TOKENS = some_tokens()
 
@@ -65,8 +66,9 @@ def test_weights_in_several_files(tmp_path):
         ProbedModel.from_pretrained(tmp_path)
 
 
-def test_tokenizer_beside_the_model_or_elsewhere(tmp_path):
-    tokenizer_folder = shared("models/gpt2_tokenizer")
+def test_tokenizer_beside_the_model_or_elsewhere(tmp_path, tmp_path_factory):
+    tokenizer_folder = tmp_path_factory.mktemp("tokenizer")
+    byte_tokenizer().save_pretrained(tokenizer_folder)
     save("gpt2", tmp_path)
     assert ProbedModel.from_pretrained(tmp_path, tokenizer=tokenizer_folder).tokenizer("a b").input_ids
     own = AutoTokenizer.from_pretrained(tokenizer_folder)
@@ -78,11 +80,36 @@ def test_tokenizer_beside_the_model_or_elsewhere(tmp_path):
         ProbedModel.from_pretrained(tmp_path)
 
 
-def test_stories_go_on_as_its_readme_says():
-    probed = ProbedModel.from_pretrained(shared("models/stories260k"), device="cpu")
-    ids = probed.tokenizer("Once upon a time, there was a little girl named Lily.").input_ids
-    for _ in range(30):
+def goes_on(probed, text, n):
+    ids = probed.tokenizer(text).input_ids
+    for _ in range(n):
         ids.append(int(probed.logits(torch.tensor([ids]))[0, -1].argmax()))
+    return ids
+
+
+def test_a_text_goes_on_as_transformers_says(tmp_path):
+    tokenizer = story_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0, initializer_range=0.5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    text = "Once upon a time, there was a little girl named Lily."
+    ids = goes_on(ProbedModel.from_pretrained(tmp_path, device="cpu"), text, 30)
+    given = tokenizer(text, return_tensors="pt")
+    expected = model.generate(**given, max_new_tokens=30, min_new_tokens=30, do_sample=False)[0].tolist()
+    assert tokenizer.decode(ids, skip_special_tokens=True).startswith(text)
+    assert len(set(ids[-30:])) > 1
+    assert ids == expected
+
+
+@pytest.mark.published("models/stories260k")
+def test_stories_go_on_as_its_readme_says():
+    probed = ProbedModel.from_pretrained(SHARED / "models" / "stories260k", device="cpu")
+    ids = goes_on(probed, "Once upon a time, there was a little girl named Lily.", 30)
     assert "She loved to play outside in the park." in probed.tokenizer.decode(ids)
 
 

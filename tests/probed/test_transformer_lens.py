@@ -14,7 +14,7 @@ import torch
 
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.sites import Site
-from tests.paths import shared
+from tests.paths import BUNDLED, PAPER_MODELS, SHARED
 from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
 
 with warnings.catch_warnings():
@@ -96,10 +96,17 @@ def test_several_patches_have_the_same_effect(both):
     torch.testing.assert_close(probed.logits(TOKENS, patches).log_softmax(-1), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["paper_addition", "paper_counting"])
+def trained_models():
+    """The paper's addition and counting models, which are not ours to ship, and ours of the same sizes, which are."""
+    for name, paper in zip(("addition", "counting"), PAPER_MODELS, strict=True):
+        yield pytest.param(BUNDLED / name / "probed", id=f"bundled {name}")
+        yield pytest.param(SHARED / paper, id=f"paper {name}", marks=pytest.mark.published(paper))
+
+
+@pytest.mark.parametrize("path", trained_models())
 @pytest.mark.parametrize("convention", ["raw", "tl"])
-def test_published_models(name, convention):
-    probed = ProbedModel.from_pretrained(shared(f"models/{name}"), convention=convention, device="cpu")
+def test_trained_models(path, convention):
+    probed = ProbedModel.from_pretrained(path, convention=convention, device="cpu")
     tokens = torch.randint(0, probed.vocab_size, (4, 14), generator=torch.Generator().manual_seed(0))
     _, cache = bridge_to(probed.model, convention).run_with_cache(tokens)
     for site, value in probed.capture(tokens, probed.sites).items():

@@ -18,8 +18,9 @@ from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
 from research.claims import BitsOfEach, Measured, MovesOfEach
-from tests.paths import shared
+from tests.tasks.facts.files import large_bear
 from tests.tasks.ioi import test_task as test_ioi
+from tests.tokenizers import byte_tokenizer
 
 FACTS = [
     Fact(relation, subject, found, kind)
@@ -163,10 +164,11 @@ def test_the_facts_must_be_answered_as_often_as_was_asked(facts, right, words):
     assert f"| all | 9 | 100 | {right} ({right}.0%) | 10 | 10 (100.0%) |" in text
 
 
-def test_bear_is_told_of_where_it_was_measured(facts):
+def test_bear_is_told_of_where_it_was_measured(facts, tmp_path):
     found = facts[1]
     assert "reads BEAR as it comes" not in facts_page.page(found)
-    counts = facts_study.bear(shared("data/bear"), shared("models/gpt2_tokenizer"))
+    byte_tokenizer().save_pretrained(tmp_path)
+    counts = facts_study.bear(large_bear(tmp_path / "bear"), tmp_path)
     text = " ".join(facts_page.page({**found, "bear": counts}).split())
     assert f"{counts['facts']:,} facts in {counts['phrasings']} phrasings" in text
     assert 0 < counts["relations"] < counts["files"]

@@ -1,4 +1,4 @@
-"""A study of a real story model, of its own texts: trained with a tiny budget, read, and measured for its page."""
+"""A study of a story model, of its own texts: trained with a tiny budget, read, and measured for its page."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
 from research import stories_page, stories_study
 from research.stories_features import WordEnds, add_features
-from tests.paths import shared
+from tests.studies.story_model import save_story_model
 
 SITES = ("x0.pre", "a0.1", "a1.2", "a3.3", "a3.6")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    model, out = shared("models/stories260k"), tmp_path_factory.mktemp("runs") / "stories"
+def model(tmp_path_factory):
+    return save_story_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "stories"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_runs, "NULL_PAIRS", 300)
         patch.setattr("inversionview.studies.recipes.text.SAMPLED", 400)
@@ -40,8 +45,8 @@ def small_decoder(budget, seed):
     return dataclasses.replace(plan, decoder=sizes, training=dataclasses.replace(plan.training, batch_size=16))
 
 
-def test_without_sites_every_head_and_every_residual_stream_is_one():
-    probed = ProbedModel.from_pretrained(shared("models/stories260k"))
+def test_without_sites_every_head_and_every_residual_stream_is_one(model):
+    probed = ProbedModel.from_pretrained(model)
     heads = [f"a{layer}.{head}" for layer in range(5) for head in range(8)]
     residuals = ["x0.pre", *(f"x{layer}.post" for layer in range(5))]
     assert sorted(training_runs.default_sites(probed, free_text(Budget(steps=1)).kinds)) == sorted([*heads, *residuals])

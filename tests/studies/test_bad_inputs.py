@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import socket
 
 import pytest
 import transformers
-from transformers import AutoTokenizer
 
 from inversionview import cli
 from inversionview.tasks.text import files as text_files
-from tests.paths import shared
 from tests.studies.text_models import random_model, some_texts
+from tests.tasks.facts.files import write_bear
+from tests.tokenizers import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Models and texts, good ones and others."""
     folder = tmp_path_factory.mktemp("bad")
-    tokenizer = AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer"))
     sizes = {"hidden_size": 8, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    unseen = transformers.OPTConfig(vocab_size=50257, word_embed_proj_dim=8, **sizes)
+    unseen = transformers.OPTConfig(vocab_size=17, word_embed_proj_dim=8, **sizes)
     models = {
         "model": random_model("gpt2"),
         "bare": random_model("gpt2"),
@@ -31,7 +31,8 @@ def folder(tmp_path_factory):
     for name, model in models.items():
         model.save_pretrained(folder / name)
         if name != "bare":
-            tokenizer.save_pretrained(folder / name)
+            byte_tokenizer().save_pretrained(folder / name)
+    write_bear(folder / "bear")
     texts = some_texts(300)
     files = {
         "good.txt": "\n".join(texts).encode(),
@@ -81,7 +82,7 @@ def refused(capsys, folder, *args):
     ("recipe", "more"), [("text", []), ("ioi", []), ("facts", ["--texts", "bear"])], ids=["text", "ioi", "facts"]
 )
 def test_a_model_without_a_tokenizer(folder, capsys, recipe, more):
-    more = [shared("data/bear") if part == "bear" else part for part in more]
+    more = [folder / "bear" if part == "bear" else part for part in more]
     said = refused(capsys, folder, recipe, "--model", folder / "bare", *more)
     assert "the model has no tokenizer, and a task of texts needs one: put its files beside the model" in said
 
@@ -164,7 +165,7 @@ def test_an_architecture_that_is_not_in_the_table(folder, capsys):
 
 
 def test_a_tokenizer_without_a_begin_token_and_how_positions_then_count(folder, tmp_path, capsys):
-    tokenizer = AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer"))
+    tokenizer = copy.deepcopy(byte_tokenizer())
     tokenizer.bos_token = None
     random_model("gpt2").save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")

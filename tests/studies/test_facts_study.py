@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 import inversionview as iv
 from inversionview import cli
@@ -22,10 +21,10 @@ from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
-from tests.paths import shared
 from tests.studies.text_models import FAMILIES, random_model, some_texts
-from tests.tasks.facts.test_files import counterfact
-from tests.tasks.facts.test_task import small_table
+from tests.tasks.facts.files import counterfact, write_bear
+from tests.tasks.facts.tiny import small_table
+from tests.tokenizers import byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +34,7 @@ def probed():
         torch.manual_seed(0)
         for parameter in model.parameters():
             parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return ProbedModel(model, AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")))
+    return ProbedModel(model, byte_tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +62,10 @@ def run(capsys, *args):
     return code, json.loads(out) if code == 0 and "--json" in args else err
 
 
-def test_the_commands_work_on_bear_with_gpt2s_tokenizer(probed, small, tmp_path, capsys):
-    model, study, bear = tmp_path / "model", tmp_path / "study", tmp_path / "bear"
+def test_the_commands_work_on_bear(probed, small, tmp_path, capsys):
+    model, study, bear = tmp_path / "model", tmp_path / "study", write_bear(tmp_path / "bear")
     probed.model.save_pretrained(model)
     probed.tokenizer.save_pretrained(model)
-    bear.mkdir()
-    for name in ("P36", "P30"):
-        lines = (shared("data/bear") / "BEAR" / f"{name}.jsonl").read_text("utf-8").splitlines()
-        (bear / f"{name}.jsonl").write_text("\n".join(lines[:20]), "utf-8")
     trained, err = run(capsys, "train", "facts", "--model", model, "--texts", bear, "--length", 20,
                        "--sites", "a0.1,a1.0", "--steps", 2, "--out", study)  # fmt: skip
     assert trained == 0, err
@@ -90,10 +85,7 @@ def published(folder):
     """Files of BEAR, COUNTERFACT and MiniPile as they are published, with little in them."""
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
-    (folder / "bear").mkdir()
-    for name in ("P36", "P30"):
-        lines = (shared("data/bear") / "BEAR" / f"{name}.jsonl").read_text("utf-8").splitlines()
-        (folder / "bear" / f"{name}.jsonl").write_text("\n".join(lines[::5][:15]), "utf-8")
+    write_bear(folder / "bear")
     entries = [
         counterfact(subject, "The mother tongue of {} is", tongue, [f"It rained. {subject} spoke"])
         for subject, tongue in (("Danielle Darrieux", "French"), ("Thomas Joannes Stieltjes", "Dutch"))
@@ -109,9 +101,9 @@ def published(folder):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
-    model, study, tokenizer = tmp_path / "model", tmp_path / "study", shared("models/gpt2_tokenizer")
+    model, study = tmp_path / "model", tmp_path / "study"
     random_model(family).save_pretrained(model)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(model)
+    byte_tokenizer().save_pretrained(model)
     texts = published(tmp_path)
     code, err = run(capsys, "train", "facts", "--model", model, *texts, "--length", 24, "--steps", 2, "--out", study,
                     "--convention", "tl" if family in ("gpt2", "gpt_neox") else "raw")  # fmt: skip

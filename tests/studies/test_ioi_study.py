@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview as iv
 from inversionview import cli
@@ -19,9 +19,9 @@ from inversionview.studies.recipes.base import TaskSource
 from inversionview.studies.recipes.ioi import QUERIED, ioi, make_task, small_task
 from inversionview.studies.training_runs import default_sites
 from inversionview.tasks.accuracy import exact_match
-from tests.paths import shared
 from tests.probed.tiny import tiny
 from tests.studies.text_models import FAMILIES, random_model
+from tests.tokenizers import byte_tokenizer
 
 TEXT = "When Mary saw John in the park, John gave the book to Mary."
 
@@ -29,9 +29,10 @@ TEXT = "When Mary saw John in the park, John gave the book to Mary."
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
-    tokenizer = AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer"))
-    GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=32)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(byte_tokenizer()), n_embd=8, n_layer=2, n_head=2, n_positions=32)
+    ).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
     return folder
 
 
@@ -56,10 +57,10 @@ def run(capsys, *args):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_commands_work_with_a_local_model_and_gpt2s_tokenizer(family, small, tmp_path, capsys):
+def test_the_commands_work_with_a_local_model_and_its_tokenizer(family, small, tmp_path, capsys):
     study, model = tmp_path / "study", tmp_path / "model"
     random_model(family).save_pretrained(model)
-    AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")).save_pretrained(model)
+    byte_tokenizer().save_pretrained(model)
     raw = ("--convention", "raw") if family in ("llama", "qwen3", "gemma3_text") else ()
     trained, err = run(capsys, "train", "ioi", "--model", model, "--sites", "a0.1,a1.0", *raw, "--steps", 2,
                        "--out", study)  # fmt: skip

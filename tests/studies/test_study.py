@@ -376,11 +376,12 @@ def test_accuracy_is_greedy_exact_match(monkeypatch):
     assert exact_match(model, task(), sums, block=64) == pytest.approx(even, abs=0.02)
 
 
+@pytest.mark.published("models/paper_addition")
 def test_the_paper_models_accuracy_over_all_sums_is_the_known_one():
     from inversionview.tasks.accuracy import exact_match
-    from tests.paths import shared
+    from tests.paths import SHARED
 
-    model = ProbedModel.from_pretrained(shared("models/paper_addition"))
+    model = ProbedModel.from_pretrained(SHARED / "models" / "paper_addition")
     sums = task().sample(20_000, generator=torch.Generator().manual_seed(0))
     assert exact_match(model, task(), sums) == pytest.approx(0.98035, abs=0.004)
 

@@ -1,4 +1,4 @@
-"""Tiny models of several architectures with GPT-2's vocabulary and random weights, and texts to go with them."""
+"""Tiny models of several architectures with random weights for `byte_tokenizer`, and texts to go with them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import random
 import torch
 import transformers
 
-VOCABULARY = 50257
+from tests.tokenizers import byte_tokenizer
+
 FAMILIES = ("gpt2", "llama", "gpt_neox", "qwen3", "gemma3_text")
 _SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
           "max_position_embeddings": 32}  # fmt: skip
@@ -15,7 +16,10 @@ _SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "i
 
 def random_model(family: str, **changes: object) -> transformers.PreTrainedModel:
     """A causal language model of this type."""
-    fields: dict[str, object] = {"vocab_size": VOCABULARY, "bos_token_id": 50256, "eos_token_id": 50256}
+    tokenizer = byte_tokenizer()
+    fields: dict[str, object] = {
+        "vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id
+    }  # fmt: skip
     if family == "gpt2":
         fields |= {"n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32}
     else:

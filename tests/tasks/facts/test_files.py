@@ -8,22 +8,9 @@ import pytest
 
 from inversionview.errors import UserError
 from inversionview.tasks.facts.files import read_bear, read_facts
-from tests.paths import shared
-
-
-def bear_fact(subject: str, found: str) -> str:
-    return json.dumps({"sub_id": "Q1", "sub_label": subject, "sub_aliases": [], "obj_id": "Q2", "obj_label": found,
-                       "answer_idx": 0})  # fmt: skip
-
-
-def counterfact(subject: str, prompt: str, found: str, paraphrases: list[str]) -> dict:
-    asked = {"prompt": prompt, "relation_id": "P103", "target_new": {"str": "Welsh", "id": "Q1"},
-             "target_true": {"str": found, "id": "Q2"}, "subject": subject}  # fmt: skip
-    return {"case_id": 0, "requested_rewrite": asked, "paraphrase_prompts": paraphrases, "generation_prompts": []}
-
-
-def texts(table):
-    return [said.text for said in table.statements()]
+from inversionview.tasks.facts.phrasings import BEAR
+from tests.paths import SHARED
+from tests.tasks.facts.files import bear_fact, counterfact, large_bear, texts
 
 
 def test_bear_with_templates_of_its_own(tmp_path):
@@ -88,8 +75,18 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, content, said):
     assert "\n" not in str(caught.value)
 
 
-def test_bear_as_it_is_published():
-    table = read_facts(shared("data/bear"))
+def check_many(table):
     assert len(table.facts) > 2000
     assert len({fact.relation for fact in table.facts}) > 20
     assert len(texts(table)) > 1.9 * len(table.facts)
+
+
+def test_every_relation_that_there_are_phrasings_of_is_read(tmp_path):
+    table = read_facts(large_bear(tmp_path))
+    check_many(table)
+    assert {fact.relation for fact in table.facts} == set(BEAR)
+
+
+@pytest.mark.published("data/bear")
+def test_bear_as_it_is_published():
+    check_many(read_facts(SHARED / "data" / "bear"))

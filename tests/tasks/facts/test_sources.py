@@ -8,7 +8,7 @@ import pytest
 
 from inversionview.errors import UserError
 from inversionview.tasks.facts.sources import read_sources, short_sentences
-from tests.tasks.facts.test_files import bear_fact, counterfact, texts
+from tests.tasks.facts.files import bear_fact, counterfact, texts
 
 ENTRIES = [
     counterfact("Danielle Darrieux", "The mother tongue of {} is", "French", []),

@@ -1,37 +1,18 @@
-"""Facts: a finite domain of texts, for a tokenizer of words and for GPT-2's."""
+"""Facts: a finite domain of texts, for a tokenizer of words and for one of bytes as GPT-2's is."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 from inversionview.errors import UserError
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, Constrained, get_task
-from inversionview.tasks.facts.tables import Fact, FactTable
+from inversionview.tasks.facts.tables import FactTable
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
-from tests.paths import shared
-
-FACTS = [
-    Fact("capital", "France", "Paris", "city"),
-    Fact("capital", "Costa Rica", "San José", "city"),
-    Fact("capital", "Peru", "Lima", "city"),
-    Fact("continent", "France", "Europe", "continent"),
-    Fact("continent", "Peru", "America", "continent"),
-    Fact("continent", "Lima", "America", "continent"),
-]
-PHRASINGS = {
-    "capital": ("The *capital* of {subject} is {object}.", "In {subject} lies the *capital* {object}.",
-                "Ask in {subject} for {object}."),
-    "continent": ("The *continent* of {subject} is {object}.", "We find {subject} in {object}.",
-                  "As for {subject}, it is in {object}.", "A map of {subject} is a map of {object}."),
-}  # fmt: skip
-
-
-def small_table() -> FactTable:
-    return FactTable.of_relations(FACTS, PHRASINGS)
+from tests.tasks.facts.tiny import FACTS, PHRASINGS, small_table
+from tests.tokenizers import byte_tokenizer
 
 
 def words() -> FactsTask:
@@ -39,11 +20,11 @@ def words() -> FactsTask:
     return FactsTask(Vocabulary(word_tokenizer(said.text for said in table.statements())), table)
 
 
-def of_gpt2() -> FactsTask:
-    return FactsTask(Vocabulary(AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer"))), small_table())
+def pieces() -> FactsTask:
+    return FactsTask(Vocabulary(byte_tokenizer()), small_table())
 
 
-@pytest.fixture(params=[words, of_gpt2])
+@pytest.fixture(params=[words, pieces])
 def task(request):
     return request.param()
 

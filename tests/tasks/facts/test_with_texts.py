@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 from inversionview.errors import UserError
 from inversionview.studies.verbs.query import find_position
@@ -13,16 +12,16 @@ from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.facts.with_texts import FactsAndTextsTask
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
-from tests.paths import shared
 from tests.studies.text_models import some_texts
-from tests.tasks.facts.test_task import small_table
+from tests.tasks.facts.tiny import small_table
+from tests.tokenizers import byte_tokenizer
 
 FACT, TEXT = "The capital of Peru is Lima.", "The dog saw a house"
 
 
 @pytest.fixture(scope="module")
 def task():
-    vocabulary = Vocabulary(AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")))
+    vocabulary = Vocabulary(byte_tokenizer())
     facts = FactsTask(vocabulary, small_table(), length=16)
     return FactsAndTextsTask(facts, TextTask.from_texts(vocabulary, [*some_texts(300), FACT], 16))
 
@@ -101,7 +100,7 @@ def test_the_domain_is_all_texts_and_has_no_density(task):
     broken = both[1].clone()
     broken[2] = task.pad
     odd = both[1].clone()
-    odd[1:4] = torch.tensor([464, 288, 519])  # The d og
+    odd[1:4] = torch.tensor(task.tokenizer.convert_tokens_to_ids(["The", "Ġd", "og"]))
     wide = torch.stack([*both, broken, odd])
     assert task.contains(wide).tolist() == [True, True, False, False]
     prior = task.log_prior(wide)

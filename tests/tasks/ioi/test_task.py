@@ -1,4 +1,4 @@
-"""Indirect object identification: sentences of frames, for a tokenizer of words and for GPT-2's."""
+"""Indirect object identification: sentences of frames, for a tokenizer of words and for one of bytes as GPT-2's is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 
 import pytest
 import torch
-from transformers import AutoTokenizer
 
 from inversionview.errors import UserError
 from inversionview.reading.conditions import holds
@@ -17,7 +16,7 @@ from inversionview.tasks.base import Contrastable, Flippable
 from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES, Phrases
 from inversionview.tasks.ioi.task import IoiTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
-from tests.paths import shared
+from tests.tokenizers import byte_tokenizer
 
 SHORT = Phrases(
     openings=("When {A} met {B} in the {place},", "In the {place} one day, {A} saw {B}, and"),
@@ -35,16 +34,16 @@ def words() -> IoiTask:
 
 
 @functools.cache
-def gpt2() -> Vocabulary:
-    return Vocabulary(AutoTokenizer.from_pretrained(shared("models/gpt2_tokenizer")))
+def of_bytes() -> Vocabulary:
+    return Vocabulary(byte_tokenizer())
 
 
 @functools.cache
-def of_gpt2() -> IoiTask:
-    return IoiTask(gpt2(), *WORDS, SHORT)
+def pieces() -> IoiTask:
+    return IoiTask(of_bytes(), *WORDS, SHORT)
 
 
-@pytest.fixture(params=[words, of_gpt2])
+@pytest.fixture(params=[words, pieces])
 def task(request):
     return request.param()
 
@@ -290,8 +289,8 @@ def test_phrases_have_each_slot_where_it_can_stand(phrases):
         phrases.checked()
 
 
-def test_gpt2_has_enough_words_and_too_many_sentences_to_enumerate():
-    task = IoiTask(gpt2(), NAMES, PLACES, OBJECTS, PHRASES)
+def test_a_large_vocabulary_has_enough_words_and_too_many_sentences_to_enumerate():
+    task = IoiTask(of_bytes(), NAMES, PLACES, OBJECTS, PHRASES)
     assert len(task.frames.names) >= 100
     assert len(task.frames.places) >= 20
     assert len(task.frames.objects) >= 20
