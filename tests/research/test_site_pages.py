@@ -19,7 +19,7 @@ from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
 from research.claims import BitsOfEach, Measured, MovesOfEach
 from tests.tasks.facts.files import large_bear
-from tests.tasks.ioi import test_task as test_ioi
+from tests.tasks.ioi.tiny import words
 from tests.tokenizers import byte_tokenizer
 
 FACTS = [
@@ -64,7 +64,7 @@ def random_study(folder, task, layers) -> Study:
 @pytest.fixture(scope="module")
 def names(tmp_path_factory):
     """A study of sentences, and what was measured of it."""
-    study = random_study(tmp_path_factory.mktemp("names"), test_ioi.words(), layers=3)
+    study = random_study(tmp_path_factory.mktemp("names"), words(), layers=3)
     return study, ioi_study.measured(study, 60, 3)
 
 

@@ -29,9 +29,7 @@ TEXT = "When Mary saw John in the park, John gave the book to Mary."
 @pytest.fixture
 def model(tmp_path):
     folder = tmp_path / "model"
-    GPT2LMHeadModel(
-        GPT2Config(vocab_size=len(byte_tokenizer()), n_embd=8, n_layer=2, n_head=2, n_positions=32)
-    ).save_pretrained(folder)
+    random_model("gpt2").save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
 

@@ -15,22 +15,9 @@ from inversionview.tasks import Configured, Constrained, get_task
 from inversionview.tasks.base import Contrastable, Flippable
 from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES, Phrases
 from inversionview.tasks.ioi.task import IoiTask
-from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
+from inversionview.tasks.vocabulary import Vocabulary
+from tests.tasks.ioi.tiny import SHORT, WORDS, words
 from tests.tokenizers import byte_tokenizer
-
-SHORT = Phrases(
-    openings=("When {A} met {B} in the {place},", "In the {place} one day, {A} saw {B}, and"),
-    endings=(" {S} gave the {object} to {IO}.", " the {object} went from {S} to {IO}."),
-)
-WORDS = (("Alice", "Brian", "Carol", "David"), ("garden", "school"), ("book", "ring", "map"))
-
-
-@functools.cache
-def words() -> IoiTask:
-    filled = dict.fromkeys(("A", "B", "S", "IO", "place", "object"), "Alice")
-    texts = [phrase.format(**filled) for part in SHORT for phrase in part]
-    texts += [f" {word}" for kind in WORDS for word in kind]
-    return IoiTask(Vocabulary(word_tokenizer(texts)), *WORDS, SHORT)
 
 
 @functools.cache
