@@ -9,11 +9,12 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import GPT2LMHeadModel, PreTrainedModel
 
+from benchmarks.common import Row, addition_model
 from inversionview.probed.model import ProbedModel
 
 BATCH, LENGTH, ROUNDS, WARM_UP = 256, 14, 60, 5
@@ -26,9 +27,11 @@ TARGETS = {
 }
 
 
-def run() -> list[dict[str, object]]:
+def run() -> list[Row]:
     """Ratios to the plain forward, each beside its target (at most), for both conventions."""
-    model, which = _model()
+    folder, which = addition_model()
+    model: PreTrainedModel = GPT2LMHeadModel.from_pretrained(folder)
+    model.eval()
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, model.config.vocab_size, (BATCH, LENGTH), generator=generator)
     positions = torch.randint(0, LENGTH, (BATCH,), generator=generator)
@@ -41,9 +44,9 @@ def run() -> list[dict[str, object]]:
     for convention in ("raw", "tl"):
         probed = ProbedModel(model, convention=convention)
         heads, post, everything = ((name, convention) for name in TARGETS)
-        jobs[heads] = lambda probed=probed: probed.capture(tokens, HEADS, positions)
-        jobs[post] = lambda probed=probed: probed.capture(tokens, "x0.post")
-        jobs[everything] = lambda probed=probed: probed.capture(tokens, ALL)
+        jobs[heads] = partial(probed.capture, tokens, HEADS, positions)
+        jobs[post] = partial(probed.capture, tokens, "x0.post")
+        jobs[everything] = partial(probed.capture, tokens, ALL)
     times = _interleaved(jobs)
     base = times.pop(("plain", ""))
     detail = f"{which}, batch {BATCH}, {torch.get_num_threads()} threads, plain {1e3 * statistics.median(base):.1f} ms"
@@ -68,17 +71,3 @@ def _interleaved(jobs: dict[tuple[str, str], Callable[[], object]]) -> dict[tupl
             if turn >= WARM_UP:
                 times[key].append(time.perf_counter() - start)
     return times
-
-
-def _model() -> tuple[PreTrainedModel, str]:
-    folder = Path(__file__).resolve().parents[2] / "shared" / "models" / "paper_addition"
-    if folder.exists():
-        model: PreTrainedModel = GPT2LMHeadModel.from_pretrained(folder)
-        return model.eval(), "paper_addition"
-    config = GPT2Config(n_layer=2, n_head=4, n_embd=32, n_positions=14, vocab_size=15, bos_token_id=10, eos_token_id=13)
-    return GPT2LMHeadModel(config).eval(), "a random model of paper_addition's shape"
-
-
-if __name__ == "__main__":
-    for row in run():
-        print(f"{row['name']:50} {row['value']:.3f} (at most {row['target']}) {row['unit']}; {row['detail']}")

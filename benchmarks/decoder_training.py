@@ -126,7 +126,7 @@ def make_objective() -> tuple[CountingObjective, DecoderRecipe]:
     plan = decoder_recipe("addition")(Budget(), 0)
     probed = ProbedModel.from_pretrained(addition_model()[0], convention=plan.convention, device="cpu")
     task = get_task(plan.task)
-    sites = [Site.parse(site) for site in default_sites(probed)]
+    sites = [Site.parse(site) for site in default_sites(probed, plan.kinds)]
     decoder = make_decoder(probed, task, sites, **plan.decoder)
     data = dataclasses.replace(plan.data, full_steps=0)
     return CountingObjective(decoder, probed, task, data), plan
@@ -225,6 +225,7 @@ def peak_bytes() -> int:
 
 def _rates_seconds(objective: CountingObjective, plan: DecoderRecipe) -> float:
     """Seconds of one measurement of the in-ε rates, as the run makes it."""
+    assert isinstance(plan.epsilon, float)
     start = perf_counter()
     in_epsilon(
         objective.module,

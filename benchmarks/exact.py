@@ -130,9 +130,9 @@ def _map(probed: ProbedModel, task: Any, which: str, quick: bool) -> list[Row]:
     if quick:
         return []
     start = perf_counter()
-    found = make_map("addition", probed, task, SITES, text=None, queries=100, where=None,
+    a_map = make_map("addition", probed, task, SITES, text=None, queries=100, where=None,
                      epsilon=parse_epsilon(0.1), metric="euclidean", seed=0)  # fmt: skip
-    detail = f"{which}, {len(found['cells'])} cells, 100 queries each, {torch.get_num_threads()} threads"
+    detail = f"{which}, {len(a_map.cells)} cells, 100 queries each, {torch.get_num_threads()} threads"
     seconds = perf_counter() - start
     return [{"name": "map", "value": seconds / 60, "unit": "minutes", "target": 15.0, "detail": detail}]
 

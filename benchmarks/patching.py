@@ -6,6 +6,8 @@ the same run; both go block by block in turns, so that what else the machine doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -53,10 +55,10 @@ def _in_turns(probed: ProbedModel, pairs: Pairs, wanted: list[Configuration], bl
     rows = torch.arange(len(pairs)).split(block)
     for turn, some in enumerate([rows[0], *rows]):  # the first turn warms up
         part = pairs.where(torch.isin(torch.arange(len(pairs)), some))
-        jobs = (
-            lambda part=part: patch_effects(probed, part, wanted),
-            lambda part=part: _plain(probed, part, part.clean.shape[1], len(wanted)),
-            lambda part=part: _plain(probed, part, NEEDED, len(wanted)),
+        jobs: tuple[Callable[[], object], ...] = (
+            partial(patch_effects, probed, part, wanted),
+            partial(_plain, probed, part, part.clean.shape[1], len(wanted)),
+            partial(_plain, probed, part, NEEDED, len(wanted)),
         )
         for i, job in enumerate(jobs):
             start = perf_counter()

@@ -16,11 +16,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -79,8 +80,10 @@ class Spent(NamedTuple):
     decoder: float
     """Seconds in the decoder: forward, backward, optimisers."""
 
-    def __add__(self, other: tuple[float, ...]) -> Spent:  # type: ignore[override]
-        return Spent(*(one + two for one, two in zip(self, other, strict=True)))
+    @staticmethod
+    def total(parts: Iterable[Spent]) -> Spent:
+        """Of all these steps."""
+        return Spent(*map(sum, zip(*parts, strict=True)))
 
 
 def run(*, quick: bool = False) -> list[Row]:
@@ -94,15 +97,16 @@ def run(*, quick: bool = False) -> list[Row]:
         "bf16": make_objective(half, AS_THE_RECIPE),
     }
     lens, decoder = transformer_lens(model), ours["like for like"].module
-    spent = dict.fromkeys(ours, Spent(0.0, 0.0, 0.0))
+    rounds_of: dict[str, list[Spent]] = {name: [] for name in ours}
     plain = {"fp32": 0.0, "bf16": 0.0}
     measure_plain(lens, decoder, 1, bf16=False)  # what is done once only
     for _ in range(rounds):
         for name, objective in ours.items():
-            spent[name] += measure_ours(objective, steps)
+            rounds_of[name].append(measure_ours(objective, steps))
         for name in plain:
             plain[name] += measure_plain(lens, decoder, steps, bf16=name == "bf16")
     best = matmul_rate(torch.float32, "cpu", 2048), matmul_rate(torch.bfloat16, "cpu", 2048)
+    spent = {name: Spent.total(parts) for name, parts in rounds_of.items()}
     n = BATCH * steps * rounds
     rates = {name: n / one.seconds for name, one in spent.items()}, {name: n / one for name, one in plain.items()}
     return [
@@ -115,6 +119,7 @@ def run(*, quick: bool = False) -> list[Row]:
 
 
 def ratio_rows(ours: dict[str, float], plain: dict[str, float]) -> list[Row]:
+    """Instances a second, over those of the plain way."""
     shape = f"batch {BATCH}, {LENGTH} tokens, {torch.get_num_threads()} threads"
     compared = (
         ("decoder on text, against capture into lists and Trainer", "like for like", "fp32"),
@@ -132,6 +137,7 @@ def ratio_rows(ours: dict[str, float], plain: dict[str, float]) -> list[Row]:
 
 
 def share_rows(spent: Spent) -> list[Row]:
+    """Where the time goes."""
     captured, decoder = spent.captured / spent.seconds, spent.decoder / spent.seconds
     return [
         {"name": "decoder on text, share of the probed model", "value": captured, "unit": "of wall time"},
@@ -159,18 +165,8 @@ def rate_rows(objective: DecoderObjective, spent: Spent, steps: int, best: tuple
 
 def objective_batch(objective: DecoderObjective, step: int) -> tuple[Batch, Tensor]:
     """The batch of a step, and the positions that were asked of the probed model for it."""
-    asked: list[Tensor] = []
-    ordinary = decoder_training.activations_at
-
-    def noting(*args: Any) -> Tensor:
-        asked.append(args[3])
-        return ordinary(*args)
-
-    decoder_training.activations_at = noting
-    try:
-        return objective.batch(step, size=BATCH), asked[0]
-    finally:
-        decoder_training.activations_at = ordinary
+    with noted_captures() as captures:
+        return objective.batch(step, size=BATCH), captures[0].positions
 
 
 def probed_flops(shape: Transformer, positions: Tensor) -> float:
@@ -232,22 +228,23 @@ def train_for_memory(*, quick: bool) -> dict[str, int]:
 def gpt2(*, quick: bool) -> GPT2LMHeadModel:
     """GPT-2 small's shape with random weights."""
     torch.manual_seed(0)
-    smaller = {"n_embd": 48, "n_head": 12} if quick else {}
-    return GPT2LMHeadModel(GPT2Config(**smaller)).eval()
+    config = GPT2Config(n_embd=48, n_head=12) if quick else GPT2Config()
+    model: GPT2LMHeadModel = GPT2LMHeadModel(config).eval()
+    return model
 
 
 def measure_ours(objective: DecoderObjective, steps: int) -> Spent:
     """The loop's steps after the first ones."""
     config = TrainingConfig(batch_size=BATCH, steps=WARM_UP + steps, log_every=1, warmup_steps=1)
     recorder = Recorder()
-    with timed_capture() as spent, tempfile.TemporaryDirectory() as folder:
-        train(objective, config, Path(folder) / "run", logger=recorder)  # type: ignore[arg-type]
+    with noted_captures() as captures, tempfile.TemporaryDirectory() as folder:
+        train(objective, config, Path(folder) / "run", logger=recorder)
     first, last = recorder.logged[WARM_UP], recorder.logged[WARM_UP + steps]
     parts = [
         last[f"share_{name}"] * last["seconds"] - first[f"share_{name}"] * first["seconds"]
         for name in ("forward_backward", "optimizer")
     ]
-    return Spent(last["seconds"] - first["seconds"], sum(spent[WARM_UP:]), sum(parts))
+    return Spent(last["seconds"] - first["seconds"], sum(one.seconds for one in captures[WARM_UP:]), sum(parts))
 
 
 def make_objective(
@@ -259,24 +256,27 @@ def make_objective(
     return DecoderObjective(decoder, probed, task, data)
 
 
+class Capture(NamedTuple):
+    """A forward of the probed model that the loop asked for."""
+
+    positions: Tensor
+    seconds: float
+
+
 @contextmanager
-def timed_capture() -> Iterator[list[float]]:
-    """Seconds of each forward of the probed model that the loop asks for."""
-    spent: list[float] = []
+def noted_captures() -> Iterator[list[Capture]]:
+    """The forwards that are asked for meanwhile."""
+    captures: list[Capture] = []
     ordinary = decoder_training.activations_at
 
-    def timed(*args: Any) -> Tensor:
+    def noted(probed: ProbedModel, sites: Sequence[Site], tokens: Tensor, positions: Tensor, *rest: Any) -> Tensor:
         start = perf_counter()
-        try:
-            return ordinary(*args)
-        finally:
-            spent.append(perf_counter() - start)
+        activations = ordinary(probed, sites, tokens, positions, *rest)
+        captures.append(Capture(positions, perf_counter() - start))
+        return activations
 
-    decoder_training.activations_at = timed
-    try:
-        yield spent
-    finally:
-        decoder_training.activations_at = ordinary
+    with patch.object(decoder_training, "activations_at", noted):
+        yield captures
 
 
 def measure_plain(lens: Any, decoder: Decoder, steps: int, *, bf16: bool) -> float:
@@ -304,16 +304,16 @@ def captured(lens: Any, tokens: Tensor, positions: Tensor) -> list[dict[str, Any
     """One instance an input, at its position and at one site, as Python lists."""
     names = {site: Site.parse(site) for site in SITES}
     hooks = {f"blocks.{site.layer}.attn.hook_result" for site in names.values()}
-    found: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]] = []
     for rows, at in zip(torch.split(tokens, BATCH), torch.split(positions, BATCH), strict=True):
         with torch.no_grad():
             _, cache = lens.run_with_cache(rows, names_filter=lambda name: name in hooks, stop_at_layer=DEEPEST + 1)
         for i, (row, position) in enumerate(zip(rows, at.tolist(), strict=True)):
-            index = len(found) % len(SITES)
+            index = len(instances) % len(SITES)
             site = names[SITES[index]]
             value = cache[f"blocks.{site.layer}.attn.hook_result"][i, position, site.head]
-            found.append({"tokens": row.tolist(), "activation": value.tolist(), "site": index})
-    return found
+            instances.append({"tokens": row.tolist(), "activation": value.tolist(), "site": index})
+    return instances
 
 
 def transformer_lens(model: GPT2LMHeadModel) -> Any:
