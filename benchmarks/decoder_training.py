@@ -25,6 +25,7 @@ import torch
 
 from benchmarks.common import ON_CPU, ROOT, Row, addition_model
 from benchmarks.flops import training_flops
+from inversionview.criterion import Criterion
 from inversionview.decoder.training import Batch, DecoderObjective, make_decoder
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
@@ -232,8 +233,7 @@ def _rates_seconds(objective: CountingObjective, plan: DecoderRecipe) -> float:
         objective.probed,
         objective.task,
         plan.rate_queries,
-        epsilon=plan.epsilon,
-        metric=plan.metric,
+        criterion=Criterion.parse(plan.epsilon, plan.metric),
         generator=torch.Generator().manual_seed(0),
         floor=False,
         split="train",

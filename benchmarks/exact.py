@@ -18,14 +18,12 @@ from typing import Any
 import torch
 
 from benchmarks.common import ROOT, Row, addition_model
-from inversionview.criterion import parse_epsilon
+from inversionview.criterion import DEFAULT, Criterion
 from inversionview.preimage.domain import DomainBlock, ModelDomain
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from inversionview.studies.study import load_study
-from inversionview.studies.verbs.map import make_map
-from inversionview.studies.verbs.query import make_query
+from inversionview.studies.study import Study, load_study
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import get_task
 
@@ -82,10 +80,11 @@ def run(*, quick: bool = False) -> list[Row]:
 
 
 def _one_query(probed: ProbedModel, task: Any, which: str, quick: bool) -> list[Row]:
-    queries = [make_query("addition", task, SITES, INPUT, at, site) for site in SITES for at in task.roles]
+    study = Study(probed, task, name="addition")
+    queries = [study.query(INPUT, at, site) for site in SITES for at in task.roles]
     timed = _Timed(ModelDomain(probed, task), 2 if quick else None)
     start = perf_counter()
-    found = exact_preimages(probed, task, queries, epsilon=0.1, domain=timed)
+    found = exact_preimages(probed, task, queries, criterion=Criterion.parse(0.1), domain=timed)
     spent = perf_counter() - start - timed.plain
     members = statistics.median(len(preimage) for preimage in found)
     detail = (
@@ -130,8 +129,7 @@ def _map(probed: ProbedModel, task: Any, which: str, quick: bool) -> list[Row]:
     if quick:
         return []
     start = perf_counter()
-    a_map = make_map("addition", probed, task, SITES, text=None, queries=100, where=None,
-                     epsilon=parse_epsilon(0.1), metric="euclidean", seed=0)  # fmt: skip
+    a_map = Study(probed, task, name="addition").map(sites=SITES)
     detail = f"{which}, {len(a_map.cells)} cells, 100 queries each, {torch.get_num_threads()} threads"
     seconds = perf_counter() - start
     return [{"name": "map", "value": seconds / 60, "unit": "minutes", "target": 15.0, "detail": detail}]
@@ -146,7 +144,7 @@ def _sizes(quick: bool) -> list[Row]:
     generator = torch.Generator().manual_seed(0)
     cells = random_cells(study.task, SIX, CELLS, study.name, generator)
     queries = [study.query(cell.input, FOUR[i // len(SIX) % len(FOUR)], cell.site) for i, cell in enumerate(cells)]
-    sizes = sorted(int(truth.inside.sum()) for truth in exact_sets(study.probed, study.task, queries, 0.1, "euclidean"))
+    sizes = sorted(int(truth.inside.sum()) for truth in exact_sets(study.probed, study.task, queries, DEFAULT))
     detail = f"paper_addition, tl, rule same, ε 0.1, {len(sizes)} random cells: {', '.join(SIX)} at {', '.join(FOUR)}"
     return [
         {"name": f"preimage size, {name}", "value": float(value), "unit": "inputs", "detail": detail}

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from benchmarks.common import Row
+from inversionview.criterion import Criterion
 from inversionview.decoder.model import Decoder
 from inversionview.preimage.exact import exact_distances
 from inversionview.preimage.sampled import query_activations
@@ -21,7 +22,6 @@ from inversionview.preimage.sources.retrieval import RetrievalSource
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import Tokens
-from inversionview.studies.verbs.query import make_query
 from inversionview.tasks.base import Task
 
 EPSILON, SEED, A_SITE = 0.1, 0, 2
@@ -97,7 +97,7 @@ def cells(study: Any, sites: Sequence[str]) -> list[Query]:
         for tokens in task.sample(A_SITE, generator=generator):
             eligible = task.eligible(tokens[None])[0].nonzero()[:, 0]
             at = int(eligible[torch.randint(len(eligible), (1,), generator=generator)])
-            queries.append(make_query(study.name, task, study.sites, task.decode(tokens), at, site))
+            queries.append(study.query(task.decode(tokens), at, site))
     return queries
 
 
@@ -161,7 +161,12 @@ def by_retrieval(here: Setting, source: RetrievalSource, counted: int) -> list[F
 def by_edits(here: Setting, decoder: Decoder | None) -> list[Found]:
     """A random walk from the query's own input, as many moves as there are forwards."""
     source = EditSource(
-        probed=here.probed, task=here.task, n=here.forwards, epsilon=here.epsilon, decoder=decoder, name="edits"
+        probed=here.probed,
+        task=here.task,
+        n=here.forwards,
+        criterion=Criterion.parse(here.epsilon),
+        decoder=decoder,
+        name="edits",
     )
     found = []
     for i, query in enumerate(here.queries):

@@ -40,7 +40,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of this task with as many layers and heads, with so many queries a cell of the map."""
     few = max(10, n // 20)
     tokens = drawn(study, few, split="held-out")
-    found: dict[str, Any] = {"study": study.name, "epsilon": study.description.epsilon, "facts": facts(study)}
+    found: dict[str, Any] = {"study": study.name, "epsilon": study.criterion.largest, "facts": facts(study)}
     found |= site_study.steps(
         study,
         {
@@ -66,7 +66,7 @@ def facts(study: Study) -> dict[str, Any]:
 
 def rates(study: Study, n: int) -> dict[str, Any] | None:
     """How good the decoder is, if there is one."""
-    return study.evaluate(max(2, n), cells=0).to_dict() if study.description.decoder else None
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
 
 
 def accuracy(study: Study) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of this task, with so many queries a cell of the map."""
     few = max(10, n // 10)
     tokens = drawn(study, few, split="held-out")
-    found: dict[str, Any] = {"study": study.name, "domain": study.task.size, "epsilon": study.description.epsilon}
+    found: dict[str, Any] = {"study": study.name, "domain": study.task.size, "epsilon": study.criterion.largest}
     found |= site_study.steps(
         study,
         {
@@ -45,7 +45,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
 
 def rates(study: Study, n: int) -> dict[str, Any] | None:
     """How good the decoder is, if there is one."""
-    return study.evaluate(max(2, n), cells=0).to_dict() if study.description.decoder else None
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
 
 
 def accuracy(study: Study, n: int) -> dict[str, Any]:

@@ -36,8 +36,9 @@ def main(names: Sequence[str] = ()) -> None:
     """Measure and write the maps of these studies, or all."""
     for name in names or BUNDLED:
         study = load_study(name)
+        assert study.folder is not None
         document = rounded(study.map(**BUNDLED[name]).to_dict(), DIGITS)
-        write_map(study.folder, study.description.fingerprint, convert.parsed(Map, document, name))
+        write_map(study.folder, study.parts.fingerprint, convert.parsed(Map, document, name))
         print(f"wrote {FILE} of {name}", flush=True)
     if not names or "addition" in names:
         measure_papers()

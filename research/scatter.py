@@ -80,6 +80,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def measure(keep: Path | None = None) -> list[Cell]:
     """The histogram of each cell; `keep`: a folder for what it was made of."""
+    from inversionview.studies.parts import needed_decoder
     from inversionview.studies.study import load_study
 
     study = load_study("addition", device="cpu")
@@ -90,7 +91,7 @@ def measure(keep: Path | None = None) -> list[Cell]:
         if path and path.exists():
             both = np.load(path)
         else:
-            both = everywhere(study.probed, study.task, study.decoder, query)
+            both = everywhere(study.probed, study.task, needed_decoder(study.parts), query)
             if path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, both)
@@ -108,7 +109,12 @@ def everywhere(probed: ProbedModel, task: Task, decoder: Decoder, query: Query) 
     z = query_activations(probed, task, [query])[0]
     index = decoder.config.sites.index(query.site)
     log_q = [score(decoder, rows, z, index)[0].double().sum(dim=1).numpy() for rows in task.enumerate()]
-    return np.stack([exact_distances(probed, task, [query])[0].astype(np.float64), np.concatenate(log_q)])
+    return np.stack(
+        [
+            exact_distances(probed, task, [query])[0].astype(np.float64),
+            np.concatenate(log_q),
+        ]
+    )
 
 
 def histogram(title: str, distance: Float[np.ndarray, " input"], log_q: Float[np.ndarray, " input"]) -> Cell:

@@ -57,7 +57,8 @@ def heads_of(study: Study) -> list[str]:
 def site_map(study: Study, ats: Sequence[str], features: Sequence[str], queries: int) -> dict[str, Any]:
     """Exact bits of every site at `ats`, a mean over those of some random inputs that have the position."""
     task, tokens = with_features(study.task, features), drawn(study, queries)
-    epsilon = study.description.epsilon
+    epsilon = study.criterion.largest
+    assert epsilon is not None
     limits = {(site, at): epsilon for site in study.sites for at in ats}
     asked = {at: tokens[task.position_of(tokens, at) >= 0] for at in ats}
     found = feature_map(study.probed, task, study.sites, asked, epsilon=limits)

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 
 from inversionview.causal.use import use
+from inversionview.criterion import Criterion
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
@@ -76,12 +77,13 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
 def training(study: Study) -> dict[str, Any]:
     """What the run was told, and what it came to."""
     assert isinstance(study.task, TextTask)
+    assert study.folder is not None
     run = study.folder / TRAINING
     last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     config = saved_config(run)
     return {
         "minutes": config.minutes, "batch": config.batch_size, "steps": last["step"], "seconds": last["seconds"],
-        "rule": study.description.epsilon_rule, "texts": len(study.task.windows), "most": study.task.max_length - 2,
+        "rule": str(study.criterion.epsilon), "texts": len(study.task.windows), "most": study.task.max_length - 2,
     }  # fmt: skip
 
 
@@ -118,7 +120,9 @@ def readings(
         tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
         asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
         sources = [PriorSource(study.task, DRAWS)]
-        preimages = sampled_preimages(study.probed, study.task, asked, sources, epsilon=limit, seed=SEED)
+        preimages = sampled_preimages(
+            study.probed, study.task, asked, sources, criterion=Criterion.parse(limit), seed=SEED
+        )
         causal = [used(study, preimage, features) for preimage in preimages]
         shown = _shown(study, tokens, one["feature"])
         proposed = study.preimage(asked[shown], PROPOSED, epsilon=limit, colors=False, seed=SEED)

@@ -134,7 +134,9 @@ def uses(study: Study, site: str, at: str, queries: int) -> list[Any]:
     tokens = task.sample(queries, generator=torch.Generator().manual_seed(1), split="held-out")
     activations = [study.query(task.decode(row), at, site) for row in tokens]
     sources: list[Source] = [PriorSource(task, DRAWS // 4), *given_sources(task, "given", DRAWS - DRAWS // 4)]
-    preimages = sampled_preimages(probed, task, activations, sources, epsilon=study.description.epsilon)
+    preimages = sampled_preimages(
+        probed, task, activations, sources, criterion=study.criterion.but(study.criterion.largest)
+    )
     return [use(probed, task, preimage, features=counting_page.FEATURES).to_dict() for preimage in preimages]
 
 

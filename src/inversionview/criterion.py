@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from inversionview.errors import UserError
@@ -101,28 +101,78 @@ class SiteEpsilons:
 
 
 @dataclass(frozen=True)
+class QueryEpsilons:
+    """An ε for each of several queries, in their order."""
+
+    values: tuple[float, ...]
+
+
+EpsilonLike = str | float | EpsilonRule | SiteEpsilons | QueryEpsilons | Sequence[float]
+"""What an ε may be given as; a sequence has one for each query."""
+
+
+@dataclass(frozen=True)
 class Criterion:
     """What makes an input a member of a preimage: an activation at most ε away, at a position that the rule allows."""
 
-    metric: Metric
-    position_rule: PositionRule
-    epsilon: EpsilonRule | SiteEpsilons
+    metric: Metric = "euclidean"
+    position_rule: PositionRule = "same"
+    epsilon: EpsilonRule | SiteEpsilons | QueryEpsilons = EpsilonRule("constant", 0.1)
 
     @staticmethod
-    def parse(
-        epsilon: str | float | EpsilonRule | SiteEpsilons, metric: str = "euclidean", position_rule: str = "same"
-    ) -> Criterion:
+    def parse(epsilon: EpsilonLike = 0.1, metric: str = "euclidean", position_rule: str = "same") -> Criterion:
         """The criterion that is written so. Raises `UserError` that says what each of the three may be."""
-        rule = epsilon if isinstance(epsilon, SiteEpsilons) else parse_epsilon(epsilon)
-        return Criterion(checked_metric(metric), checked_rule(position_rule), rule)
+        return Criterion(checked_metric(metric), checked_rule(position_rule), _parsed(epsilon))
+
+    def but(
+        self, epsilon: EpsilonLike | None = None, metric: str | None = None, position_rule: str | None = None
+    ) -> Criterion:
+        """The same, but for what is given; raises as `parse` does."""
+        return Criterion(
+            self.metric if metric is None else checked_metric(metric),
+            self.position_rule if position_rule is None else checked_rule(position_rule),
+            self.epsilon if epsilon is None else _parsed(epsilon),
+        )
 
     @property
-    def limit(self) -> float:
-        """ε as the largest distance of a member. Raises `ValueError` where it is still to be measured."""
-        if not isinstance(self.epsilon, EpsilonRule) or self.epsilon.kind != "constant":
-            raise ValueError(f"epsilon {self.epsilon} is a rule: measure it first")
-        return self.epsilon.value
+    def constant(self) -> float | None:
+        """The one ε of all; None where each site or query has its own, or it is still to be measured."""
+        rule = self.epsilon
+        if isinstance(rule, QueryEpsilons):
+            return rule.values[0] if len(set(rule.values)) == 1 else None
+        return rule.value if isinstance(rule, EpsilonRule) and rule.kind == "constant" else None
 
-    def at(self, epsilon: float) -> Criterion:
-        """The same with this ε."""
-        return replace(self, epsilon=EpsilonRule("constant", checked_epsilon(epsilon)))
+    @property
+    def largest(self) -> float | None:
+        """The one ε of all sites, or the largest of theirs; None where it is still to be measured."""
+        return max(self.epsilon.by_site.values()) if isinstance(self.epsilon, SiteEpsilons) else self.constant
+
+    def limits(self, sites: Sequence[str]) -> list[float]:
+        """The largest distance of a member for queries at these sites.
+
+        Raises `UserError` where ε is still to be measured, or is of another number of queries.
+        """
+        rule = self.epsilon
+        if isinstance(rule, SiteEpsilons):
+            return [rule.by_site[site] for site in sites]
+        if isinstance(rule, QueryEpsilons):
+            if len(rule.values) != len(sites):
+                raise UserError(
+                    f"give one epsilon, or one for each of the {len(sites)} queries, not {len(rule.values)}"
+                )
+            return list(rule.values)
+        if rule.kind != "constant":
+            raise UserError(f"epsilon {rule} has to be measured before anything is a member by it: give a number")
+        return [rule.value] * len(sites)
+
+
+DEFAULT = Criterion()
+"""A Euclidean distance of at most 0.1, at the position of the same role."""
+
+
+def _parsed(given: EpsilonLike) -> EpsilonRule | SiteEpsilons | QueryEpsilons:
+    if isinstance(given, SiteEpsilons | QueryEpsilons):
+        return given
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return QueryEpsilons(tuple(map(checked_epsilon, given)))
+    return parse_epsilon(given)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from inversionview.causal import use_result
 from inversionview.causal.use import use
 from inversionview.causal.use_result import Effect, FeatureUse, difference, feature_verdict, whole_verdict
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
@@ -176,7 +177,7 @@ def test_without_members_nothing_is_told_of_what_is_encoded():
 @pytest.mark.parametrize("tilt", [0.0, 1.0])
 def test_members_effects_are_weighted_means_of_whole_forwards(tilt):
     task, model, asked = few_sums(tilt), probed(0, "tl"), query(site="x0.post")
-    (exact,) = exact_preimages(model, task, [asked], epsilon=0.8)
+    (exact,) = exact_preimages(model, task, [asked], criterion=Criterion.parse(0.8))
     result = use(model, task, exact, n_members=10_000, n_others=20, features=("F1",))
     own = torch.tensor([asked.tokens])
     tokens = torch.from_numpy(exact.tokens).long()
@@ -200,7 +201,7 @@ def test_members_effects_are_weighted_means_of_whole_forwards(tilt):
 
 def test_weighted_members_are_drawn_by_their_weights():
     task, model = few_sums(3.0), Fake(("S1",), ("S1",))
-    (exact,) = exact_preimages(probed(0, "tl"), task, [query()], epsilon=5.0)
+    (exact,) = exact_preimages(probed(0, "tl"), task, [query()], criterion=Criterion.parse(5.0))
     whole = use(model, task, exact.at_epsilon(1.2), n_members=10**6, n_others=20, features=())
     some = use(model, task, exact.at_epsilon(1.2), n_members=400, n_others=20, features=())
     assert some.members.n == 400

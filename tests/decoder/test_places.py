@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.decoder.places import Anywhere, Attended, make_places
 from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, make_decoder
 from inversionview.errors import UserError
@@ -154,7 +155,7 @@ def test_the_decoder_is_trained_normalised_and_measured_there(probed, task):
     assert sorted(map(tuple, torch.cat([h.tokens for h in halves]).tolist())) == sorted(
         map(tuple, whole.tokens.tolist())
     )
-    found = in_epsilon(decoder, probed, task, 12, epsilon=0.5, generator=generator(3), places=places)
+    found = in_epsilon(decoder, probed, task, 12, criterion=Criterion.parse(0.5), generator=generator(3), places=places)
     wanted = places.at(HEADS, 12, generator(3), "held-out")
     assert found.positions.tolist() == wanted.positions.view(4, 12).tolist()
 

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from inversionview.criterion import Criterion
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.sampling import sample
 from inversionview.decoder.scoring import score
@@ -148,7 +149,7 @@ def test_other_tokens_of_a_text_have_no_probability(task, decoder):
 
 
 def test_rates_and_files_are_as_of_any_decoder(task, probed, decoder, tmp_path):
-    rates = in_epsilon(decoder, probed, task, 10, epsilon=0.5, metric="euclidean",
+    rates = in_epsilon(decoder, probed, task, 10, criterion=Criterion.parse(0.5, "euclidean"),
                        generator=torch.Generator().manual_seed(0), floor=False)  # fmt: skip
     assert rates.samples.any.shape == (2, 10)
     save_decoder(decoder, tmp_path / "decoder")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.domain import ModelDomain
 from inversionview.preimage.exact import exact_distances, exact_preimages, scan_domain
@@ -204,7 +205,7 @@ def test_activations_kept_of_an_earlier_run_need_no_model():
     for rule in ("same", "any"):
         with_model = find(QUERIES, position_rule=rule)
         without = exact_preimages(
-            None, domain(), QUERIES, epsilon=0.5, position_rule=rule, activations=own, domain=kept
+            None, domain(), QUERIES, criterion=Criterion.parse(0.5, position_rule=rule), activations=own, domain=kept
         )
         for one, other in zip(with_model, without, strict=True):
             same(one, other)
@@ -213,7 +214,9 @@ def test_activations_kept_of_an_earlier_run_need_no_model():
 @pytest.mark.parametrize(("metric", "rule"), SETTINGS)
 def test_distances_of_all_inputs_are_in_the_order_of_the_domain(metric, rule):
     small = ModelDomain(probed(), domain(), block=70)
-    everywhere = exact_distances(probed(), domain(), QUERIES, metric=metric, position_rule=rule, domain=small)
+    everywhere = exact_distances(
+        probed(), domain(), QUERIES, criterion=Criterion.parse(metric=metric, position_rule=rule), domain=small
+    )
     assert everywhere.shape == (len(QUERIES), domain().size)
     order = {domain().decode(row): i for i, row in enumerate(domain().rows)}
     for row, found in zip(everywhere, find(QUERIES, metric=metric, position_rule=rule, epsilon=1e6), strict=True):
@@ -276,6 +279,14 @@ def test_a_task_that_cannot_enumerate_is_refused():
 
 def test_a_scan_says_of_each_block_what_it_is_to_each_group_of_queries():
     small = ModelDomain(probed(), domain(), block=150)
-    scans = list(scan_domain(probed(), domain(), QUERIES[:3], metric="cosine", position_rule="same", domain=small))
+    scans = list(
+        scan_domain(
+            probed(),
+            domain(),
+            QUERIES[:3],
+            criterion=Criterion.parse(metric="cosine", position_rule="same"),
+            domain=small,
+        )
+    )
     assert [(scan.start, scan.queries) for scan in scans] == [(s, (q,)) for s in (0, 150, 300) for q in range(3)]
     assert all((scan.positions[:, ::7] >= 0).equal(scan.distances[:, ::7].isfinite()) for scan in scans)

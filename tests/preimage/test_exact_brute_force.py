@@ -19,6 +19,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
+from inversionview.criterion import Criterion
 from inversionview.preimage.domain import DomainBlock, ModelDomain
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
@@ -216,7 +217,7 @@ def test_sums_of_some_numbers_at_every_head(path):
         here = [truth for truth in truths if truth.cell[-2:] == (rule, metric)]
         limits = [truth.epsilon(most=len(sums)) for truth in here]
         queries = [truth.cell.query() for truth in here]
-        preimages = exact_preimages(probed, task, queries, epsilon=limits, metric=metric, position_rule=rule)
+        preimages = exact_preimages(probed, task, queries, criterion=Criterion.parse(limits, metric, rule))
         for truth, epsilon, found in zip(here, limits, preimages, strict=True):
             check(truth, epsilon, found, sums)
             sizes.append(len(found))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
@@ -35,7 +36,7 @@ def orders() -> list[str]:
 @pytest.mark.parametrize(("at", "site"), PLACES)
 def test_the_preimage_is_what_every_order_gives_when_run_alone(at, site, rule):
     asked = counting_query(TEXT, at, site)
-    [found] = exact_preimages(counting_probed(), part(), [asked], epsilon=0.3, position_rule=rule)
+    [found] = exact_preimages(counting_probed(), part(), [asked], criterion=Criterion.parse(0.3, position_rule=rule))
     [z_q] = counting_probed().capture(torch.tensor([asked.tokens]), [site], asked.position).values()
     near = {}
     for text in orders():
@@ -53,7 +54,7 @@ def test_the_preimage_is_what_every_order_gives_when_run_alone(at, site, rule):
 
 def test_bits_are_over_the_orders_alone():
     task, asked = part(), counting_query(TEXT, "|", "x0.post")
-    [found] = exact_preimages(counting_probed(), task, [asked], epsilon=0.3)
+    [found] = exact_preimages(counting_probed(), task, [asked], criterion=Criterion.parse(0.3))
     known = {bits.name: bits for bits in preimage_bits(found, task)}
     for name in ("letter", "count", "length", "others", "position", "token"):
         assert known[name].of == pytest.approx(0, abs=1e-9)
@@ -69,7 +70,9 @@ def test_bits_are_over_the_orders_alone():
 
 
 def test_a_reading_says_which_part_is_exact():
-    [found] = exact_preimages(counting_probed(), part(), [counting_query(TEXT, ":", "x1.post")], epsilon=0.3)
+    [found] = exact_preimages(
+        counting_probed(), part(), [counting_query(TEXT, ":", "x1.post")], criterion=Criterion.parse(0.3)
+    )
     words = counting_task().restrictions["counts"]
     found = with_features(dataclasses.replace(found, given=words), part(), ["count", "first"])
     assert summary(found.to_reading()) == f"Exact: all 105 inputs {words} were run through the model."
@@ -81,9 +84,9 @@ def test_a_reading_says_which_part_is_exact():
 def test_draws_given_what_is_shared_estimate_the_mass_of_what_is_known_exactly():
     """Of members that share letters, counts and question, the exact preimage of the part knows how many there are."""
     asked, task = counting_query(TEXT, ":", "x1.post"), counting_task()
-    [exact] = exact_preimages(counting_probed(), part(), [asked], epsilon=0.3)
+    [exact] = exact_preimages(counting_probed(), part(), [asked], criterion=Criterion.parse(0.3))
     sources = [PriorSource(task, 200), *given_sources(task, "given", 1800)]
-    [found] = sampled_preimages(counting_probed(), task, [asked], sources, epsilon=0.3)
+    [found] = sampled_preimages(counting_probed(), task, [asked], sources, criterion=Criterion.parse(0.3))
     same = found.inside & part().contains(torch.from_numpy(found.tokens)).numpy()
     missed = np.ones(same.sum())
     for one, densities in zip(found.components, found.log_densities[:, same], strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.estimates.completeness import at_least, recall, size, unseen_mass
 from inversionview.preimage.exact import exact_preimages
@@ -83,7 +84,7 @@ def test_a_density_of_zero_is_kept_in_files(tmp_path, suffix):
 def test_size_and_bits_hold_the_truth_as_often_as_they_say():
     task = given_sums()
     for asked, epsilon in ((query(TEXT, at="=", site="x0.post"), 0.4), (query(TEXT, at="A2", site="a0.1"), 0.25)):
-        [exact] = exact_preimages(probed(), task, [asked], epsilon=epsilon)
+        [exact] = exact_preimages(probed(), task, [asked], criterion=Criterion.parse(epsilon))
         truth, bits = size(exact), {f.name: f.bits for f in preimage_bits(exact, task)}
         assert 8 < exact.n_inside < 500
         held, seeds = [], 40
@@ -102,7 +103,7 @@ def test_size_and_bits_hold_the_truth_as_often_as_they_say():
 def test_estimates_have_no_bias_where_a_condition_is_met_by_few_members():
     """The condition is about the first number, and the preimage holds many of them."""
     asked = query(TEXT, at="A2", site="a0.1")
-    [exact] = exact_preimages(probed(), given_sums(), [asked], epsilon=0.25)
+    [exact] = exact_preimages(probed(), given_sums(), [asked], criterion=Criterion.parse(0.25))
     same = [text.startswith("500+") for text in exact.members]
     assert 0 < sum(same) < len(same)
     truth = np.exp(exact.log_prior).sum()
@@ -112,7 +113,7 @@ def test_estimates_have_no_bias_where_a_condition_is_met_by_few_members():
 
 def test_conditioned_draws_make_narrow_preimages_known():
     asked = query(TEXT, at="=", site="x1.post")
-    [exact] = exact_preimages(probed(), given_sums(), [asked], epsilon=0.4)
+    [exact] = exact_preimages(probed(), given_sums(), [asked], criterion=Criterion.parse(0.4))
     with_them = find(asked, [PriorSource(given_sums(), 100), PriorGivenSource(given_sums(), "first", 100)])
     without = find(asked, [PriorSource(given_sums(), 200)])
     assert 1 < exact.n_inside < 60
@@ -146,7 +147,7 @@ def test_given_names_one_condition_or_shares_the_draws_among_all():
 
 def test_what_is_drawn_for_a_query_depends_on_it_and_the_seed_alone():
     queries = [query(TEXT), query("100+984=1084"), query("100+100=200")]
-    together = sampled_preimages(probed(), given_sums(), queries, sources(20, 20), epsilon=0.4)
+    together = sampled_preimages(probed(), given_sums(), queries, sources(20, 20), criterion=Criterion.parse(0.4))
     for asked, found in zip(queries, together, strict=True):
         alone = find(asked, sources(20, 20))
         assert (alone.inputs, alone.sources) == (found.inputs, found.sources)

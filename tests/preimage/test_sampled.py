@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.estimates.importance import inclusion
 from inversionview.preimage.exact import exact_preimages
@@ -46,7 +47,7 @@ def test_verification_agrees_with_brute_force_on_real_inputs(rule, at, metric):
     sums = torch.unique(random_sums(300), dim=0)
     epsilon = 0.6 if metric == "euclidean" else 0.2
     raw = probed(0, "raw")
-    [found] = sampled_preimages(raw, task(), [asked], [Fixed(sums)], epsilon=epsilon, metric=metric, position_rule=rule)
+    [found] = sampled_preimages(raw, task(), [asked], [Fixed(sums)], criterion=Criterion.parse(epsilon, metric, rule))
     with torch.no_grad():
         z_q = raw.model(torch.tensor([asked.tokens]), output_hidden_states=True).hidden_states[1][0, asked.position]
     expected = brute_force(z_q.double(), sums, 0, rule, metric, asked.position)
@@ -272,7 +273,9 @@ def test_a_query_activation_of_norm_0_is_refused_before_anything_is_drawn():
     never = Fixed(rows("B615+861=1476E"))
     never.propose = lambda *_: pytest.fail("drew for a query that cannot be read")
     with pytest.raises(UserError, match="norm 0"):
-        sampled_preimages(ProbedModel(model), task(), [query(at="=", site="embed")], [never], epsilon=0.1)
+        sampled_preimages(
+            ProbedModel(model), task(), [query(at="=", site="embed")], [never], criterion=Criterion.parse(0.1)
+        )
 
 
 def test_no_queries_give_no_preimages():
@@ -335,7 +338,7 @@ def test_every_candidate_has_the_density_of_every_component_whoever_drew_it():
         *mixture(decoder(), few, 100, (0.5, 2.0), noise=(0.0, 0.2), prior_share=0.4),
         Fixed(rows("B995+984=1979E", "B995+984=1978E", "B615+861=1476E"), "given"),
     ]
-    [found] = sampled_preimages(probed(), few, [asked], sources, epsilon=0.5)
+    [found] = sampled_preimages(probed(), few, [asked], sources, criterion=Criterion.parse(0.5))
     assert found.components == (("decoder t=0.5", 15), ("decoder t=2", 15), ("prior", 40))
     assert found.log_densities.shape == (3, len(found))
     inside = found.in_domain
@@ -359,12 +362,12 @@ def test_every_candidate_has_the_density_of_every_component_whoever_drew_it():
 def test_the_weights_of_a_sample_estimate_the_preimage_that_was_not_wholly_seen():
     """The share of the prior that is inside, by Horvitz and Thompson, over 20 seeds: unbiased, and as wide as said."""
     few, asked = few_sums(tilt=0.5), query("505+495=1000", at="=", site="a0.1")
-    [truth] = exact_preimages(probed(), few, [asked], epsilon=0.5)
+    [truth] = exact_preimages(probed(), few, [asked], criterion=Criterion.parse(0.5))
     mass = np.exp(truth.log_prior).sum()
     estimates, spreads = [], []
     for seed in range(20):
         sources = mixture(decoder(), few, 200, (1.0,), prior_share=0.8)
-        [found] = sampled_preimages(probed(), few, [asked], sources, epsilon=0.5, seed=seed)
+        [found] = sampled_preimages(probed(), few, [asked], sources, criterion=Criterion.parse(0.5), seed=seed)
         assert set(found.members) <= set(truth.inputs)
         used = found.weights > 0
         chance = inclusion(found.log_densities[:, used], [component.n for component in found.components])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
@@ -22,7 +23,7 @@ SUMS = ("B615+861=1476E", "B100+100=200E", "B999+101=1100E", "B615+861=1477E", "
 
 
 def sampled() -> Preimage:
-    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows(*SUMS))], epsilon=0.5)
+    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows(*SUMS))], criterion=Criterion.parse(0.5))
     return with_features(found, task(), NAMES)
 
 
@@ -58,7 +59,9 @@ def test_columns_are_in_the_document_of_every_sample():
 
 
 def test_columns_follow_the_rows_that_are_kept():
-    [exact] = exact_preimages(probed(), few_sums(), [query("500+990=1490", site="x0.post")], epsilon=0.4)
+    [exact] = exact_preimages(
+        probed(), few_sums(), [query("500+990=1490", site="x0.post")], criterion=Criterion.parse(0.4)
+    )
     whole = with_features(exact, few_sums(), NAMES)
     for fewer in (whole.head(5), whole.at_epsilon(0.2)):
         assert 0 < len(fewer) < len(whole)

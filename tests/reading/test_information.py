@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
@@ -151,11 +152,16 @@ def test_a_feature_of_the_position_is_read_where_the_role_is_or_at_the_last():
     assert base_masses(few, None)["here"][[0, 5]] == pytest.approx(np.array([5, 4]) / 9)
     assert base_masses(few, "A4")["here"][0] == pytest.approx(1)
     assert last_eligible(few, rows("B100+100=200E", "B505+495=1000E")).tolist() == [11, 12]
-    [found] = exact_preimages(probed(), few, [query("100+505=605", at="+", site="x0.pre")], epsilon=0.01)
+    [found] = exact_preimages(
+        probed(), few, [query("100+505=605", at="+", site="x0.pre")], criterion=Criterion.parse(0.01)
+    )
     [known] = preimage_bits(found, few, ["here"])
     assert (known.of, known.bits) == (0, 0)
     [any_] = exact_preimages(
-        probed(), few, [query("100+505=605", at="F1", site="embed")], epsilon=0.01, position_rule="any"
+        probed(),
+        few,
+        [query("100+505=605", at="F1", site="embed")],
+        criterion=Criterion.parse(0.01, position_rule="any"),
     )
     [known] = preimage_bits(any_, few, ["here"])
     assert any_.n_inside == 8, "all but 495+495=990 have a 1"
@@ -181,7 +187,7 @@ def test_exact_bits_are_those_of_a_count_in_python(at, rule):
 def test_bits_may_be_negative_and_the_divergence_says_then_how_unusual_it_is():
     few, queries = few_sums(), [query("100+497=597", at=at, site="x0.pre") for at in ("F1", "F2", "S2", "S3", "A2")]
     negative = 0
-    for found in exact_preimages(probed(), few, queries, epsilon=0.01):
+    for found in exact_preimages(probed(), few, queries, criterion=Criterion.parse(0.01)):
         for known in preimage_bits(found, few):
             assert known.divergence > -1e-9
             if known.bits < -0.01:
@@ -192,7 +198,9 @@ def test_bits_may_be_negative_and_the_divergence_says_then_how_unusual_it_is():
 
 def test_a_digit_is_all_that_its_own_embedding_says():
     few = few_sums()
-    [found] = exact_preimages(probed(), few, [query("100+497=597", at="F2", site="x0.pre")], epsilon=0.01)
+    [found] = exact_preimages(
+        probed(), few, [query("100+497=597", at="F2", site="x0.pre")], criterion=Criterion.parse(0.01)
+    )
     known = {bits.name: bits for bits in preimage_bits(found, few)}
     assert known["F2"].bits == pytest.approx(known["F2"].of) == pytest.approx(known["F2"].bits)
     assert known["F2"].share == pytest.approx(1)
@@ -271,7 +279,9 @@ def test_the_seed_of_the_preimage_decides():
 
 
 def test_without_weights_nothing_is_said():
-    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows("B615+861=1476E"))], epsilon=0.5)
+    [found] = sampled_preimages(
+        probed(), task(), [query()], [Fixed(rows("B615+861=1476E"))], criterion=Criterion.parse(0.5)
+    )
     assert found.n_inside == 1
     assert preimage_bits(found, task()) == []
 

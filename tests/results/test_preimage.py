@@ -9,6 +9,7 @@ import os
 import numpy as np
 import pytest
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
@@ -46,7 +47,9 @@ def weighed() -> Preimage:
     """Drawn by sources whose densities are known, and by others; the query is a member that only those found."""
     task = few_sums(tilt=0.5)
     sources = [*mixture(decoder(), task, 400, (1.0, 2.0), prior_share=0.7), Fixed(task.rows[-90:], "given")]
-    [found] = sampled_preimages(probed(), task, [query("505+495=1000", at="=", site="a0.1")], sources, epsilon=0.5)
+    [found] = sampled_preimages(
+        probed(), task, [query("505+495=1000", at="=", site="a0.1")], sources, criterion=Criterion.parse(0.5)
+    )
     return found
 
 
@@ -82,7 +85,7 @@ def test_a_saved_preimage_comes_back_to_the_last_bit(tmp_path, make, suffix):
 def test_a_preimage_without_candidates_comes_back_too(tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows("BE")[:0])], epsilon=0.1)
+    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows("BE")[:0])], criterion=Criterion.parse(0.1))
     assert len(found) == found.n_drawn == 0
     found.save(tmp_path / f"none{suffix}")
     back = Preimage.load(tmp_path / f"none{suffix}")
@@ -228,7 +231,9 @@ def test_sampled_weights_are_the_prior_over_the_chance_to_be_drawn_at_all():
 
 
 def test_without_a_known_density_there_are_no_weights():
-    [found] = sampled_preimages(probed(), task(), [query()], [Fixed(rows("B615+861=1476E"))], epsilon=0.5)
+    [found] = sampled_preimages(
+        probed(), task(), [query()], [Fixed(rows("B615+861=1476E"))], criterion=Criterion.parse(0.5)
+    )
     assert found.components == ()
     assert np.isnan(found.weights).all()
     assert found.effective_size == 0

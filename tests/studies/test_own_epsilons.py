@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.estimates.rates import in_epsilon
@@ -70,7 +71,9 @@ def test_a_map_and_a_test_take_it_too(study):
 def test_rates_are_of_each_site_s_own():
     def rates(epsilon):
         generator = torch.Generator().manual_seed(0)
-        return in_epsilon(decoder(), probed(), task(), 40, epsilon=epsilon, generator=generator).floor.any
+        return in_epsilon(
+            decoder(), probed(), task(), 40, criterion=Criterion.parse(epsilon), generator=generator
+        ).floor.any
 
     together = rates(OWN)
     for i, site in enumerate(SITES):

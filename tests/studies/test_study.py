@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.probed.model import ProbedModel
@@ -205,7 +206,7 @@ def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_pat
     assert other.probed.fingerprint == model.fingerprint != study.probed.fingerprint
     query = other.query("500+990=1490", site="x0.post")
     found = other.exact_preimage(query)
-    [expected] = exact_preimages(model, few_sums(), [query], epsilon=0.5)
+    [expected] = exact_preimages(model, few_sums(), [query], criterion=Criterion.parse(0.5))
     assert found.members == expected.members
     assert found.query.study == "other"
     assert other.exact_preimage(query).members != study.exact_preimage(query).members

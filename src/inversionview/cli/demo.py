@@ -27,7 +27,7 @@ def demo(study: str, html: Path) -> None:
         opened = load_study(name)
         start = start_of(opened)
         if start is not None:
-            preimages += opened.preimage([opened.query(start.input, at, site) for site, at in start.places])
+            preimages += opened.preimages([opened.query(start.input, at, site) for site, at in start.places])
             titles.append(f"{start.input}, {name}")
     write_readings(preimages, html, " and ".join(titles))
     show(preimages)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from inversionview.criterion import checked_metric, checked_rule
+from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.preimage.distance import distances, pairwise_distances
 from inversionview.preimage.domain import (
     Domain,
@@ -22,7 +22,7 @@ from inversionview.preimage.domain import (
     needed,
     uniform_log_prior,
 )
-from inversionview.preimage.sampled import epsilons, query_activations
+from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.texts import Decoded, Repeated
 from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
@@ -49,27 +49,23 @@ def exact_preimages(
     task: Task,
     queries: Sequence[Query],
     *,
-    epsilon: float | Sequence[float],
-    metric: str = "euclidean",
-    position_rule: str = "same",
+    criterion: Criterion,
     activations: Float[Tensor, "query d_model"] | None = None,
     domain: Domain | None = None,
     into: Float[np.ndarray, "query input"] | None = None,
 ) -> list[Preimage]:
     """All inputs of the domain within ε of each query, in one pass over the domain; one preimage a query.
 
-    `epsilon` may be one number or one a query. `activations` stand in for the queries' own; `domain` says where the
-    inputs' activations come from, by default from running the model. `into` is filled with the distances of all inputs,
-    as `exact_distances` gives them.
-    Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
+    `activations` stand in for the queries' own; `domain` says where the inputs' activations come from, by default from
+    running the model. `into` is filled with the distances of all inputs, as `exact_distances` gives them.
+    Raises `UserError` for a task that cannot enumerate, an ε that is still to be measured, or a query activation of
+    norm 0.
     """
-    limits = epsilons(epsilon, len(queries))
-    found: list[list[tuple[Tensor, ...]]] = [[] for _ in queries]
+    limits = criterion.limits([query.site for query in queries])
+    members: list[list[tuple[Tensor, ...]]] = [[] for _ in queries]
     small = _small(task)
     with stage("scan", task.size):
-        for scan in scan_domain(
-            probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
-        ):
+        for scan in scan_domain(probed, task, queries, criterion=criterion, activations=activations, domain=domain):
             bound = torch.tensor([limits[q] for q in scan.queries], dtype=torch.float64)[:, None]
             if into is not None:
                 into[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
@@ -77,12 +73,12 @@ def exact_preimages(
             sizes = torch.bincount(which, minlength=len(scan.queries)).tolist()
             for q, i, part in zip(scan.queries, range(len(sizes)), torch.split(rows, sizes), strict=True):
                 if len(part):
-                    found[q].append(
+                    members[q].append(
                         (scan.tokens[part].to(small), scan.distances[i, part], scan.positions[i, part].to(small))
                     )
     return [
-        _preimage(task, query, parts, limit, metric, position_rule)
-        for query, parts, limit in zip(queries, found, limits, strict=True)
+        _preimage(task, query, parts, criterion, limit)
+        for query, parts, limit in zip(queries, members, limits, strict=True)
     ]
 
 
@@ -91,20 +87,17 @@ def exact_distances(
     task: Task,
     queries: Sequence[Query],
     *,
-    metric: str = "euclidean",
-    position_rule: str = "same",
+    criterion: Criterion = DEFAULT,
     activations: Float[Tensor, "query d_model"] | None = None,
     domain: Domain | None = None,
 ) -> Float[np.ndarray, "query input"]:
     """Distances of all inputs of the domain, in the order of `Task.enumerate`; infinite where the rule allows none.
 
-    4 bytes an input and query. Raises as `exact_preimages` does.
+    4 bytes an input and query; ε does not matter. Raises as `exact_preimages` does.
     """
     checked_enumerable(task)
     found = np.full((len(queries), task.size or 0), np.inf, dtype=np.float32)
-    for scan in scan_domain(
-        probed, task, queries, metric=metric, position_rule=position_rule, activations=activations, domain=domain
-    ):
+    for scan in scan_domain(probed, task, queries, criterion=criterion, activations=activations, domain=domain):
         found[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
     return found
 
@@ -115,19 +108,17 @@ def scan_domain(
     task: Task,
     queries: Sequence[Query],
     *,
-    metric: str,
-    position_rule: str,
+    criterion: Criterion,
     activations: Float[Tensor, "query d_model"] | None = None,
     domain: Domain | None = None,
 ) -> Iterator[Scan]:
     """Compare every input of the domain with every query, block by block, on the CPU; raises as `exact_preimages`."""
-    checked_metric(metric)
-    rule = checked_rule(position_rule)
+    rule = criterion.position_rule
     domain = ModelDomain(probed, task) if domain is None else domain
     if not queries:
         return
     z_q = query_activations(probed, task, queries) if activations is None else activations
-    distances(z_q, z_q, metric)  # a query activation without a direction is known before the pass begins
+    distances(z_q, z_q, criterion.metric)  # a query activation without a direction is known before the pass begins
     groups: dict[tuple[Site, str | None], list[int]] = {}
     for i, query in enumerate(queries):
         groups.setdefault((Site.named(query.site), query.role if rule == "same" else None), []).append(i)
@@ -136,7 +127,7 @@ def scan_domain(
     for block in domain.blocks(sites, roles):
         places = _by_role(task, block, roles)
         for (site, role), members in groups.items():
-            found = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], metric)
+            found = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], criterion.metric)
             yield Scan(tuple(members), block.start, block.tokens, *found)
         advance(len(block.tokens))
 
@@ -169,7 +160,7 @@ def _by_role(task: Task, block: DomainBlock, roles: Sequence[str] | None) -> dic
 
 
 def _nearest(
-    activations: dict[int, Tensor], places: Sequence[_Place], n: int, z_q: Tensor, metric: str
+    activations: dict[int, Tensor], places: Sequence[_Place], n: int, z_q: Tensor, metric: Metric
 ) -> tuple[Tensor, Tensor]:
     """Least distance of each of `n` inputs from each query, and where; ties go to the lowest position."""
     found = torch.full((len(z_q), n), torch.inf)
@@ -185,7 +176,7 @@ def _nearest(
 
 
 def _preimage(
-    task: Task, query: Query, parts: list[tuple[Tensor, ...]], epsilon: float, metric: str, position_rule: str
+    task: Task, query: Query, parts: list[tuple[Tensor, ...]], criterion: Criterion, epsilon: float
 ) -> Preimage:
     small = _small(task)
     empty = (torch.empty(0, task.max_length, dtype=small), torch.empty(0), torch.empty(0, dtype=small))
@@ -195,12 +186,12 @@ def _preimage(
     rows, n = tokens[order], len(order)
     uniform = uniform_log_prior(task)
     log_prior = np.broadcast_to(uniform, n) if uniform is not None else task.log_prior(rows.long()).double().numpy()
-    inside = domain_size(task, query.role if position_rule == "same" else None)
+    inside = domain_size(task, query.role if criterion.position_rule == "same" else None)
     return Preimage(
         query=query,
         epsilon=epsilon,
-        metric=checked_metric(metric),
-        position_rule=checked_rule(position_rule),
+        metric=criterion.metric,
+        position_rule=criterion.position_rule,
         seed=0,
         domain_size=inside.inputs,
         domain_mass=inside.mass,

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inversionview.criterion import Metric, PositionRule, checked_epsilon, checked_metric, checked_rule
+from inversionview.criterion import Criterion, Metric
 from inversionview.decoder.scoring import score
-from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.domain import domain_size
 from inversionview.preimage.sources.proposals import (
@@ -30,12 +29,6 @@ from inversionview.progress import advance, stage
 from inversionview.results.preimage import Component, Preimage, Query
 from inversionview.shapes import InputMask, PerPosition, Tokens
 from inversionview.tasks.base import Conditional, Task
-
-
-class _Settings(NamedTuple):
-    metric: Metric
-    position_rule: PositionRule
-    seed: int
 
 
 class _Densities(NamedTuple):
@@ -62,46 +55,37 @@ def sampled_preimages(
     queries: Sequence[Query],
     sources: Sequence[Source],
     *,
-    epsilon: float | Sequence[float],
-    metric: str = "euclidean",
-    position_rule: str = "same",
+    criterion: Criterion,
     seed: int = 0,
     activations: Float[Tensor, "query d_model"] | None = None,
 ) -> list[Preimage]:
     """One preimage a query, in their order; inputs, positions and sites may all differ.
 
     A query's draws depend on the seed, the query and the source alone, not on what else is asked. Malformed candidates
-    are kept, with their distances, and are never members. `epsilon` may be one number or one a query; `activations`
-    stand in for the queries' own.
-    Raises `UserError` for a metric, rule or ε that cannot be, or a query activation of norm 0.
+    are kept, with their distances, and are never members. `activations` stand in for the queries' own.
+    Raises `UserError` for an ε that is still to be measured, or a query activation of norm 0.
     """
-    settings = _Settings(checked_metric(metric), checked_rule(position_rule), seed)
-    limits = epsilons(epsilon, len(queries))
+    limits = criterion.limits([query.site for query in queries])
     if not queries:
         return []
     z_q = query_activations(probed, task, queries) if activations is None else activations
-    distances(z_q, z_q, metric)  # a query activation without a direction is known before anything is drawn
+    distances(z_q, z_q, criterion.metric)  # a query activation without a direction is known before anything is drawn
     with stage("propose", sum(getattr(source, "n", 0) for source in sources) * len(queries) or None):
         draws = [_draw(source, z_q, queries, seed) for source in sources]
-    found = [
+    candidates = [
         _merge([source.name for source in sources], [Draws(d.tokens[i], d.log_prob[i]) for d in draws])
         for i in range(len(queries))
     ]
-    distinct = sum(len(candidates.tokens) for candidates in found)
+    distinct = sum(len(one.tokens) for one in candidates)
     with stage("verify", distinct):
-        everywhere = _verify(probed, task, queries, found, z_q, metric)
+        everywhere = _verify(probed, task, queries, candidates, z_q, criterion.metric)
     with stage("weigh", distinct):
-        known = [_densities(task, *row, sources) for row in zip(queries, found, z_q, strict=True)]
-    rows = zip(queries, found, everywhere, known, limits, strict=True)
-    return [_preimage(task, *row, settings) for row in rows]
-
-
-def epsilons(epsilon: float | Sequence[float], n: int) -> list[float]:
-    """One ε a query. Raises `UserError` for one that cannot be, or another number of them."""
-    given = list(epsilon) if isinstance(epsilon, Sequence) and not isinstance(epsilon, str) else [epsilon] * n
-    if len(given) != n:
-        raise UserError(f"give one epsilon, or one for each of the {n} queries, not {len(given)}")
-    return [checked_epsilon(limit) for limit in given]
+        densities = [_densities(task, *row, sources) for row in zip(queries, candidates, z_q, strict=True)]
+    rows = zip(queries, candidates, everywhere, densities, strict=True)
+    return [
+        _preimage(task, *row, criterion=criterion, epsilon=limit, seed=seed)
+        for row, limit in zip(rows, limits, strict=True)
+    ]
 
 
 def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query width"]:
@@ -139,10 +123,9 @@ def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
     times = np.zeros((len(distinct), len(draws)), dtype=np.int64)
     np.add.at(times, (index, source), 1)
     merged = np.full(len(distinct), np.nan)
-    known = ~np.isnan(log_prob)
-    merged[index[known][::-1]] = log_prob[known][
-        ::-1
-    ]  # of repeats the first, which its batch may set apart by rounding
+    scored = ~np.isnan(log_prob)
+    # Of repeats the first, which its batch may set apart by rounding.
+    merged[index[scored][::-1]] = log_prob[scored][::-1]
     counts = [{name: int(t) for name, t in zip(names, row, strict=True) if t} for row in times]
     return _Candidates(torch.from_numpy(distinct), merged, counts)
 
@@ -151,15 +134,15 @@ def _verify(
     probed: ProbedModel,
     task: Task,
     queries: Sequence[Query],
-    found: Sequence[_Candidates],
+    candidates: Sequence[_Candidates],
     z_q: Float[Tensor, "query d_model"],
-    metric: str,
+    metric: Metric,
 ) -> list[PerPosition]:
     """Distances [candidate, pos] for each query, all queries of one site run together."""
     verified: dict[int, PerPosition] = {}
     for site, rows in rows_by_site(queries).items():
-        sizes = [len(found[i].tokens) for i in rows]
-        tokens = torch.cat([found[i].tokens for i in rows])
+        sizes = [len(candidates[i].tokens) for i in rows]
+        tokens = torch.cat([candidates[i].tokens for i in rows])
         wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
         everywhere = eligible_distances(probed, task, tokens, site, wanted, metric)
         verified.update(zip(rows.tolist(), torch.split(everywhere, sizes), strict=True))
@@ -167,35 +150,35 @@ def _verify(
 
 
 def _densities(
-    task: Task, query: Query, found: _Candidates, z_q: Float[Tensor, " d_model"], sources: Sequence[Source]
+    task: Task, query: Query, candidates: _Candidates, z_q: Float[Tensor, " d_model"], sources: Sequence[Source]
 ) -> _Densities:
     """Every known density of every candidate in the domain, by teacher forcing: one pass for all temperatures."""
-    known = [source for source in sources if source.density is not None]
-    log_prior = task.log_prior(found.tokens).double().numpy()
-    inside = task.contains(found.tokens)
+    weighed = [source for source in sources if source.density is not None]
+    log_prior = task.log_prior(candidates.tokens).double().numpy()
+    inside = task.contains(candidates.tokens)
     decoder = next((source.decoder for source in sources if isinstance(source, DecoderSource)), None)
-    temperatures = [s.density.temperature for s in known if isinstance(s.density, DecoderDensity)]
+    temperatures = [s.density.temperature for s in weighed if isinstance(s.density, DecoderDensity)]
     by_temperature: dict[float, np.ndarray] = {}
-    log_prob = found.log_prob
+    log_prob = candidates.log_prob
     if decoder is not None:
-        asked = list(dict.fromkeys([1.0, *temperatures]))
-        scores = score(decoder, found.tokens[inside], z_q, decoder.config.sites.index(query.site), asked)
-        for temperature, total in zip(asked, scores.double().sum(dim=2).numpy(), strict=True):
-            by_temperature[temperature] = np.full(len(found.tokens), np.nan)
+        scored = list(dict.fromkeys([1.0, *temperatures]))
+        scores = score(decoder, candidates.tokens[inside], z_q, decoder.config.sites.index(query.site), scored)
+        for temperature, total in zip(scored, scores.double().sum(dim=2).numpy(), strict=True):
+            by_temperature[temperature] = np.full(len(candidates.tokens), np.nan)
             by_temperature[temperature][inside.numpy()] = total
         log_prob = np.where(inside.numpy(), by_temperature[1.0], log_prob)
-    advance(len(found.tokens) - (0 if decoder is None else int(inside.sum())))
+    advance(len(candidates.tokens) - (0 if decoder is None else int(inside.sum())))
     rows = [
         by_temperature[s.density.temperature]
         if isinstance(s.density, DecoderDensity)
-        else _prior_density(task, query, found.tokens, inside, log_prior, s.density)
-        for s in known
+        else _prior_density(task, query, candidates.tokens, inside, log_prior, s.density)
+        for s in weighed
     ]
-    times = {s.name: sum(row.get(s.name, 0) for row in found.sources) for s in known}
+    times = {s.name: sum(row.get(s.name, 0) for row in candidates.sources) for s in weighed}
     return _Densities(
         log_prior,
-        tuple(Component(s.name, times[s.name]) for s in known),
-        np.array(rows).reshape(len(known), len(found.tokens)),
+        tuple(Component(s.name, times[s.name]) for s in weighed),
+        np.array(rows).reshape(len(weighed), len(candidates.tokens)),
         log_prob,
     )
 
@@ -221,27 +204,31 @@ def _prior_density(
 def _preimage(
     task: Task,
     query: Query,
-    found: _Candidates,
+    candidates: _Candidates,
     everywhere: PerPosition,
-    known: _Densities,
+    densities: _Densities,
+    *,
+    criterion: Criterion,
     epsilon: float,
-    settings: _Settings,
+    seed: int,
 ) -> Preimage:
-    in_domain = task.contains(found.tokens)
-    if settings.position_rule == "same":
-        positions = eligible_role(task, found.tokens, query.role)
+    in_domain = task.contains(candidates.tokens)
+    if criterion.position_rule == "same":
+        positions = eligible_role(task, candidates.tokens, query.role)
         nearest = at_role(everywhere, positions)
         in_domain &= positions >= 0
     else:
         nearest = best(everywhere)
     order = np.argsort(nearest.distances.numpy(), kind="stable")  # NaN comes last; candidates are in order of token ids
     rows = torch.from_numpy(order)
-    tokens = found.tokens[rows]
-    domain = domain_size(task, query.role if settings.position_rule == "same" else None)
+    tokens = candidates.tokens[rows]
+    domain = domain_size(task, query.role if criterion.position_rule == "same" else None)
     return Preimage(
         query=query,
         epsilon=epsilon,
-        **settings._asdict(),
+        metric=criterion.metric,
+        position_rule=criterion.position_rule,
+        seed=seed,
         domain_size=domain.inputs,
         domain_mass=domain.mass,
         inputs=tuple(task.decode(row) for row in tokens),
@@ -250,10 +237,12 @@ def _preimage(
         positions=nearest.positions[rows].numpy(),
         distances=nearest.distances[rows].double().numpy(),
         in_domain=in_domain[rows].numpy(),
-        sources=tuple(found.sources[i] for i in order),
-        log_prob=known.log_prob[order],
-        log_prior=None if np.isnan(known.log_prior).any() else known.log_prior[order],  # a prior without a density
-        components=known.components,
-        log_densities=known.log_densities[:, order],
+        sources=tuple(candidates.sources[i] for i in order),
+        log_prob=densities.log_prob[order],
+        log_prior=None
+        if np.isnan(densities.log_prior).any()
+        else densities.log_prior[order],  # a prior without a density
+        components=densities.components,
+        log_densities=densities.log_densities[:, order],
         token_distances=everywhere[rows].double().numpy(),
     )

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from inversionview.criterion import Metric
 from inversionview.preimage.distance import distances
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
@@ -33,7 +34,7 @@ class Best(NamedTuple):
 
 @torch.no_grad()
 def eligible_distances(
-    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, metric: str
+    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, metric: Metric
 ) -> PerPosition:
     """Distance of each input's activation at every eligible position from that input's own `z_q`; NaN elsewhere.
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from inversionview.criterion import Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
@@ -49,7 +50,7 @@ def feature_map(
     queries: Mapping[str, Tokens],
     *,
     epsilon: Mapping[tuple[str, str], float],
-    metric: str = "euclidean",
+    metric: Metric = "euclidean",
     domain: Domain | None = None,
 ) -> list[MapCell]:
     """What each site knows at each role about every feature, for `queries[role]` `[query, pos]`; rule `same`.
@@ -86,7 +87,7 @@ class _Counts:
 
 
 def query_readers(
-    probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, metric: str
+    probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, metric: Metric
 ) -> dict[Site, Float[Tensor, "query d_model"]]:
     """The query activations at every site."""
     positions = eligible_role(task, tokens, role)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from inversionview.criterion import Metric
 from inversionview.preimage.distance import within_distance
 from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
@@ -48,7 +49,7 @@ def sampled_map(
     queries: Mapping[str, Tokens],
     *,
     epsilon: Mapping[tuple[str, str], float],
-    metric: str = "euclidean",
+    metric: Metric = "euclidean",
     draws: int = DRAWS,
     draws_given: int = DRAWS_GIVEN,
     generator: Generator,
@@ -168,7 +169,7 @@ class _Search:
         sites: Sequence[str],
         queries: Mapping[str, Tokens],
         epsilon: Mapping[tuple[str, str], float],
-        metric: str,
+        metric: Metric,
     ) -> None:
         self.probed, self.task, self.epsilon, self.metric = probed, task, epsilon, metric
         self.features, self.sites = chosen_features(task), [probed.site(site) for site in sites]

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inversionview.causal.head_selection import HeadSelection, select_heads
 from inversionview.decoder.places import ROLE, Attended
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
+from inversionview.studies.settings import HeadSettings
+from inversionview.studies.verbs.attribution import choose_heads
 from inversionview.tasks.base import Task
 
 HEADS = 25
@@ -42,16 +43,7 @@ def heads_at_end(
 
     Raises `UserError` for a task whose inputs have no END.
     """
-    generator = torch.Generator().manual_seed(seed)
-    found: list[Tokens] = []
-    while sum(map(len, found)) < n:
-        tokens = task.sample(n, generator=generator, split="train")
-        there = tokens[task.position_of(tokens, ROLE) >= 0]
-        if not len(there):
-            raise UserError(f"inputs of {task.name} have no position {ROLE}, at which heads are chosen: give --sites")
-        found.append(there)
-    tokens = torch.cat(found)[:n]
-    selection: HeadSelection = select_heads(probed, tokens, task.position_of(tokens, ROLE))
+    selection = choose_heads(probed, task, HeadSettings(at=ROLE, n=n, seed=seed))
     return tuple(head.site for head in selection.heads[:heads])
 
 

@@ -21,8 +21,8 @@ FILE = "map.json"
 
 def kept_map(study: Study) -> Map | None:
     """The map in the study's folder; None where there is none, it is damaged, or it is of another model."""
-    file = study.folder / FILE
-    if not file.is_file():
+    file = None if study.folder is None else study.folder / FILE
+    if file is None or not file.is_file():
         return None
     try:
         content = read_json(file, "map of a study")
@@ -39,10 +39,10 @@ def keep_map(study: Study, found: Map) -> None:
 
     Not into that of a bundled study: it has one, and is no place for what is made later.
     """
-    if study.folder in bundled_studies().values():
+    if study.folder is None or study.folder in bundled_studies().values():
         return
     with suppress(UserError):
-        write_map(study.folder, study.description.fingerprint, found)
+        write_map(study.folder, study.parts.fingerprint, found)
 
 
 def write_map(folder: Path, fingerprint: str, found: Map) -> None:
@@ -56,7 +56,7 @@ def _is_of(study: Study, content: Any) -> bool:
         return False
     found = content["map"]
     return (
-        content.get("fingerprint") == study.description.fingerprint
+        content.get("fingerprint") == study.parts.fingerprint
         and found.get("schema") == convert.SCHEMA
-        and found.get("task") == study.description.task
+        and found.get("task") == study.task.name
     )

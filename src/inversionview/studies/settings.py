@@ -127,7 +127,7 @@ class AblateSettings:
 class HeadSettings:
     """How heads are chosen."""
 
-    at: str | int = _option("END")
+    at: str = _option("END")
     n: int = _option(500)
     least: float = _option(0.02)
     seed: int = _option(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,19 +14,22 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from inversionview.criterion import parse_epsilon
+from inversionview.criterion import Criterion
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
-from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
+from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
-from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING, StudyDescription
+from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
+from inversionview.studies.folder import criterion_of, describe, keep_model, keep_task, model_of
+from inversionview.studies.opening import check_fits, task_of
+from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import (
     DECODER_RECIPES,
     Budget,
@@ -36,9 +38,10 @@ from inversionview.studies.recipes import (
     decoder_recipe,
     probed_recipe,
 )
+from inversionview.studies.study import Study
 from inversionview.studies.train_probed import ProbedObjective
 from inversionview.studies.verbs.evaluate import held_out_accuracy
-from inversionview.tasks import Configured, Task, get_task
+from inversionview.tasks import Task, get_task
 from inversionview.training import (
     Logger,
     Objective,
@@ -49,8 +52,6 @@ from inversionview.training import (
     train,
 )
 
-NULL_PAIRS = 5000
-"""Pairs of unrelated inputs by which the ε of each site is found, where it is a null quantile."""
 PRETRAINED_RATE, LORA_RATE = 1e-4, 5e-4
 """Peak learning rate of a language model's own weights, and of the matrices that LoRA adds to them."""
 COPIED_BELOW = 10**9
@@ -67,14 +68,15 @@ class Target:
     convention: str
     sites: tuple[str, ...] | None
     """None: the default ones of the model."""
-    metric: str
-    epsilon: float | str
+    criterion: Criterion
     fingerprint: str | None = None
     """Of the model, where it is known which one it must be."""
     study: Path | None = None
     """The study whose task it is, where there is one."""
     dtype: str = ""
     """Type of numbers to load the model in; empty: as it was saved."""
+    live: tuple[ProbedModel, Task] | None = None
+    """The model and the task themselves, where they need not be found by their names."""
 
 
 def train_probed(
@@ -109,16 +111,21 @@ def train_probed(
     probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
     reading = plan.reading or plan.task
     read = decoder_recipe(reading)(Budget(), 0)
-    target = Target(reading, plan.task, None, plan.convention, None, read.metric, read.epsilon)
-    _keep_task(task, out)
-    on_disk.write_description(out, _describe(out, target, probed, kept=_keep(probed, None, out), task=task))
+    limit = 1.0 if isinstance(read.epsilon, str) else read.epsilon  # a rule is measured when a decoder is trained
+    parts = LiveParts(out.resolve().name, probed, task, None, Criterion.parse(limit, read.metric),
+                      _chosen_sites(read, probed, task), read.read)  # fmt: skip
+    keep_task(task, out)
+    on_disk.write_description(
+        out, describe(parts, name=parts.name, probed=_keep(probed, None, out), recipe=_other(reading, task))
+    )
     return result, held_out_accuracy(probed, objective.task)
 
 
 def train_decoder(
-    source: str | Path,
+    source: str | Path | Study,
     out: str | Path,
     *,
+    recipe: str | None = None,
     model: str | Path | None = None,
     convention: str | None = None,
     sites: Sequence[str] | None = None,
@@ -132,50 +139,76 @@ def train_decoder(
     resume: bool = False,
     logger: Logger | None = None,
 ) -> TrainingResult:
-    """Train a decoder, into a study in the folder `out`; `source` is a recipe's name or a study's folder.
+    """Train a decoder, into a study in the folder `out`, for a study or what a recipe's or folder's name stands for.
 
-    `model` (a folder, a study's folder or the hub's name), `convention`, `sites`, `epsilon` and `dtype` (the type of
-    numbers that the model is loaded in) replace the source's; `task_source` says what a task is to be made of, for a
-    recipe that makes one; `pretrained` is a language model that the decoder is to be made of; `device_map` spreads the
-    probed model over several devices, the decoder lying on the first. With `resume` a run goes on as it was started,
-    and whatever is given again must be the same, but for `device_map`.
+    `recipe`, `model` (a folder, a study's folder or the hub's name), `convention`, `sites`, `epsilon` and `dtype` (the
+    type of numbers that the model is loaded in) replace the source's; `task_source` says what a task is to be made of,
+    for a recipe that makes one; `pretrained` is a language model that the decoder is to be made of; `device_map`
+    spreads the probed model over several devices, the decoder lying on the first. With `resume` a run goes on as it was
+    started, and whatever is given again must be the same, but for `device_map`.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
     target = _with(_target(out if resume else source), model, convention, sites, dtype, resume=resume)
-    if epsilon is not None and not resume:
-        target = dataclasses.replace(target, epsilon=epsilon)
+    if isinstance(source, Study) and source.folder is None:
+        target = dataclasses.replace(target, live=(source.probed, source.task))
+    if not resume:
+        target = dataclasses.replace(target, criterion=target.criterion.but(epsilon), recipe=recipe or target.recipe)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
-    probed = _probed(target, device_map)
-    task = _task(target, plan, probed, task_source)
-    _check_fits(probed, task)
+    probed, task = _made(target, plan, task_source, device_map)
+    check_fits(probed, task)
     with _claimed(out, resume=resume):
-        described = on_disk.read_description(out) if resume else _describe(out, target, probed, kept=PROBED, task=task)
-        names = [probed.site(site) for site in described.sites]
-        places = None if described.read == ANYWHERE else make_places(described.read, probed, task, names)
+        parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task)
+        names = [probed.site(site) for site in parts.sites]
+        places = None if parts.read == ANYWHERE else make_places(parts.read, probed, task, names)
         if not resume:
-            described = _with_epsilons(described, target.epsilon, probed, task)
+            measured = site_epsilons(parts.criterion, parts.sites, probed=probed, task=task)
+            parts = dataclasses.replace(parts, criterion=measured)
         made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
     decoder = made.to(probed.device)
-    if pretrained is not None:
-        described = dataclasses.replace(described, decoder_from=pretrained.source, lora_rank=pretrained.lora_rank)
     if not resume and _is_first_process():
-        described = dataclasses.replace(described, probed=_keep(probed, target.model, out))
-        _keep_task(task, out)
-        on_disk.write_description(out, described)
+        _write(out, target, parts, pretrained)
     data = dataclasses.replace(plan.data, seed=config.seed)
-    rates = _Rates(probed, task, described, plan.rate_queries, places)
-    objective = DecoderObjective(decoder, probed, task, data, rates, described.read)
+    rates = _Rates(parts, plan.rate_queries, places)
+    objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
     result = train(cast(Objective, objective), config, out / TRAINING, resume=resume, logger=logger)
     if not result.interrupted and _is_first_process():
         save_decoder(decoder, out / DECODER)
         described = on_disk.read_description(out)
         on_disk.write_description(out, dataclasses.replace(described, decoder=DECODER))
     return result
+
+
+def _parts(out: Path, target: Target, plan: DecoderRecipe, probed: ProbedModel, task: Task) -> LiveParts:
+    sites = target.sites or _chosen_sites(plan, probed, task)
+    return LiveParts(out.resolve().name, probed, task, None, target.criterion, sites, plan.read)
+
+
+def _resumed(out: Path, probed: ProbedModel, task: Task) -> LiveParts:
+    described = on_disk.read_description(out)
+    criterion = criterion_of(described)
+    return LiveParts(described.name, probed, task, None, criterion, described.sites, described.read)
+
+
+def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained | None) -> None:
+    """The study before its decoder is trained."""
+    from_, rank = (pretrained.source, pretrained.lora_rank) if pretrained is not None else ("", 0)
+    kept = _keep(parts.probed, target.model, out)
+    keep_task(parts.task, out)
+    described = describe(
+        parts, name=parts.name, probed=kept, recipe=_other(target.recipe, parts.task), dtype=target.dtype,
+        decoder_from=from_, lora_rank=rank,
+    )  # fmt: skip
+    on_disk.write_description(out, described)
+
+
+def _other(recipe: str, task: Task) -> str:
+    """The recipe as a study keeps it: empty where it has the task's name."""
+    return "" if recipe == task.name else recipe
 
 
 def default_sites(probed: ProbedModel, kinds: Sequence[str]) -> tuple[str, ...]:
@@ -187,40 +220,45 @@ def default_sites(probed: ProbedModel, kinds: Sequence[str]) -> tuple[str, ...]:
 class _Rates:
     """The in-ε rate at each site and position, on training inputs: it steers the training, and nothing held out may."""
 
-    probed: ProbedModel
-    task: Task
-    study: StudyDescription
+    parts: LiveParts
     n: int
     places: Places | None
 
     def __call__(self, decoder: Decoder) -> CellHits:
-        found = in_epsilon(
+        rates = in_epsilon(
             decoder,
-            self.probed,
-            self.task,
+            self.parts.probed,
+            self.parts.task,
             self.n,
-            epsilon={site: self.study.epsilon_at(site) for site in self.study.sites},
-            metric=self.study.metric,
+            criterion=self.parts.criterion,
             generator=torch.Generator().manual_seed(0),
             floor=False,
             split="train",
             places=self.places,
         )
-        hits = torch.zeros(len(decoder.config.sites), self.task.max_length)
+        hits = torch.zeros(len(decoder.config.sites), self.parts.task.max_length)
         drawn = torch.zeros_like(hits)
-        positions = torch.from_numpy(found.positions)
-        inside = torch.from_numpy(found.samples.any)
+        positions = torch.from_numpy(rates.positions)
+        inside = torch.from_numpy(rates.samples.any)
         return CellHits(
             hits.scatter_add(1, positions, inside.float()),
             drawn.scatter_add(1, positions, torch.ones_like(inside.float())),
         )
 
 
-def _target(source: str | Path) -> Target:
+def _target(source: str | Path | Study) -> Target:
+    if isinstance(source, Study) and source.folder is not None:
+        source = source.folder
+    if isinstance(source, Study):
+        parts, name = source.parts, source.task.name
+        return Target(
+            name if name in DECODER_RECIPES else "text", name, None, parts.probed.convention,
+            parts.sites, parts.criterion, parts.probed.fingerprint,
+        )  # fmt: skip
     if isinstance(source, str) and source in DECODER_RECIPES:
         recipe = DECODER_RECIPES[source](Budget(), 0)
-        model = on_disk.bundled_studies().get(source)
-        return Target(source, recipe.task, model, recipe.convention, None, recipe.metric, recipe.epsilon, study=model)
+        model, usual = on_disk.bundled_studies().get(source), Criterion.parse(recipe.epsilon, recipe.metric)
+        return Target(source, recipe.task, model, recipe.convention, None, usual, study=model)
     try:
         folder = on_disk.find_study(source)
     except UserError as error:
@@ -228,8 +266,8 @@ def _target(source: str | Path) -> Target:
         raise UserError(f"{error}; the recipes are: {recipes}") from error
     study = on_disk.read_description(folder)
     return Target(
-        study.recipe or study.task, study.task, folder, study.convention, study.sites, study.metric,
-        study.epsilon_rule or study.epsilon, study.fingerprint, folder, study.dtype,
+        study.recipe or study.task, study.task, folder, study.convention, study.sites,
+        Criterion.parse(study.epsilon_rule or study.epsilon, study.metric), study.fingerprint, folder, study.dtype,
     )  # fmt: skip
 
 
@@ -249,7 +287,7 @@ def _with(
             target = dataclasses.replace(target, model=model, sites=None, fingerprint=None, dtype="")
         if dtype not in (None, target.dtype):
             target = dataclasses.replace(target, dtype=dtype, fingerprint=None)
-        if target.model is None:
+        if target.model is None and target.fingerprint is None:
             raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
         return dataclasses.replace(target, convention=convention or target.convention, sites=names or target.sites)
     for what, asked, there in (
@@ -262,67 +300,37 @@ def _with(
     return target if model is None else dataclasses.replace(target, model=model)
 
 
-def _probed(target: Target, device_map: str | dict[str, Any] | None = None) -> ProbedModel:
+def _made(
+    target: Target, plan: DecoderRecipe, source: TaskSource | None, device_map: str | dict[str, Any] | None
+) -> tuple[ProbedModel, Task]:
+    """The model, and the task: the study's, or where there is none, or texts are given, one made by the recipe."""
+    if target.live is not None:
+        _check_is(target, target.live[0], "memory")
+        return target.live
     assert target.model is not None
     if device_map is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("each of several processes has one device of its own: give a device_map to a single process")
-    source = _model_of(target.model)
+    model = _model_of(target.model)
     where: dict[str, Any] = {"device": default_device()} if device_map is None else {"device_map": device_map}
-    probed = ProbedModel.from_pretrained(source, convention=target.convention, dtype=target.dtype or None, **where)
+    probed = ProbedModel.from_pretrained(model, convention=target.convention, dtype=target.dtype or None, **where)
+    _check_is(target, probed, model)
+    if target.study is None or source is not None:
+        return probed, task_of(plan, target.task, probed, source)
+    return probed, get_task(target.task, target.study / TASK, lambda: probed)
+
+
+def _check_is(target: Target, probed: ProbedModel, source: str | Path) -> None:
     if target.fingerprint not in (None, probed.fingerprint):
         raise UserError(
             f"the model in {source} is another one than the run was started with: its fingerprint is "
             f"{probed.fingerprint[:12]}, not {str(target.fingerprint)[:12]}"
         )
-    return probed
 
 
 def _model_of(source: str | Path) -> str | Path:
     """The model itself, where a study's folder stands for it."""
-    if not (Path(source) / on_disk.FILE).is_file():
-        return source
-    study = on_disk.read_description(Path(source))
-    return Path(source) / study.probed if (Path(source) / study.probed).is_dir() else study.probed
-
-
-def _task(target: Target, plan: DecoderRecipe, probed: ProbedModel, source: TaskSource | None) -> Task:
-    """The task of the study, or where there is none, or texts are given, one that the recipe makes for the model."""
-    if plan.make_task is not None and (target.study is None or source is not None):
-        return plan.make_task(probed, source or TaskSource())
-    if source is not None:
-        raise UserError(f"inputs of {target.recipe} are not made of texts: leave out --texts, --column and --length")
-    return get_task(target.task, None if target.study is None else target.study / TASK, lambda: probed)
-
-
-def _with_epsilons(
-    described: StudyDescription, given: float | str, probed: ProbedModel, task: Task
-) -> StudyDescription:
-    """The study with an ε for each site, where the rule is a null quantile."""
-    rule = parse_epsilon(given)
-    if rule.kind == "constant":
-        return dataclasses.replace(described, epsilon=rule.value)
-    if rule.kind == "causal":
-        raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
-    generator = torch.Generator().manual_seed(0)
-    n = max(NULL_PAIRS, math.ceil(FEWEST_INSIDE / rule.value))
-    found = null_epsilon(probed, task, described.sites, rule.value, metric=described.metric, n=n, generator=generator)
-    by_site = {site: one.epsilon for site, one in found.items()}
-    return dataclasses.replace(described, epsilon=max(by_site.values()), epsilons=by_site, epsilon_rule=str(rule))
-
-
-def _keep_task(task: Task, out: Path) -> None:
-    if isinstance(task, Configured):
-        with atomic_folder(out / TASK) as part:
-            task.save(part)
-
-
-def _check_fits(probed: ProbedModel, task: Task) -> None:
-    for what, has, needs in (
-        ("tokens in its vocabulary", probed.vocab_size, task.vocab_size),
-        ("positions", probed.max_length, task.max_length),
-    ):
-        if has < needs:
-            raise UserError(f"the model does not fit task {task.name}: it has {has} {what}, and the task needs {needs}")
+    folder = Path(source)
+    return model_of(folder, on_disk.read_description(folder)) if (folder / on_disk.FILE).is_file() else source
 
 
 def _config(config: TrainingConfig, out: Path, budget: Budget, seed: int | None, *, resume: bool) -> TrainingConfig:
@@ -383,24 +391,6 @@ def _claimed(out: Path, *, resume: bool) -> Iterator[None]:
         raise
 
 
-def _describe(out: Path, target: Target, probed: ProbedModel, *, kept: str, task: Task) -> StudyDescription:
-    plan = decoder_recipe(target.recipe)(Budget(), 0)
-    return StudyDescription(
-        name=out.resolve().name,
-        task=task.name,
-        convention=probed.convention,
-        sites=target.sites or _chosen_sites(plan, probed, task),
-        metric=target.metric,
-        epsilon=1.0 if isinstance(target.epsilon, str) else target.epsilon,
-        probed=kept,
-        fingerprint=probed.fingerprint,
-        decoder=None,
-        recipe="" if target.recipe == task.name else target.recipe,
-        read=plan.read,
-        dtype=target.dtype,
-    )
-
-
 def _chosen_sites(plan: DecoderRecipe, probed: ProbedModel, task: Task) -> tuple[str, ...]:
     return default_sites(probed, plan.kinds) if plan.choose_sites is None else plan.choose_sites(probed, task)
 
@@ -412,9 +402,7 @@ def _keep(probed: ProbedModel, source: str | Path | None, out: Path) -> str:
         source = _model_of(source)
         return str(Path(source).resolve()) if Path(source).is_dir() else str(source)
     with atomic_folder(out / PROBED) as part:
-        probed.model.save_pretrained(part)
-        if probed.tokenizer is not None:
-            probed.tokenizer.save_pretrained(part)
+        keep_model(probed, part)
     return PROBED
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from inversionview.criterion import SiteEpsilons
 from inversionview.sites import Site
 from inversionview.studies.examples import start_of
 from inversionview.studies.study import Study
@@ -17,7 +18,8 @@ _KINDS = {"resid_pre": "resid", "resid_mid": "resid", "resid_post": "resid", "ml
 
 def study_document(name: str, study: Study) -> dict[str, Any]:
     """All that the page needs to ask about this study."""
-    task, description, probed = study.task, study.description, study.probed
+    task, probed, criterion = study.task, study.probed, study.criterion
+    own = criterion.epsilon if isinstance(criterion.epsilon, SiteEpsilons) else None
     examples = example_inputs(study, EXAMPLES, 0)
     return {
         "name": name,
@@ -31,10 +33,10 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
             for feature in task.features.values()
         ],
         "columns": list(task.columns),
-        "epsilon": description.epsilon,
-        "epsilons": dict(description.epsilons),
-        "metric": description.metric,
-        "has_decoder": description.decoder is not None,
+        "epsilon": criterion.largest,
+        "epsilons": {} if own is None else dict(own.by_site),
+        "metric": criterion.metric,
+        "has_decoder": study.has_decoder,
         "size": task.size,
         "enumerable": task.size is not None,
         "restrictions": dict(task.restrictions) if isinstance(task, Restrictable) else {},

@@ -17,9 +17,7 @@ class Opened:
 
     def __init__(self, name: str, study: Study) -> None:
         self.name, self.study = name, study
-        _ = study.probed, study.task
-        if study.description.decoder is not None:
-            _ = study.decoder
+        _ = study.probed, study.task, study.decoder
         self.document = study_document(name, study)
         """What the page is told about it."""
 

@@ -14,8 +14,8 @@ from inversionview.report.causal import Causal
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
+from inversionview.studies.parts import checked_site
 from inversionview.studies.study import Study
-from inversionview.studies.verbs.query import checked_site
 from inversionview.web.jobs import Answer, Cache, Question
 from inversionview.web.requests import (
     AttentionRequest,
@@ -160,7 +160,7 @@ def attention(study: Study, asked: AttentionRequest, limits: Limits) -> Question
 
 
 def _query(study: Study, text: str, at: str, site: str, limits: Limits) -> Query:
-    checked_site(study.name, study.sites, site)
+    checked_site(study.parts, site)
     return study.query(checked_input(text, limits), at or None, site)
 
 
@@ -179,5 +179,7 @@ def _key(study: Study, *parts: Any) -> str:
     def plain(part: Any) -> Any:
         return dataclasses.asdict(part) if dataclasses.is_dataclass(part) and not isinstance(part, type) else part
 
-    identity = json.dumps([study.description.fingerprint, str(study.folder), *map(plain, parts)], sort_keys=True)
+    identity = json.dumps(
+        [study.name, study.parts.fingerprint, str(study.folder or id(study)), *map(plain, parts)], sort_keys=True
+    )
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon import null as module
 from inversionview.preimage.epsilon.null import null_epsilon
@@ -93,7 +94,7 @@ def test_it_is_the_epsilon_at_which_the_floor_of_evaluate_is_the_share():
     for rule in ("same", "any"):
         epsilon = measure(0.2, [site], n=1000, position_rule=rule)["x1.pre"].epsilon
         generator = torch.Generator().manual_seed(3)
-        floor = in_epsilon(small, raw, task(), 1000, epsilon=epsilon, generator=generator).floor
+        floor = in_epsilon(small, raw, task(), 1000, criterion=Criterion.parse(epsilon), generator=generator).floor
         rate = getattr(floor, rule).mean()
         assert abs(rate - 0.2) < 4 * math.sqrt(0.2 * 0.8 * (1 / 1000 + 1 / 1000))
 

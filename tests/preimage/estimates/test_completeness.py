@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
+from inversionview.criterion import Criterion
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
 from inversionview.preimage.estimates import completeness
@@ -253,7 +254,9 @@ def test_reach_is_the_share_of_the_prior_that_was_found(name):
 
 
 def test_an_exact_preimage_is_exact():
-    [found] = exact_preimages(probed(), few_sums(), [query("500+990=1490", site="x0.post")], epsilon=0.5)
+    [found] = exact_preimages(
+        probed(), few_sums(), [query("500+990=1490", site="x0.post")], criterion=Criterion.parse(0.5)
+    )
     size = completeness.size(found)
     assert 1 < len(found) < 1156
     assert (size.inputs, size.interval, size.bits_interval, size.why_not) == (len(found), None, None, None)
@@ -267,7 +270,9 @@ def test_an_exact_preimage_is_exact():
 
 def test_the_bits_of_an_exact_preimage_are_of_the_prior():
     tilted = few_sums(3.0)
-    [found] = exact_preimages(probed(), tilted, [query("500+990=1490", at="A4", site="x0.post")], epsilon=0.5)
+    [found] = exact_preimages(
+        probed(), tilted, [query("500+990=1490", at="A4", site="x0.post")], criterion=Criterion.parse(0.5)
+    )
     four_digits = tilted.position_of(tilted.rows, "A4") >= 0
     mass = tilted.log_prior(tilted.rows[four_digits]).double().exp().sum().item()
     own = np.exp(found.log_prior).sum()
@@ -276,7 +281,9 @@ def test_the_bits_of_an_exact_preimage_are_of_the_prior():
 
 
 def test_an_exact_preimage_of_nothing_has_no_bits():
-    [found] = exact_preimages(probed(), few_sums(), [query("615+861=1476", site="x0.post")], epsilon=1e-6)
+    [found] = exact_preimages(
+        probed(), few_sums(), [query("615+861=1476", site="x0.post")], criterion=Criterion.parse(1e-6)
+    )
     size = completeness.size(found)
     assert (len(found), size.inputs, size.bits) == (0, 0.0, math.inf)
     assert size.why_not == "no input is inside ε"
@@ -473,6 +480,6 @@ def test_the_expected_reach_from_some_of_the_members_has_an_interval(likely, act
 def test_the_expected_reach_needs_an_exact_preimage_with_members(likely, activation):
     with pytest.raises(UserError, match="the expected reach is of an exact preimage: use exact_preimage"):
         expected_reach(dataclasses.replace(likely, exact=False), decoder(), activation, [(1.0, 5)])
-    [empty] = exact_preimages(probed(), few_sums(), [query("615+861=1476", site=SITE)], epsilon=1e-6)
+    [empty] = exact_preimages(probed(), few_sums(), [query("615+861=1476", site=SITE)], criterion=Criterion.parse(1e-6))
     found = expected_reach(empty, decoder(), activation, [(1.0, 5)])
     assert found == (None, None, 0, "no input is inside ε")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.decoder import places
 from inversionview.errors import UserError
 from inversionview.preimage.estimates import rates
@@ -98,7 +99,7 @@ def test_the_floor_agrees_with_one_query_at_a_time(monkeypatch):
         raw, task(), [Site.parse("x1.pre")], d_model=8, n_heads=1, trunk_blocks=1, trunk_width=8, n_statistics=64
     )
     generator = torch.Generator().manual_seed(5)
-    found = in_epsilon(small, raw, task(), 60, epsilon=0.5, generator=generator)
+    found = in_epsilon(small, raw, task(), 60, criterion=Criterion.parse(0.5), generator=generator)
     candidates, z_q, roles = kept["floor"]
     assert task().contains(candidates).all()
     for i, (row, z, role) in enumerate(zip(candidates, z_q.double(), roles, strict=True)):

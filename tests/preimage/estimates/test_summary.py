@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 
+from inversionview.criterion import Criterion
 from inversionview.preimage.estimates import completeness
 from inversionview.preimage.estimates.summary import (
     bits_documents,
@@ -32,20 +33,22 @@ def sampled(text: str = "500+990=1490", epsilon: float = 0.5) -> Preimage:
     """From two sources whose density is known, and one whose is not."""
     task = few_sums()
     sources = [PriorSource(task, 500, name="decoder t=1"), PriorSource(task, 300), Fixed(GIVEN, "given")]
-    [found] = sampled_preimages(probed(), task, [query(text, site="x0.post")], sources, epsilon=epsilon)
+    [found] = sampled_preimages(
+        probed(), task, [query(text, site="x0.post")], sources, criterion=Criterion.parse(epsilon)
+    )
     return found
 
 
 @functools.cache
 def exact(text: str = "500+990=1490", epsilon: float = 0.5) -> Preimage:
-    [found] = exact_preimages(probed(), few_sums(), [query(text, site="x0.post")], epsilon=epsilon)
+    [found] = exact_preimages(probed(), few_sums(), [query(text, site="x0.post")], criterion=Criterion.parse(epsilon))
     return found
 
 
 def unknown() -> Preimage:
     task = few_sums()
     [found] = sampled_preimages(
-        probed(), task, [query("500+990=1490", site="x0.post")], [Fixed(GIVEN, "given")], epsilon=0.5
+        probed(), task, [query("500+990=1490", site="x0.post")], [Fixed(GIVEN, "given")], criterion=Criterion.parse(0.5)
     )
     return found
 

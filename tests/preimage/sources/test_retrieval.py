@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import Source
@@ -40,7 +41,7 @@ def nearest(retrieval: RetrievalSource, queries) -> torch.Tensor:
 
 def in_order(asked, inputs: torch.Tensor, **options) -> tuple[list[tuple[int, ...]], list[float]]:
     """All inputs with their distances, nearest first, as verification has them."""
-    [found] = sampled_preimages(probed(), task(), [asked], [Fixed(inputs)], epsilon=1.0, **options)
+    [found] = sampled_preimages(probed(), task(), [asked], [Fixed(inputs)], criterion=Criterion.parse(1.0), **options)
     reached = ~np.isnan(found.distances)
     return [tuple(row) for row in found.tokens[reached].tolist()], found.distances[reached].tolist()
 
@@ -178,6 +179,6 @@ def test_without_faiss_it_says_what_to_install(monkeypatch):
 def test_it_is_a_source_without_a_density_and_each_proposal_is_counted():
     assert isinstance(source(5), Source)
     assert source(5).density is None
-    [found] = sampled_preimages(probed(), task(), QUERIES[:1], [source(25)], epsilon=0.3)
+    [found] = sampled_preimages(probed(), task(), QUERIES[:1], [source(25)], criterion=Criterion.parse(0.3))
     assert found.n_drawn == found.n_distinct == 25
     assert source(5).propose(torch.empty(0, 16), [], []).tokens.shape == (0, 5, 14)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.sampled import sampled_preimages
@@ -51,11 +52,14 @@ def test_they_have_no_density_and_so_no_part_in_an_estimate():
 def test_same_seed_same_draws_and_they_are_verified_like_any_other():
     sources = [DecoderSource(decoder(), 50), *named("varied:cosine", 80)]
     first, again, other = (
-        sampled_preimages(probed(), task(), [query()], sources, epsilon=0.5, seed=seed)[0] for seed in (1, 1, 2)
+        sampled_preimages(probed(), task(), [query()], sources, criterion=Criterion.parse(0.5), seed=seed)[0]
+        for seed in (1, 1, 2)
     )
     assert first.inputs == again.inputs
     assert first.inputs != other.inputs
-    alone = sampled_preimages(probed(), task(), [query(), query(site="x0.pre")], sources, epsilon=0.5, seed=1)[0]
+    alone = sampled_preimages(
+        probed(), task(), [query(), query(site="x0.pre")], sources, criterion=Criterion.parse(0.5), seed=1
+    )[0]
     assert alone.inputs == first.inputs
     known = torch.from_numpy(first.tokens)
     assert first.in_domain.tolist() == task().contains(known).tolist()

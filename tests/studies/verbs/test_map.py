@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from inversionview.criterion import parse_epsilon
+from inversionview.criterion import Criterion, parse_epsilon
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.reading.information import preimage_bits
@@ -45,7 +45,7 @@ def test_the_map_of_one_input_is_what_its_exact_preimages_say(metric, tilt):
     assert document["sites"] == list(SITES)
     assert document["ats"] == list(task.roles)
     queries = [query(TEXT, at, site) for site in SITES for at in task.roles]
-    found = exact_preimages(probed(), task, queries, epsilon=0.4, metric=metric)
+    found = exact_preimages(probed(), task, queries, criterion=Criterion.parse(0.4, metric))
     assert len(document["cells"]) == len(queries)
     for one in found:
         cell = cells(document)[one.query.site, one.query.role]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.estimates import completeness
 from inversionview.preimage.exact import exact_preimages
@@ -61,7 +62,7 @@ def test_the_truth_is_the_exact_preimage(metric):
     task = few_sums(2.0)
     queries = random_cells(task, SITES, 10, "tiny", torch.Generator().manual_seed(0))
     truths = exact_sets(probed(), task, queries, 0.4, metric)
-    found = exact_preimages(probed(), task, queries, epsilon=0.4, metric=metric)
+    found = exact_preimages(probed(), task, queries, criterion=Criterion.parse(0.4, metric))
     for truth, one in zip(truths, found, strict=True):
         members = {task.decode(row) for row in task.rows[torch.from_numpy(truth.inside)]}
         assert members == set(one.inputs)
@@ -99,10 +100,10 @@ def test_each_cell_is_its_sample_beside_its_truth(proposing):
     task, n = few_sums(), 500
     document = run()
     queries = random_cells(task, decoder().config.sites, 10, "tiny", torch.Generator().manual_seed(0))
-    truths = exact_preimages(probed(), task, queries, epsilon=0.5)
+    truths = exact_preimages(probed(), task, queries, criterion=Criterion.parse(0.5))
     sources = validating.mixture(decoder(), task, n, (1.0,), prior_share=0.4)
     for asked, truth, cell in zip(queries, truths, document["cells"], strict=True):
-        [sample] = sampled_preimages(probed(), task, [asked], sources, epsilon=0.5)
+        [sample] = sampled_preimages(probed(), task, [asked], sources, criterion=Criterion.parse(0.5))
         assert (cell["input"], cell["at"], cell["site"]) == (asked.input, asked.role, asked.site)
         assert (cell["inside"], cell["found"]) == (len(truth), sample.n_inside)
         estimates, members = cell["estimates"], set(truth.inputs)
@@ -129,11 +130,11 @@ def test_how_close_marginals_and_bits_are(proposing):
     document = run(cells=3, n=400)
     features = task.features
     queries = random_cells(task, decoder().config.sites, 3, "tiny", torch.Generator().manual_seed(0))
-    truths = exact_preimages(probed(), task, queries, epsilon=0.5)
+    truths = exact_preimages(probed(), task, queries, criterion=Criterion.parse(0.5))
     sources = validating.mixture(decoder(), task, 400, (1.0,), prior_share=0.4)
     apart, off = [], []
     for asked, truth, cell in zip(queries, truths, document["cells"], strict=True):
-        [sample] = sampled_preimages(probed(), task, [asked], sources, epsilon=0.5)
+        [sample] = sampled_preimages(probed(), task, [asked], sources, criterion=Criterion.parse(0.5))
         exact_bits = {bits.name: bits for bits in preimage_bits(truth, task)}
         bits = {bits.name: bits for bits in preimage_bits(sample, task)}
         largest = 0.0

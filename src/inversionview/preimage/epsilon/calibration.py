@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
 
-from inversionview.criterion import EpsilonRule, parse_epsilon
+from inversionview.criterion import Criterion, EpsilonRule, SiteEpsilons
 from inversionview.decoder.model import Decoder
+from inversionview.errors import UserError
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.curve import Calibrated
-from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, query_generator
 from inversionview.probed.model import ProbedModel
@@ -21,6 +24,8 @@ from inversionview.tasks.base import Task
 
 TRIED = 1000
 """Inputs that each source proposes for a causal ε."""
+NULL_PAIRS = 5000
+"""Pairs of unrelated inputs by which the ε of each site is measured, where it is a null quantile."""
 
 
 class Epsilon(NamedTuple):
@@ -31,50 +36,60 @@ class Epsilon(NamedTuple):
 
 
 def epsilons_of(
-    given: str | float | EpsilonRule,
+    criterion: Criterion,
     queries: Sequence[Query],
     *,
     probed: ProbedModel,
     task: Task,
     decoder: Decoder | None,
-    metric: str,
-    position_rule: str,
     seed: int,
 ) -> list[Epsilon]:
     """The ε of each query.
 
     A null ε is of the query's site and role, since at early positions unrelated inputs have the very same activation.
     A causal one is of the query itself, tried with inputs from the decoder, if there is one, and from the prior.
-    Raises `UserError` for a rule that cannot be read, or that no ε fulfils.
+    Raises `UserError` for a rule that no ε fulfils.
     """
-    rule = parse_epsilon(given)
-    if rule.kind == "constant":
-        return [Epsilon(rule.value)] * len(queries)
+    rule = criterion.epsilon
+    if not isinstance(rule, EpsilonRule) or rule.kind == "constant":
+        words = f"{rule} of the study" if isinstance(rule, SiteEpsilons) else ""
+        return [Epsilon(limit, words) for limit in criterion.limits([query.site for query in queries])]
 
     def calibrate(query: Query) -> Calibrated:
         if rule.kind == "causal":
             tried = _tried(query, probed, task, decoder, seed)
-            return causal_epsilon(probed, task, query, rule.value, tried, metric=metric, position_rule=position_rule)
+            return causal_epsilon(probed, task, query, rule.value, tried, criterion=criterion)
         generator = torch.Generator().manual_seed(seed)
-        found = null_epsilon(
-            probed,
-            task,
-            [query.site],
-            rule.value,
-            metric=metric,
-            position_rule=position_rule,
-            role=query.role,
-            generator=generator,
-        )
-        return found[query.site]
+        return null_epsilon(
+            probed, task, [query.site], rule.value, criterion=criterion, role=query.role, generator=generator
+        )[query.site]
 
     def same(query: Query) -> Hashable:
         return (query.site, query.role) if rule.kind == "null" else query
 
-    known = {same(query): query for query in queries}
-    calibrated = {key: calibrate(query) for key, query in known.items()}
-    found = [calibrated[same(query)] for query in queries]
-    return [Epsilon(one.epsilon, f"{rule}: {one.detail}") for one in found]
+    calibrated = {key: calibrate(query) for key, query in {same(query): query for query in queries}.items()}
+    measured = [calibrated[same(query)] for query in queries]
+    return [Epsilon(one.epsilon, f"{rule}: {one.detail}") for one in measured]
+
+
+def site_epsilons(
+    criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task, pairs: int = NULL_PAIRS
+) -> Criterion:
+    """The criterion with an ε for each site, whatever the position, where its own is a null quantile.
+
+    `pairs` of unrelated inputs are drawn, or as many as the quantile takes. Raises `UserError` for a causal ε, which
+    is of one query, and as `null_epsilon` does.
+    """
+    rule = criterion.epsilon
+    if not isinstance(rule, EpsilonRule) or rule.kind == "constant":
+        return criterion
+    if rule.kind == "causal":
+        raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
+    generator = torch.Generator().manual_seed(0)
+    n = max(pairs, math.ceil(FEWEST_INSIDE / rule.value))
+    same = dataclasses.replace(criterion, position_rule="same")
+    measured = null_epsilon(probed, task, sites, rule.value, criterion=same, n=n, generator=generator)
+    return criterion.but(SiteEpsilons({site: one.epsilon for site, one in measured.items()}, str(rule)))
 
 
 def _tried(query: Query, probed: ProbedModel, task: Task, decoder: Decoder | None, seed: int) -> Tokens:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from inversionview.criterion import checked_metric, checked_rule
+from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
 from inversionview.preimage.verification import at_role, best, eligible_distances, eligible_role
@@ -42,8 +42,7 @@ def causal_epsilon(
     tolerance: float,
     candidates: Tokens,
     *,
-    metric: str = "euclidean",
-    position_rule: str = "same",
+    criterion: Criterion = DEFAULT,
 ) -> Calibrated:
     """The largest ε at which a member's activation in place of the query's moves the output by less than `tolerance`.
 
@@ -51,27 +50,25 @@ def causal_epsilon(
     is patched into the query's run at the query's position. What it moves is the largest KL(clean ‖ patched), in nats,
     of the next token over the positions from the query's on that predict the task's answer; where none does, at the
     last position before the end. In order of distance, ε is the last distance below that of the first candidate that
-    moves the output by `tolerance` or more; where none does, the largest distance tried, which is a lower bound.
+    moves the output by `tolerance` or more; where none does, the largest distance tried, which is a lower bound. The
+    criterion's own ε does not matter.
     Raises `UserError` for a tolerance that is not a finite number above 0, candidates of which none can be tried, and
     where no candidate with another activation than the query's comes before the first that moves the output.
     """
-    checked_rule(position_rule), checked_metric(metric)
     if not 0 < tolerance < math.inf:
         raise UserError(f"the causal tolerance must be a number of nats above 0, such as 0.05, not {tolerance}")
-    ranked = _ranked(probed, task, query, candidates, metric, position_rule)
+    ranked = _ranked(probed, task, query, candidates, criterion)
     moves = _moves(probed, task, query, ranked, tolerance)
-    return _calibrated(ranked, moves, tolerance, SAME_ACTIVATION[metric])
+    return _calibrated(ranked, moves, tolerance, SAME_ACTIVATION[criterion.metric])
 
 
-def _ranked(
-    probed: ProbedModel, task: Task, query: Query, candidates: Tokens, metric: str, position_rule: str
-) -> _Ranked:
+def _ranked(probed: ProbedModel, task: Task, query: Query, candidates: Tokens, criterion: Criterion) -> _Ranked:
     """Distinct candidates that may be members, nearest first, ties by token ids, without the query's own input."""
     tokens = torch.unique(candidates[task.contains(candidates)].cpu(), dim=0)
     tokens = tokens[~_are(tokens, query.tokens, task.pad)]
     (z_q,) = probed.capture(torch.tensor([query.tokens]), [query.site], query.position).values()
-    everywhere = eligible_distances(probed, task, tokens, query.site, z_q.expand(len(tokens), -1), metric)
-    if position_rule == "same":
+    everywhere = eligible_distances(probed, task, tokens, query.site, z_q.expand(len(tokens), -1), criterion.metric)
+    if criterion.position_rule == "same":
         nearest = at_role(everywhere, eligible_role(task, tokens, query.role))
     else:
         nearest = best(everywhere)

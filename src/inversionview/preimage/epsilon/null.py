@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from inversionview.criterion import checked_metric, checked_rule
+from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
@@ -46,8 +46,7 @@ def null_epsilon(
     sites: Sequence[Site | str],
     share: float,
     *,
-    metric: str = "euclidean",
-    position_rule: str = "same",
+    criterion: Criterion = DEFAULT,
     n: int = 20_000,
     role: str | None = None,
     skip: bool = False,
@@ -58,12 +57,12 @@ def null_epsilon(
     The query is one input at a position uniform over its eligible ones, or with `role` at that role; the other input
     matches within ε at the same role (`same`; never where it lacks it) or at its best position (`any`). So ε is a
     quantile of the distances, and at this ε the floor of `in_epsilon` is the share. All sites have the same pairs. The
-    interval is made of order statistics and assumes nothing of the distribution; `generator` is on the CPU. With
-    `skip`, sites where no ε has this share are left out, unless there are no others.
+    interval is made of order statistics and assumes nothing of the distribution; `generator` is on the CPU; the
+    criterion's own ε does not matter. With `skip`, sites where no ε has this share are left out, unless there are no
+    others.
     Raises `UserError` for a share that is not between 0 and 1 or leaves too few of the `n` pairs inside, that more
     pairs reach by having the very same activation, or that is out of reach as too few inputs have the role.
     """
-    checked_rule(position_rule), checked_metric(metric)
     _check_share(share, n)
     parsed = tuple(dict.fromkeys(probed.site(site) for site in sites))
     if not parsed:
@@ -71,14 +70,12 @@ def null_epsilon(
     pairs = _draw(task, n, role, generator)
     with stage("epsilon", n):
         blocks = _blocks(pairs, probed, parsed)
-        found = np.concatenate(
-            [_distances(probed, task, parsed, rows, metric, position_rule) for rows in blocks], axis=1
-        )
-    found.sort(axis=1)
-    by_site = {str(site): row for site, row in zip(parsed, found, strict=True)}
+        apart = np.concatenate([_distances(probed, task, parsed, rows, criterion) for rows in blocks], axis=1)
+    apart.sort(axis=1)
+    by_site = {str(site): row for site, row in zip(parsed, apart, strict=True)}
     if skip:
-        by_site = {name: row for name, row in by_site.items() if _in_reach(row, share, metric)} or by_site
-    _check_reach(by_site, share, metric)
+        by_site = {name: row for name, row in by_site.items() if _in_reach(row, share, criterion.metric)} or by_site
+    _check_reach(by_site, share, criterion.metric)
     return {name: _calibrated(row, share) for name, row in by_site.items()}
 
 
@@ -120,11 +117,12 @@ def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site]) -> Iterat
 
 
 def _distances(
-    probed: ProbedModel, task: Task, sites: Sequence[Site], pairs: _Pairs, metric: str, position_rule: str
+    probed: ProbedModel, task: Task, sites: Sequence[Site], pairs: _Pairs, criterion: Criterion
 ) -> Float[np.ndarray, "site batch"]:
     """Distance of each other input from its query by the rule; infinity where it has no position."""
     z_q = probed.capture(pairs.queries, sites, pairs.positions)
-    if position_rule == "same":
+    metric = criterion.metric
+    if criterion.position_rule == "same":
         z = probed.capture(pairs.others, sites, pairs.places.clamp_min(0))
         rows = [distances(z[site], z_q[site], metric).cpu().masked_fill(pairs.places < 0, math.inf) for site in sites]
     else:
@@ -138,11 +136,11 @@ def _least(task: Task, tokens: Tokens, everywhere: Float[Tensor, "batch pos"]) -
     return best(everywhere.masked_fill(~task.eligible(tokens), math.nan)).distances
 
 
-def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: str) -> bool:
+def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: Metric) -> bool:
     return float((row < SAME_ACTIVATION[metric]).mean()) < share <= float(np.isfinite(row).mean())
 
 
-def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float, metric: str) -> None:
+def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float, metric: Metric) -> None:
     """Raise where no ε has this share: `by_site` are the sorted distances."""
     same = {name: float((row < SAME_ACTIVATION[metric]).mean()) for name, row in by_site.items()}
     if max(same.values()) >= share:

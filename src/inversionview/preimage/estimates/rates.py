@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from inversionview.criterion import Criterion, Metric
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import Anywhere, Places
 from inversionview.decoder.sampling import sample
@@ -67,9 +68,8 @@ def in_epsilon(
     task: Task,
     n: int,
     *,
-    epsilon: float | Mapping[str, float],
+    criterion: Criterion,
     generator: Generator,
-    metric: str = "euclidean",
     floor: bool = True,
     sites: Sequence[str] | None = None,
     split: Split = "held-out",
@@ -79,7 +79,7 @@ def in_epsilon(
 
     Or, with `places`, where these say.
     `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
-    `split` is for what steers the training, which must not see held-out inputs. `epsilon` is one number, or one a site.
+    `split` is for what steers the training, which must not see held-out inputs. Both position rules are measured.
     The decoder may be in the middle of its training; `generator` is on the CPU.
     Raises `UserError` for n < 1 or a query activation of norm 0.
     """
@@ -92,11 +92,11 @@ def in_epsilon(
     activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
     samples = _one_each(decoder, activations, index, generator)
-    limits = torch.tensor([epsilon[name] if isinstance(epsilon, Mapping) else epsilon for name in names]).double()
+    limits = torch.tensor(criterion.limits(names)).double()
     roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
 
     def hits(candidates: Tokens) -> Hits:
-        return _hits(probed, task, names, candidates, activations, roles, limits, metric)
+        return _hits(probed, task, names, candidates, activations, roles, limits, criterion.metric)
 
     random = task.sample(len(tokens), generator=generator) if floor else None
     where = positions.view(len(names), n).numpy()
@@ -129,7 +129,7 @@ def _hits(
     activations: Float[Tensor, "query d_model"],
     roles: Sequence[str],
     limits: Float[Tensor, " site"],
-    metric: str,
+    metric: Metric,
 ) -> Hits:
     n = len(candidates) // len(names)
     parts = zip(names, torch.split(candidates, n), torch.split(activations, n), strict=True)

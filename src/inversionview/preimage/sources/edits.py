@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from inversionview.criterion import checked_epsilon, checked_metric, checked_rule
+from inversionview.criterion import Criterion
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import DecoderSource, Draws
@@ -61,9 +61,8 @@ class EditSource:
     task: Task
     n: int
     """Proposed moves a query, each at most one forward of the probed model."""
-    epsilon: float
-    metric: str = "euclidean"
-    position_rule: str = "same"
+    criterion: Criterion
+    """With one ε for all queries."""
     decoder: Decoder | None = None
     """Proposes jumps to anywhere in the preimage; without one, edits are all there is."""
     decoder_share: float = 0.25
@@ -76,9 +75,8 @@ class EditSource:
     """Inputs run through the probed model so far, those that the chains start from included."""
 
     def __post_init__(self) -> None:
-        checked_epsilon(self.epsilon)
-        checked_metric(self.metric)
-        checked_rule(self.position_rule)
+        if self.criterion.constant is None:
+            raise UserError("edits walk inside one epsilon: read queries whose epsilons differ one at a time")
         for what, number in (("n", self.n), ("chains", self.chains)):
             if number < 1:
                 raise UserError(f"{what} must be at least 1, not {number}")
@@ -88,6 +86,11 @@ class EditSource:
             raise UserError(
                 f"task {self.task.name} has no edits: give a decoder, whose proposals can stand in for them"
             )
+
+    @property
+    def _epsilon(self) -> float:
+        assert self.criterion.constant is not None
+        return self.criterion.constant
 
     @property
     def density(self) -> None:
@@ -119,7 +122,7 @@ class EditSource:
             if not len(there):
                 raise UserError(
                     f"no chain can start for {query.input} at {query.role}, {query.site}: none of the "
-                    f"{len(given[i])} inputs to start from is within ε = {self.epsilon:g}; give members in `starts`"
+                    f"{len(given[i])} inputs to start from is within ε = {self._epsilon:g}; give members in `starts`"
                 )
             states.append(there[torch.arange(min(self.chains, self.n)) % len(there)])
         return torch.stack(states)
@@ -196,12 +199,14 @@ class EditSource:
         for site, queries in rows_by_site(targets.queries).items():
             rows = torch.isin(owner, queries).nonzero()[:, 0]
             here, of = tokens[rows], owner[rows]
-            everywhere = eligible_distances(self.probed, self.task, here, site, targets.activations[of], self.metric)
-            if self.position_rule == "same":
+            everywhere = eligible_distances(
+                self.probed, self.task, here, site, targets.activations[of], self.criterion.metric
+            )
+            if self.criterion.position_rule == "same":
                 roles = [targets.queries[i].role for i in of.tolist()]
-                found = at_role(everywhere, role_positions(self.task, here, roles))
+                nearest = at_role(everywhere, role_positions(self.task, here, roles))
             else:
-                found = best(everywhere)
-            members[rows] = within(found, self.task.contains(here), self.epsilon)
+                nearest = best(everywhere)
+            members[rows] = within(nearest, self.task.contains(here), self._epsilon)
         self.forwards += len(tokens)
         return members

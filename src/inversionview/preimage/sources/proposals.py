@@ -209,7 +209,7 @@ def ladder(
 
 
 def mixture(
-    decoder: Decoder,
+    decoder: Decoder | None,
     task: Task,
     n: int,
     temperatures: Sequence[float] = (1.0,),
@@ -219,11 +219,15 @@ def mixture(
     """Share `n` draws a query between the prior and the decoder's `ladder`, which gets what the prior leaves.
 
     Draws from the prior bound the importance weights: p(x) / q(x) is then at most 1 / `prior_share`. Any share above 0
-    gives at least one.
+    gives at least one; without a decoder all are the prior's.
     Raises `UserError` for a share that is not from 0 up to, and without, 1, too few draws, or what `ladder` refuses.
     """
     if not 0 <= prior_share < 1:
         raise UserError(f"the prior's share must be at least 0 and below 1, such as 0.1, not {prior_share:g}")
+    if decoder is None:
+        if n < 1:
+            raise UserError(f"n must be at least 1, such as 1000, not {n}")
+        return [PriorSource(task, n)]
     n_prior = max(1, round(prior_share * n)) if prior_share else 0
     pairs = _settings(temperatures, noise)
     if n - n_prior < len(pairs):

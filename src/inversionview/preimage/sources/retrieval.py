@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from inversionview.criterion import checked_metric, checked_rule
+from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import Draws
 from inversionview.preimage.verification import eligible_role
@@ -58,8 +58,8 @@ class RetrievalSource:
     task: Task
     n: int
     """Inputs a query."""
-    metric: str = "euclidean"
-    position_rule: str = "same"
+    criterion: Criterion = DEFAULT
+    """Its ε does not matter."""
     corpus: Tokens | None = None
     """Inputs to look among; repeats count once. Without it, `size` draws from the prior's held-out side."""
     size: int = 65536
@@ -75,8 +75,6 @@ class RetrievalSource:
 
     def __post_init__(self) -> None:
         _faiss()
-        checked_metric(self.metric)
-        checked_rule(self.position_rule)
         if self.index not in get_args(IndexKind):
             raise UserError(f"unknown index {self.index!r}: use {' or '.join(get_args(IndexKind))}")
         for what, number in (("n", self.n), ("size", self.size)):
@@ -98,7 +96,7 @@ class RetrievalSource:
     ) -> Draws:
         """The nearest inputs of every query. Raises `UserError` where too few of the corpus have the query's role."""
         assert self.corpus is not None
-        same = self.position_rule == "same"
+        same = self.criterion.position_rule == "same"
         keys = [(Site.named(query.site), query.role if same else None) for query in queries]
         indexes = self._indexes(list(dict.fromkeys(keys)))
         nearest = torch.empty(len(queries), self.n, dtype=torch.long)
@@ -168,7 +166,7 @@ class RetrievalSource:
     def _built(self, vectors: Float[Tensor, "vector d_model"], owners: Int[Tensor, " vector"]) -> _Index:
         faiss = _faiss()
         width = vectors.shape[1]
-        flat = faiss.IndexFlatL2(width) if self.metric == "euclidean" else faiss.IndexFlatIP(width)
+        flat = faiss.IndexFlatL2(width) if self.criterion.metric == "euclidean" else faiss.IndexFlatIP(width)
         index = flat
         if self.index == "ivf" and len(vectors):
             clusters = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // 39))  # faiss wants 39 a cluster
@@ -186,7 +184,7 @@ class RetrievalSource:
 
     def _comparable(self, z: Float[Tensor, "vector d_model"]) -> Float[Tensor, "vector d_model"]:
         """Vectors whose Euclidean distance, or inner product for the cosine, orders them as the metric does."""
-        if self.metric == "euclidean":
+        if self.criterion.metric == "euclidean":
             return z
         return torch.nn.functional.normalize(z, eps=torch.finfo(torch.float32).tiny)
 

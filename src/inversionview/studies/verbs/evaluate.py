@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from jaxtyping import Bool
 
-from inversionview.criterion import checked_metric
-from inversionview.decoder.model import Decoder
-from inversionview.decoder.places import ANYWHERE, make_places
+from inversionview.criterion import Criterion
+from inversionview.decoder.places import make_places
+from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.completeness import chance_to_be_drawn
 from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
 from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach
 from inversionview.sites import Site
+from inversionview.studies.parts import Parts, needed_decoder
+from inversionview.studies.settings import EvaluateSettings
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
 from inversionview.tasks.accuracy import exact_match
@@ -26,66 +26,46 @@ ACCURACY_INPUTS = 20_000
 """Held-out inputs for the probed model's exact match, whose standard error is then at most 0.0035."""
 
 
-def evaluation(
-    study: str,
-    decoder: Decoder,
-    probed: ProbedModel,
-    task: Task,
-    n: int,
-    *,
-    epsilon: float | Mapping[str, float],
-    metric: str,
-    cells: int,
-    seed: int,
-    read: str = ANYWHERE,
-) -> Evaluation:
+def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -> Evaluation:
     """In-ε rates of decoder samples at every site, completeness and accuracy; see `Study.evaluate`."""
+    decoder, probed, task, n, seed = needed_decoder(parts), parts.probed, parts.task, settings.n, settings.seed
+    criterion = site_epsilons(criterion, decoder.config.sites, probed=probed, task=task)
     generator = torch.Generator().manual_seed(seed)
     sites = [Site.parse(name) for name in decoder.config.sites]
-    places = make_places(read, probed, task, sites)
-    samples, floor, _ = in_epsilon(
-        decoder, probed, task, n, epsilon=epsilon, metric=metric, generator=generator, places=places
-    )
+    places = make_places(parts.read, probed, task, sites)
+    samples, floor, _ = in_epsilon(decoder, probed, task, n, criterion=criterion, generator=generator, places=places)
     assert floor is not None
+    limits = criterion.limits(decoder.config.sites)
     return Evaluation(
-        study=study,
-        epsilon=None if isinstance(epsilon, Mapping) else epsilon,
-        metric=checked_metric(metric),
+        study=parts.name,
+        epsilon=criterion.constant,
+        metric=criterion.metric,
         n=n,
         seed=seed,
         sites={
-            site: _rates(_row(samples, i), _row(floor, i), epsilon[site] if isinstance(epsilon, Mapping) else None)
-            for i, site in enumerate(decoder.config.sites)
+            site: _rates(_row(samples, i), _row(floor, i), None if criterion.constant is not None else limit)
+            for i, (site, limit) in enumerate(zip(decoder.config.sites, limits, strict=True))
         },
         mean=_rates(samples, floor),
         in_domain=float(samples.in_domain.mean()),
         accuracy=held_out_accuracy(probed, task, seed=seed),
-        completeness=reached(study, decoder, probed, task, cells, epsilon=epsilon, metric=metric, seed=seed),
+        completeness=reached(parts, settings.cells, criterion, seed),
     )
 
 
-def reached(
-    study: str,
-    decoder: Decoder,
-    probed: ProbedModel,
-    task: Task,
-    cells: int,
-    *,
-    epsilon: float | Mapping[str, float],
-    metric: str,
-    seed: int,
-) -> Reach | None:
+def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach | None:
     """How much of exact preimages `REACH_DRAWS` samples at temperature 1 are expected to reach, over random cells.
 
     The mean over `cells` random queries, the sites in turn, each from up to `REACH_MEMBERS` of its members. None for no
     cells, or where the domain cannot be enumerated.
     """
+    decoder, probed, task = needed_decoder(parts), parts.probed, parts.task
     if cells < 1 or task.size is None:
         return None
     generator = torch.Generator().manual_seed(seed)
-    queries = random_cells(task, decoder.config.sites, cells, study, generator)
+    queries = random_cells(task, decoder.config.sites, cells, parts.name, generator)
     chosen = []
-    for truth in exact_sets(probed, task, queries, epsilon, metric):
+    for truth in exact_sets(probed, task, queries, criterion):
         inside = truth.inside.nonzero()[0]
         pick = torch.randperm(len(inside), generator=generator)[:REACH_MEMBERS].numpy()
         chosen.append(np.sort(inside[pick]))

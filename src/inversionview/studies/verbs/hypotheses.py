@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from inversionview.criterion import checked_epsilon, checked_metric, checked_rule
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.preimage.estimates.completeness import Interval
@@ -36,8 +36,8 @@ from inversionview.results.hypotheses import Control, HypothesisTest
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.sites import Site
-from inversionview.studies.study import Study
-from inversionview.studies.verbs.query import checked_site
+from inversionview.studies.parts import Parts, checked_site, measured
+from inversionview.studies.settings import TestSettings
 
 RANDOM_INPUT, BEGIN, DIRECTION, NOTHING = "random input", "begin token", "random direction", "no activation"
 """The controls: the activation of an input for which the hypothesis does not hold, the one at the begin token, a random
@@ -54,20 +54,15 @@ _ROUNDS = 100
 class _Run(NamedTuple):
     """What stays the same for everything that is looked at in one test."""
 
-    study: Study
+    parts: Parts
     hypothesis: Hypothesis
     query: Query
     """One of those that were asked; they differ in the site alone."""
-    epsilon: float | None
-    """None: each site has its own, the study's."""
-    metric: str
-    position_rule: str
+    criterion: Criterion
+    limits: Mapping[str, float]
+    """Largest distance of a member at each site."""
     n: int
     seed: int
-
-    def limit(self, site: str) -> float:
-        """Largest distance of a member at this site."""
-        return self.study.description.epsilon_at(site) if self.epsilon is None else self.epsilon
 
     def generator(self, *purpose: str) -> Generator:
         """A random stream of its own for each purpose."""
@@ -80,9 +75,9 @@ class _Run(NamedTuple):
 
     def counts(self, tokens: Tokens) -> InputMask:
         """Which inputs are in the domain: under rule `same`, those that have the query's role."""
-        if self.position_rule == "any":
+        if self.criterion.position_rule == "any":
             return torch.ones(len(tokens), dtype=torch.bool)
-        return eligible_role(self.study.task, tokens, self.query.role) >= 0
+        return eligible_role(self.parts.task, tokens, self.query.role) >= 0
 
 
 class _Look(NamedTuple):
@@ -107,17 +102,11 @@ class _Prior(NamedTuple):
 
 
 def run_hypothesis(
-    study: Study,
-    queries: Query | Sequence[Query],
+    parts: Parts,
+    queries: Sequence[Query],
     hypothesis: Given,
-    *,
-    exact: bool | None = None,
-    n: int = 1000,
-    random_queries: int = 99,
-    epsilon: float | None = None,
-    metric: str | None = None,
-    position_rule: str = "same",
-    seed: int = 0,
+    criterion: Criterion,
+    settings: TestSettings,
 ) -> list[HypothesisTest]:
     """Test a hypothesis on the preimage of one activation, or of several sites at one position of one input.
 
@@ -132,53 +121,53 @@ def run_hypothesis(
     Raises `UserError` for a hypothesis that cannot be (see `as_hypothesis`) or is constant, queries that differ in more
     than the site, settings that cannot be, or `exact` where the task cannot enumerate.
     """
-    asked = _checked_queries(study, queries)
-    for name, value, such_as in (("n", n, 1000), ("random_queries", random_queries, 99)):
+    _check_queries(parts, queries)
+    task, exact = parts.task, settings.exact
+    for name, value, such_as in (("n", settings.n, 1000), ("random_queries", settings.random_queries, 99)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, such as {such_as}, not {value}")
-    exact = study.task.size is not None if exact is None else exact
+    exact = task.size is not None if exact is None else exact
     if exact:
-        checked_enumerable(study.task)
+        checked_enumerable(task)
     run = _Run(
-        study,
-        as_hypothesis(study.task, hypothesis, asked[0]),
-        asked[0],
-        None if epsilon is None else checked_epsilon(epsilon),
-        checked_metric(metric or study.description.metric),
-        checked_rule(position_rule),
-        n,
-        seed,
+        parts,
+        as_hypothesis(task, hypothesis, queries[0]),
+        queries[0],
+        criterion,
+        {},
+        settings.n,
+        settings.seed,
     )
     rate = _base_rate(run)
-    others = _others(run, random_queries)
-    groups = [_looks(run, query, others) for query in asked]
+    others = _others(run, settings.random_queries)
+    epsilons = measured(parts, queries, criterion, settings.seed)
+    run = run._replace(limits={query.site: one.value for query, one in zip(queries, epsilons, strict=True)})
+    groups = [_looks(run, query, others) for query in queries]
     search = _counted if exact else _sampled
     looks = [look for group in groups for look in group]
-    with stage("test", study.task.size if exact else len(looks)):
+    with stage("test", task.size if exact else len(looks)):
         prior, found = search(run, looks, rate)
     results = iter(found)
-    tests = [_test(run, group, [next(results) for _ in group], prior, len(asked), exact) for group in groups]
+    tests = [_test(run, group, [next(results) for _ in group], prior, len(queries), exact) for group in groups]
     corrected = holm([test.p_value for test in tests])
     return [dataclasses.replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True)]
 
 
-def _checked_queries(study: Study, queries: Query | Sequence[Query]) -> list[Query]:
-    asked = [queries] if isinstance(queries, Query) else list(queries)
-    if not asked:
+def _check_queries(parts: Parts, queries: Sequence[Query]) -> None:
+    if not queries:
         raise UserError("give at least one query to test the hypothesis on")
-    for query in asked:
-        checked_site(study.name, study.sites, query.site)
-    if len({(query.tokens, query.position) for query in asked}) > 1:
+    for query in queries:
+        checked_site(parts, query.site)
+    if len({(query.tokens, query.position) for query in queries}) > 1:
         raise UserError("the queries of one hypothesis must be one input at one position, and differ in the site alone")
-    if len({query.site for query in asked}) < len(asked):
+    if len({query.site for query in queries}) < len(queries):
         raise UserError("a site is asked twice, which would count as two in the correction of the p-values")
-    return asked
 
 
 def _base_rate(run: _Run) -> float:
     """The share of draws from the prior for which the hypothesis holds. Raises `UserError` where it is constant."""
     holds = run.hypothesis.holds(_draw(run, BASE_DRAWS, run.generator("base rate")))
-    check_not_constant(run.hypothesis, bool(run.hypothesis.holds(padded_row(run.study.task, run.query))), holds)
+    check_not_constant(run.hypothesis, bool(run.hypothesis.holds(padded_row(run.parts.task, run.query))), holds)
     return float(holds.double().mean())
 
 
@@ -186,7 +175,7 @@ def _draw(run: _Run, n: int, generator: Generator) -> Tokens:
     """Inputs from the prior, in the domain that the position rule leaves; fewer than `n` where those are very rare."""
     kept: list[Tokens] = []
     for _ in range(_ROUNDS):
-        tokens = run.study.task.sample(n, generator=generator)
+        tokens = run.parts.task.sample(n, generator=generator)
         kept.append(tokens[run.counts(tokens)])
         if sum(map(len, kept)) >= n:
             break
@@ -200,7 +189,7 @@ def _draw(run: _Run, n: int, generator: Generator) -> Tokens:
 
 def _others(run: _Run, count: int) -> list[Query]:
     """Random inputs at the query's role for which the hypothesis does not hold; fewer where those are very rare."""
-    task, query, generator = run.study.task, run.query, run.generator("random queries")
+    task, query, generator = run.parts.task, run.query, run.generator("random queries")
     found: list[Query] = []
     for _ in range(_ROUNDS):
         tokens = task.sample(10 * count, generator=generator)
@@ -219,10 +208,10 @@ def _others(run: _Run, count: int) -> list[Query]:
 
 def _looks(run: _Run, query: Query, others: Sequence[Query]) -> list[_Look]:
     """The query itself first, then the controls, then the random queries; without activations of norm 0."""
-    study, site = run.study, Site.parse(query.site)
+    parts, site = run.parts, Site.parse(query.site)
     here = [query, *(dataclasses.replace(other, site=query.site) for other in others)]
-    own, *random = query_activations(study.probed, study.task, here)
-    begin = study.probed.capture(torch.tensor([[study.task.begin]]), [site], 0)[site][0].float().cpu()
+    own, *random = query_activations(parts.probed, parts.task, here)
+    begin = parts.probed.capture(torch.tensor([[parts.task.begin]]), [site], 0)[site][0].float().cpu()
     direction = torch.randn(len(own), generator=run.generator(DIRECTION, query.site))
     looks = [
         _Look(BEGIN, query, begin),
@@ -234,18 +223,16 @@ def _looks(run: _Run, query: Query, others: Sequence[Query]) -> list[_Look]:
 
 def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, list[Consistency]]:
     """Draw for each activation and verify, in groups that memory bears; and draw as many from the prior alone."""
-    study, together = run.study, max(1, _DRAWS_TOGETHER // run.n)
+    parts, together = run.parts, max(1, _DRAWS_TOGETHER // run.n)
     found: list[Consistency] = []
     for start in range(0, len(looks), together):
         group = looks[start : start + together]
         preimages = sampled_preimages(
-            study.probed,
-            study.task,
+            parts.probed,
+            parts.task,
             [look.query for look in group],
-            mixture(study.decoder, study.task, run.n),
-            epsilon=[run.limit(look.query.site) for look in group],
-            metric=run.metric,
-            position_rule=run.position_rule,
+            mixture(parts.decoder, parts.task, run.n),
+            criterion=run.criterion.but([run.limits[look.query.site] for look in group]),
             seed=run.stream("confirm"),
             activations=torch.stack([look.activation for look in group]),
         )
@@ -260,18 +247,17 @@ def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
 
 def _counted(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, list[Consistency]]:
     """The same of all inputs of the domain, which is never held in memory as a whole; it gives the rate itself, too."""
-    study, task = run.study, run.study.task
+    parts, task = run.parts, run.parts.task
     own = _keys(torch.cat([padded_row(task, look.query) for look in looks]))
     own_counts = torch.tensor([not look.reads_the_query for look in looks])
-    limits = torch.tensor([run.limit(look.query.site) for look in looks], dtype=torch.float64)
+    limits = torch.tensor([run.limits[look.query.site] for look in looks], dtype=torch.float64)
     counted = torch.zeros(len(looks), 3, dtype=torch.float64)
     everything, start, columns = torch.zeros(3, dtype=torch.float64), -1, torch.empty(0)
     for scan in scan_domain(
-        study.probed,
+        parts.probed,
         task,
         [look.query for look in looks],
-        metric=run.metric,
-        position_rule=run.position_rule,
+        criterion=run.criterion,
         activations=torch.stack([look.activation for look in looks]),
     ):
         if scan.start != start:  # the same block comes once for each site
@@ -289,8 +275,8 @@ def _counted(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
 def _columns(run: _Run, tokens: Tokens) -> Float[Tensor, "batch 3"]:
     """What to add up over inputs: one, the prior, and the prior where the hypothesis holds."""
     # In units of the query's prior, so that sums under a uniform prior are of ones, and exact.
-    reference = run.study.task.log_prior(padded_row(run.study.task, run.query)).double()
-    prior = (run.study.task.log_prior(tokens).double() - reference).exp()
+    reference = run.parts.task.log_prior(padded_row(run.parts.task, run.query)).double()
+    prior = (run.parts.task.log_prior(tokens).double() - reference).exp()
     return torch.stack([torch.ones_like(prior), prior, prior * run.hypothesis.holds(tokens)], dim=1)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 
-from inversionview.criterion import EpsilonRule, checked_metric
+from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
 from inversionview.preimage.epsilon.null import null_epsilon
@@ -19,9 +19,11 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
-from inversionview.reading.sampled_map import DRAWS, DRAWS_GIVEN, sampled_map
+from inversionview.reading.sampled_map import sampled_map
 from inversionview.results.map import Cell, CellBits, Map, with_best
 from inversionview.shapes import Tokens
+from inversionview.studies.parts import Parts, checked_site
+from inversionview.studies.settings import MapSettings
 from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import last_eligible
 
@@ -33,34 +35,22 @@ _ROUNDS = 100
 """Batches of random inputs that are drawn for the queries of a map before giving up."""
 
 
-class OwnEpsilons(NamedTuple):
-    """An ε for each site, kept with the study, and by which rule they were found."""
-
-    by_site: Mapping[str, float]
-    rule: str
-
-
 def make_map(
-    study: str,
-    probed: ProbedModel,
-    task: Task,
-    sites: Sequence[str],
+    parts: Parts,
+    criterion: Criterion,
+    settings: MapSettings,
     *,
-    text: str | None,
-    queries: int,
-    where: str | None,
-    epsilon: EpsilonRule | OwnEpsilons,
-    metric: str,
-    seed: int,
+    text: str | None = None,
     domain: Domain | None = None,
-    draws: int = DRAWS,
-    draws_given: int = DRAWS_GIVEN,
 ) -> Map:
     """What every site knows at every named position; see `Study.map`.
 
-    Exact where the task can enumerate; elsewhere from `draws` inputs of the prior, and `draws_given` more a query for
-    each condition that the task can draw given. `epsilon` is one rule, or what each site has.
+    `domain` says where activations come from, by default from running the model.
     """
+    probed, task, epsilon, metric = parts.probed, parts.task, criterion.epsilon, criterion.metric
+    queries, where, seed = settings.queries, settings.where, settings.seed
+    draws, draws_given = settings.draws, settings.draws_given
+    sites = [checked_site(parts, site) for site in (parts.sites if settings.sites is None else settings.sites)]
     exact = task.size is not None
     if not exact and (draws < 1 or draws_given < 0):
         raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
@@ -69,7 +59,7 @@ def make_map(
     if text is not None and where is not None:
         raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
     by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
-    limits = _limits(probed, task, sites, list(by_role), epsilon, metric, seed)
+    limits = _limits(probed, task, sites, list(by_role), criterion, seed)
     if exact:
         with stage("map", task.size):
             cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
@@ -80,14 +70,15 @@ def make_map(
             generator=generator,
         )  # fmt: skip
     given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
+    constant = criterion.constant is not None
     return Map(
-        study=study,
+        study=parts.name,
         task=task.name,
         input=text,
         where=where,
-        epsilon=epsilon.value if isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant" else None,
-        epsilon_rule=str(epsilon) if isinstance(epsilon, EpsilonRule) else epsilon.rule,
-        metric=checked_metric(metric),
+        epsilon=criterion.constant,
+        epsilon_rule=str(epsilon),
+        metric=metric,
         position_rule="same",
         queries=1 if text is not None else queries,
         seed=seed,
@@ -97,7 +88,7 @@ def make_map(
         drawn_given=None if exact else given,
         sites=tuple(sites),
         ats=tuple(by_role),
-        cells=tuple(with_best(_measured(cell, limits[cell.site, cell.role], _is_constant(epsilon))) for cell in cells),
+        cells=tuple(with_best(_measured(cell, limits[cell.site, cell.role], constant)) for cell in cells),
     )
 
 
@@ -134,23 +125,21 @@ def _limits(
     task: Task,
     sites: Sequence[str],
     roles: Sequence[str],
-    epsilon: EpsilonRule | OwnEpsilons,
-    metric: str,
+    criterion: Criterion,
     seed: int,
 ) -> Mapping[tuple[str, str], float]:
     """The ε of each cell; a cell where no ε has the null share, since too many inputs are the same there, has none."""
     cells = [(site, role) for site in sites for role in roles]
-    if isinstance(epsilon, OwnEpsilons):
-        return {(site, role): epsilon.by_site[site] for site, role in cells}
-    if epsilon.kind == "constant":
-        return dict.fromkeys(cells, epsilon.value)
+    epsilon = criterion.epsilon
+    if not isinstance(epsilon, EpsilonRule) or epsilon.kind == "constant":
+        return dict(zip(cells, criterion.limits([site for site, _ in cells]), strict=True))
     found: dict[tuple[str, str], float] = {}
     why = None
     for role in roles:
         generator = torch.Generator().manual_seed(seed)
         try:
             calibrated = null_epsilon(
-                probed, task, sites, epsilon.value, metric=metric, role=role, skip=True, generator=generator
+                probed, task, sites, epsilon.value, criterion=criterion, role=role, skip=True, generator=generator
             )
         except UserError as error:
             why = error
@@ -159,10 +148,6 @@ def _limits(
     if not found and why is not None:
         raise why
     return found
-
-
-def _is_constant(epsilon: EpsilonRule | OwnEpsilons) -> bool:
-    return isinstance(epsilon, EpsilonRule) and epsilon.kind == "constant"
 
 
 def _measured(cell: MapCell, limit: float, constant: bool) -> Cell:

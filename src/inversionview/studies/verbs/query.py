@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from inversionview.errors import UserError
 from inversionview.results.preimage import Query
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
+from inversionview.studies.parts import Parts, checked_site
 from inversionview.tasks import Task
 from inversionview.tasks.base import Findable
 
 
-def make_query(
-    study: str, task: Task, sites: Sequence[str], text: str, at: str | int | None, site: str | Site | None
-) -> Query:
+def make_query(parts: Parts, text: str, at: str | int | None, site: str | Site | None) -> Query:
     """The query at a role or index `at` (None: the last eligible position) and a site of the study.
 
-    Raises `UserError` for a site that is not among `sites`, an input that is not in the task's domain, and a position
-    that it does not have or that is never read.
+    Raises `UserError` for a site that the study has not, an input that is not in the task's domain, and a position that
+    it does not have or that is never read.
     """
-    name = checked_site(study, sites, site)
+    name, task = checked_site(parts, site), parts.task
     tokens = task.encode(text)
     position = find_position(task, tokens, at)
     strings = tuple(task.token_strings(tokens))
     role = task.role(tokens, position)
-    return Query(study, task.decode(tokens), tuple(tokens.tolist()), strings, position, role, name)
-
-
-def checked_site(study: str, sites: Sequence[str], site: str | Site | None) -> str:
-    """The short name of a site of the study. Raises `UserError` that names the sites there are."""
-    there_are = f"the sites of {study} are: {', '.join(sites)}"
-    if site is None:
-        raise UserError(f"give a site to read; {there_are}")
-    try:
-        name = str(Site.parse(site))
-    except UserError as error:
-        raise UserError(f"unknown site {str(site)!r}; {there_are}") from error
-    if name not in sites:
-        raise UserError(f"the decoder of {study} was not trained on site {name}; {there_are}")
-    return name
+    return Query(parts.name, task.decode(tokens), tuple(tokens.tolist()), strings, position, role, name)
 
 
 def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:

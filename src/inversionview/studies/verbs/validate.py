@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 
-from inversionview.criterion import checked_metric
-from inversionview.decoder.model import Decoder
+from inversionview.criterion import Criterion, SiteEpsilons
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_json
 from inversionview.preimage.domain import checked_enumerable, domain_size
+from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.completeness import at_least, draw_counts, reach, recall, size, unseen_mass
 from inversionview.preimage.estimates.importance import log_mixture
 from inversionview.preimage.exact import scan_domain
@@ -41,6 +41,8 @@ from inversionview.results.evaluation import (
     Validation,
 )
 from inversionview.results.preimage import Preimage, Query
+from inversionview.studies.parts import Parts, needed_decoder
+from inversionview.studies.settings import ValidateSettings
 from inversionview.tasks.base import Task
 from inversionview.tasks.positions import draw_positions, last_eligible
 
@@ -160,44 +162,44 @@ def random_cells(task: Task, sites: Sequence[str], n: int, study: str, generator
 
 
 def validate(
-    study: str,
-    decoder: Decoder,
-    probed: ProbedModel,
-    task: Task,
+    parts: Parts,
+    criterion: Criterion,
+    settings: ValidateSettings,
     *,
-    cells: int,
-    n: int,
-    temperatures: Sequence[float],
-    prior_share: float,
-    epsilon: float | Mapping[str, float],
-    metric: str,
-    seed: int,
-    keep: Path | None = None,
-    part: tuple[int, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Validation:
     """Every estimate beside what enumeration says; see `Study.validate`.
 
     `part` (k, n) checks only every n-th cell, from the k-th: n processes with one `keep` share the work.
     """
+    probed, task = parts.probed, parts.task
     checked_enumerable(task)
+    decoder, cells, n, seed, part = needed_decoder(parts), settings.cells, settings.n, settings.seed, settings.part
     if cells < 1:
         raise UserError(f"validate at least 1 cell, not {cells}")
-    sources = mixture(decoder, task, n, temperatures, prior_share=prior_share)
-    queries = random_cells(task, decoder.config.sites, cells, study, torch.Generator().manual_seed(seed))
-    settings: dict[str, Any] = {
-        "study": study,
+    criterion = site_epsilons(criterion.but(position_rule="same"), decoder.config.sites, probed=probed, task=task)
+    own = criterion.epsilon
+    epsilon = dict(own.by_site) if isinstance(own, SiteEpsilons) else criterion.limits([""])[0]
+    sources = mixture(decoder, task, n, settings.temperatures, prior_share=settings.prior_share)
+    queries = random_cells(task, decoder.config.sites, cells, parts.name, torch.Generator().manual_seed(seed))
+    identity: dict[str, Any] = {
+        "study": parts.name,
         "fingerprint": probed.fingerprint,
         "epsilon": epsilon,
-        "metric": metric,
+        "metric": criterion.metric,
         "n": n,
     }
-    settings |= {"temperatures": list(temperatures), "prior_share": prior_share, "seed": seed, "cells": cells}
-    kept = _Kept(keep, settings)
+    identity |= {
+        "temperatures": list(settings.temperatures),
+        "prior_share": settings.prior_share,
+        "seed": seed,
+        "cells": cells,
+    }
+    kept = _Kept(settings.keep, identity)
     todo = [i for i in range(cells) if kept.read(i) is None]
     if part is not None:
         todo = [i for i in todo if i % part[1] == part[0]]
-    truths = exact_sets(probed, task, [queries[i] for i in todo], epsilon, metric) if todo else []
+    truths = exact_sets(probed, task, [queries[i] for i in todo], criterion) if todo else []
     domain = _domain(task) if todo else None
     for i, truth in zip(todo, truths, strict=True):
         assert domain is not None
@@ -206,9 +208,7 @@ def validate(
             task,
             [queries[i]],
             sources,
-            epsilon=limit_at(epsilon, queries[i].site),
-            metric=metric,
-            position_rule="same",
+            criterion=criterion,
             seed=seed,
         )
         found = list(_outcomes(sample, truth, domain))
@@ -225,13 +225,13 @@ def validate(
         for record in records
     ]
     return Validation(
-        study=study,
+        study=parts.name,
         epsilon=epsilon,
-        metric=checked_metric(metric),
+        metric=criterion.metric,
         position_rule="same",
         n=n,
-        temperatures=tuple(temperatures),
-        prior_share=prior_share,
+        temperatures=settings.temperatures,
+        prior_share=settings.prior_share,
         seed=seed,
         estimators=tuple(_table(outcomes)),
         marginals=_closeness(pairs),
@@ -241,18 +241,11 @@ def validate(
     )
 
 
-def limit_at(epsilon: float | Mapping[str, float], site: str) -> float:
-    """Largest distance of a member at a site, of one for all or one for each."""
-    return epsilon[site] if isinstance(epsilon, Mapping) else epsilon
-
-
-def exact_sets(
-    probed: ProbedModel, task: Task, queries: Sequence[Query], epsilon: float | Mapping[str, float], metric: str
-) -> list[Truth]:
+def exact_sets(probed: ProbedModel, task: Task, queries: Sequence[Query], criterion: Criterion) -> list[Truth]:
     """Which inputs of the domain are inside, for each query; one byte an input and query. Rule `same`."""
-    limits = torch.tensor([limit_at(epsilon, query.site) for query in queries], dtype=torch.float64)
+    limits = torch.tensor(criterion.limits([query.site for query in queries]), dtype=torch.float64)
     inside = np.zeros((len(queries), task.size or 0), dtype=bool)
-    for scan in scan_domain(probed, task, queries, metric=metric, position_rule="same"):
+    for scan in scan_domain(probed, task, queries, criterion=criterion):
         columns = slice(scan.start, scan.start + len(scan.tokens))
         inside[list(scan.queries), columns] = (scan.distances.double() <= limits[list(scan.queries), None]).numpy()
     return [Truth(row, domain_size(task, query.role).mass) for row, query in zip(inside, queries, strict=True)]

@@ -1,0 +1,196 @@
+"""A study on disk: its parts, each loaded when it is first used, and how they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inversionview.criterion import Criterion, EpsilonRule, SiteEpsilons, checked_metric
+from inversionview.decoder.loading import load_decoder, save_decoder
+from inversionview.decoder.model import Decoder
+from inversionview.errors import UserError
+from inversionview.files import atomic_folder, new_folder
+from inversionview.probed.model import ProbedModel
+from inversionview.studies.description import (
+    DECODER,
+    PROBED,
+    TASK,
+    StudyDescription,
+    find_study,
+    read_description,
+    write_description,
+)
+from inversionview.studies.parts import LiveParts, Parts
+from inversionview.tasks import Configured, Task, get_task
+
+DeviceMap = str | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FolderParts:
+    """The parts of a study in a folder. Each raises `UserError` when it is not there, damaged, or of another study."""
+
+    folder: Path
+    description: StudyDescription
+    device: str | torch.device | None = None
+    device_map: DeviceMap | None = None
+
+    @property
+    def name(self) -> str:
+        """What results call the study."""
+        return self.description.name
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Short names of the sites that can be read."""
+        return self.description.sites
+
+    @property
+    def read(self) -> str:
+        """Which activations the decoder is trained on and measured by."""
+        return self.description.read
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether there is a decoder."""
+        return self.description.decoder is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the probed model that it must be."""
+        return self.description.fingerprint
+
+    @property
+    def criterion(self) -> Criterion:
+        """What makes an input a member, where nothing else is asked for."""
+        return criterion_of(self.description)
+
+    @cached_property
+    def task(self) -> Task:
+        """The domain of the inputs."""
+        return get_task(self.description.task, self.folder / TASK, lambda: self.probed)
+
+    @cached_property
+    def probed(self) -> ProbedModel:
+        """The model that is read."""
+        source = model_of(self.folder, self.description)
+        described = self.description
+        probed = self.load(source, described.convention, described.dtype or None)
+        if probed.fingerprint != described.fingerprint:
+            raise UserError(
+                f"the probed model in {source} is not the one of study {self.name}: its fingerprint is "
+                f"{probed.fingerprint[:12]}, not {described.fingerprint[:12]}"
+            )
+        return probed
+
+    @cached_property
+    def decoder(self) -> Decoder | None:
+        """The decoder; None where none is trained yet."""
+        if not self.has_decoder:
+            return None
+        decoder = load_decoder(self.folder / DECODER, self.probed, self.task)
+        if decoder.config.sites != self.sites:
+            raise UserError(f"the decoder in {self.folder} was trained on sites {', '.join(decoder.config.sites)}")
+        return decoder
+
+    def load(self, model: str | Path, convention: str, dtype: str | None = None) -> ProbedModel:
+        """A model, on the device of this study."""
+        return ProbedModel.from_pretrained(
+            model, convention=convention, dtype=dtype, device=self.device, device_map=self.device_map
+        )
+
+
+def model_of(folder: Path, description: StudyDescription) -> str | Path:
+    """Where a study's model is: in its folder, or by its path or name."""
+    beside = folder / description.probed
+    return beside if beside.is_dir() else description.probed
+
+
+def criterion_of(description: StudyDescription) -> Criterion:
+    """What a study's description says that makes an input a member."""
+    epsilon: EpsilonRule | SiteEpsilons = EpsilonRule("constant", description.epsilon)
+    if description.epsilons:
+        by_site = {site: description.epsilon_at(site) for site in description.sites}
+        epsilon = SiteEpsilons(by_site, description.epsilon_rule)
+    return Criterion(checked_metric(description.metric), "same", epsilon)
+
+
+def open_folder(
+    name_or_path: str | Path, device: str | torch.device | None = None, device_map: DeviceMap | None = None
+) -> FolderParts:
+    """The parts of a bundled study, by its name, or of one in a folder. Raises `UserError` that lists what there is."""
+    folder = find_study(name_or_path)
+    return FolderParts(folder, read_description(folder), device, device_map)
+
+
+def with_model(parts: Parts, model: str | Path | ProbedModel, convention: str | None = None) -> LiveParts:
+    """The same task and sites with another probed model, and no decoder; see `Study.with_model`."""
+    if isinstance(model, ProbedModel):
+        probed, name = model, type(model.model).__name__
+    elif isinstance(parts, FolderParts):
+        probed, name = parts.load(model, convention or parts.description.convention), Path(model).name
+    else:
+        probed = ProbedModel.from_pretrained(model, convention=convention or parts.probed.convention)
+        name = Path(model).name
+    folder = parts.folder if isinstance(parts, FolderParts) else None
+    task = parts.task if folder is None else get_task(parts.task.name, folder / TASK, lambda: probed)
+    missing = [site for site in parts.sites if probed.find_site(site) is None]
+    if missing:
+        raise UserError(f"the model {model} has no site {missing[0]}, which study {parts.name} reads")
+    return LiveParts(name, probed, task, None, parts.criterion, parts.sites, parts.read)
+
+
+def save_parts(parts: Parts, folder: str | Path) -> None:
+    """Write a study into a new folder, whole or not at all: models in safetensors, and `study.json`.
+
+    Raises `UserError` where there is something already, nothing can be written, or ε is still to be measured.
+    """
+    folder = new_folder(folder)
+    with atomic_folder(folder) as part:
+        keep_model(parts.probed, part / PROBED)
+        keep_task(parts.task, part)
+        if parts.decoder is not None:
+            save_decoder(parts.decoder, part / DECODER)
+        write_description(part, describe(parts, name=parts.name))
+
+
+def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> StudyDescription:
+    """What `study.json` says of these parts, with `more` of its fields; `probed` says where the model is."""
+    epsilon = parts.criterion.epsilon
+    own = epsilon if isinstance(epsilon, SiteEpsilons) else None
+    limit = parts.criterion.largest
+    if limit is None:
+        raise UserError(f"epsilon {epsilon} is measured for each reading: a study that is kept takes a number")
+    return StudyDescription(
+        name=name,
+        task=parts.task.name,
+        convention=parts.probed.convention,
+        sites=parts.sites,
+        metric=parts.criterion.metric,
+        epsilon=limit,
+        epsilons={} if own is None else dict(own.by_site),
+        epsilon_rule="" if own is None else own.rule,
+        probed=probed,
+        fingerprint=parts.probed.fingerprint,
+        decoder=DECODER if parts.has_decoder else None,
+        read=parts.read,
+        **more,
+    )
+
+
+def keep_model(probed: ProbedModel, folder: Path) -> None:
+    """Write a model and its tokenizer."""
+    probed.model.save_pretrained(folder)
+    if probed.tokenizer is not None:
+        probed.tokenizer.save_pretrained(folder)
+
+
+def keep_task(task: Task, folder: Path) -> None:
+    """Write what a task is made of beside its name, where it is more than that."""
+    if isinstance(task, Configured):
+        with atomic_folder(folder / TASK) as part:
+            task.save(part)

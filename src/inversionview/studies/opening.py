@@ -1,0 +1,59 @@
+"""From the names of a domain and a model to the live parts of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inversionview.criterion import DEFAULT, Criterion
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.studies.description import FILE, bundled_studies
+from inversionview.studies.folder import open_folder, with_model
+from inversionview.studies.parts import LiveParts
+from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
+from inversionview.tasks import TASKS, Task, get_task
+
+
+def open_domain(
+    domain: str | Path,
+    model: str | Path | ProbedModel,
+    *,
+    source: TaskSource | None = None,
+    convention: str | None = None,
+    name: str | None = None,
+) -> LiveParts:
+    """The parts of a study of this model on a domain; see `studies.study.open_study`."""
+    if source is None and (str(domain) in bundled_studies() or (Path(domain) / FILE).is_file()):
+        return with_model(open_folder(domain), model, convention)
+    recipe = DECODER_RECIPES[str(domain)](Budget(), 0) if str(domain) in DECODER_RECIPES else None
+    if recipe is None and str(domain) not in TASKS:
+        there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES, *bundled_studies()]))
+        raise UserError(f"there is no domain {str(domain)!r}: give a study's folder, or one of {there_are}")
+    if isinstance(model, ProbedModel):
+        probed = model
+    else:
+        usual = "raw" if recipe is None else recipe.convention
+        probed = ProbedModel.from_pretrained(model, convention=convention or usual)
+    task = task_of(recipe, recipe.task if recipe else str(domain), probed, source)
+    check_fits(probed, task)
+    criterion = DEFAULT if recipe is None else Criterion.parse(recipe.epsilon, recipe.metric)
+    return LiveParts(name or task.name, probed, task, criterion=criterion)
+
+
+def task_of(recipe: DecoderRecipe | None, name: str, probed: ProbedModel, source: TaskSource | None) -> Task:
+    """The task that a recipe makes for a model, or the one of this name."""
+    if recipe is not None and recipe.make_task is not None:
+        return recipe.make_task(probed, source or TaskSource())
+    if source is not None:
+        raise UserError(f"inputs of {name} are not made of texts: leave out --texts, --column and --length")
+    return get_task(name, None, lambda: probed)
+
+
+def check_fits(probed: ProbedModel, task: Task) -> None:
+    """Raise `UserError` where the model has too few tokens or positions for the task."""
+    for what, has, needs in (
+        ("tokens in its vocabulary", probed.vocab_size, task.vocab_size),
+        ("positions", probed.max_length, task.max_length),
+    ):
+        if has < needs:
+            raise UserError(f"the model does not fit task {task.name}: it has {has} {what}, and the task needs {needs}")

@@ -1,0 +1,144 @@
+"""What a study is made of: a probed model, a task and, for what is sampled, a decoder; and how far a member may be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from inversionview.criterion import DEFAULT, Criterion
+from inversionview.decoder.model import Decoder
+from inversionview.decoder.places import ANYWHERE
+from inversionview.errors import UserError
+from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
+from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Query
+from inversionview.sites import Site
+from inversionview.tasks.base import Task
+
+
+class Parts(Protocol):
+    """The parts that the verbs work on, in memory or in a folder from which each is loaded when it is first used."""
+
+    @property
+    def name(self) -> str:
+        """What results call the study."""
+        ...
+
+    @property
+    def probed(self) -> ProbedModel:
+        """The model that is read."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """The domain of the inputs."""
+        ...
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """What proposes inputs; None where there is none."""
+        ...
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether there is one, which needs not be loaded for that."""
+        ...
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Short names of the sites that can be read."""
+        ...
+
+    @property
+    def criterion(self) -> Criterion:
+        """What makes an input a member, where nothing else is asked for."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the probed model."""
+        ...
+
+    @property
+    def read(self) -> str:
+        """Which activations a decoder is trained on and measured by; see `decoder.places`."""
+        ...
+
+    @property
+    def folder(self) -> Path | None:
+        """Where they lie on disk; None for those in memory alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class LiveParts:
+    """The parts in memory."""
+
+    name: str
+    probed: ProbedModel
+    task: Task
+    decoder: Decoder | None = None
+    criterion: Criterion = DEFAULT
+    chosen: tuple[str, ...] | None = None
+    """The sites that can be read; None for those of the decoder, or without one for all of the model's."""
+    read: str = ANYWHERE
+    folder: Path | None = None
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether there is a decoder."""
+        return self.decoder is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the probed model."""
+        return self.probed.fingerprint
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Short names of the sites that can be read."""
+        if self.chosen is not None:
+            return self.chosen
+        return tuple(map(str, self.probed.sites)) if self.decoder is None else self.decoder.config.sites
+
+
+def live_parts(parts: Parts, *, task: Task | None = None) -> LiveParts:
+    """The parts of a study in memory, with another task where one is given; its decoder stays that of the whole."""
+    return LiveParts(
+        parts.name, parts.probed, task or parts.task, parts.decoder, parts.criterion, parts.sites, parts.read,
+        parts.folder,
+    )  # fmt: skip
+
+
+def checked_site(parts: Parts, site: str | Site | None) -> str:
+    """The short name of a site of the study. Raises `UserError` that names the sites there are."""
+    there_are = f"the sites of {parts.name} are: {', '.join(parts.sites)}"
+    if site is None:
+        raise UserError(f"give a site to read; {there_are}")
+    try:
+        name = str(site) if str(site) in parts.sites else str(Site.parse(site))
+    except UserError as error:
+        raise UserError(f"unknown site {str(site)!r}; {there_are}") from error
+    if name not in parts.sites:
+        lacks = f"the decoder of {parts.name} was not trained on" if parts.has_decoder else f"{parts.name} has no"
+        raise UserError(f"{lacks} site {name}; {there_are}")
+    return name
+
+
+def needed_decoder(parts: Parts) -> Decoder:
+    """The decoder. Raises `UserError` that says how to get one where there is none."""
+    decoder = parts.decoder
+    if decoder is None:
+        source = "train_decoder" if parts.folder is None else f"`inversionview train {parts.folder} --out FOLDER`"
+        raise UserError(f"study {parts.name} has no decoder yet: train one with {source}")
+    return decoder
+
+
+def measured(parts: Parts, queries: Sequence[Query], criterion: Criterion, seed: int) -> list[Epsilon]:
+    """The ε of each query. Raises `UserError` for a site that the study has not, and a rule that no ε fulfils."""
+    for query in queries:
+        checked_site(parts, query.site)
+    decoder = parts.decoder if str(criterion.epsilon).startswith("causal") else None
+    return epsilons_of(criterion, queries, probed=parts.probed, task=parts.task, decoder=decoder, seed=seed)

@@ -1,0 +1,35 @@
+"""Direct logit attribution of what a query reads, and the choice of heads by what they add to the stream."""
+
+from __future__ import annotations
+
+import torch
+
+from inversionview.causal.head_selection import HeadSelection, select_heads
+from inversionview.causal.logit_attribution import LogitAttribution, logit_attribution
+from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.results.preimage import Query
+from inversionview.shapes import Tokens
+from inversionview.studies.parts import Parts
+from inversionview.studies.settings import HeadSettings
+from inversionview.tasks.base import Task
+
+
+def attribute(parts: Parts, query: Query) -> LogitAttribution:
+    """What the query's activation adds to the logits at its own position; see `Study.logit_attribution`."""
+    return logit_attribution(parts.probed, torch.tensor([query.tokens]), query.site, query.position)
+
+
+def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> HeadSelection:
+    """How often each head counts at a position of random training inputs; see `Study.head_selection`."""
+    at, n, generator = settings.at, settings.n, torch.Generator().manual_seed(settings.seed)
+    if n < 1:
+        raise UserError(f"n must be at least 1, such as 500, not {n}")
+    having: list[Tokens] = []
+    while sum(map(len, having)) < n:
+        drawn = task.sample(n, generator=generator, split="train")
+        having.append(drawn[task.position_of(drawn, at) >= 0])
+        if not len(having[-1]):
+            raise UserError(f"inputs of {task.name} have no position {at}, at which heads are chosen: give --sites")
+    tokens = torch.cat(having)[:n]
+    return select_heads(probed, tokens, task.position_of(tokens, at), least=settings.least)

@@ -1,0 +1,75 @@
+"""Sampled readings: a preimage from the decoder, the prior and other sources, with what is said of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from inversionview.criterion import Criterion
+from inversionview.decoder.model import Decoder
+from inversionview.preimage.epsilon.calibration import Epsilon
+from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.preimage.sources.proposals import Source, mixture
+from inversionview.preimage.sources.registry import Wanted, make_sources
+from inversionview.progress import Progress, stage, told
+from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.reading.columns import with_features
+from inversionview.reading.information import preimage_bits
+from inversionview.results.preimage import Preimage, Query
+from inversionview.studies.parts import Parts, measured
+from inversionview.studies.settings import ReadSettings
+from inversionview.tasks.base import Task
+
+
+def read(
+    parts: Parts,
+    queries: Sequence[Query],
+    criterion: Criterion,
+    settings: ReadSettings,
+    *,
+    progress: Progress | None = None,
+) -> list[Preimage]:
+    """A sampled preimage for each query; see `Study.preimage`."""
+    with told(progress):
+        epsilons = measured(parts, queries, criterion, settings.seed)
+        criterion = criterion.but([epsilon.value for epsilon in epsilons])
+        preimages = sampled_preimages(
+            parts.probed,
+            parts.task,
+            queries,
+            _sources(parts, criterion, settings),
+            criterion=criterion,
+            seed=settings.seed,
+        )
+        preimages = [with_words(parts.task, *row) for row in zip(preimages, epsilons, strict=True)]
+        if settings.colors and parts.decoder is not None and preimages:
+            preimages = _colored(parts, parts.decoder, preimages)
+    return preimages
+
+
+def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list[Source]:
+    decoder, n = parts.decoder, max(1, settings.n // 4)
+    sources = mixture(decoder, parts.task, settings.n, settings.temperatures, settings.noise, settings.prior_share)
+    for name in settings.also:
+        sources += make_sources(Wanted(parts.probed, parts.task, decoder, criterion, n, name))
+    return sources
+
+
+def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
+    """The preimage with its bits, the task's own columns, and where its ε comes from."""
+    preimage = dataclasses.replace(preimage, bits=tuple(preimage_bits(preimage, task)), epsilon_from=epsilon.words)
+    return with_features(preimage, task, task.columns) if task.columns else preimage
+
+
+def _colored(parts: Parts, decoder: Decoder, preimages: list[Preimage]) -> list[Preimage]:
+    colored: list[Preimage] = []
+    partial = preimages[0] if len(preimages) == 1 else preimages
+    with stage("color", 2 * sum(map(len, preimages)), partial=partial):
+        activations = query_activations(parts.probed, parts.task, [preimage.query for preimage in preimages])
+        for preimage, z_q in zip(preimages, activations, strict=True):
+            tokens = torch.from_numpy(preimage.tokens)
+            colors = token_colors(decoder, parts.probed, parts.task, tokens, preimage.query.site, z_q)
+            colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
+    return colored
