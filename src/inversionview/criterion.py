@@ -175,4 +175,6 @@ def _parsed(given: EpsilonLike) -> EpsilonRule | SiteEpsilons | QueryEpsilons:
         return given
     if isinstance(given, Sequence) and not isinstance(given, str):
         return QueryEpsilons(tuple(map(checked_epsilon, given)))
+    if isinstance(given, int | float):
+        return EpsilonRule("constant", checked_epsilon(given))
     return parse_epsilon(given)

@@ -12,7 +12,7 @@ import math
 import pytest
 
 from inversionview.probed.model import ProbedModel
-from inversionview.studies.verbs.patch import make_patch_report
+from inversionview.studies.study import Study
 from inversionview.tasks import get_task
 from tests.paths import BUNDLED, PAPER_MODELS, SHARED
 
@@ -29,7 +29,7 @@ def probed(name: str) -> ProbedModel:
 
 
 def report(task, n, **settings):
-    found = make_patch_report(task, probed(f"paper_{task}"), get_task(task), n=n, **settings)
+    found = Study(probed(f"paper_{task}"), get_task(task)).patch(n=n, **settings)
     return found, found.to_dict()
 
 
@@ -86,7 +86,7 @@ def test_counting_moves_the_count_to_the_colon():
 def test_both_conventions_give_the_same_numbers(path):
     settings = {"target": "A1", "at": "=", "sites": HEADS, "contrast": "change:F1,S1", "n": 100}
     raw, folded = (
-        make_patch_report("addition", model, get_task("addition"), **settings)
+        Study(model, get_task("addition")).patch(**settings)
         for model in (ProbedModel.from_pretrained(path, convention=convention) for convention in ("raw", "tl"))
     )
     assert folded.patched == pytest.approx(raw.patched, abs=1e-3)

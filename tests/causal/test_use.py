@@ -22,7 +22,7 @@ from inversionview.preimage.sources.proposals import PriorSource
 from inversionview.probed.model import Patch
 from inversionview.results.preimage import Query
 from inversionview.sites import Site
-from tests.preimage.tiny import few_sums, probed
+from tests.preimage.tiny import few_sums, probed, with_criterion
 
 TASK = few_sums()
 SUM = "990+500=1490"
@@ -69,7 +69,9 @@ class Fake:
 
 def preimage(model, asked=None, **settings):
     source = PriorSource(TASK, 2500)
-    (found,) = sampled_preimages(model, TASK, [asked or query()], [source], **{"epsilon": 0.5, **settings})
+    (found,) = sampled_preimages(
+        model, TASK, [asked or query()], [source], **with_criterion({"epsilon": 0.5, **settings})
+    )
     return found
 
 

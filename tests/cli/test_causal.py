@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from inversionview.cli import cli
 from inversionview.errors import UserError
-from inversionview.studies.study import load_study
+from inversionview.studies.description import read_description
 from tests.preimage.tiny import gpt2, save_study
 
 ASKED = ("--target", "A1", "--at", "=", "--sites", "a0.0,a1.1", "--contrast", "change:F1,S1", "-n", "30")
@@ -85,4 +85,4 @@ def test_mistakes_are_one_line(study, args, message):
 
 
 def test_the_study_needs_no_decoder(study):
-    assert load_study(study).description.decoder is None
+    assert read_description(study).decoder is None

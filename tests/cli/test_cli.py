@@ -46,7 +46,7 @@ def bundled(study, monkeypatch, tmp_path):
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
     monkeypatch.setitem(recipes.PROBED_RECIPES, "addition", tiny_probed)
     monkeypatch.setattr(training_runs, "get_task", lambda name, *of: tiny.task())
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: tiny.few_sums())
+    monkeypatch.setattr("inversionview.studies.folder.get_task", lambda name, *of: tiny.few_sums())
     monkeypatch.setattr(calibration, "null_epsilon", partial(null_epsilon, n=1000))
     monkeypatch.setattr(mapping, "null_epsilon", partial(null_epsilon, n=600))
     monkeypatch.setattr("inversionview.studies.verbs.hypotheses.BASE_DRAWS", 1000)

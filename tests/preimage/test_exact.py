@@ -17,7 +17,7 @@ from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Preimage
 from inversionview.sites import Site
-from tests.preimage.tiny import FewSums, Fixed, gpt2, probed, query
+from tests.preimage.tiny import FewSums, Fixed, gpt2, probed, query, with_criterion
 
 SETTINGS = [(metric, rule) for metric in ("euclidean", "cosine") for rule in ("same", "any")]
 QUERIES = [
@@ -38,7 +38,7 @@ def domain(tilt: float = 0.0) -> FewSums:
 
 def find(queries, task=None, model=None, **changes) -> list[Preimage]:
     options = {"epsilon": 0.5} | changes
-    return exact_preimages(model or probed(), task or domain(), queries, **options)
+    return exact_preimages(model or probed(), task or domain(), queries, **with_criterion(options))
 
 
 def texts(preimage: Preimage) -> set[str]:
@@ -93,7 +93,7 @@ def test_it_agrees_with_plain_hugging_face(layer, at, text, metric, rule):
 def test_it_is_what_verification_says_of_every_input(metric, rule):
     """The same members, positions and distances as when all inputs are candidates."""
     options = {"epsilon": 0.3, "metric": metric, "position_rule": rule}
-    everything = sampled_preimages(probed(), domain(), QUERIES, [Fixed(domain().rows)], **options)
+    everything = sampled_preimages(probed(), domain(), QUERIES, [Fixed(domain().rows)], **with_criterion(options))
     for found, verified in zip(find(QUERIES, **options), everything, strict=True):
         inside = verified.inside
         known = dict(zip(verified.inputs, zip(verified.positions, verified.distances, strict=True), strict=True))

@@ -27,7 +27,7 @@ from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.tasks import get_task
 from tests.paths import BUNDLED, PAPER_MODELS, SHARED
-from tests.preimage.tiny import FewSums
+from tests.preimage.tiny import FewSums, with_criterion
 
 MODEL = BUNDLED / "addition" / "probed"
 SYMBOLS = "0123456789B+=E_"
@@ -242,7 +242,9 @@ def test_all_sums():
     def exactly(pairs: list[tuple[Truth, float]], domain: Handed | None = None) -> list[Preimage]:
         rule, metric = pairs[0][0].cell[-2:]
         options = {"epsilon": [epsilon for _, epsilon in pairs], "metric": metric, "position_rule": rule}
-        return exact_preimages(probed, task, [t.cell.query() for t, _ in pairs], **options, domain=domain)
+        return exact_preimages(
+            probed, task, [t.cell.query() for t, _ in pairs], **with_criterion(options), domain=domain
+        )
 
     domains = [Handed() for _ in asked]
     with ThreadPoolExecutor(len(asked)) as pool:

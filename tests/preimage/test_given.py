@@ -24,7 +24,7 @@ from inversionview.reading.information import preimage_bits
 from inversionview.results.preimage import Preimage
 from inversionview.tasks import get_task
 from tests.preimage.given import given_sums
-from tests.preimage.tiny import decoder, few_sums, probed, query, rows
+from tests.preimage.tiny import decoder, few_sums, probed, query, rows, with_criterion
 
 TEXT = "500+990=1490"
 
@@ -36,7 +36,7 @@ def sources(n: int = 400, given: int = 300) -> list:
 
 def find(asked, drawn, seed=0, **changes) -> Preimage:
     options = {"epsilon": 0.4, "seed": seed} | changes
-    return sampled_preimages(probed(), given_sums(), [asked], drawn, **options)[0]
+    return sampled_preimages(probed(), given_sums(), [asked], drawn, **with_criterion(options))[0]
 
 
 def test_densities_are_those_of_the_prior_within_the_condition_and_zero_outside():

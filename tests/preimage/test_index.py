@@ -17,7 +17,7 @@ from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, build_index, ensure_index
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from tests.preimage.tiny import FewSums, few_sums, gpt2, probed, query
+from tests.preimage.tiny import FewSums, few_sums, gpt2, probed, query, with_criterion
 
 SITES = ("a0.1", "x1.post")
 TEXTS = (("100+994=1094", "="), ("499+501=1000", "A4"), ("103+496=599", "S2"), ("984+100=1084", "A1"))
@@ -77,10 +77,12 @@ def test_preimages_are_those_of_the_model_without_running_it(folder, metric, rul
     z_q = torch.stack([probed().capture(torch.tensor([q.tokens]), q.site, q.position)[Site.parse(q.site)][0]
                        for q in queries])  # fmt: skip
     asked = {"epsilon": 0.4, "metric": metric, "position_rule": rule, "activations": z_q}
-    of_model = exact_preimages(probed(), few_sums(), queries, **asked)
+    of_model = exact_preimages(probed(), few_sums(), queries, **with_criterion(asked))
     domain = IndexedDomain(folder, probed(), few_sums(), block=block)
     with no_forward(probed()):
-        again = [exact_preimages(probed(), few_sums(), queries, domain=domain, **asked) for _ in range(2)]
+        again = [
+            exact_preimages(probed(), few_sums(), queries, domain=domain, **with_criterion(asked)) for _ in range(2)
+        ]
     for found in again:
         for ours, theirs in zip(found, of_model, strict=True):
             assert by_tokens(ours) == by_tokens(theirs)

@@ -10,12 +10,12 @@ from inversionview.preimage.estimates.importance import inclusion
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, ladder, mixture, query_generator
-from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task
+from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
 
 def find(queries, sources, **changes):
     options = {"epsilon": 0.3, "metric": "euclidean", "position_rule": "same", "seed": 0} | changes
-    return sampled_preimages(probed(), task(), queries, sources, **options)
+    return sampled_preimages(probed(), task(), queries, sources, **with_criterion(options))
 
 
 def random_sums(n: int, seed: int = 0) -> torch.Tensor:

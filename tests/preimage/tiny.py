@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from inversionview.criterion import Criterion
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import make_decoder
@@ -66,6 +67,13 @@ def query(text: str = "615+861=1476", at: str = "=", site: str = "a0.0") -> Quer
     return Query("addition", text, tuple(tokens.tolist()), strings, position, at, site)
 
 
+def with_criterion(options):
+    """Settings, with the three that make an input a member as one criterion."""
+    names = ("epsilon", "metric", "position_rule")
+    rest = {name: value for name, value in options.items() if name not in names}
+    return rest | {"criterion": Criterion.parse(**{name: options[name] for name in names if name in options})}
+
+
 class Fixed:
     """A source that proposes the rows it was given, to every query."""
 
@@ -119,6 +127,14 @@ def rows(*texts: str) -> torch.Tensor:
     """Inputs typed with B and E, malformed ones too, padded to the task's length."""
     symbols = "0123456789B+=E_"
     return torch.tensor([[symbols.index(c) for c in text.ljust(14, "_")] for text in texts])
+
+
+def study(task=None, *, with_decoder: bool = True, **settings):
+    """A study of the tiny models in memory, of few sums."""
+    from inversionview.studies.study import Study
+
+    settings = {"epsilon": 0.5, "name": "tiny", "sites": SITES} | settings
+    return Study(probed(), task or few_sums(), decoder() if with_decoder else None, **settings)
 
 
 def save_study(folder: Path, *, with_decoder: bool = True, **changes) -> Path:

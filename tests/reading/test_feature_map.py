@@ -13,7 +13,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.reading.feature_map import feature_map
 from inversionview.reading.information import preimage_bits
 from inversionview.results.preimage import Query
-from tests.preimage.tiny import FewSums, few_sums, gpt2, probed, rows
+from tests.preimage.tiny import FewSums, few_sums, gpt2, probed, rows, with_criterion
 
 SITES = ("x0.pre", "a0.1", "x1.post")
 READ = {
@@ -46,7 +46,7 @@ def test_every_cell_is_what_the_exact_preimages_of_its_queries_say(metric, tilt)
     unlike = 0
     for cell in cells:
         options = {"epsilon": limits[cell.site, cell.role], "metric": metric}
-        preimages = exact_preimages(probed(), few, queries(few, cell.role, cell.site), **options)
+        preimages = exact_preimages(probed(), few, queries(few, cell.role, cell.site), **with_criterion(options))
         assert cell.features == tuple(few.features)
         assert cell.bits.shape == cell.divergence.shape == (len(preimages), len(cell.features))
         for i, found in enumerate(preimages):

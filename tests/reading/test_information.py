@@ -26,7 +26,7 @@ from inversionview.reading.information import (
 )
 from inversionview.tasks.base import Feature
 from inversionview.tasks.positions import last_eligible
-from tests.preimage.tiny import FewSums, Fixed, decoder, few_sums, probed, query, rows, task
+from tests.preimage.tiny import FewSums, Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
 MASSES = st.lists(st.floats(0, 1e3).map(lambda x: x if x > 1e-6 else 0.0), min_size=1, max_size=12).filter(any)
 ASKED = query("505+495=1000", at="=", site="a0.1")
@@ -55,12 +55,16 @@ def python_masses(few: FewSums, texts, tilt: float, feature: str) -> Counter[str
 
 
 def exact(asked=ASKED, few=None, **changes):
-    [found] = exact_preimages(probed(), few or few_sums(tilt=0.1), [asked], **{"epsilon": 0.5} | changes)
+    [found] = exact_preimages(
+        probed(), few or few_sums(tilt=0.1), [asked], **with_criterion({"epsilon": 0.5} | changes)
+    )
     return found
 
 
 def sampled(sources, asked=ASKED, few=None, **changes):
-    [found] = sampled_preimages(probed(), few or few_sums(tilt=0.1), [asked], sources, **{"epsilon": 0.5} | changes)
+    [found] = sampled_preimages(
+        probed(), few or few_sums(tilt=0.1), [asked], sources, **with_criterion({"epsilon": 0.5} | changes)
+    )
     return found
 
 

@@ -81,7 +81,7 @@ def test_bits_are_those_of_the_map(names):
     study, found = names
     tokens = site_study.drawn(study, 3)
     cell = next(cell for cell in found["map"]["cells"] if (cell["site"], cell["at"]) == ("a1.2", "END"))
-    exact = study.exact_preimage([study.query(study.task.decode(row), "END", "a1.2") for row in tokens])
+    exact = study.exact_preimages([study.query(study.task.decode(row), "END", "a1.2") for row in tokens])
     known = [next(bits for bits in preimage.bits if bits.name == "names").bits for preimage in exact]
     assert cell["bits"]["names"]["bits"] == pytest.approx(sum(known) / 3, abs=1e-6)
     assert cell["bits"]["names"]["of"] == pytest.approx(2.585, abs=1e-3), "six pairs of four names"

@@ -11,6 +11,7 @@ import torch
 from inversionview import cli
 from inversionview.probed.model import ProbedModel
 from inversionview.studies import training_runs
+from inversionview.studies.description import read_description
 from inversionview.studies.recipes import DECODER_RECIPES, Budget
 from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
@@ -53,7 +54,7 @@ def test_without_sites_every_head_and_every_residual_stream_is_one(model):
 
 
 def test_each_site_has_its_own_epsilon(folder):
-    epsilons = load_study(folder).description.epsilons
+    epsilons = read_description(folder).epsilons
     assert tuple(epsilons) == SITES
     assert epsilons["x0.pre"] > 0.5, "of one token, from which another one is far"
     assert epsilons["a1.2"] < epsilons["x0.pre"]

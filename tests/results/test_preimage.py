@@ -15,7 +15,7 @@ from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import ladder, mixture
 from inversionview.results.preimage import Component, FeatureBits, Preimage
-from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task
+from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def made(**changes) -> Preimage:
         Fixed(rows("B615+861=1476E", "B615+861=1476E", "B615+860=1475E", "B100+100=200E", "B1E"), "given"),
     ]
     options = {"epsilon": 0.5, "seed": 3, "position_rule": "same"} | changes
-    [found] = sampled_preimages(probed(), task(), [query(at="A4")], sources, **options)
+    [found] = sampled_preimages(probed(), task(), [query(at="A4")], sources, **with_criterion(options))
     return found
 
 
@@ -38,7 +38,9 @@ def colored() -> Preimage:
 @functools.cache
 def exact(at: str = "=", **changes) -> Preimage:
     options = {"epsilon": 0.5, "position_rule": "same"} | changes
-    [found] = exact_preimages(probed(), few_sums(tilt=0.5), [query("505+495=1000", at=at, site="a0.1")], **options)
+    [found] = exact_preimages(
+        probed(), few_sums(tilt=0.5), [query("505+495=1000", at=at, site="a0.1")], **with_criterion(options)
+    )
     return found
 
 

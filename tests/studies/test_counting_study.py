@@ -62,7 +62,7 @@ def orders(letters: str) -> set[str]:
 
 def test_of_several_queries_each_has_its_own_part_of_the_domain(study):
     queries = [study.query(text, "|", "x1.post") for text in (TEXT, "aabc|c:1")]
-    found = study.exact_preimage(queries, given="counts")
+    found = study.exact_preimages(queries, given="counts")
     assert [preimage.domain_size for preimage in found] == [60, 12]
 
 

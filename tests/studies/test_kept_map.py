@@ -9,8 +9,9 @@ import pytest
 from inversionview.errors import UserError
 from inversionview.results.map import Map
 from inversionview.studies.description import bundled_studies, read_description
+from inversionview.studies.folder import FolderParts
 from inversionview.studies.kept_map import FILE, keep_map, kept_map, write_map
-from inversionview.studies.study import Study
+from inversionview.studies.study import Study, load_study
 from tests.preimage.tiny import save_study
 
 WITH_MAPS = [name for name, folder in bundled_studies().items() if (folder / FILE).is_file()]
@@ -18,8 +19,7 @@ WITH_MAPS = [name for name, folder in bundled_studies().items() if (folder / FIL
 
 @pytest.fixture
 def study(tmp_path):
-    folder = save_study(tmp_path / "tiny")
-    return Study(folder, read_description(folder))
+    return load_study(save_study(tmp_path / "tiny"))
 
 
 FOUND = Map(
@@ -37,7 +37,8 @@ def test_a_map_is_kept_with_its_study(study):
 def test_a_map_of_another_model_or_task_or_none_is_not_shown(study):
     keep_map(study, FOUND)
     for change in ({"fingerprint": "another"}, {"task": "counting"}):
-        assert kept_map(Study(study.folder, dataclasses.replace(study.description, **change))) is None
+        description = dataclasses.replace(read_description(study.folder), **change)
+        assert kept_map(Study.of(FolderParts(study.folder, description))) is None
     for content in ("{", "[]", '{"schema": 2}', json.dumps({"schema": 1, "map": []}), json.dumps({"schema": 1})):
         (study.folder / FILE).write_text(content)
         assert kept_map(study) is None
@@ -53,8 +54,7 @@ def test_where_nothing_can_be_written_nothing_is_kept_and_nobody_is_troubled(stu
 def test_bundled_studies_come_with_maps_of_their_models():
     assert {"addition", "counting", "facts-small", "ioi-small"} <= set(WITH_MAPS)
     for name in WITH_MAPS:
-        folder = bundled_studies()[name]
-        study = Study(folder, read_description(folder))
+        study = load_study(name)
         found = kept_map(study)
         assert found is not None, name
         assert found.sites == study.sites

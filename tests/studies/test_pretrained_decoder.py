@@ -17,6 +17,7 @@ from inversionview.decoder.tokens import Retokenised
 from inversionview.decoder.training import Pretrained
 from inversionview.errors import UserError
 from inversionview.studies import recipes
+from inversionview.studies.description import read_description
 from inversionview.studies.recipes import Budget
 from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
@@ -41,7 +42,7 @@ def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsy
     assert cli.main(["train", "addition", "--out", str(out), *arguments]) == 0, capsys.readouterr().err
     study = load_study(out)
     assert isinstance(study.decoder.body, PretrainedBody)
-    assert study.description.decoder_from == str(base)
+    assert read_description(study.folder).decoder_from == str(base)
     found = study.preimage(study.query(QUERY, at="=", site="a0.1"), n=20)
     assert found.n_drawn == 20
     config = json.loads(next((out / "training").glob("checkpoint-*/state.json")).read_text())["config"]

@@ -18,13 +18,14 @@ from inversionview.results.preimage import Preimage
 from inversionview.sites import Site
 from inversionview.studies import description
 from inversionview.studies.study import load_study
-from tests.preimage.tiny import SITES, FewSums, few_sums, gpt2, probed, save_study, task
+from tests.preimage import tiny
+from tests.preimage.tiny import SITES, FewSums, few_sums, gpt2, probed, save_study, task, with_criterion
 
 
 @pytest.fixture(autouse=True)
 def small_domain(monkeypatch):
     """What is said of a preimage takes the whole domain of its task."""
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
+    monkeypatch.setattr("inversionview.studies.folder.get_task", lambda name, *of: few_sums())
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def study(folder):
-    return load_study(folder)
+def study():
+    return tiny.study()
 
 
 def edited(folder, tmp_path, change):
@@ -116,8 +117,8 @@ def test_an_exact_reading_is_of_the_whole_domain(study, rule, metric):
     """Members and their distances are those of the search, whatever was asked beside it."""
     queries = [study.query("500+990=1490", "A4", "x0.post"), study.query("100+101=201", "F2", "x1.post")]
     options = {"epsilon": 0.4, "metric": metric, "position_rule": rule}
-    found = study.exact_preimage(queries, **options)
-    expected = exact_preimages(probed(), few_sums(), queries, **options)
+    found = study.exact_preimages(queries, **options)
+    expected = exact_preimages(probed(), few_sums(), queries, **with_criterion(options))
     for one, other in zip(found, expected, strict=True):
         assert one.exact
         assert 0 < len(one) == len(other)
@@ -128,7 +129,7 @@ def test_an_exact_reading_is_of_the_whole_domain(study, rule, metric):
     alone = study.exact_preimage(queries[1], **options)
     assert set(alone.members) == set(found[1].members)
     np.testing.assert_allclose(alone.distances, found[1].distances, atol=1e-6)
-    assert study.exact_preimage([]) == []
+    assert study.exact_preimages([]) == []
 
 
 def test_the_curve_of_an_exact_reading_says_what_other_epsilons_give(study):
@@ -159,7 +160,7 @@ def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, mon
     assert runs
 
 
-@pytest.mark.parametrize("read", ["preimage", "exact_preimage"])
+@pytest.mark.parametrize("read", ["preimages", "exact_preimages"])
 def test_an_epsilon_by_rule_is_the_queries_own(study, monkeypatch, read):
     from inversionview.preimage.epsilon import calibration
 
@@ -170,16 +171,16 @@ def test_an_epsilon_by_rule_is_the_queries_own(study, monkeypatch, read):
     for one in found:
         assert one.epsilon_from.startswith("null:0.05: 0.05 of 1000 unrelated pairs are within ")
         assert one.at_epsilon(one.epsilon).n_inside == one.n_inside
-    assert getattr(study, read)(queries[0], epsilon="null:0.05", seed=2).epsilon == found[0].epsilon
-    assert getattr(study, read)(queries[0], epsilon="null:0.05", seed=3).epsilon != found[0].epsilon
-    causal = getattr(study, read)(queries[0], epsilon="causal:0.5")
+    assert getattr(study, read)(queries[:1], epsilon="null:0.05", seed=2)[0].epsilon == found[0].epsilon
+    assert getattr(study, read)(queries[:1], epsilon="null:0.05", seed=3)[0].epsilon != found[0].epsilon
+    [causal] = getattr(study, read)(queries[:1], epsilon="causal:0.5")
     assert causal.epsilon_from.startswith("causal:0.5: ")
-    assert getattr(study, read)(queries[0], epsilon="0.25").epsilon == 0.25
-    assert getattr(study, read)(queries[0]).epsilon_from == ""
+    assert getattr(study, read)(queries[:1], epsilon="0.25")[0].epsilon == 0.25
+    assert getattr(study, read)(queries[:1])[0].epsilon_from == ""
 
 
-def test_a_study_without_a_decoder_can_be_read_exactly(tmp_path):
-    without = load_study(save_study(tmp_path / "s", with_decoder=False))
+def test_a_study_without_a_decoder_can_be_read_exactly():
+    without = tiny.study(with_decoder=False)
     query = without.query("500+990=1490", site="x0.post")
     found = without.exact_preimage(query, epsilon="causal:0.5")
     assert "500+990=1490" in found.members
@@ -187,21 +188,22 @@ def test_a_study_without_a_decoder_can_be_read_exactly(tmp_path):
     assert without.map("500+990=1490", sites=["x0.post"]).cells
 
 
-def test_a_task_that_cannot_enumerate_says_what_can_be_done(study, monkeypatch):
-    query = study.query("500+990=1490", site="x0.post")
+def test_a_task_that_cannot_enumerate_says_what_can_be_done():
     endless = FewSums((100, 101))
     endless.size = None
-    monkeypatch.setitem(study.__dict__, "task", endless)
+    study = tiny.study(endless)
+    query = study.query("500+990=1490", site="x0.post")
     for ask in (lambda: study.exact_preimage(query), study.validate):
         with pytest.raises(UserError, match="cannot be enumerated, so nothing about them is exact: read a sample"):
             ask()
     assert study.map(queries=2, sites=["x0.post"], draws=100).exact is False
 
 
-def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_path):
+def test_another_model_of_the_same_task_is_read_without_a_decoder(folder, tmp_path):
+    study = load_study(folder)
     gpt2(seed=9).save_pretrained(tmp_path / "other")
     other = study.with_model(tmp_path / "other", convention="raw")
-    assert (other.name, other.sites, other.description.convention) == ("other", study.sites, "raw")
+    assert (other.name, other.sites, other.probed.convention) == ("other", study.sites, "raw")
     model = ProbedModel(gpt2(seed=9))
     assert other.probed.fingerprint == model.fingerprint != study.probed.fingerprint
     query = other.query("500+990=1490", site="x0.post")
@@ -210,9 +212,11 @@ def test_another_model_of_the_same_task_is_read_without_a_decoder(study, tmp_pat
     assert found.members == expected.members
     assert found.query.study == "other"
     assert other.exact_preimage(query).members != study.exact_preimage(query).members
-    assert study.with_model(tmp_path / "other").description.convention == "tl"
+    assert study.with_model(tmp_path / "other").probed.convention == "tl"
     with pytest.raises(UserError, match="study other has no decoder yet"):
-        other.preimage(query)
+        other.evaluate()
+    assert other.decoder is None
+    assert {name for of in other.preimage(query, n=50).sources for name in of} == {"prior"}
     assert study.decoder is not None
 
 
@@ -226,12 +230,12 @@ def test_another_model_that_cannot_be_says_why(study, tmp_path):
 
 def test_many_queries_in_one_call_give_a_list(study):
     queries = [study.query("615+861=1476", at, site) for at in ("=", "A4") for site in SITES]
-    found = study.preimage(queries, n=20)
+    found = study.preimages(queries, n=20)
     assert [preimage.query for preimage in found] == queries
     alone = study.preimage(queries[5], n=20)
     assert alone.inputs == found[5].inputs
     np.testing.assert_allclose(alone.colors, found[5].colors, atol=1e-5)
-    assert study.preimage([], n=20) == []
+    assert study.preimages([], n=20) == []
 
 
 @pytest.mark.parametrize(
@@ -435,11 +439,30 @@ def test_truncated_files_of_a_study_are_named(folder, tmp_path):
 
 def test_a_study_without_a_decoder_says_how_to_get_one(tmp_path):
     without = load_study(save_study(tmp_path / "s", with_decoder=False))
-    query = without.query("615+861=1476", site="a0.0")
+    query = without.query("500+990=1490", site="a0.0")
     with pytest.raises(UserError, match="study tiny has no decoder yet: train one with `inversionview train"):
-        without.preimage(query)
-    with pytest.raises(UserError, match="has no decoder yet"):
         without.evaluate()
+    with pytest.raises(UserError, match="has no decoder yet"):
+        without.validate()
+    for source in ("cosine", "varied:0.9"):
+        with pytest.raises(UserError, match=f"{source} draws from a decoder, and there is none"):
+            without.preimage(query, n=20, also=[source])
+
+
+def test_without_a_decoder_all_is_drawn_from_the_prior(study):
+    without = tiny.study(with_decoder=False)
+    query = without.query("500+990=1490", at="A4", site="x0.post")
+    found = without.preimage(query, n=300, also=["edits"])
+    assert drawn_by_source(found) == {"prior": 300, "edits": 75}
+    assert found.colors is None
+    assert found.epsilon == 0.5
+    exact = without.exact_preimage(query)
+    assert set(found.members) <= set(exact.members)
+    assert json.dumps(found.to_dict(), allow_nan=False)
+    with pytest.raises(UserError, match="n must be at least 1"):
+        without.preimage(query, n=0)
+    sampled = without.causal(query, n=20, exact=False, draws=400)
+    assert 0 < sampled.inside < exact.n_inside
 
 
 def test_another_probed_model_than_the_studys_is_refused(folder, tmp_path):

@@ -12,6 +12,7 @@ from inversionview.decoder.training import DecoderTrainingConfig
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.studies import recipes, training_runs
+from inversionview.studies.description import read_description
 from inversionview.studies.recipes import Budget, DecoderRecipe
 from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
@@ -89,9 +90,9 @@ def test_a_decoder_for_a_model_becomes_a_study_that_reads(tmp_path, model):
     assert not result.interrupted
     study = load_study(out)
     assert study.name == "mine"
-    assert study.description.convention == "tl"
+    assert read_description(study.folder).convention == "tl"
     assert study.sites == ("x0.pre", "a0.0", "a0.1", "x0.mid", "x0.post", "a1.0", "a1.1", "x1.mid", "x1.post")
-    assert study.description.probed == "probed"
+    assert read_description(study.folder).probed == "probed"
     assert study.probed.fingerprint == ProbedModel(gpt2()).fingerprint
     found = study.preimage(study.query("615+861=1476", at="=", site="a1.1"), n=20)
     assert found.n_drawn == 20
@@ -126,7 +127,7 @@ def test_a_study_is_a_source_and_its_model_too(tmp_path):
     train_decoder(first, tmp_path / "second", budget=Budget(steps=2))
     second = load_study(tmp_path / "second")
     assert second.sites == load_study(first).sites
-    assert (second.description.epsilon, second.description.metric) == (0.25, "cosine")
+    assert (read_description(second.folder).epsilon, read_description(second.folder).metric) == (0.25, "cosine")
     train_decoder("addition", tmp_path / "third", model=first, budget=Budget(steps=2))
     assert load_study(tmp_path / "third").probed.fingerprint == second.probed.fingerprint
 
@@ -146,7 +147,7 @@ def test_a_large_model_is_named_and_not_copied(tmp_path, model, monkeypatch):
     out = tmp_path / "out"
     train_decoder("addition", out, model=model, budget=Budget(steps=2))
     assert not (out / "probed").exists()
-    assert load_study(out).description.probed == str(model)
+    assert read_description(out).probed == str(model)
     assert load_study(out).decoder is not None
 
 
@@ -258,7 +259,7 @@ def test_a_probed_model_becomes_a_study_without_a_decoder_and_resumes(tmp_path, 
     assert losses(cut) == losses(whole)
     assert load_study(cut).probed.fingerprint == load_study(whole).probed.fingerprint
     study = load_study(whole)
-    assert study.description.decoder is None
+    assert read_description(study.folder).decoder is None
     assert study.probed.convention == "tl"
     train_decoder(whole, tmp_path / "read", budget=Budget(steps=2))
     assert load_study(tmp_path / "read").decoder is not None

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from inversionview.studies.study import load_study
+from inversionview.studies.folder import open_folder
+from inversionview.studies.parts import live_parts
+from inversionview.studies.study import Study
 from tests.preimage.tiny import few_sums, save_study
 from tests.web.served import serving
 
@@ -16,11 +18,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def study(folder):
     """The same, opened, with few inputs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
-        opened = load_study(folder)
-        _ = opened.task
-    return opened
+    return Study.of(live_parts(open_folder(folder), task=few_sums()))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,9 @@ from inversionview.progress import advance, stage
 from inversionview.report.wire import pack_map, pack_reading
 from inversionview.results.preimage import Preimage
 from inversionview.studies.description import bundled_studies
+from inversionview.studies.folder import open_folder
 from inversionview.studies.kept_map import FILE, kept_map
+from inversionview.studies.parts import live_parts
 from inversionview.studies.study import Study, load_study
 from inversionview.web.documents import study_document
 from inversionview.web.events import to_json
@@ -176,8 +178,8 @@ def test_attention_is_the_models(client, study):
 
 def test_the_map_of_the_whole_study_is_made_once_and_kept_with_it(folder, study, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
-    copy = Study(tmp_path / "copy", study.description)
-    copy.__dict__.update(task=study.task)
+    parts = open_folder(tmp_path / "copy")
+    copy = Study.of(live_parts(parts, task=study.task))
     with serving(copy) as client:
         assert client.get(f"{TINY}/map").json() == {"document": None}
         events = ask(client, f"{TINY}/map", queries=3)
@@ -186,10 +188,10 @@ def test_the_map_of_the_whole_study_is_made_once_and_kept_with_it(folder, study,
         document = ask(client, f"{TINY}/map")[-1][1]["document"]
         assert client.get(f"{TINY}/map").json() == {"document": document}
         assert document["queries"] == 100
-        description = dataclasses.replace(study.description, fingerprint="another")
+        description = dataclasses.replace(parts.description, fingerprint="another")
         (tmp_path / "copy" / FILE).touch()
-        assert kept_map(Study(tmp_path / "copy", study.description)) is not None
-        assert kept_map(Study(tmp_path / "copy", description)) is None
+        assert kept_map(Study.of(parts)) is not None
+        assert kept_map(Study.of(dataclasses.replace(parts, description=description))) is None
 
 
 def test_a_map_of_one_input(client, study):

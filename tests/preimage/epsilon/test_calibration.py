@@ -11,7 +11,7 @@ from inversionview.preimage.epsilon import calibration
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.null import null_epsilon
-from tests.preimage.tiny import decoder, few_sums, probed, query
+from tests.preimage.tiny import decoder, few_sums, probed, query, with_criterion
 
 PAIRS = 800
 QUERIES = [
@@ -62,7 +62,7 @@ def test_a_null_epsilon_is_of_the_site_and_the_role(metric, rule, calls):
     for asked, epsilon in zip(QUERIES, found, strict=True):
         generator = torch.Generator().manual_seed(5)
         options = {"metric": metric, "position_rule": rule, "role": asked.role, "generator": generator}
-        alone = null_epsilon(probed(), few_sums(), [asked.site], 0.2, n=PAIRS, **options)[asked.site]
+        alone = null_epsilon(probed(), few_sums(), [asked.site], 0.2, n=PAIRS, **with_criterion(options))[asked.site]
         assert epsilon == (alone.epsilon, f"null:0.2: {alone.detail}")
         assert epsilon.words.startswith(f"null:0.2: 0.2 of {PAIRS} unrelated pairs are within {epsilon.value:.4g}")
 

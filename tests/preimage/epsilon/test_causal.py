@@ -11,7 +11,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.epsilon import causal as module
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.tasks.outputs import predicting
-from tests.preimage.tiny import probed, query, rows, task
+from tests.preimage.tiny import probed, query, rows, task, with_criterion
 
 QUERY = query(at="S2", site="x0.post")
 
@@ -22,7 +22,7 @@ def inputs(n: int = 120, seed: int = 0):
 
 def measure(tolerance: float, candidates=None, asked=QUERY, model=None, **changes):
     candidates = inputs() if candidates is None else candidates
-    return causal_epsilon(model or probed(0, "raw"), task(), asked, tolerance, candidates, **changes)
+    return causal_epsilon(model or probed(0, "raw"), task(), asked, tolerance, candidates, **with_criterion(changes))
 
 
 def brute_force(asked, candidates, metric: str = "euclidean", rule: str = "same", predicting=None):

@@ -12,14 +12,14 @@ from inversionview.errors import UserError
 from inversionview.preimage.epsilon import null as module
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.sites import Site
-from tests.preimage.tiny import probed, task
+from tests.preimage.tiny import probed, task, with_criterion
 
 N = 400
 
 
 def measure(share: float = 0.2, sites=("x0.post",), model=None, seed: int = 0, **changes):
     options = {"n": N, "generator": torch.Generator().manual_seed(seed)} | changes
-    return null_epsilon(model or probed(0, "raw"), task(), sites, share, **options)
+    return null_epsilon(model or probed(0, "raw"), task(), sites, share, **with_criterion(options))
 
 
 def hidden(tokens):

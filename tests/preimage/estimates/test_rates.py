@@ -9,12 +9,12 @@ from inversionview.decoder import places
 from inversionview.errors import UserError
 from inversionview.preimage.estimates import rates
 from inversionview.preimage.estimates.rates import in_epsilon, mean_share, share
-from tests.preimage.tiny import SITES, decoder, probed, rows, task
+from tests.preimage.tiny import SITES, decoder, probed, rows, task, with_criterion
 
 
 def measure(n: int = 40, **changes):
     options = {"epsilon": 0.1, "generator": torch.Generator().manual_seed(0)} | changes
-    return in_epsilon(decoder(), probed(), task(), n, **options)
+    return in_epsilon(decoder(), probed(), task(), n, **with_criterion(options))
 
 
 def proposing(monkeypatch, propose):

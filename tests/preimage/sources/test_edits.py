@@ -17,7 +17,7 @@ from inversionview.preimage.sources.edits import EditSource
 from inversionview.preimage.sources.proposals import Source, query_generator
 from inversionview.results.preimage import Query
 from inversionview.tasks.addition.task import AdditionTask
-from tests.preimage.tiny import decoder, probed, query, rows, task
+from tests.preimage.tiny import decoder, probed, query, rows, task, with_criterion
 
 SITE = "x0.post"
 WIDE = ("S2", 0.4)
@@ -104,7 +104,10 @@ def draw(source, queries, seed=0) -> torch.Tensor:
 
 def edits(n, small=None, **options) -> EditSource:
     return EditSource(
-        probed=probed(0, "raw"), task=small or SmallAddition(), n=n, **{"epsilon": WIDE[1], "chains": 20} | options
+        probed=probed(0, "raw"),
+        task=small or SmallAddition(),
+        n=n,
+        **with_criterion({"epsilon": WIDE[1], "chains": 20} | options),
     )
 
 
@@ -203,8 +206,8 @@ def test_without_a_decoder_a_chain_stays_in_its_part_of_the_preimage_and_with_on
 def test_every_draw_is_a_member_of_the_sampled_preimage(metric, rule):
     of = [query(at="="), query("100+100=200", at="A3", site="a0.1"), query(at="A4", site="x1.post")]
     options = {"epsilon": 0.5 if metric == "euclidean" else 0.2, "metric": metric, "position_rule": rule}
-    source = EditSource(probed=probed(), task=task(), n=120, decoder=decoder(), chains=16, **options)
-    for found in sampled_preimages(probed(), task(), of, [source], **options):
+    source = EditSource(probed=probed(), task=task(), n=120, decoder=decoder(), chains=16, **with_criterion(options))
+    for found in sampled_preimages(probed(), task(), of, [source], **with_criterion(options)):
         assert found.n_drawn == 120
         assert found.inside.all()
         assert found.n_distinct > 10

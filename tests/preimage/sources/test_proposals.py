@@ -14,7 +14,7 @@ from inversionview.preimage.sources.proposals import (
     mixture,
     query_generator,
 )
-from tests.preimage.tiny import Fixed, decoder, probed, query, rows, task
+from tests.preimage.tiny import Fixed, decoder, probed, query, rows, task, with_criterion
 
 
 def propose(source, queries, seed=0):
@@ -48,7 +48,9 @@ def test_the_prior_source_draws_the_tasks_own_samples_from_each_querys_stream():
 
 def test_a_prior_draw_that_lacks_the_querys_role_is_not_in_the_domain_under_rule_same():
     options = {"epsilon": 10.0, "position_rule": "same"}
-    [found] = sampled_preimages(probed(), task(), [query(at="A4")], [PriorSource(task(), 300)], **options)
+    [found] = sampled_preimages(
+        probed(), task(), [query(at="A4")], [PriorSource(task(), 300)], **with_criterion(options)
+    )
     short = torch.from_numpy(found.tokens)[:, 12] == 13
     assert 0 < short.sum() < len(found)
     assert found.in_domain.tolist() == (~short).tolist()

@@ -11,7 +11,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import Source
 from inversionview.preimage.sources.retrieval import RetrievalSource
-from tests.preimage.tiny import Fixed, probed, query, rows, task
+from tests.preimage.tiny import Fixed, probed, query, rows, task, with_criterion
 
 pytest.importorskip("faiss")
 
@@ -29,7 +29,7 @@ def corpus(n: int = 400, seed: int = 0) -> torch.Tensor:
 
 def source(n: int, inputs: torch.Tensor | None = None, **options) -> RetrievalSource:
     inputs = corpus() if inputs is None else inputs
-    return RetrievalSource(probed=probed(), task=task(), n=n, **{"corpus": inputs} | options)
+    return RetrievalSource(probed=probed(), task=task(), n=n, **with_criterion({"corpus": inputs} | options))
 
 
 def nearest(retrieval: RetrievalSource, queries) -> torch.Tensor:
@@ -41,7 +41,9 @@ def nearest(retrieval: RetrievalSource, queries) -> torch.Tensor:
 
 def in_order(asked, inputs: torch.Tensor, **options) -> tuple[list[tuple[int, ...]], list[float]]:
     """All inputs with their distances, nearest first, as verification has them."""
-    [found] = sampled_preimages(probed(), task(), [asked], [Fixed(inputs)], criterion=Criterion.parse(1.0), **options)
+    [found] = sampled_preimages(
+        probed(), task(), [asked], [Fixed(inputs)], **with_criterion({"epsilon": 1.0} | options)
+    )
     reached = ~np.isnan(found.distances)
     return [tuple(row) for row in found.tokens[reached].tolist()], found.distances[reached].tolist()
 

@@ -11,7 +11,7 @@ from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import DecoderSource, Source, mixture
 from inversionview.preimage.sources.widened import widened_sources
-from tests.preimage.tiny import decoder, probed, query, task
+from tests.preimage.tiny import decoder, probed, query, task, with_criterion
 
 
 def named(name, n=100):
@@ -41,8 +41,8 @@ def test_they_have_no_density_and_so_no_part_in_an_estimate():
     more = [*named("cosine:0.5", 200), *named("varied:0.5", 200)]
     assert all(source.density is None for source in more)
     options = {"epsilon": 0.6, "metric": "euclidean"}
-    [plain] = sampled_preimages(probed(), task(), [query()], sources, **options)
-    [wide] = sampled_preimages(probed(), task(), [query()], [*sources, *more], **options)
+    [plain] = sampled_preimages(probed(), task(), [query()], sources, **with_criterion(options))
+    [wide] = sampled_preimages(probed(), task(), [query()], [*sources, *more], **with_criterion(options))
     assert [c.source for c in wide.components] == [c.source for c in plain.components]
     assert size(wide).inputs == size(plain).inputs
     drawn = {name: sum(of.get(name, 0) for of in wide.sources) for name in (more[0].name, more[1].name)}

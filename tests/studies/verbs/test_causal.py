@@ -8,9 +8,7 @@ import pytest
 from inversionview.causal.use import use
 from inversionview.cli.causal import causal
 from inversionview.errors import UserError
-from inversionview.studies.study import load_study
-from inversionview.studies.verbs import causal as module
-from inversionview.studies.verbs.causal import run_causal
+from tests.preimage import tiny
 from tests.preimage.tiny import few_sums, save_study
 
 SUM = "990+500=1490"
@@ -24,13 +22,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
-    monkeypatch.setattr(module, "DRAWS", 200)
+    monkeypatch.setattr("inversionview.studies.folder.get_task", lambda name, *of: few_sums())
 
 
 @pytest.fixture
-def study(folder):
-    return load_study(folder)
+def study():
+    return tiny.study()
 
 
 def asked(study, site="x0.post", at="="):
@@ -38,7 +35,7 @@ def asked(study, site="x0.post", at="="):
 
 
 def test_it_is_exact_where_the_task_can_enumerate(study):
-    found = run_causal(study, asked(study), n=30, features=FEATURES)
+    found = study.causal(asked(study), n=30, features=FEATURES)
     exact = study.exact_preimage(asked(study))
     assert found == use(study.probed, study.task, exact, n_members=30, n_others=30, features=FEATURES)
     assert found.exact
@@ -47,8 +44,8 @@ def test_it_is_exact_where_the_task_can_enumerate(study):
 
 
 def test_a_sample_needs_the_decoder_and_reaches_fewer(study):
-    exact = run_causal(study, asked(study), n=30, features=FEATURES)
-    found = run_causal(study, asked(study), n=30, draws=100, exact=False, features=FEATURES)
+    exact = study.causal(asked(study), n=30, features=FEATURES)
+    found = study.causal(asked(study), n=30, draws=100, exact=False, features=FEATURES)
     assert not found.exact
     assert 0 < found.inside < exact.inside
     assert found.weighted
@@ -56,8 +53,8 @@ def test_a_sample_needs_the_decoder_and_reaches_fewer(study):
 
 
 def test_settings_reach_the_result(study):
-    found = run_causal(
-        study, asked(study, at="S2"), n=25, epsilon=0.3, metric="cosine", position_rule="any", features=["F1"],
+    found = study.causal(
+        asked(study, at="S2"), n=25, epsilon=0.3, metric="cosine", position_rule="any", features=["F1"],
         given="A1", outputs=["A1", 10], seed=5,
     )  # fmt: skip
     assert (found.epsilon, found.metric, found.position_rule, found.seed) == (0.3, "cosine", "any", 5)
@@ -76,9 +73,11 @@ def test_settings_reach_the_result(study):
     ],
 )
 def test_what_cannot_be_is_known_before_anything_is_run(study, monkeypatch, changes, words):
-    monkeypatch.setattr("inversionview.studies.study.exact_preimages", lambda *args, **settings: pytest.fail("was run"))
+    monkeypatch.setattr(
+        "inversionview.studies.verbs.exact.exact_preimages", lambda *args, **settings: pytest.fail("was run")
+    )
     with pytest.raises(UserError, match=words) as caught:
-        run_causal(study, asked(study), **changes)
+        study.causal(asked(study), **changes)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -104,8 +103,8 @@ def test_the_command_draws_a_table_of_another_model_too(folder, capsys):
     model = folder / "probed"
     command(folder, SUM, "--at", "=", "--site", "a0.0", "-n", 30, "--features", "F1", "--model", model)
     assert "probed, 990+500=1490: is a0.0 at = used?" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no decoder"):
-        command(folder, SUM, "--site", "a0.0", "--model", model, "--sampled")
+    command(folder, SUM, "--site", "a0.0", "-n", 30, "--model", model, "--sampled")
+    assert "is a0.0 at A4 used?" in capsys.readouterr().out
     with pytest.raises(UserError, match="--convention is for another model"):
         command(folder, SUM, "--site", "a0.0", "--convention", "raw")
     with pytest.raises(click.UsageError, match="site"):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from inversionview.criterion import Criterion, parse_epsilon
+from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.reading.information import preimage_bits
 from inversionview.results import convert
 from inversionview.results.map import Cell, Map, with_best
+from inversionview.studies.study import Study
 from inversionview.studies.verbs import map as mapping
-from inversionview.studies.verbs.map import make_map
 from tests.preimage.counting import counting_probed, counting_task
 from tests.preimage.tiny import FewSums, few_sums, probed, query
 
@@ -28,8 +28,8 @@ NOTHING = {"knows": [], "best": None}
 
 
 def make(sites=SITES, task=None, **changes):
-    options = {"text": None, "queries": 4, "where": None, "epsilon": parse_epsilon(0.4), "metric": "euclidean"}
-    return make_map("tiny", probed(), task or few_sums(), sites, **options | {"seed": 3} | changes).to_dict()
+    study = Study(probed(), task or few_sums(), name="tiny", sites=sites)
+    return study.map(**{"text": None, "queries": 4, "where": None, "epsilon": 0.4, "seed": 3} | changes).to_dict()
 
 
 def cells(document) -> dict:
@@ -138,7 +138,7 @@ def fewer_pairs(monkeypatch):
 
 def test_a_null_epsilon_is_each_cells_own_and_cells_that_have_none_are_left_out(fewer_pairs):
     """At `+` every input has the same embedding, so that all pairs match at any ε."""
-    document = make(("x0.pre", "x1.post"), epsilon=parse_epsilon("null:0.1"))
+    document = make(("x0.pre", "x1.post"), epsilon="null:0.1")
     assert (document["epsilon"], document["epsilon_rule"]) == (None, "null:0.1")
     found = cells(document)
     assert ("x0.pre", "+") not in found
@@ -147,7 +147,7 @@ def test_a_null_epsilon_is_each_cells_own_and_cells_that_have_none_are_left_out(
         probed(), few_sums(), ["x1.post"], 0.1, role="A4", generator=torch.Generator().manual_seed(3)
     )["x1.post"].epsilon
     assert found["x1.post", "A4"]["epsilon"] == limit != found["x1.post", "="]["epsilon"]
-    constant = make(LATE, epsilon=parse_epsilon(limit))
+    constant = make(LATE, epsilon=limit)
     expected = cells(constant)["x1.post", "A4"]
     assert expected["bits"] == found["x1.post", "A4"]["bits"]
     assert json.dumps(document, allow_nan=False)
@@ -155,13 +155,13 @@ def test_a_null_epsilon_is_each_cells_own_and_cells_that_have_none_are_left_out(
 
 def test_a_null_epsilon_that_no_cell_has_is_an_error(fewer_pairs):
     with pytest.raises(UserError, match=r"null:0\.05 is out of reach"):
-        make(("x0.pre",), epsilon=parse_epsilon("null:0.05"))
+        make(("x0.pre",), epsilon="null:0.05")
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epsilon": parse_epsilon("causal:0.05")}, "a map takes one epsilon a site: a number or null:P"),
+        ({"epsilon": "causal:0.05"}, "a map takes one epsilon a site: a number or null:P"),
         ({"queries": 1}, "a map needs at least 2 queries a cell for its standard errors, not 1"),
         ({"text": TEXT, "where": "F1 == 5"}, "give an input or a condition, not both"),
         ({"where": "F1 == 9 and F1 == 4"}, "are too rare for 4 queries: use fewer, or another condition"),
@@ -227,10 +227,8 @@ def test_a_sampled_map_takes_conditions_and_seeds_and_refuses_no_draws():
 
 
 def test_a_map_of_counting_is_made_of_draws_and_each_querys_own():
-    document = make_map(
-        "tiny", counting_probed(), counting_task(), ["x0.pre", "x1.post"], text=None, queries=3, where="count < 4",
-        epsilon=parse_epsilon(0.3), metric="euclidean", seed=0, draws=3000, draws_given=150,
-    ).to_dict()  # fmt: skip
+    study = Study(counting_probed(), counting_task(), name="tiny", sites=["x0.pre", "x1.post"])
+    document = study.map(queries=3, where="count < 4", epsilon=0.3, seed=0, draws=3000, draws_given=150).to_dict()
     assert (document["exact"], document["domain"], document["drawn"]) == (False, None, 3000)
     assert document["drawn_given"] == 150 * len(counting_task().conditions)
     assert document["ats"] == ["|", "letter", ":", "answer"]

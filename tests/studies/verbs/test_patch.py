@@ -8,14 +8,14 @@ import pytest
 from inversionview.causal.effects import PatchSite, parse_patch_sites
 from inversionview.errors import UserError
 from inversionview.sites import Site
-from inversionview.studies.verbs.patch import make_patch_report
+from inversionview.studies.study import Study
 from tests.causal.tiny import addition, probed
 
 ASKED = {"target": "A1", "at": "=", "sites": "a0.0,a1.1", "contrast": "change:F1,S1", "n": 30}
 
 
 def report(**changes):
-    return make_patch_report("tiny", probed(), addition(), **(ASKED | changes))
+    return Study(probed(), addition(), name="tiny").patch(**(ASKED | changes))
 
 
 def test_the_document_says_what_was_asked():

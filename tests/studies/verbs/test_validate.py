@@ -17,18 +17,20 @@ from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
 from inversionview.reading.information import preimage_bits
-from inversionview.studies.study import load_study
+from inversionview.studies.settings import ValidateSettings
 from inversionview.studies.verbs import validate as validating
 from inversionview.studies.verbs.validate import Outcome, Truth, exact_sets, random_cells, validate
 from tests.preimage.estimates.test_completeness import world
-from tests.preimage.tiny import SITES, FewSums, decoder, few_sums, probed, query, save_study
+from tests.preimage.tiny import SITES, FewSums, decoder, few_sums, probed, query, study
 
 ESTIMATORS = ["size", "reach", "recall of the decoder's draws", "at least", "unseen mass", "bits of a feature"]
 
 
 def run(cells=10, n=500, task=None, **changes):
-    options = {"temperatures": (1.0,), "prior_share": 0.4, "epsilon": 0.5, "metric": "euclidean", "seed": 0}
-    return validate("tiny", decoder(), probed(), task or few_sums(), cells=cells, n=n, **options | changes).to_dict()
+    criterion = Criterion.parse(changes.pop("epsilon", 0.5), changes.pop("metric", "euclidean"))
+    progress = changes.pop("progress", None)
+    settings = ValidateSettings(cells, n, **{"temperatures": (1.0,), "prior_share": 0.4} | changes)
+    return validate(study(task).parts, criterion, settings, progress=progress).to_dict()
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_cells_are_random_inputs_at_random_positions_and_the_sites_in_turn():
 def test_the_truth_is_the_exact_preimage(metric):
     task = few_sums(2.0)
     queries = random_cells(task, SITES, 10, "tiny", torch.Generator().manual_seed(0))
-    truths = exact_sets(probed(), task, queries, 0.4, metric)
+    truths = exact_sets(probed(), task, queries, Criterion.parse(0.4, metric))
     found = exact_preimages(probed(), task, queries, criterion=Criterion.parse(0.4, metric))
     for truth, one in zip(truths, found, strict=True):
         members = {task.decode(row) for row in task.rows[torch.from_numpy(truth.inside)]}
@@ -252,10 +254,8 @@ def test_settings_that_cannot_be_are_refused(changes, words):
         run(**changes)
 
 
-def test_a_study_validates_itself_by_its_own_settings(tmp_path, monkeypatch, proposing):
-    monkeypatch.setattr("inversionview.studies.study.get_task", lambda name, *of: few_sums())
-    study = load_study(save_study(tmp_path / "s", epsilon=0.3, metric="cosine"))
-    found = study.validate(2, 200, seed=4).to_dict()
+def test_a_study_validates_itself_by_its_own_settings(proposing):
+    found = study(epsilon=0.3, metric="cosine").validate(2, 200, seed=4).to_dict()
     assert found == run(2, 200, epsilon=0.3, metric="cosine", temperatures=(1.0, 2.0), prior_share=0.4, seed=4)
     assert (found["epsilon"], found["metric"], found["temperatures"]) == (0.3, "cosine", [1.0, 2.0])
 
@@ -269,7 +269,7 @@ def test_a_task_that_cannot_enumerate_cannot_be_validated():
 
 def test_the_truth_is_of_inputs_that_have_the_role():
     task = few_sums(1.0)
-    [truth] = exact_sets(probed(), task, [query("500+990=1490", at="A4", site="x1.post")], 2.0, "euclidean")
+    [truth] = exact_sets(probed(), task, [query("500+990=1490", at="A4", site="x1.post")], Criterion.parse(2.0))
     assert isinstance(truth, Truth)
     assert not truth.inside[(task.position_of(task.rows, "A4") < 0).numpy()].any()
     assert 0 < truth.mass < 1

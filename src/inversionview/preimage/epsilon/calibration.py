@@ -72,13 +72,10 @@ def epsilons_of(
     return [Epsilon(one.epsilon, f"{rule}: {one.detail}") for one in measured]
 
 
-def site_epsilons(
-    criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task, pairs: int = NULL_PAIRS
-) -> Criterion:
+def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task) -> Criterion:
     """The criterion with an ε for each site, whatever the position, where its own is a null quantile.
 
-    `pairs` of unrelated inputs are drawn, or as many as the quantile takes. Raises `UserError` for a causal ε, which
-    is of one query, and as `null_epsilon` does.
+    Raises `UserError` for a causal ε, which is of one query, and as `null_epsilon` does.
     """
     rule = criterion.epsilon
     if not isinstance(rule, EpsilonRule) or rule.kind == "constant":
@@ -86,7 +83,7 @@ def site_epsilons(
     if rule.kind == "causal":
         raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
     generator = torch.Generator().manual_seed(0)
-    n = max(pairs, math.ceil(FEWEST_INSIDE / rule.value))
+    n = max(NULL_PAIRS, math.ceil(FEWEST_INSIDE / rule.value))
     same = dataclasses.replace(criterion, position_rule="same")
     measured = null_epsilon(probed, task, sites, rule.value, criterion=same, n=n, generator=generator)
     return criterion.but(SiteEpsilons({site: one.epsilon for site, one in measured.items()}, str(rule)))
