@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from inversionview.decoder.model import Decoder as Decoder
     from inversionview.errors import UserError as UserError
+    from inversionview.preimage.sources.registry import register_source as register_source
     from inversionview.probed.model import ProbedModel as ProbedModel
     from inversionview.probed.patching import Patch as Patch
     from inversionview.results.preimage import Preimage as Preimage
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from inversionview.studies.recipes import register_recipe as register_recipe
     from inversionview.studies.study import Study as Study
     from inversionview.studies.study import load_study as load_study
+    from inversionview.studies.study import open_study as open_study
     from inversionview.studies.training_runs import train_decoder as train_decoder
+    from inversionview.studies.training_runs import train_probed as train_probed
     from inversionview.tasks import get_task as get_task
     from inversionview.tasks import register_task as register_task
     from inversionview.tasks.base import Feature as Feature
@@ -53,10 +56,13 @@ _HOMES = {
     "UserError": "errors",
     "get_task": "tasks",
     "load_study": "studies.study",
+    "open_study": "studies.study",
     "register_probed_recipe": "studies.recipes",
     "register_recipe": "studies.recipes",
+    "register_source": "preimage.sources.registry",
     "register_task": "tasks",
     "train_decoder": "studies.training_runs",
+    "train_probed": "studies.training_runs",
 }
 
 __all__ = [*_HOMES]
