@@ -41,7 +41,7 @@ def test_every_verb_works_in_memory(llama, nowhere, monkeypatch):
     assert study.sites == tuple(map(str, llama.sites))
     query = study.query("500+990=1490", at="=", site="x0.post")
     assert query.input in study.exact_preimage(query).members
-    assert study.map("500+990=1490", sites=["x0.post"])["cells"]
+    assert study.map("500+990=1490", sites=["x0.post"]).cells
     assert study.patch(target="A1", at="=", sites="a0.0", contrast="random", n=20).n > 0
     assert study.causal(query, n=20).exact
     assert study.test(query, "F1", random_queries=3)[0].exact
@@ -81,7 +81,7 @@ def test_what_is_kept_reads_as_what_was_in_memory(tmp_path, monkeypatch):
 def test_a_domain_and_a_model_make_a_study(tmp_path):
     gpt2(seed=4).save_pretrained(tmp_path / "model")
     study = iv.open_study("addition", model=tmp_path / "model", sites=["x0.post", "a0.1"], epsilon=0.3)
-    assert (study.name, study.sites, study.criterion.constant) == ("model", ("x0.post", "a0.1"), 0.3)
+    assert (study.name, study.sites, study.criterion.constant) == ("addition", ("x0.post", "a0.1"), 0.3)
     assert isinstance(study.task, AdditionTask)
     member = study.preimage(study.query("500+990=1490", site="x0.post"), n=20).inputs[0]
     assert "=" in member

@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 def open_for(study: str, model: str | None = None, convention: str | None = None) -> Study:
-    """The study, or with `model` the same task in another model. Raises `UserError`."""
-    from inversionview.studies.study import load_study
+    """The study, or with `model` its task, or a domain that is no study, in another model. Raises `UserError`."""
+    from inversionview.studies.description import is_study
+    from inversionview.studies.study import load_study, open_study
 
     if model is None and convention is not None:
         raise UserError("--convention is for another model: give --model too")
+    if model is not None and not is_study(study):
+        return open_study(study, model=model, convention=convention)
     opened = load_study(study)
     return opened if model is None else opened.with_model(model, convention=convention)

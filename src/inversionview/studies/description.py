@@ -63,6 +63,11 @@ def bundled_studies() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(assets.glob(f"*/{FILE}"))}
 
 
+def is_study(name_or_path: str | Path) -> bool:
+    """Whether a study comes with the package by this name, or lies in this folder."""
+    return str(name_or_path) in bundled_studies() or (Path(name_or_path).expanduser() / FILE).is_file()
+
+
 def find_study(name_or_path: str | Path) -> Path:
     """The folder of a bundled study, or of one on disk. Raises `UserError` that lists what there is."""
     bundled = bundled_studies()

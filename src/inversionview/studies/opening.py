@@ -7,7 +7,7 @@ from pathlib import Path
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
-from inversionview.studies.description import FILE, bundled_studies
+from inversionview.studies.description import FILE
 from inversionview.studies.folder import open_folder, with_model
 from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
@@ -23,11 +23,11 @@ def open_domain(
     name: str | None = None,
 ) -> LiveParts:
     """The parts of a study of this model on a domain; see `studies.study.open_study`."""
-    if source is None and (str(domain) in bundled_studies() or (Path(domain) / FILE).is_file()):
-        return with_model(open_folder(domain), model, convention)
     recipe = DECODER_RECIPES[str(domain)](Budget(), 0) if str(domain) in DECODER_RECIPES else None
     if recipe is None and str(domain) not in TASKS:
-        there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES, *bundled_studies()]))
+        if (Path(domain) / FILE).is_file():
+            return with_model(open_folder(domain), model, convention)
+        there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES]))
         raise UserError(f"there is no domain {str(domain)!r}: give a study's folder, or one of {there_are}")
     if isinstance(model, ProbedModel):
         probed = model

@@ -85,10 +85,10 @@ def open_study(
 ) -> Study:
     """A study of any model on a domain, by their names; nothing is trained, and nothing is written.
 
-    `domain`: a task, a recipe, or a study whose task and sites it is to have; `source`: what a task is to be made of,
-    such as texts. Where nothing is given, sites are all of the model's or the study's, and what makes an input a member
-    is as the recipe or the study has it. Raises `UserError` that says which domains there are, and for a model that
-    does not fit.
+    `domain`: a task, a recipe, or the folder of a study whose task and sites it is to have; `source`: what a task is to
+    be made of, such as texts. Where nothing is given, sites are all of the model's or the study's, and what makes an
+    input a member is as the recipe or the study has it. Raises `UserError` that says which domains there are, and for a
+    model that does not fit.
     """
     parts = open_domain(domain, model, source=source, convention=convention, name=name)
     return Study(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inversionview.criterion import EpsilonRule
+from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon import calibration
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
@@ -42,8 +42,9 @@ def calls(monkeypatch):
 
 
 def ask(given, queries=QUERIES, **changes) -> list[Epsilon]:
-    options = {"probed": probed(), "task": few_sums(), "decoder": None, "metric": "euclidean", "position_rule": "same"}
-    return epsilons_of(given, queries, **options | {"seed": 5} | changes)
+    criterion = Criterion.parse(given, changes.pop("metric", "euclidean"), changes.pop("position_rule", "same"))
+    options = {"probed": probed(), "task": few_sums(), "decoder": None, "seed": 5} | changes
+    return epsilons_of(criterion, queries, **options)
 
 
 @pytest.mark.parametrize("given", [0.25, "0.25", " 0.25", EpsilonRule("constant", 0.25)])
