@@ -66,12 +66,13 @@ class Setting(NamedTuple):
 
 def run(*, quick: bool = False) -> list[Row]:
     """The mean over cells of the share of the exact preimage that each source finds, beside the most it could be."""
+    from inversionview.studies.parts import needed_decoder
     from inversionview.studies.study import load_study
 
     study = load_study("addition", device="cpu")
     queries = cells(study, study.sites[:1] if quick else study.sites)
     forwards, corpus = (20, 1000) if quick else (FORWARDS, CORPUS)
-    here = setting(study.probed, study.task, study.decoder, queries, forwards)
+    here = setting(study.probed, study.task, needed_decoder(study.parts), queries, forwards)
     print(DEFINITION, flush=True)
     sizes = np.array([here.members(i).sum() for i in range(len(queries))])
     alone = f"; {(sizes == 0).sum()} where the query is alone are left out" if not sizes.all() else ""
