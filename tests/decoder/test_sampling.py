@@ -194,3 +194,12 @@ def test_a_bias_leans_on_its_own_query_and_leaves_the_reported_density(decoder, 
     with torch.no_grad():
         clean = decoder.log_prob(leaning.tokens[1], z[1].expand(60, -1), site[1].expand(60))
     torch.testing.assert_close(leaning.log_prob[1], clean, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"noise": 0.3}, {"cosine": 0.8}, {"cosine": 0.8, "noise": 0.3}])
+def test_a_narrow_site_is_sampled_as_if_no_site_were_wider(options):
+    decoder = tiny_decoder(widths=(5, 8, 8))
+    z, site = activations(2)[0], torch.tensor([0, 1])
+    many = sample(decoder, z, site, 25, generator=[generator(0), generator(1)], **options)
+    alone = sample(decoder, z[:1, :5], site[:1], 25, generator=[generator(0)], **options)
+    assert torch.equal(many.tokens[0], alone.tokens[0])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -69,6 +69,18 @@ class DecoderConfig:
     def width(self, site_index: int) -> int:
         """Width of the activations of one site."""
         return self.widths[site_index] if self.widths else self.d_activation
+
+
+class DecoderSizes(TypedDict, total=False):
+    """The fields of a `DecoderConfig` that are free to choose."""
+
+    n_layers: int
+    n_heads: int
+    d_model: int
+    trunk_blocks: int
+    trunk_width: int
+    n_frequencies: int
+    constrained: bool
 
 
 class RaggedRows(NamedTuple):
@@ -278,7 +290,7 @@ class Body(Protocol):
 
 
 class OwnLayers(nn.Module):
-    """The body of a decoder that starts from nothing: a small transformer."""
+    """The body, as `Body` says, of a decoder that starts from nothing: a small transformer."""
 
     def __init__(self, config: DecoderConfig, tokens: nn.Embedding, positions: nn.Embedding) -> None:
         super().__init__()
@@ -291,7 +303,6 @@ class OwnLayers(nn.Module):
             nn.init.normal_(embedding.weight, std=0.02)
 
     def hidden(self, parts: Sequence[Tensor], condition: Condition) -> Float[Tensor, "flat d_model"]:
-        """As `Body.hidden`."""
         dtype, groups = condition.dtype, [RaggedRows(*part.shape) for part in parts]
         index = torch.cat([part.reshape(-1) for part in parts])
         place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
@@ -313,7 +324,6 @@ class OwnLayers(nn.Module):
         return cache
 
     def step(self, tokens: Tokens, cache: KeysValues, dtype: torch.dtype) -> Float[Tensor, "batch d_model"]:
-        """As `Body.step`."""
         token, position = tokens[:, -1], tokens.shape[1] - 1
         x = self.token_embedding(token).to(dtype) + self.position_embedding.weight[position].to(dtype)
         for block, (keys, values) in zip(each(self.blocks, Block), cache, strict=True):
@@ -322,15 +332,12 @@ class OwnLayers(nn.Module):
         return normalised
 
     def select(self, cache: KeysValues, rows: Int[Tensor, " chosen"]) -> KeysValues:
-        """As `Body.select`."""
         return [(keys[rows], values[rows]) for keys, values in cache]
 
     def unembedding(self) -> Head:
-        """As `Body.unembedding`."""
         return Head(self.head.weight)
 
     def cached_numbers(self) -> int:
-        """As `Body.cached_numbers`."""
         return 2 * len(self.blocks) * self.norm.weight.shape[0]
 
     def matrix_parameters(self) -> list[nn.Parameter]:
@@ -425,7 +432,7 @@ class Decoder(nn.Module):
         return self.token_log_probs(tokens, activations, site_index).sum(dim=1)
 
     def start_cache(self, activations: Activations, site_index: Positions) -> Cache:
-        """What `step` and `select` take, one row an activation."""
+        """What `step` takes, and the body's `select`; one row an activation."""
         return self.body.start_cache(self.trunk(activations, site_index, self.compute_dtype))
 
     def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
@@ -433,10 +440,6 @@ class Decoder(nn.Module):
         hidden = self.body.step(tokens, cache, self.compute_dtype).to(self.compute_dtype)
         possible = self._possible(tokens)
         return masked(self.body.unembedding().logits(hidden), None if possible is None else possible[:, -1])
-
-    def select(self, cache: Cache, rows: Int[Tensor, " chosen"]) -> Cache:
-        """The cache of these of its rows; one may be asked for more than once."""
-        return self.body.select(cache, rows)
 
     @property
     def rows_together(self) -> int:

@@ -55,7 +55,7 @@ class PretrainedConfig:
 
 
 class PretrainedBody(nn.Module):
-    """A language model that sees the condition through one slot a layer."""
+    """A language model as a body, which sees the condition through one slot a layer; as `Body` says."""
 
     def __init__(self, config: PretrainedConfig, decoder: DecoderConfig, backbone: PreTrainedModel) -> None:
         super().__init__()
@@ -80,7 +80,6 @@ class PretrainedBody(nn.Module):
         return self
 
     def hidden(self, parts: Sequence[Tensor], condition: Condition) -> Float[Tensor, "flat d_body"]:
-        """As `Body.hidden`."""
         conditions = torch.split(condition, [len(part) for part in parts])
         pairs = zip(parts, conditions, strict=True)
         return torch.cat([self.run(part, self.start_cache(c), 0, c.dtype).flatten(0, 1) for part, c in pairs])
@@ -90,21 +89,17 @@ class PretrainedBody(nn.Module):
         return DynamicCache(list(self._slot_pairs(self.condition_norm(condition))))
 
     def step(self, tokens: Tokens, cache: DynamicCache, dtype: torch.dtype) -> Float[Tensor, "batch d_body"]:
-        """As `Body.step`."""
         return self.run(tokens[:, -1:], cache, tokens.shape[1] - 1, dtype)[:, 0]
 
     def select(self, cache: DynamicCache, rows: Int[Tensor, " chosen"]) -> DynamicCache:
-        """As `Body.select`, in place."""
         cache.batch_select_indices(rows)
         return cache
 
     def unembedding(self) -> Head:
-        """As `Body.unembedding`, for the tokens that are used alone: a model's table may be longer."""
         head, n = head_of(self.backbone), self.vocab_size
         return Head(head.weight[:n], None if head.bias is None else head.bias[:n], finisher(self.backbone.config))
 
     def cached_numbers(self) -> int:
-        """As `Body.cached_numbers`."""
         return sum(shape.heads * (shape.d_key + shape.d_value) for shape in self.shapes)
 
     def matrix_parameters(self) -> list[nn.Parameter]:

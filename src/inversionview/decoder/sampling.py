@@ -118,16 +118,21 @@ def _moved(
     generators: Sequence[torch.Generator],
 ) -> Float[Tensor, "query candidate d_activation"] | None:
     """The activation of each draw where it is not the query's own."""
+    # Random numbers for a site's own width alone, so that none depend on how wide the sites beside it are.
+    widths = [decoder.config.width(index) for index in site.tolist()]
     moved = None
     if cosine is not None:
-        widths = [decoder.config.width(index) for index in site.tolist()]
         turned = [at_cosine(one[:w], cosine, n, g) for one, w, g in zip(z, widths, generators, strict=True)]
-        moved = torch.stack([F.pad(one, (0, z.shape[1] - one.shape[1])) for one in turned])
+        moved = _stacked(turned, z.shape[1])
     if noise != 0.0:
         scale = noise * decoder.trunk.scale[site, None, None]
-        jitter = torch.stack([torch.randn(n, z.shape[1], generator=g) for g in generators]).to(scale.device)
-        moved = (z[:, None] if moved is None else moved) + scale * jitter
+        jitter = [torch.randn(n, w, generator=g) for w, g in zip(widths, generators, strict=True)]
+        moved = (z[:, None] if moved is None else moved) + scale * _stacked(jitter, z.shape[1]).to(scale.device)
     return moved
+
+
+def _stacked(rows: Sequence[Float[Tensor, "candidate _"]], width: int) -> Float[Tensor, "query candidate width"]:
+    return torch.stack([F.pad(row, (0, width - row.shape[1])) for row in rows])
 
 
 def _draw(
@@ -187,5 +192,5 @@ def _generate(
         begun, query = begun[parents], query[parents]
         begun[:, position + 1] = latest
         if len(parents) > before:  # each branch has a child, so as many children means: none has split
-            cache = decoder.select(cache, parents)
+            cache = decoder.body.select(cache, parents)
     return tokens, log_prob

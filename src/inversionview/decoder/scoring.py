@@ -54,7 +54,7 @@ def _score_block(
         still_wanted()
         rows, owner = tree.rows[t], tree.owners[t]
         if t and len(rows) > len(tree.rows[t - 1]):
-            cache = decoder.select(cache, before[rows])
+            cache = decoder.body.select(cache, before[rows])
         logits = decoder.step(tokens[rows, : t + 1], cache)
         log_probs[:, :, t + 1] = (logits / scales).log_softmax(-1)[:, owner, tokens[:, t + 1]]
         before = owner

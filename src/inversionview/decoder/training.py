@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
-from inversionview.decoder.model import Decoder, DecoderConfig, RaggedRows, own_decoder
+from inversionview.decoder.model import Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.pretrained import pretrained_decoder
 from inversionview.decoder.tokens import Retokenised
@@ -100,7 +100,7 @@ class DecoderObjective:
         return self.config.full_steps
 
     def __post_init__(self) -> None:
-        self.sites = [Site.parse(name) for name in self.module.config.sites]
+        self.sites = [self.probed.site(name) for name in self.module.config.sites]
         per_input, begin_share = self.config.activations_per_input, self.config.begin_share
         self.places = make_places(
             self.read, self.probed, self.task, self.sites, per_input=per_input, begin_share=begin_share
@@ -229,13 +229,13 @@ def make_decoder(
     n_statistics: int = 4096,
     places: Places | None = None,
     pretrained: Pretrained | None = None,
-    **changes: Any,
+    **sizes: Unpack[DecoderSizes],
 ) -> Decoder:
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs at most.
 
     Of many sites fewer, so that their activations take no more than 512 MB. With `places`, on activations that these
     choose, at least 256 of each site.
-    `changes` are fields of `DecoderConfig`. Initial weights depend on `seed` alone, and on the language model that it
+    Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
     widths = tuple(probed.width(site) for site in sites)
@@ -251,7 +251,7 @@ def make_decoder(
         task=task.name,
         convention=probed.convention,
         fingerprint=probed.fingerprint,
-        **changes,
+        **sizes,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

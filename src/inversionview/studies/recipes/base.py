@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inversionview.decoder.model import DecoderSizes
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.probed.model import ProbedModel
     from inversionview.tasks.base import Task
@@ -55,7 +56,7 @@ class DecoderRecipe:
     metric: str
     epsilon: float | str
     """One number for all sites, or a rule such as `null:0.02` that gives each site its own."""
-    decoder: dict[str, Any]
+    decoder: DecoderSizes
     """Fields of `DecoderConfig` that differ from its defaults."""
     data: DecoderTrainingConfig
     training: TrainingConfig
