@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from inversionview.decoder.model import Decoder as Decoder
     from inversionview.errors import UserError as UserError
     from inversionview.preimage.sources.registry import register_source as register_source
+    from inversionview.probed.architectures import Architecture as Architecture
+    from inversionview.probed.architectures import architecture_of as architecture_of
+    from inversionview.probed.architectures import register_architecture as register_architecture
     from inversionview.probed.model import ProbedModel as ProbedModel
     from inversionview.probed.patching import Patch as Patch
     from inversionview.results.preimage import Preimage as Preimage
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from inversionview.tasks.listed import ListedTask as ListedTask
 
 _HOMES = {
+    "Architecture": "probed.architectures",
     "Budget": "studies.recipes",
     "Decoder": "decoder.model",
     "Feature": "tasks.base",
@@ -54,9 +58,11 @@ _HOMES = {
     "Task": "tasks.base",
     "TaskSource": "studies.recipes",
     "UserError": "errors",
+    "architecture_of": "probed.architectures",
     "get_task": "tasks",
     "load_study": "studies.study",
     "open_study": "studies.study",
+    "register_architecture": "probed.architectures",
     "register_probed_recipe": "studies.recipes",
     "register_recipe": "studies.recipes",
     "register_source": "preimage.sources.registry",

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
+from inversionview.probed.access import all_sites
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.sites import Site
-from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
+from tests.probed.tiny import LAYER_NORM, MODELS, every_site, some_tokens, tiny
 
 TOKENS = some_tokens()
 
@@ -51,10 +52,23 @@ def test_a_folded_head_differs_from_the_raw_one_by_a_constant(pair):
         assert difference.abs().max() > 0.1
 
 
+def test_folding_takes_one_constant_from_values_and_z_of_a_head_and_nothing_from_the_rest(pair):
+    sites = all_sites(pair[0]._parts, listed=False)
+    raw, folded = (probed.capture(TOKENS, sites) for probed in pair)
+    assert {site.kind for site in sites} == {"q", "k", "v", "z", "neurons"}
+    for site in sites:
+        difference = raw[site] - folded[site]
+        torch.testing.assert_close(difference, difference[:1, :1].expand_as(difference), atol=1e-5, rtol=1e-5)
+        assert (difference.abs().max() > 0.1) == (site.kind in ("v", "z")), site
+        if site.kind == "z":  # attention to the begin token alone is its value
+            value = Site("v", site.layer, site.head)
+            torch.testing.assert_close(folded[site][:, 0], folded[value][:, 0], atol=1e-5, rtol=1e-5)
+
+
 def test_patching_a_folded_run_into_itself_changes_nothing(pair):
     _, folded = pair
     positions = torch.tensor([1, 8, 4])
-    patches = [Patch(site, positions, v) for site, v in folded.capture(TOKENS, folded.sites, positions).items()]
+    patches = [Patch(site, positions, v) for site, v in folded.capture(TOKENS, every_site(folded), positions).items()]
     for patch in patches:
         torch.testing.assert_close(folded.logits(TOKENS, [patch]), folded.logits(TOKENS), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(folded.logits(TOKENS, patches), folded.logits(TOKENS), atol=1e-4, rtol=1e-4)
@@ -62,7 +76,7 @@ def test_patching_a_folded_run_into_itself_changes_nothing(pair):
 
 def test_the_same_activation_patched_in_either_convention_has_the_same_effect(pair):
     other = some_tokens(seed=1)
-    for site in pair[0].sites:
+    for site in every_site(pair[0]):
         raw, folded = (p.logits(TOKENS, [Patch(site, 4, p.capture(other, site, 4)[site])]) for p in pair)
         torch.testing.assert_close(raw, folded, atol=1e-4, rtol=1e-4)
 

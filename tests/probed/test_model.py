@@ -8,7 +8,7 @@ from transformers import GPT2Model
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.sites import Site
-from tests.probed.tiny import LENGTH, MODELS, SEQUENTIAL, VOCAB, some_tokens, tiny
+from tests.probed.tiny import LENGTH, MODELS, SEQUENTIAL, VOCAB, every_site, some_tokens, tiny
 
 TOKENS = some_tokens()
 POSITIONS = torch.tensor([1, 8, 4])
@@ -24,12 +24,12 @@ def close(values, expected, atol=1e-5):
 
 
 def test_capture_at_positions_is_capture_everywhere_at_these_positions(probed):
-    everywhere = probed.capture(TOKENS, probed.sites)
-    there = probed.capture(TOKENS, probed.sites, POSITIONS)
-    at_three = probed.capture(TOKENS, probed.sites, 3)
-    assert list(everywhere) == list(there) == list(probed.sites)
-    for site in probed.sites:
-        assert everywhere[site].shape == (*TOKENS.shape, probed.d_model)
+    everywhere = probed.capture(TOKENS, every_site(probed))
+    there = probed.capture(TOKENS, every_site(probed), POSITIONS)
+    at_three = probed.capture(TOKENS, every_site(probed), 3)
+    assert list(everywhere) == list(there) == list(every_site(probed))
+    for site in every_site(probed):
+        assert everywhere[site].shape == (*TOKENS.shape, probed.width(site))
         close(there[site], everywhere[site][torch.arange(3), POSITIONS])
         close(at_three[site], everywhere[site][:, 3])
 
@@ -56,8 +56,8 @@ def test_heads_and_bias_add_up_to_attention(name):
 
 
 def test_one_site_alone_is_the_same_as_among_all(probed):
-    together = probed.capture(TOKENS, probed.sites, POSITIONS)
-    for site in probed.sites:
+    together = probed.capture(TOKENS, every_site(probed), POSITIONS)
+    for site in every_site(probed):
         close(probed.capture(TOKENS, str(site), POSITIONS)[site], together[site])
     heads = [f"a1.{head}" for head in (2, 0, 3, 1)]
     for site, value in probed.capture(TOKENS, heads, POSITIONS).items():
@@ -67,35 +67,35 @@ def test_one_site_alone_is_the_same_as_among_all(probed):
 
 
 def test_batch_of_one_equals_batch_of_many(probed):
-    together = probed.capture(TOKENS, probed.sites)
+    together = probed.capture(TOKENS, every_site(probed))
     for row in range(len(TOKENS)):
-        alone = probed.capture(TOKENS[row : row + 1], probed.sites)
-        for site in probed.sites:
+        alone = probed.capture(TOKENS[row : row + 1], every_site(probed))
+        for site in every_site(probed):
             close(alone[site][0], together[site][row])
 
 
 def test_right_padding_never_changes_a_value(probed):
     padded = torch.full((3, LENGTH), 0)
     padded[:, : TOKENS.shape[1]] = TOKENS
-    values = probed.capture(TOKENS, probed.sites)
-    for site, value in probed.capture(padded, probed.sites).items():
+    values = probed.capture(TOKENS, every_site(probed))
+    for site, value in probed.capture(padded, every_site(probed)).items():
         close(value[:, : TOKENS.shape[1]], values[site])
     close(probed.logits(padded)[:, : TOKENS.shape[1]], probed.logits(TOKENS))
 
 
 def test_no_inputs_give_no_values(probed):
-    for site, value in probed.capture(TOKENS[:0], probed.sites, POSITIONS[:0]).items():
-        assert value.shape == (0, probed.d_model), site
+    for site, value in probed.capture(TOKENS[:0], every_site(probed), POSITIONS[:0]).items():
+        assert value.shape == (0, probed.width(site)), site
     assert probed.capture(TOKENS, []) == {}
 
 
 def test_values_are_the_callers_to_change(probed):
-    values = probed.capture(TOKENS, probed.sites)
+    values = probed.capture(TOKENS, every_site(probed))
     kept = {site: value.clone() for site, value in values.items()}
     for site, value in values.items():
         close(value, kept[site])  # not changed through another site's tensor
         value.zero_()
-    for site, value in probed.capture(TOKENS, probed.sites).items():
+    for site, value in probed.capture(TOKENS, every_site(probed)).items():
         close(value, kept[site])
 
 
@@ -105,7 +105,7 @@ def test_unpatched_logits_are_the_models(probed):
 
 
 def test_patching_a_run_into_itself_changes_nothing(probed):
-    values = probed.capture(TOKENS, probed.sites, POSITIONS)
+    values = probed.capture(TOKENS, every_site(probed), POSITIONS)
     patches = [Patch(site, POSITIONS, value) for site, value in values.items()]
     for patch in patches:
         close(probed.logits(TOKENS, [patch]), probed.logits(TOKENS))
@@ -114,8 +114,8 @@ def test_patching_a_run_into_itself_changes_nothing(probed):
 
 def test_a_patch_changes_its_position_and_what_comes_after(probed):
     clean = probed.logits(TOKENS)
-    for site in probed.sites:
-        value = torch.linspace(-3, 3, probed.d_model)
+    for site in every_site(probed):
+        value = torch.linspace(-3, 3, probed.width(site))
         changed = (probed.logits(TOKENS, [Patch(site, 5, value)]) - clean).abs().amax((0, 2)) > 1e-4
         assert not changed[:5].any(), site
         assert changed[5], site
@@ -141,8 +141,8 @@ def test_resid_mid_carries_the_patch_on(name, convention):
 
 
 def test_the_last_of_two_patches_at_one_place_wins(probed):
-    for site in probed.sites:
-        one, two = torch.linspace(-1, 1, probed.d_model), torch.linspace(2, -1, probed.d_model)
+    for site in every_site(probed):
+        one, two = torch.linspace(-1, 1, probed.width(site)), torch.linspace(2, -1, probed.width(site))
         both = probed.logits(TOKENS, [Patch(site, 2, one), Patch(site, 2, two)])
         close(both, probed.logits(TOKENS, [Patch(site, 2, two)]), atol=1e-4)
 
@@ -156,11 +156,14 @@ def test_a_patch_of_resid_mid_leaves_a_patch_of_the_mlp_to_work():
 
 
 def test_a_patch_is_not_changed_and_the_input_neither(probed):
-    tokens, value, positions = TOKENS.clone(), torch.ones(3, probed.d_model), POSITIONS.clone()
-    probed.logits(tokens, [Patch(site, positions, value) for site in probed.sites])
+    tokens, positions = TOKENS.clone(), POSITIONS.clone()
+    values = [torch.ones(3, probed.width(site)) for site in every_site(probed)]
+    probed.logits(
+        tokens, [Patch(site, positions, value) for site, value in zip(every_site(probed), values, strict=True)]
+    )
     assert torch.equal(tokens, TOKENS)
     assert torch.equal(positions, POSITIONS)
-    assert torch.equal(value, torch.ones(3, probed.d_model))
+    assert all(torch.equal(value, torch.ones_like(value)) for value in values)
 
 
 def test_sites_of_the_architectures():
@@ -298,9 +301,9 @@ def test_nothing_is_left_behind(name, training):
     before, config, options = state_of(model), copy.deepcopy(model.config.to_dict()), dir(model(TOKENS))
     weights = copy.deepcopy(model.state_dict())
     probed = ProbedModel(model)
-    probed.capture(TOKENS, probed.sites)
+    probed.capture(TOKENS, every_site(probed))
     probed.capture(TOKENS, "x0.pre", 1)
-    probed.logits(TOKENS, [Patch(site, 1, torch.zeros(probed.d_model)) for site in probed.sites])
+    probed.logits(TOKENS, [Patch(site, 1, torch.zeros(probed.width(site))) for site in every_site(probed)])
     probed.attention(TOKENS, 1)
     with pytest.raises(UserError):
         probed.capture(TOKENS, "x7.pre")

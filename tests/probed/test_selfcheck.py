@@ -6,10 +6,12 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
+import inversionview as iv
 from inversionview.errors import UserError
 from inversionview.probed import architectures
 from inversionview.probed.model import ProbedModel
-from tests.probed.tiny import MODELS, some_tokens, tiny
+from inversionview.sites import Site
+from tests.probed.tiny import MODELS, every_site, some_tokens, tiny
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -30,6 +32,9 @@ WRONG_ROWS = [
     ("gemma2", {"attn_out": "self_attn"}, "x0.mid differs"),
     ("gemma2", {"mlp_out": "mlp"}, "x0.post differs"),
     ("llama", {"value": "self_attn.k_proj"}, "z of the heads"),
+    ("llama", {"query": "self_attn.k_proj"}, "has 2 heads of query where the configuration has 4"),
+    ("llama", {"down": "mlp.up_proj"}, "m0 differs from what n0"),
+    ("gemma2", {"down": "self_attn.o_proj"}, "m0 differs from what n0"),
 ]
 
 
@@ -72,6 +77,23 @@ def test_weights_that_are_not_numbers():
         model.transformer.h[0].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(UserError, match="nan"):
         ProbedModel(model)
+
+
+def test_a_row_of_the_users_own_reads_a_model_of_an_unknown_type(monkeypatch):
+    model = tiny("llama")
+    as_llama = ProbedModel(model).capture(some_tokens(), "q1.3")
+    model.config.model_type = "llama-of-mine"
+    row = replace(iv.architecture_of("llama"), mlp_out="mlp.down_proj")
+    with pytest.raises(UserError, match="'llama-of-mine'"):
+        ProbedModel(model)
+    read = ProbedModel(model, architecture=row).capture(some_tokens(), "q1.3")
+    assert torch.equal(read[Site("q", 1, 3)], as_llama[Site("q", 1, 3)])
+    monkeypatch.setattr(architectures, "ARCHITECTURES", dict(architectures.ARCHITECTURES))
+    iv.register_architecture("llama-of-mine", row)
+    assert ProbedModel(model).sites
+    assert "n0" not in map(str, every_site(ProbedModel(model, architecture=replace(row, down=None))))
+    with pytest.raises(UserError, match="not dict"):
+        iv.register_architecture("llama-of-mine", {})
 
 
 def test_another_architecture_is_an_error_that_names_the_ones_there_are():

@@ -15,7 +15,7 @@ import torch
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.sites import Site
 from tests.paths import BUNDLED, PAPER_MODELS, SHARED
-from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
+from tests.probed.tiny import LAYER_NORM, MODELS, every_site, some_tokens, tiny
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -41,13 +41,18 @@ def bridge_to(model, convention):
 
 
 def hook_of(site):
-    return site.hook_name.rsplit(".", 1)[0] if site.kind == "head" else site.hook_name
+    return site.hook_name if site.head is None else site.hook_name.rsplit(".", 1)[0]
+
+
+def at(site, tensor, width):
+    """The view of one site in the tensor at its hook."""
+    return tensor if site.head is None else tensor.view(*tensor.shape[:2], -1, width)[:, :, site.head]
 
 
 def setting(site, value):
     def hook(tensor, hook):
         tensor = tensor.expand(len(ROWS), *tensor.shape[1:]).clone()
-        (tensor[:, :, site.head] if site.kind == "head" else tensor)[ROWS, POSITIONS] = value
+        at(site, tensor, value.shape[-1])[ROWS, POSITIONS] = value
         return tensor
 
     return hook_of(site), hook
@@ -63,16 +68,15 @@ def both(request):
 def test_captured_values_are_the_same(both):
     probed, bridge = both
     _, cache = bridge.run_with_cache(TOKENS)
-    for site, value in probed.capture(TOKENS, probed.sites).items():
-        expected = cache[hook_of(site)]
-        expected = expected[:, :, site.head] if site.kind == "head" else expected.expand_as(value)
+    for site, value in probed.capture(TOKENS, every_site(probed)).items():
+        expected = at(site, cache[hook_of(site)], probed.width(site)).expand_as(value)
         torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-5, msg=lambda text, site=site: f"{site}: {text}")
 
 
 def test_patches_have_the_same_effect(both):
     probed, bridge = both
-    values = probed.capture(TOKENS, probed.sites, POSITIONS)
-    for site in probed.sites:
+    values = probed.capture(TOKENS, every_site(probed), POSITIONS)
+    for site in values:
         value = 1.5 * values[site].roll(1, 0)
         if site.kind == "resid_mid":
             before = values[Site("resid_pre", site.layer)]
@@ -110,6 +114,5 @@ def test_trained_models(path, convention):
     tokens = torch.randint(0, probed.vocab_size, (4, 14), generator=torch.Generator().manual_seed(0))
     _, cache = bridge_to(probed.model, convention).run_with_cache(tokens)
     for site, value in probed.capture(tokens, probed.sites).items():
-        expected = cache[hook_of(site)]
-        expected = expected[:, :, site.head] if site.kind == "head" else expected.expand_as(value)
+        expected = at(site, cache[hook_of(site)], probed.width(site)).expand_as(value)
         torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4, msg=lambda text, site=site: f"{site}: {text}")

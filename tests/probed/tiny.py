@@ -26,6 +26,10 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from inversionview.probed.access import all_sites
+from inversionview.probed.model import ProbedModel
+from inversionview.sites import Site
+
 VOCAB = 17
 LENGTH = 16
 
@@ -105,6 +109,11 @@ def tiny(name: str, seed: int = 0) -> PreTrainedModel:
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.4)
     return model.eval()
+
+
+def every_site(probed: ProbedModel) -> tuple[Site, ...]:
+    """Those that `ProbedModel.sites` lists, and attention inputs, z and neurons."""
+    return (*probed.sites, *all_sites(probed._parts, listed=False))
 
 
 def some_tokens(batch: int = 3, length: int = 9, seed: int = 0) -> torch.Tensor:

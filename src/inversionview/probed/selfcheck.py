@@ -32,6 +32,8 @@ def check(parts: Parts) -> None:
             )
     tolerance = _tolerance(values[Site("embed")])
     for name, value, expected in _identities(parts, values):
+        if value.shape != expected.shape:
+            raise _refusal(parts, f"{name} in shape: {tuple(value.shape)}, {tuple(expected.shape)}")
         error = ((value.to(expected.device) - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
         if not error <= tolerance:  # NaN as well
             raise _refusal(parts, f"{name} by {error:.2g} of its size (allowed: {tolerance:g})")

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from inversionview.errors import UserError
 from inversionview.sites import Site
 
-Map = Float[Tensor, "width_in width_out"] | nn.Module | Callable[[Tensor], Tensor]
+Map = Tensor | nn.Module | Callable[[Tensor], Tensor]
 """A matrix that activations (rows) are multiplied by, or what turns `[..., width_in]` into `[..., width_out]`."""
 
 
@@ -88,8 +87,6 @@ def _callable(given: Map) -> Callable[[Tensor], Tensor]:
         if given.dim() != 2 or not given.is_floating_point():
             raise UserError(f"a view's matrix has two axes and real numbers, not shape {tuple(given.shape)}")
         like = given
-    elif not callable(given):
-        raise UserError(f"a view is made by a matrix, a module or a function, not a {type(given).__name__}")
 
     @torch.no_grad()
     def apply(values: Tensor) -> Tensor:
@@ -104,7 +101,8 @@ def _tried(apply: Callable[[Tensor], Tensor], values: Tensor, name: str, width: 
     try:
         made = apply(values)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise UserError(f"{name} does not take activations of width {values.shape[1]}: {error}") from error
+        why = " ".join(str(error).split())
+        raise UserError(f"{name} does not take activations of width {values.shape[1]}: {why}") from error
     shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
     if (
         not isinstance(made, Tensor)
