@@ -132,15 +132,15 @@ def _ablation(measured: Document) -> str:
 
 
 def _model(title: str, a_map: Any, measured: Document) -> str:
-    known = first_known(convert.parsed(Map, a_map, title))
+    first = first_known(convert.parsed(Map, a_map, title))
     return markdown.page(
         "addition-model",
         title=title,
         name=title.lower(),
         map=circuit_page.map_text(a_map),
         heads=_heads(a_map),
-        carries=markdown.listed(_first(feature, known.get(feature, {}), a_map["ats"]) for feature in CARRIES),
-        answer=markdown.listed(_ready(digit, at, known.get(digit, {}).get(at), a_map) for digit, at in ANSWER.items()),
+        carries=markdown.listed(_first(feature, first.get(feature, {}), a_map["ats"]) for feature in CARRIES),
+        answer=markdown.listed(_ready(digit, at, first.get(digit, {}).get(at), a_map) for digit, at in ANSWER.items()),
         effects=circuit_page.effects(measured["patching"]),
     )
 
@@ -159,8 +159,8 @@ def _pairs(cell: Any) -> str:
     return ", ".join(f"{name} {share(cell['bits'][name]):.0%}" for name in read) or "–"
 
 
-def _first(feature: str, known: dict[str, str], ats: list[str]) -> str:
-    places = [f"at `{at}` from `{known[at]}` on" for at in ats if at in known]
+def _first(feature: str, sites: dict[str, str], ats: list[str]) -> str:
+    places = [f"at `{at}` from `{sites[at]}` on" for at in ats if at in sites]
     return f"{feature} is known {', '.join(places) or 'nowhere'}."
 
 

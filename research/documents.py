@@ -69,8 +69,8 @@ def whole(patching: Document) -> float:
 
 def verdicts(queries: Iterable[Document], feature: str) -> list[str | None]:
     """What `inversionview causal` says of a feature, query by query; None where it abstains."""
-    of_feature = [[one["verdict"] for one in query["features"] if one["name"] == feature] for query in queries]
-    return [found[0] or None if found else None for found in of_feature]
+    by_name = ({one["name"]: one["verdict"] for one in query["features"]} for query in queries)
+    return [features.get(feature) or None for features in by_name]
 
 
 def verdict_counts(queries: Iterable[Document], feature: str) -> list[int]:

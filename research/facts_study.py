@@ -16,12 +16,12 @@ from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.files import read_bear
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary
-from research import site_study
-from research.facts_page import ATS, FEATURES, GROUPS, LATE, SETTINGS, TARGET
+from research import facts_page, site_study
 from research.paths import SHARED
-from research.site_study import Words, drawn
+from research.site_study import Plan, Words, drawn
 
 STUDY = "facts-small"
+PLAN = Plan(facts_page.ATS, facts_page.FEATURES, facts_page.TARGET, facts_page.SETTINGS, facts_page.GROUPS)
 BEAR, TOKENIZER = SHARED / "data" / "bear", SHARED / "models" / "gpt2_tokenizer"
 SELECTED_BY = 500
 """Inputs by which heads are selected, as `heads_at_end` does."""
@@ -29,32 +29,29 @@ SELECTED_BY = 500
 
 def measure(n: int, queries: int) -> dict[str, Any]:
     """All that the page says: accuracy on all texts, the rest on a twentieth of `n` inputs or fewer."""
-    found = measured(load_study(STUDY), n, queries * 20)
+    data = measured(load_study(STUDY), n, queries * 20)
     if BEAR.is_dir() and TOKENIZER.is_dir():
-        return found | {"bear": bear(BEAR, TOKENIZER)}
+        return data | {"bear": bear(BEAR, TOKENIZER)}
     print("BEAR or GPT-2's tokenizer is not at hand: what was measured of them is left as it is", file=sys.stderr)
-    return found
+    return data
 
 
 def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of this task with as many layers and heads, with so many queries a cell of the map."""
-    few = max(10, n // 20)
-    tokens = drawn(study, few, split="held-out")
-    found: dict[str, Any] = {"study": study.name, "epsilon": study.criterion.largest, "facts": facts(study)}
-    found |= site_study.steps(
+    tokens = drawn(study, max(10, n // 20), split="held-out")
+    data: dict[str, Any] = {"study": study.name, "epsilon": study.criterion.largest, "facts": facts(study)}
+    data |= site_study.sides(study, PLAN, tokens, words(study, tokens), queries)
+    data |= site_study.steps(
         study,
         {
             "accuracy": lambda: accuracy(study),
             "selection": lambda: selection(study),
-            "map": lambda: site_study.site_map(study, ATS, FEATURES, queries),
-            "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
-            "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
-            "decoder": lambda: rates(study, n // 100),
+            "decoder": lambda: site_study.rates(study, n // 100),
         },
     )
-    heads = site_study.heads_of(study)
-    parts = {"late": LATE, "early": [head for head in heads if head not in LATE]}
-    return found | {"examples": {name: site_study.example(study, found, part) for name, part in parts.items()}}
+    early = [head for head in site_study.heads_of(study) if head not in facts_page.LATE]
+    parts = {"late": facts_page.LATE, "early": early}
+    return data | {"examples": {name: site_study.example(study, data, heads) for name, heads in parts.items()}}
 
 
 def facts(study: Study) -> dict[str, Any]:
@@ -64,23 +61,18 @@ def facts(study: Study) -> dict[str, Any]:
     return {**counted, "facts": len(task.table.facts), "texts": task.size, "sources": list(task.table.sources)}
 
 
-def rates(study: Study, n: int) -> dict[str, Any] | None:
-    """How good the decoder is, if there is one."""
-    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
-
-
 def accuracy(study: Study) -> dict[str, Any]:
     """Of every relation: its facts, and how many of its texts are right, of those held out and of those in training."""
     task: Any = study.task
-    rows, held, found = task.rows, task.is_held_out(task.rows.tokens), {}
+    rows, held, counts = task.rows, task.is_held_out(task.rows.tokens), {}
     for code, relation in enumerate(rows.relations):
         of = rows.relation == code
         one = {"facts": len(rows.fact[of].unique())}
         for name, side in (("held_out", of & held), ("train", of & ~held)):
             one[name] = int(side.sum())
             one[f"{name}_right"] = round(one[name] * exact_match(study.probed, task, rows.tokens[side]))
-        found[relation] = one
-    return found
+        counts[relation] = one
+    return counts
 
 
 def selection(study: Study) -> dict[str, Any]:
@@ -100,12 +92,12 @@ def words(study: Study, tokens: Tokens) -> dict[str, Words]:
         "subject": (rows.subject, subjects, len(rows.subjects)),
     }
     at = task.position_of(tokens, "END")
-    found = {}
+    words_of = {}
     for name, (codes, said, n) in values.items():
         weights = torch.zeros(n, task.vocab_size)
         weights[codes, said] = 1.0
-        found[name] = Words(weights / weights.sum(dim=1, keepdim=True), task.features[name].compute(tokens, at))
-    return found
+        words_of[name] = Words(weights / weights.sum(dim=1, keepdim=True), task.features[name].compute(tokens, at))
+    return words_of
 
 
 def bear(folder: Path, tokenizer: Path) -> dict[str, Any]:

@@ -58,10 +58,10 @@ def main() -> None:
         if is_name(row["name"]) and row["population"] and code not in FORMER
     }
     more = {str(row.get("ISO", {}).get("alpha2")): row for row in countryinfo.CountryInfo("France").all().values()}
-    found = [
+    candidates = [
         fact for code, row in sorted(countries.items()) for fact in of_country(row, code, more.get(code, {}))
     ] + of_cities(cache.get_cities().values(), countries)
-    facts = sorted({fact for fact in found if is_name(fact[1]) and is_word(fact[2]) and fact[1] != fact[2]})
+    facts = sorted({fact for fact in candidates if is_name(fact[1]) and is_word(fact[2]) and fact[1] != fact[2]})
     by_question: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for fact in facts:
         by_question.setdefault(fact[:2], []).append(fact)

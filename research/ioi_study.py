@@ -12,11 +12,11 @@ from inversionview.studies.study import Study, load_study
 from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.ioi.features import HELD_OUT
 from inversionview.tasks.positions import last_eligible
-from research import site_study
-from research.ioi_page import ATS, FEATURES, GROUPS, LOOKS, NAMES, SETTINGS, TARGET
-from research.site_study import Words, drawn
+from research import ioi_page, site_study
+from research.site_study import Plan, Words, drawn
 
 STUDY = "ioi-small"
+PLAN = Plan(ioi_page.ATS, ioi_page.FEATURES, ioi_page.TARGET, ioi_page.SETTINGS, ioi_page.GROUPS)
 
 
 def measure(n: int, queries: int) -> dict[str, Any]:
@@ -26,37 +26,28 @@ def measure(n: int, queries: int) -> dict[str, Any]:
 
 def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of this task, with so many queries a cell of the map."""
-    few = max(10, n // 10)
-    tokens = drawn(study, few, split="held-out")
-    found: dict[str, Any] = {"study": study.name, "domain": study.task.size, "epsilon": study.criterion.largest}
-    found |= site_study.steps(
+    tokens = drawn(study, max(10, n // 10), split="held-out")
+    data: dict[str, Any] = {"study": study.name, "domain": study.task.size, "epsilon": study.criterion.largest}
+    data |= site_study.sides(study, PLAN, tokens, words(study, tokens), queries)
+    data |= site_study.steps(
         study,
         {
             "accuracy": lambda: accuracy(study, n),
-            "map": lambda: site_study.site_map(study, ATS, FEATURES, queries),
-            "patching": lambda: site_study.patching(study, TARGET, SETTINGS, GROUPS, few),
-            "attribution": lambda: site_study.attribution(study, tokens, ATS, words(study, tokens)),
-            "attention": lambda: site_study.attention(study, tokens, LOOKS),
-            "decoder": lambda: rates(study, n // 40),
+            "attention": lambda: site_study.attention(study, tokens, ioi_page.LOOKS),
+            "decoder": lambda: site_study.rates(study, n // 40),
         },
     )
-    return found | {"example": site_study.example(study, found, site_study.heads_of(study))}
-
-
-def rates(study: Study, n: int) -> dict[str, Any] | None:
-    """How good the decoder is, if there is one."""
-    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
+    return data | {"example": site_study.example(study, data, site_study.heads_of(study))}
 
 
 def accuracy(study: Study, n: int) -> dict[str, Any]:
     """How many answers of the probed model are right, by what of a sentence was held out; `n` sentences of all."""
-    task, found = study.task, {}
-    tokens = drawn(study, n)
+    task, tokens, counts = study.task, drawn(study, n), {}
     for value in HELD_OUT:
         rows = tokens[holds(task, f"`held out` == '{value}'", tokens, last_eligible(task, tokens))]
         if len(rows):
-            found[value] = {"n": len(rows), "right": round(len(rows) * exact_match(study.probed, task, rows))}
-    return found
+            counts[value] = {"n": len(rows), "right": round(len(rows) * exact_match(study.probed, task, rows))}
+    return counts
 
 
 def words(study: Study, tokens: Tokens) -> dict[str, Words]:
@@ -67,4 +58,4 @@ def words(study: Study, tokens: Tokens) -> dict[str, Words]:
     for value, name in enumerate(names):
         weights[value, task.vocabulary.ids(f" {name}")[-1]] = 1.0
     at = last_eligible(task, tokens)
-    return {name: Words(weights, task.features[name].compute(tokens, at)) for name in NAMES}
+    return {name: Words(weights, task.features[name].compute(tokens, at)) for name in ioi_page.NAMES}

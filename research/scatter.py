@@ -68,10 +68,10 @@ def main(args: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="research.scatter", description=__doc__)
     parser.add_argument("--redraw", action="store_true", help="draw the histogram in scatter.json again")
     parser.add_argument("--keep", type=Path, help="folder for all distances and probabilities; used if they are there")
-    asked = parser.parse_args(args)
-    if not asked.redraw:
-        found = {"schema": 1, "study": "addition", "epsilon": EPSILON, "metric": "euclidean", "position_rule": "same"}
-        write_json(RESULTS / "scatter.json", found | {"cells": measure(asked.keep)})
+    options = parser.parse_args(args)
+    if not options.redraw:
+        about = {"schema": 1, "study": "addition", "epsilon": EPSILON, "metric": "euclidean", "position_rule": "same"}
+        write_json(RESULTS / "scatter.json", about | {"cells": measure(options.keep)})
     cells = read_json(RESULTS / "scatter.json", "histogram")["cells"]
     print("\n".join(map(line, cells)))
     write_atomic(DOCS / "scatter.svg", draw(cells))

@@ -81,9 +81,9 @@ def in_short(data: Document, sites: Sequence[str], features: Sequence[str]) -> s
     lines = [_in_words(data, site, features, moves) for site, moves in used.items()]
     if rest := [site for site in sites if site not in used]:
         counts = {name: sum(share_of(data, site, "END", name) >= KNOWN_SHARE for site in rest) for name in features}
-        known = ", ".join(f"{name} in {n}" for name, n in counts.items() if n) or "nothing"
+        what = ", ".join(f"{name} in {n}" for name, n in counts.items() if n) or "nothing"
         which = f"The other {len(rest)}" if used else f"All {len(rest)}"
-        lines.append(f"{which} move the answer by less than {MOVES:.0%} each. What they know: {known}.")
+        lines.append(f"{which} move the answer by less than {MOVES:.0%} each. What they know: {what}.")
     return markdown.listed(lines)
 
 
@@ -196,12 +196,12 @@ def decoder(rates: Document | None) -> str:
     if rates is None:
         return ""
     same = rates["mean"]["same"]
-    found = markdown.filled(
+    words = markdown.filled(
         f"In-ε rate of one sample at temperature 1, mean over {len(rates['sites'])} sites of {rates['n']:,} held-out "
         f"inputs each, position rule `same`: {number(same['rate'], same['se'])}; random inputs get "
         f"{same['floor']:.2f}. Nothing else on this page needs the decoder."
     )
-    return f"## What the decoder finds\n\n{found}"
+    return f"## What the decoder finds\n\n{words}"
 
 
 def effect(patching: Document, sites: Sequence[str], order: str) -> str:

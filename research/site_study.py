@@ -19,7 +19,7 @@ from inversionview.causal.logit_attribution import LogitAttribution, logit_attri
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.shapes import Positions, Tokens
 from inversionview.studies.study import Study
-from inversionview.tasks import Task
+from research.documents import Document
 from research.site_page import Setting, moved, place_of, shows
 
 SEED = 0
@@ -35,13 +35,26 @@ class Words(NamedTuple):
     codes: Positions
 
 
-def steps(study: Study, wanted: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+class Plan(NamedTuple):
+    """What a page is about."""
+
+    ats: Sequence[str]
+    """Positions at which every site is read."""
+    features: Sequence[str]
+    target: str
+    settings: Mapping[str, Setting]
+    """What is patched in, by name."""
+    groups: Sequence[Sequence[str]]
+    """Sites that are patched together."""
+
+
+def steps(study: Study, measures: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """What each of these measures, one after the other."""
-    found = {}
-    for name, step in wanted.items():
-        found[name] = step()
+    documents = {}
+    for name, measure in measures.items():
+        documents[name] = measure()
         print(f"{study.name}: measured {name}", file=sys.stderr, flush=True)
-    return found
+    return documents
 
 
 def drawn(study: Study, n: int, **options: Any) -> Tokens:
@@ -54,37 +67,44 @@ def heads_of(study: Study) -> list[str]:
     return [site for site in study.sites if site.startswith("a")]
 
 
-def site_map(study: Study, ats: Sequence[str], features: Sequence[str], queries: int) -> dict[str, Any]:
-    """Exact bits of every site at `ats`, a mean over those of some random inputs that have the position."""
-    task, tokens = with_features(study.task, features), drawn(study, queries)
-    epsilon = study.criterion.largest
+def rates(study: Study, n: int) -> dict[str, Any] | None:
+    """How good the decoder is, if there is one."""
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
+
+
+def sides(study: Study, plan: Plan, tokens: Tokens, words: Mapping[str, Words], queries: int) -> dict[str, Any]:
+    """Bits, patching and attribution: on `queries` random inputs a cell of the map, else on as many as `tokens`."""
+    measures: dict[str, Callable[[], Any]] = {
+        "map": lambda: site_map(study, plan, queries),
+        "patching": lambda: patching(study, plan, len(tokens)),
+        "attribution": lambda: attribution(study, tokens, plan.ats, words),
+    }
+    return steps(study, measures)
+
+
+def site_map(study: Study, plan: Plan, queries: int) -> dict[str, Any]:
+    """Exact bits of every site, a mean over those of some random inputs that have the position."""
+    task, tokens, epsilon = copy.copy(study.task), drawn(study, queries), study.criterion.largest
     assert epsilon is not None
-    limits = {(site, at): epsilon for site in study.sites for at in ats}
-    asked = {at: tokens[task.position_of(tokens, at) >= 0] for at in ats}
-    found = feature_map(study.probed, task, study.sites, asked, epsilon=limits)
-    return {"epsilon": epsilon, "queries": queries, "cells": [_cell(cell) for cell in found]}
+    of_page: Any = task  # only these features: each is computed for the whole domain
+    of_page.features = {name: study.task.features[name] for name in plan.features}
+    limits = {(site, at): epsilon for site in study.sites for at in plan.ats}
+    having = {at: tokens[task.position_of(tokens, at) >= 0] for at in plan.ats}
+    cells = feature_map(study.probed, task, study.sites, having, epsilon=limits)
+    return {"epsilon": epsilon, "queries": queries, "cells": [_cell(cell) for cell in cells]}
 
 
-def with_features(task: Task, names: Sequence[str]) -> Task:
-    """The same task with these features only: each of them is computed for the whole domain."""
-    part = copy.copy(task)
-    part.__dict__["features"] = {name: task.features[name] for name in names}
-    return part
-
-
-def patching(
-    study: Study, target: str, settings: Mapping[str, Setting], groups: Sequence[Sequence[str]], n: int
-) -> dict[str, Any]:
-    """Every setting: each site alone at each of its places, and these groups of sites together."""
-    found = {}
-    for name, setting in settings.items():
-        asked: dict[str, Any] = {"target": target, "contrast": setting.contrast, "n": n, "seed": SEED}
+def patching(study: Study, plan: Plan, n: int) -> dict[str, Any]:
+    """Every setting: each site alone at each of its places, and the groups of sites together."""
+    documents = {}
+    for name, setting in plan.settings.items():
+        options: dict[str, Any] = {"target": plan.target, "contrast": setting.contrast, "n": n, "seed": SEED}
         places = [place_of(site, at) for at in setting.ats for site in study.sites]
-        document: Any = study.patch(sites=places, order="each", **asked).to_dict()
-        for group in groups:
-            document["effects"] += study.patch(sites=group, order="together", **asked).to_dict()["effects"]
-        found[name] = document
-    return found
+        document: Any = study.patch(sites=places, order="each", **options).to_dict()
+        for group in plan.groups:
+            document["effects"] += study.patch(sites=group, order="together", **options).to_dict()["effects"]
+        documents[name] = document
+    return documents
 
 
 def attribution(study: Study, tokens: Tokens, ats: Sequence[str], words: Mapping[str, Words]) -> dict[str, Any]:
@@ -102,7 +122,7 @@ def attribution(study: Study, tokens: Tokens, ats: Sequence[str], words: Mapping
 
 def attention(study: Study, tokens: Tokens, looks: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """How much each head attends from some positions to others, and to which word most, in the mean over inputs."""
-    found: dict[str, Any] = {head: {} for head in heads_of(study)}
+    heads: dict[str, Any] = {head: {} for head in heads_of(study)}
     rows, task = torch.arange(len(tokens)), study.task
     for layer in range(study.probed.n_layers):
         pattern = study.probed.attention(tokens, layer).float().cpu()
@@ -110,28 +130,28 @@ def attention(study: Study, tokens: Tokens, looks: Mapping[str, Sequence[str]]) 
             there = pattern[rows, :, task.position_of(tokens, at)]
             for head in range(study.probed.n_heads):
                 words = torch.zeros(task.vocab_size).index_add_(0, tokens.flatten(), there[:, head].flatten())
-                found[f"a{layer}.{head}"][at] = {
+                heads[f"a{layer}.{head}"][at] = {
                     "to": {to: float(there[rows, head, task.position_of(tokens, to)].mean()) for to in targets},
                     "word": [_word(study, int(words.argmax())), float(words.max()) / len(tokens)],
                 }
-    return {"n": len(tokens), "heads": found}
+    return {"n": len(tokens), "heads": heads}
 
 
-def example(study: Study, found: Mapping[str, Any], heads: Sequence[str]) -> dict[str, Any]:
+def example(study: Study, data: Document, heads: Sequence[str]) -> dict[str, Any]:
     """One query at the head that moves the answer most, of those where attribution and preimage differ if there are.
 
     The exact preimage of the first held-out input, some members from the nearest to the furthest, and the tokens at
     both ends of the head's attribution.
     """
-    names = found["attribution"]["cells"][0]["shown"]
-    apart = [site for site in heads if any(len(set(shows(found, site, name))) > 1 for name in names)]
-    site = max(apart or heads, key=lambda head: max(moved(found, name, head, "END") for name in found["patching"]))
+    names = data["attribution"]["cells"][0]["shown"]
+    apart = [site for site in heads if any(len(set(shows(data, site, name))) > 1 for name in names)]
+    site = max(apart or heads, key=lambda head: max(moved(data, name, head, "END") for name in data["patching"]))
     tokens = drawn(study, 1, split="held-out")
     query = study.query(study.task.decode(tokens[0]), "END", site)
     preimage = study.exact_preimage(query)
     rows = np.linspace(0, len(preimage.inputs) - 1, min(SHOWN, len(preimage.inputs))).round().astype(int)
     added = logit_attribution(study.probed, tokens, site, query.position)
-    features = found["map"]["cells"][0]["bits"]
+    features = data["map"]["cells"][0]["bits"]
     return {
         "input": query.input, "site": site, "at": "END", "inside": len(preimage.inputs),
         "bits": {one.name: {"bits": one.bits, "of": one.of} for one in preimage.bits if one.name in features},

@@ -71,8 +71,8 @@ def _latest_name(task: TextTask, names: Sequence[str]) -> Feature:
     def compute(tokens: Tokens, positions: Positions) -> Positions:
         place = torch.arange(tokens.shape[1])
         last = torch.stack([torch.where(name.of(tokens, positions), place, 0).amax(dim=1) for name in ends])
-        found, which = last.max(dim=0)
-        return torch.where(found > 0, which + 1, 0)
+        place_of_name, which = last.max(dim=0)
+        return torch.where(place_of_name > 0, which + 1, 0)
 
     return Feature("name", ("none", *names), compute, "the latest of these names up to the position")
 
@@ -89,8 +89,8 @@ class WordEnds:
     def of(self, tokens: Tokens, positions: Positions) -> Bool[Tensor, "batch pos"]:
         """Its last tokens up to the positions, of which nothing after is seen."""
         n, place = len(self.pieces), torch.arange(tokens.shape[1])
-        found = torch.zeros(tokens.shape, dtype=torch.bool)
-        found[:, n - 1 :] = (tokens.unfold(1, n, 1) == self.pieces).all(dim=2)
-        longer = torch.zeros_like(found)
+        ends = torch.zeros(tokens.shape, dtype=torch.bool)
+        ends[:, n - 1 :] = (tokens.unfold(1, n, 1) == self.pieces).all(dim=2)
+        longer = torch.zeros_like(ends)
         longer[:, :-1] = self.goes_on[tokens[:, 1:]] & (place[:-1] < positions[:, None])
-        return found & ~longer & (place <= positions[:, None])
+        return ends & ~longer & (place <= positions[:, None])

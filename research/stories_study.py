@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -32,7 +33,9 @@ from inversionview.studies.verbs.map import LEAST_MEMBERS, MOST_SHORT
 from inversionview.tasks.base import Split
 from inversionview.tasks.text.task import TextTask
 from inversionview.training import saved_config
+from research.documents import Document
 from research.paths import ROOT
+from research.site_study import heads_of
 from research.stories_features import add_features
 from research.stories_page import CHOSEN_AT, CHOSEN_SHARE, READ_AT, READ_SHARE, chosen
 
@@ -58,32 +61,37 @@ def measure(n: int, queries: int) -> dict[str, Any]:
 
 def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
     """The same of any study of texts sampled from its model: rates from `n // 40` inputs a site."""
-    assert isinstance(study.task, TextTask)
-    features = add_features(study.task)
-    found: dict[str, Any] = {"study": study.name, "training": training(study), "features": features}
-    found["decoder"] = study.evaluate(max(2, n // 40), cells=0).to_dict()
+    features = add_features(texts_of(study))
+    data: dict[str, Any] = {"study": study.name, "training": training(study), "features": features}
+    data["decoder"] = study.evaluate(max(2, n // 40), cells=0).to_dict()
     _tell(study, "rates")
-    heads = [site for site in study.sites if site.startswith("a")]
-    found["map"] = head_map(study, features, heads, CHOSEN_AT, CHOSEN_SHARE, (queries * 10, n * 2))
+    coarse = (queries * 10, n * 2)
+    data["map"] = head_map(study, features, heads_of(study), CHOSEN_AT, CHOSEN_SHARE, coarse)
     _tell(study, "map")
-    picked = chosen(found["map"])
-    sites = [one["site"] for one in picked.values()]
-    found["fine map"] = head_map(study, features, sites, READ_AT, READ_SHARE, (queries * 20, n * 5), split="held-out")
+    heads = chosen(data["map"])
+    sites = [head["site"] for head in heads.values()]
+    data["fine map"] = head_map(study, features, sites, READ_AT, READ_SHARE, (queries * 20, n * 5), split="held-out")
     _tell(study, "fine map")
-    found["readings"] = readings(study, features, picked, found["fine map"], queries * 2)
-    return found
+    with patch.object(study.task, "sample", of_texts(texts_of(study))):
+        data["readings"] = readings(study, features, heads, data["fine map"], queries * 2)
+    return data
+
+
+def texts_of(study: Study) -> TextTask:
+    """The task of a study of texts."""
+    assert isinstance(study.task, TextTask)
+    return study.task
 
 
 def training(study: Study) -> dict[str, Any]:
     """What the run was told, and what it came to."""
-    assert isinstance(study.task, TextTask)
     assert study.folder is not None
-    run = study.folder / TRAINING
+    run, task = study.folder / TRAINING, texts_of(study)
     last = json.loads((run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     config = saved_config(run)
     return {
         "minutes": config.minutes, "batch": config.batch_size, "steps": last["step"], "seconds": last["seconds"],
-        "rule": str(study.criterion.epsilon), "texts": len(study.task.windows), "most": study.task.max_length - 2,
+        "rule": str(study.criterion.epsilon), "texts": len(task.windows), "most": task.max_length - 2,
     }  # fmt: skip
 
 
@@ -97,42 +105,45 @@ def head_map(
     """
     limits = calibrated(study, heads, at, share)
     queries, draws = counts
-    found = sampled_map(
+    cells = sampled_map(
         study.probed, study.task, list(limits), {at: drawn(study, queries, at, split=split)},
         epsilon={(site, at): epsilon for site, epsilon in limits.items()}, draws=draws,
         generator=torch.Generator().manual_seed(SEED + 1),
     )  # fmt: skip
-    cells = [_cell(cell, features) | {"epsilon": limits[cell.site]} for cell in found]
-    return {"at": at, "share": share, "queries": queries, "draws": draws, "cells": cells}
+    documents = [_cell(cell, features) | {"epsilon": limits[cell.site]} for cell in cells]
+    return {"at": at, "share": share, "queries": queries, "draws": draws, "cells": documents}
 
 
 def readings(
-    study: Study, features: Sequence[str], heads: Mapping[str, Any], fine: Mapping[str, Any], queries: int
+    study: Study, features: Sequence[str], heads: Mapping[str, Any], fine: Document, queries: int
 ) -> dict[str, Any]:
     """What of the chosen heads is used at `READ_AT`, over inputs that can be typed; one of them is shown."""
-    found: dict[str, Any] = {}
-    keep_to_texts(study)
+    documents = {}
     cells = {cell["site"]: cell for cell in fine["cells"]}
-    for rule, one in heads.items():
-        if one["site"] not in cells:
-            continue
-        cell, limit = cells[one["site"]], cells[one["site"]]["epsilon"]
-        tokens = typed(study, drawn(study, 4 * queries + 8, READ_AT, split="held-out"))[:queries]
-        asked = [study.query(study.task.decode(row), READ_AT, one["site"]) for row in tokens]
-        sources = [PriorSource(study.task, DRAWS)]
-        preimages = sampled_preimages(
-            study.probed, study.task, asked, sources, criterion=Criterion.parse(limit), seed=SEED
-        )
-        causal = [used(study, preimage, features) for preimage in preimages]
-        shown = _shown(study, tokens, one["feature"])
-        proposed = study.preimage(asked[shown], PROPOSED, epsilon=limit, colors=False, seed=SEED)
-        found[rule] = {
-            **one, "at": READ_AT, "epsilon": limit, "drawn": DRAWS, "causal": causal, "bits": cell["bits"],
-            "apart": cell.get("apart"), "attention": attention(study, tokens, one["site"]),
-            "example": example(proposed) | {"of": shown},
-        }  # fmt: skip
-        _tell(study, f"{one['site']}, chosen as {rule}")
-    return found
+    for rule, head in heads.items():
+        if head["site"] in cells:
+            documents[rule] = reading(study, features, head, cells[head["site"]], queries)
+            _tell(study, f"{head['site']}, chosen as {rule}")
+    return documents
+
+
+def reading(study: Study, features: Sequence[str], head: Mapping[str, str], cell: Document, n: int) -> dict[str, Any]:
+    """The same of one head, over `n` inputs."""
+    task, site, epsilon = texts_of(study), head["site"], cell["epsilon"]
+    tokens = drawn(study, 4 * n + 8, READ_AT, split="held-out")
+    tokens = tokens[task.vocabulary.is_canonical(tokens)][:n]  # of a model's own texts not all can be typed
+    queries = [study.query(task.decode(row), READ_AT, site) for row in tokens]
+    sources = [PriorSource(task, DRAWS)]
+    criterion = Criterion.parse(epsilon)
+    preimages = sampled_preimages(study.probed, task, queries, sources, criterion=criterion, seed=SEED)
+    shown = _shown(study, tokens, head["feature"])
+    proposed = study.preimage(queries[shown], PROPOSED, epsilon=epsilon, colors=False, seed=SEED)
+    return {
+        **head, "at": READ_AT, "epsilon": epsilon, "drawn": DRAWS,
+        "causal": [used(study, preimage, features) for preimage in preimages],
+        "bits": cell["bits"], "apart": cell.get("apart"), "attention": attention(study, tokens, site),
+        "example": example(proposed) | {"of": shown},
+    }  # fmt: skip
 
 
 def used(study: Study, preimage: Preimage, features: Sequence[str]) -> dict[str, Any]:
@@ -148,8 +159,8 @@ def calibrated(study: Study, sites: Sequence[str], at: str, share: float) -> dic
     if not sites:
         return {}
     generator = torch.Generator().manual_seed(SEED)
-    found = null_epsilon(study.probed, study.task, sites, share, n=PAIRS, role=at, skip=True, generator=generator)
-    return {site: one.epsilon for site, one in found.items()}
+    epsilons = null_epsilon(study.probed, study.task, sites, share, n=PAIRS, role=at, skip=True, generator=generator)
+    return {site: one.epsilon for site, one in epsilons.items()}
 
 
 def drawn(study: Study, n: int, at: str, *, split: Split = "all") -> Tokens:
@@ -161,34 +172,26 @@ def drawn(study: Study, n: int, at: str, *, split: Split = "all") -> Tokens:
     return kept[:n]
 
 
-def keep_to_texts(study: Study) -> None:
-    """Have all draws be of the texts of the study, draws of the same prior: new ones take a millisecond each."""
-    task = study.task
-    assert isinstance(task, TextTask)
-    windows, of_side = task.windows, task.sample
+def of_texts(task: TextTask) -> Callable[..., Tokens]:
+    """Draws of the texts of the study, themselves draws of the same prior: new ones take a millisecond each."""
+    windows, ordinary = task.windows, task.sample
 
     def sample(n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         if split != "all":
-            return of_side(n, generator=generator, split=split)
+            return ordinary(n, generator=generator, split=split)
         return windows[torch.randint(len(windows), (n,), generator=generator)]
 
-    vars(task)["sample"] = sample
-
-
-def typed(study: Study, tokens: Tokens) -> Tokens:
-    """Those that are tokenised again as they are, so that they can be typed; of a model's own texts not all are."""
-    assert isinstance(study.task, TextTask)
-    return tokens[study.task.vocabulary.is_canonical(tokens)]
+    return sample
 
 
 def attention(study: Study, tokens: Tokens, site: str) -> dict[str, float]:
     """How much a head attends from `READ_AT` to places, in the mean over inputs."""
     layer, head = (int(part) for part in site[1:].split("."))
     at = int(READ_AT)
-    there = study.probed.attention(tokens, layer)[:, head, at].float().cpu().mean(dim=0)
-    named = {"begin": 0, "first token": 1, "token-2": at - 2, "token-1": at - 1, "token": at}
-    found = {name: float(there[place]) for name, place in named.items()}
-    return found | {"the others": 1 - sum(found.values())}
+    pattern = study.probed.attention(tokens, layer)[:, head, at].float().cpu().mean(dim=0)
+    places = {"begin": 0, "first token": 1, "token-2": at - 2, "token-1": at - 1, "token": at}
+    shares = {name: float(pattern[place]) for name, place in places.items()}
+    return shares | {"the others": 1 - sum(shares.values())}
 
 
 def example(preimage: Preimage) -> dict[str, Any]:
@@ -214,10 +217,10 @@ def _marked(strings: Sequence[str], position: int) -> list[str]:
 
 def _shown(study: Study, tokens: Tokens, feature: str) -> int:
     """The first input that has the word, where the head was chosen for a word; else the first."""
-    known = study.task.features[feature]
-    if known.values != ("no", "yes"):
+    chosen_for = study.task.features[feature]
+    if chosen_for.values != ("no", "yes"):
         return 0
-    return int(known.compute(tokens, eligible_role(study.task, tokens, READ_AT)).argmax())
+    return int(chosen_for.compute(tokens, eligible_role(study.task, tokens, READ_AT)).argmax())
 
 
 def _cell(cell: MapCell, features: Sequence[str]) -> dict[str, Any]:
@@ -227,13 +230,13 @@ def _cell(cell: MapCell, features: Sequence[str]) -> dict[str, Any]:
     """
     assert cell.effective is not None
     n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
-    found: dict[str, Any] = {"site": cell.site, "at": cell.role, "few": few, "bits": {}}
+    document: dict[str, Any] = {"site": cell.site, "at": cell.role, "few": few, "bits": {}}
     if few > MOST_SHORT * n:
-        return found
+        return document
     by_name = dict(zip(cell.features, cell.bits.T, strict=True))
     of = dict(zip(cell.features, cell.of.tolist(), strict=True))
-    found["bits"] = {name: _mean(by_name[name]) | {"of": of[name]} for name in features}
-    return found | {"apart": _mean(by_name["token-1"] - by_name["token"])}
+    document["bits"] = {name: _mean(by_name[name]) | {"of": of[name]} for name in features}
+    return document | {"apart": _mean(by_name["token-1"] - by_name["token"])}
 
 
 def _mean(values: Float[np.ndarray, " query"]) -> dict[str, float]:
