@@ -40,7 +40,7 @@ from inversionview.sites import Site
 from inversionview.studies.study import load_study
 from inversionview.tasks.addition.task import AdditionTask
 from inversionview.tasks.base import Split
-from inversionview.tasks.rows import between_begin_and_end
+from inversionview.tasks.positions import between_begin_and_end
 from inversionview.training import TrainingConfig, train
 from inversionview.training.precision import matmul_rate
 

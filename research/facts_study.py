@@ -12,9 +12,9 @@ from inversionview.causal.head_selection import select_heads
 from inversionview.shapes import Positions, Tokens
 from inversionview.studies.recipes.facts import LENGTH
 from inversionview.studies.study import Study, load_study
-from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.files import read_bear
 from inversionview.tasks.facts.task import FactsTask
+from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.vocabulary import Vocabulary
 from research import facts_page, site_study
 from research.paths import SHARED

@@ -9,8 +9,8 @@ import torch
 from inversionview.reading.conditions import holds
 from inversionview.shapes import Tokens
 from inversionview.studies.study import Study, load_study
-from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.ioi.features import HELD_OUT
+from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.positions import last_eligible
 from research import ioi_page, site_study
 from research.site_study import Plan, Words, drawn

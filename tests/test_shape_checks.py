@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from inversionview.preimage.distance import distances
-from inversionview.tasks.rows import before_first
+from inversionview.tasks.positions import before_first
 
 
 def test_a_wrong_number_of_axes_is_caught():

@@ -11,7 +11,7 @@ import inversionview as iv
 from inversionview import cli
 from inversionview.studies.description import bundled_studies
 from inversionview.studies.study import Study
-from inversionview.tasks.accuracy import exact_match
+from inversionview.tasks.outputs import exact_match
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from inversionview.sites import Site
 from inversionview.studies.facts_queries import choose_queries, heads_at_end
 from inversionview.studies.recipes import DECODER_RECIPES
 from inversionview.studies.recipes.facts import facts
-from inversionview.tasks.accuracy import exact_match
 from inversionview.tasks.facts.task import FactsTask
+from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.studies.text_models import FAMILIES, random_model, some_texts

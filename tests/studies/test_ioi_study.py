@@ -18,7 +18,7 @@ from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, Budge
 from inversionview.studies.recipes.base import TaskSource
 from inversionview.studies.recipes.ioi import QUERIED, ioi, make_task, small_task
 from inversionview.studies.training_runs import default_sites
-from inversionview.tasks.accuracy import exact_match
+from inversionview.tasks.outputs import exact_match
 from tests.probed.tiny import tiny
 from tests.studies.text_models import FAMILIES, random_model
 from tests.tokenizers import byte_tokenizer

@@ -349,7 +349,7 @@ def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
 
 def test_accuracy_is_greedy_exact_match(monkeypatch):
     """Teacher forcing counts as right just what a plain greedy loop gets right."""
-    from inversionview.tasks.accuracy import exact_match
+    from inversionview.tasks.outputs import exact_match
 
     sums = task().sample(200, generator=torch.Generator().manual_seed(0), split="held-out")
     model = probed()
@@ -383,7 +383,7 @@ def test_accuracy_is_greedy_exact_match(monkeypatch):
 
 @pytest.mark.published("models/paper_addition")
 def test_the_paper_models_accuracy_over_all_sums_is_the_known_one():
-    from inversionview.tasks.accuracy import exact_match
+    from inversionview.tasks.outputs import exact_match
     from tests.paths import SHARED
 
     model = ProbedModel.from_pretrained(SHARED / "models" / "paper_addition")

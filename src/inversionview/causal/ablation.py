@@ -17,7 +17,7 @@ from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 from inversionview.tasks.outputs import captured, divergence, inputs_at_once, predicting
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import first_end
 
 Kind = Literal["mean", "resample"]
 Sources = Int[Tensor, "source source_pos"]

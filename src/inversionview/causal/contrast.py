@@ -15,8 +15,7 @@ from inversionview.errors import UserError
 from inversionview.reading.conditions import holds
 from inversionview.shapes import InputMask, Positions, Tokens
 from inversionview.tasks.base import Contrastable, Flippable, Split, Task
-from inversionview.tasks.positions import last_eligible
-from inversionview.tasks.rows import after_end, first_end
+from inversionview.tasks.positions import after_end, first_end, last_eligible
 
 TRIES = 100
 """Contrast inputs that are drawn for each clean one before it is left out."""

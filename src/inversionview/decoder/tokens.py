@@ -15,7 +15,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, Positions, Tokens
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import first_end
 from inversionview.tasks.vocabulary import Vocabulary
 
 OwnTokens = Int[Tensor, "batch own_pos"]

@@ -22,8 +22,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
-from inversionview.tasks.positions import draw_positions
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import draw_positions, first_end
 from inversionview.tasks.vocabulary import Vocabulary
 
 

@@ -13,7 +13,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.rows import between_begin_and_end
+from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Symbols
 
 HELD_OUT = 10

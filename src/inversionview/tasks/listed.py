@@ -94,7 +94,16 @@ class ListedTask(Task):
 
     def index(self, tokens: Tokens) -> Positions:
         """Which of the inputs each row is, by its number; -1 where it is none."""
+        if len(tokens) == 1:  # for which the tree is slow
+            row = tokens[0].tolist()
+            used = len(self.vocabulary.up_to_end(tokens[0]))
+            padded = all(token == self.pad for token in row[used:])
+            return torch.tensor([self._numbers.get(tuple(row[:used]), -1) if padded else -1], device=tokens.device)
         return self._tree.index(tokens)
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[int, ...], int]:
+        return {tuple(self.vocabulary.up_to_end(row)): i for i, row in enumerate(self.listed)}
 
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows are one of the inputs, an end token and padding, and nothing else."""
@@ -110,7 +119,8 @@ class ListedTask(Task):
 
     def places(self, tokens: Tokens) -> dict[str, Positions]:
         """Position [batch] of every role, -1 in inputs that lack it."""
-        return {role: self._of_row(place, tokens, -1) for role, place in self._places.items()}
+        index = self.index(tokens)
+        return {role: _at(index, place, -1) for role, place in self._places.items()}
 
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which inputs are held out."""
@@ -129,8 +139,11 @@ class ListedTask(Task):
 
     def _of_row(self, column: torch.Tensor, tokens: Tokens, value: int | bool) -> torch.Tensor:
         """What a column [input] has for each row [batch], `value` for what is no input."""
-        index = self.index(tokens)
-        return torch.where(index >= 0, column.to(index.device)[index.clamp_min(0)], value)
+        return _at(self.index(tokens), column, value)
+
+
+def _at(index: Positions, column: torch.Tensor, value: int | bool) -> torch.Tensor:
+    return torch.where(index >= 0, column.to(index.device)[index.clamp_min(0)], value)
 
 
 def token_feature(vocabulary: Symbols, used: Positions) -> Feature:

@@ -1,4 +1,4 @@
-"""What patches do to the output: the positions that predict a task's answer, and how far what they predict moves."""
+"""What a model says of a task's answer: how often it is right, and how far patches move what it predicts."""
 
 from __future__ import annotations
 
@@ -29,14 +29,28 @@ def predicting(task: Task, tokens: Tokens, position: int) -> Int[Tensor, " outpu
     return answer if len(answer) else task.eligible(tokens)[0].nonzero()[-1]
 
 
+@torch.no_grad()
+def exact_match(probed: ProbedModel, task: Task, tokens: Tokens, *, block: int = 4096) -> float:
+    """Share of inputs whose answer the model gets right by greedy decoding, between 0 and 1.
+
+    One forward an input is enough: greedy decoding gives the whole answer exactly if each of its tokens is the most
+    likely one after the right ones before it, end token included.
+    """
+    right = 0
+    for rows in torch.split(tokens, block):
+        predicted = probed.logits(rows)[:, :-1].argmax(-1).cpu()
+        right += int(((predicted == rows[:, 1:].cpu()) | ~task.answer_mask(rows)[:, 1:].cpu()).all(dim=1).sum())
+    return right / len(tokens)
+
+
 def divergence(
     clean: Float[Tensor, "*any_or_one vocab"], patched: Float[Tensor, "*any vocab"]
 ) -> Float[Tensor, "*any"]:
     """KL(clean ‖ patched) of the next token in nats, from logits, in fp64 on the CPU."""
     p, q = (logits.double().cpu().log_softmax(dim=-1) for logits in (clean, patched))
     terms = torch.where(p.exp() == 0, 0.0, p.exp() * (p - q))  # not where it is NaN
-    found: Tensor = terms.sum(dim=-1)
-    return found
+    total: Tensor = terms.sum(dim=-1)
+    return total
 
 
 def inputs_at_once(probed: ProbedModel, positions: int, outputs: int) -> int:
@@ -50,8 +64,8 @@ def captured(probed: ProbedModel, site: Site | str, tokens: Tokens, positions: P
     """Activations at one position of each input in fp32 on the CPU, run in blocks."""
     block = inputs_at_once(probed, tokens.shape[1], 0)
     parts = zip(torch.split(tokens, block), torch.split(positions, block), strict=True)
-    found = [value.float().cpu() for part, at in parts for value in probed.capture(part, [site], at).values()]
-    return torch.cat(found)
+    activations = [value.float().cpu() for part, at in parts for value in probed.capture(part, [site], at).values()]
+    return torch.cat(activations)
 
 
 class Effects(NamedTuple):

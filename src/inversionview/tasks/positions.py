@@ -1,22 +1,58 @@
-"""Which positions of an input can be read: between begin and end, the last of them, one at random."""
+"""Where in a row of tokens its input begins and ends, and which positions of it can be read."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 
-from inversionview.shapes import Positions, Tokens
-from inversionview.tasks.base import Task
+from inversionview.shapes import PositionMask, Positions, Tokens
 
 
-def last_eligible(task: Task, tokens: Tokens) -> Positions:
+def before_first(tokens: Tokens, token: int) -> PositionMask:
+    """Positions [batch, pos] before the first `token` of their row that is not at 0 (all of them where it is absent).
+
+    What is at 0 does not count: many tokenizers have one token for begin and end.
+    """
+    there = tokens == token
+    there[:, 0] = False
+    return there.cumsum(dim=1) == 0
+
+
+def first_end(tokens: Tokens, end: int) -> Positions:
+    """Position [batch] of the first end token after position 0, and 0 where there is none."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.long().argmax(dim=1)
+
+
+def after_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions [batch, pos] behind the first end token after position 0: padding, whatever stands there."""
+    there = tokens == end
+    there[:, 0] = False
+    return there.cumsum(dim=1) - there.long() > 0
+
+
+def between_begin_and_end(tokens: Tokens, end: int) -> PositionMask:
+    """Positions strictly between the begin token at 0 and the first end token; needs no well-formed row."""
+    inside = before_first(tokens, end)
+    inside[:, 0] = False
+    return inside
+
+
+class _Readable(Protocol):
+    def eligible(self, tokens: Tokens) -> PositionMask: ...
+
+
+def last_eligible(task: _Readable, tokens: Tokens) -> Positions:
     """The last position of each input that may be read."""
     eligible = task.eligible(tokens)
     return (eligible * torch.arange(1, eligible.shape[1] + 1)).max(dim=1).values - 1
 
 
 def draw_positions(
-    task: Task, tokens: Tokens, generator: torch.Generator, weights: Float[torch.Tensor, " pos"] | None = None
+    task: _Readable, tokens: Tokens, generator: torch.Generator, weights: Float[torch.Tensor, " pos"] | None = None
 ) -> Positions:
     """One eligible position [batch] of each input: uniformly, or in proportion to `weights`."""
     allowed = task.eligible(tokens).float()

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Int
 
 from inversionview.shapes import NextTokens, Positions, Tokens
-from inversionview.tasks.rows import after_end, first_end
+from inversionview.tasks.positions import after_end, first_end
 
 Nodes = Int[torch.Tensor, "batch pos"]
 

@@ -14,7 +14,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.files import write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import first_end
 
 _CONFIG = "vocabulary.json"
 SPECIAL_WORDS = ("<begin>", "<end>", "<pad>", "<unknown>")
@@ -53,8 +53,12 @@ class Symbols(Protocol):
 
     def inner(self, tokens: OneInput) -> list[int]:
         """The tokens between begin and the first end; of a malformed row, whatever is there."""
-        end = int(first_end(tokens[None], self.end)[0])
-        return list(map(int, tokens[1 : end if end else len(tokens)].tolist()))
+        return [token for token in self.up_to_end(tokens)[1:] if token != self.end]
+
+    def up_to_end(self, tokens: OneInput) -> list[int]:
+        """The tokens up to and including the first end; of a malformed row, whatever is there."""
+        row: list[int] = tokens.tolist()
+        return row[: row.index(self.end, 1) + 1] if self.end in row[1:] else row
 
     def find(self, tokens: OneInput, word: str, number: int = 1) -> int:
         """Position of the last token of the n-th occurrence of a word, or of any string, in a row; -1 without it."""
@@ -86,8 +90,7 @@ class Characters(Symbols):
 
     def strings(self, tokens: OneInput) -> list[str]:
         """One symbol a position, up to and including the first end token."""
-        end = int(first_end(tokens[None], self.end)[0])
-        return list(self.text(tokens[: end + 1 if end else len(tokens)].tolist()))
+        return list(self.text(self.up_to_end(tokens)))
 
 
 class Vocabulary(Symbols):
@@ -145,8 +148,7 @@ class Vocabulary(Symbols):
         """What each token stands for in the text, up to and including the first end token; bytes of a character that is
         more than one token as `�`.
         """
-        end = int(first_end(tokens[None], self.end)[0])
-        row = tokens[: end + 1 if end else len(tokens)].tolist()
+        row = self.up_to_end(tokens)
         words = self.tokenizer.convert_ids_to_tokens(row)
         return [
             word if token in self.special or word is None else self._shown(token, word)

@@ -8,8 +8,7 @@ from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
 
-from inversionview.tasks.facts.phrasings import BEAR
-from inversionview.tasks.facts.tables import FactTable
+from inversionview.tasks.facts.tables import BEAR, FactTable
 
 CAPITALS = (
     ("West Bengal", "Kolkata"), ("Morocco", "Rabat"), ("Peru", "Lima"), ("Togo", "Lomé"), ("Kenya", "Nairobi"),

@@ -8,7 +8,7 @@ import pytest
 
 from inversionview.errors import UserError
 from inversionview.tasks.facts.files import read_bear, read_facts
-from inversionview.tasks.facts.phrasings import BEAR
+from inversionview.tasks.facts.tables import BEAR
 from tests.paths import SHARED
 from tests.tasks.facts.files import bear_fact, counterfact, large_bear, texts
 

@@ -8,8 +8,7 @@ from inversionview.errors import UserError
 from inversionview.files import read_json
 from inversionview.studies.recipes import Budget
 from inversionview.studies.recipes.facts import probed_facts_small, small_task
-from inversionview.tasks.facts.phrasings import BEAR, KINDS, OWN
-from inversionview.tasks.facts.tables import TABLE, Fact, FactTable, Phrasing
+from inversionview.tasks.facts.tables import BEAR, KINDS, OWN, TABLE, Fact, FactTable, Phrasing
 
 
 def test_the_bundled_table_says_where_it_is_from():

@@ -19,7 +19,7 @@ from inversionview.studies.parts import Parts, needed_decoder
 from inversionview.studies.settings import EvaluateSettings
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
-from inversionview.tasks.accuracy import exact_match
+from inversionview.tasks.outputs import exact_match
 
 REACH_DRAWS, REACH_MEMBERS = 1000, 2000
 ACCURACY_INPUTS = 20_000

@@ -14,7 +14,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Start, Task
-from inversionview.tasks.rows import between_begin_and_end
+from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Characters
 
 SYMBOLS = "0123456789B+=E"

@@ -16,7 +16,6 @@ from inversionview.shapes import InputMask, OneInput, PerInput, PositionMask, Po
 from inversionview.tasks.base import Feature, Split, Start, Task
 from inversionview.tasks.counting.edits import drawn_kind, flipped, longer_or_shorter, renamed, swapped
 from inversionview.tasks.counting.given import CONDITIONS, TRIPLES, draw_given, log_mass, shares
-from inversionview.tasks.counting.grammar import next_tokens
 from inversionview.tasks.counting.orders import RESTRICTIONS, CountingOrders
 from inversionview.tasks.counting.rows import (
     BAR,
@@ -41,6 +40,7 @@ from inversionview.tasks.counting.rows import (
     length_of,
     letter_counts,
     multisets,
+    next_tokens,
     others,
     seen,
     sequence_counts,

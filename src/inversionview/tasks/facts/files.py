@@ -16,8 +16,7 @@ from typing import Any
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
-from inversionview.tasks.facts.phrasings import BEAR
-from inversionview.tasks.facts.tables import Fact, FactTable, Phrasing
+from inversionview.tasks.facts.tables import BEAR, Fact, FactTable, Phrasing
 
 RELATIONS = ("metadata_relations.json", "relation_info.json")
 """Where BEAR says what it says of its relations."""
@@ -51,7 +50,7 @@ def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable
     if missing:
         raise UserError(f"{folder} has no relation {missing[0]}; it has: {', '.join(files)}")
     templates = _bear_templates(folder)
-    phrasings = {name: templates.get(name) or BEAR.get(name, ()) for name in relations or files}
+    phrasings = {name: templates.get(name) or BEAR.get(name, []) for name in relations or files}
     known = {name: texts for name, texts in phrasings.items() if texts}
     if not known:
         raise UserError(f"there is no template with the object last for any relation of {folder}")

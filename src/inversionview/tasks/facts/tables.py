@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,10 +12,16 @@ from typing import NamedTuple
 
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_atomic
-from inversionview.tasks.facts.phrasings import KINDS, OWN
 
 TABLE = Path(__file__).with_name("table.json")
 """The table that the package brings, with its sources and their licences; `research/facts_table.py` makes it."""
+_PHRASINGS = tomllib.loads(Path(__file__).with_name("phrasings.toml").read_text(encoding="utf-8"))
+KINDS: dict[str, str] = _PHRASINGS["kinds"]
+"""What kind of thing the object of each relation of the table is."""
+OWN: dict[str, list[str]] = _PHRASINGS["own"]
+"""How the facts of the table are said: the object last, and the word that names the relation between asterisks."""
+BEAR: dict[str, list[str]] = _PHRASINGS["bear"]
+"""Of Wikidata's properties, for BEAR's files where its own templates are not beside them."""
 _MARKED = re.compile(r"\*(.+?)\*")
 
 

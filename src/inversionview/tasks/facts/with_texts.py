@@ -47,11 +47,6 @@ class FactsAndTextsTask(Task):
         self.max_length = max(texts.max_length, facts.max_length)
         self.roles = facts.roles
 
-    @property
-    def note(self) -> str:
-        """How positions count where the tokenizer has no BOS token of its own; empty where it has."""
-        return self.texts.note
-
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of a fact, whose final full stop may be left out, or of any other text.
 

@@ -1,4 +1,4 @@
-"""The named features of a sentence of indirect object identification."""
+"""The named features of a sentence of indirect object identification, and which are held out, by hashes of words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import itertools
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature
 from inversionview.tasks.ioi.frames import Frames, Sentences
-from inversionview.tasks.listed import token_feature
+from inversionview.tasks.listed import smallest_hashes, token_feature
 
+PAIRS_HELD_OUT, PHRASES_HELD_OUT = 0.15, 0.1
+"""Shares of the pairs of names, and of the combinations of opening, ending, place and object."""
 HELD_OUT = ("no", "pair", "phrases", "both")
 MOST_NAMES = 40
 """Of more names there are too many pairs for a feature, whose values are counted one by one."""
@@ -75,3 +79,26 @@ def _pairs(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Sentences
     for number, (one, other) in enumerate(pairs):
         numbers[one, other] = numbers[other, one] = number
     return tuple(f"{names[i]}, {names[j]}" for i, j in pairs), lambda x: numbers.to(x.io.device)[x.io, x.s]
+
+
+def pairs_held_out(frames: Frames) -> Bool[Tensor, "name name"]:
+    """Which pairs of names, whatever part each plays."""
+    pairs = [(i, j) for i in range(len(frames.names)) for j in range(i)]
+    keys = [" and ".join(sorted((frames.names[i], frames.names[j]))) for i, j in pairs]
+    held_out = torch.zeros(len(frames.names), len(frames.names), dtype=torch.bool)
+    for one in smallest_hashes(keys, PAIRS_HELD_OUT):
+        held_out[pairs[one]] = held_out[pairs[one][::-1]] = True
+    return held_out
+
+
+def phrases_held_out(frames: Frames) -> Bool[Tensor, "frame place object"]:
+    """Which combinations of opening, ending, place and object."""
+    keys = [
+        f"{template} {place} {thing}"
+        for template in frames.templates
+        for place in frames.places
+        for thing in frames.objects
+    ]
+    held_out = torch.zeros(len(keys), dtype=torch.bool)
+    held_out[smallest_hashes(keys, PHRASES_HELD_OUT)] = True
+    return held_out.view(len(frames.templates), len(frames.places), len(frames.objects))

@@ -6,6 +6,8 @@ All of it is our own. Every opening goes with every ending, and each ending name
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 from inversionview.errors import UserError
@@ -38,50 +40,9 @@ def _slots(phrase: str) -> list[str]:
     return re.findall(r"\{\w*\}", phrase)
 
 
-PHRASES = Phrases(
-    openings=(
-        "After {A} and {B} walked to the {place},",
-        "While {A} sat with {B} at the {place},",
-        "At the {place}, {A} met {B}, and",
-        "Before {A} left the {place} with {B},",
-        "When {A} saw {B} in the {place},",
-        "Since {A} was at the {place} with {B},",
-        "Inside the {place}, {A} and {B} talked until",
-        "As {A} had told {B} about the {place},",
-    ),
-    endings=(
-        " {S} gave the {object} to {IO}.",
-        " the {object} was handed by {S} to {IO}.",
-        " {S} bought the new {object} for {IO}.",
-        " it was {S} who shared the {object} with {IO}.",
-    ),
+_BUNDLED = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
+PHRASES = Phrases(tuple(_BUNDLED["openings"]), tuple(_BUNDLED["endings"]))
+SMALL_NAMES, SMALL_PLACES, SMALL_OBJECTS = (tuple(words) for words in _BUNDLED["small"].values())
+NAMES, PLACES, OBJECTS = (
+    (*small, *more) for small, more in zip(_BUNDLED["small"].values(), _BUNDLED["more"].values(), strict=True)
 )
-
-SMALL_NAMES = (
-    "Alice", "Brian", "Carol", "David", "Emma", "Frank", "Grace", "Henry", "Jane", "Kevin", "Laura", "Martin", "Nancy",
-    "Oliver", "Paul", "Rachel",
-)  # fmt: skip
-SMALL_PLACES = ("school", "garden", "market", "station")
-SMALL_OBJECTS = ("book", "ring", "map", "lamp", "cake")
-
-NAMES = (
-    *SMALL_NAMES, "Adam", "Alan", "Alex", "Amanda", "Amy", "Andrea", "Andrew", "Angela", "Anna", "Anthony",
-    "Arthur", "Barbara", "Ben", "Bob", "Charles", "Charlie", "Chris", "Christine", "Claire", "Daniel", "Diana",
-    "Donald", "Edward", "Elizabeth", "Emily", "Eric", "Eva", "Fiona", "Fred", "Gary", "George", "Hannah", "Harry",
-    "Helen", "Ian", "Jack", "Jacob", "James", "Jason", "Jennifer", "Jessica", "Jim", "John", "Joseph", "Julia",
-    "Karen", "Kate", "Katie", "Kelly", "Kim", "Larry", "Leon", "Linda", "Lisa", "Louis", "Lucy", "Luke",
-    "Margaret", "Maria", "Marie", "Mary", "Matthew", "Max", "Melissa", "Michael", "Michelle", "Nathan", "Nick",
-    "Nicole", "Patricia", "Patrick", "Peter", "Philip", "Rebecca", "Richard", "Robert", "Roger", "Ryan", "Sam",
-    "Samuel", "Sandra", "Sarah", "Scott", "Simon", "Sophie", "Stephen", "Steve", "Susan", "Thomas", "Tim", "Tom",
-    "Tony", "Victor", "Victoria", "Walter", "William",
-)  # fmt: skip
-PLACES = (
-    *SMALL_PLACES,
-    "store", "park", "library", "museum", "hospital", "office", "restaurant", "beach", "house", "church", "theater",
-    "hotel", "farm", "bank", "airport", "castle",
-)  # fmt: skip
-OBJECTS = (
-    *SMALL_OBJECTS,
-    "ball", "key", "letter", "bottle", "camera", "computer", "drink", "flower", "guitar", "hat", "phone", "picture",
-    "shirt", "watch", "ticket",
-)  # fmt: skip

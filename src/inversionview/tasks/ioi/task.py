@@ -20,10 +20,9 @@ from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Start, Task
-from inversionview.tasks.ioi.features import HELD_OUT, ioi_features
+from inversionview.tasks.ioi.features import HELD_OUT, ioi_features, pairs_held_out, phrases_held_out
 from inversionview.tasks.ioi.frames import Frames, Sentences
 from inversionview.tasks.ioi.phrases import Phrases
-from inversionview.tasks.ioi.split import pairs_held_out, phrases_held_out
 from inversionview.tasks.mistakes import where_it_leaves
 from inversionview.tasks.vocabulary import Vocabulary
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.shapes import PerInput, Tokens
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import first_end
 from inversionview.tasks.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, read_tensors, write_atomic, write_tensors
 from inversionview.shapes import InputMask, OneInput, PerInput, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Task
-from inversionview.tasks.rows import first_end
+from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
 from inversionview.tasks.vocabulary import Vocabulary
