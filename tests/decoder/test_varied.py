@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inversionview.decoder import varied
-from inversionview.decoder.sampling import sample
-from inversionview.decoder.varied import common_tokens, holders, sample_varied
+from inversionview.decoder.sampling import ROUND, common_tokens, holders, sample, sample_varied
 from inversionview.tasks import get_task
 from tests.decoder.tiny import activations, tiny_decoder
 
@@ -51,9 +49,9 @@ def test_with_every_token_common_it_is_plain_sampling_in_rounds():
     decoder = tiny_decoder()
     z, site = activations(2)
     everything = torch.ones(15, dtype=torch.bool)
-    found = sample_varied(decoder, z, site, 2 * varied.ROUND, common=everything, generator=generators(2))
+    found = sample_varied(decoder, z, site, 2 * ROUND, common=everything, generator=generators(2))
     streams = generators(2)
-    plain = [sample(decoder, z, site, varied.ROUND, generator=streams) for _ in range(2)]
+    plain = [sample(decoder, z, site, ROUND, generator=streams) for _ in range(2)]
     assert torch.equal(found.tokens, torch.cat([one.tokens for one in plain], dim=1))
     torch.testing.assert_close(found.log_prob, torch.cat([one.log_prob for one in plain], dim=1))
 
@@ -64,8 +62,8 @@ def test_the_first_round_is_free_and_a_query_alone_is_sampled_as_among_others():
     many = sample_varied(decoder, z, site, 100, common=NONE, cosines=(0.9, 0.8), generator=generators(3))
     alone = sample_varied(decoder, z[2:], site[2:], 100, common=NONE, cosines=(0.9, 0.8), generator=generators(1, 2))
     assert torch.equal(many.tokens[2], alone.tokens[0])
-    free = sample(decoder, z, site, varied.ROUND, cosine=0.9, generator=generators(3))
-    assert torch.equal(many.tokens[:, : varied.ROUND], free.tokens)
+    free = sample(decoder, z, site, ROUND, cosine=0.9, generator=generators(3))
+    assert torch.equal(many.tokens[:, :ROUND], free.tokens)
     again = sample_varied(decoder, z, site, 100, common=NONE, cosines=(0.9, 0.8), generator=generators(3))
     assert torch.equal(many.tokens, again.tokens)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +44,6 @@ from inversionview.studies.verbs.evaluate import held_out_accuracy
 from inversionview.tasks import Task, get_task
 from inversionview.training import (
     Logger,
-    Objective,
     TrainingConfig,
     TrainingResult,
     default_device,
@@ -175,7 +174,7 @@ def train_decoder(
     data = dataclasses.replace(plan.data, seed=config.seed)
     rates = _Rates(parts, plan.rate_queries, places)
     objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
-    result = train(cast(Objective, objective), config, out / TRAINING, resume=resume, logger=logger)
+    result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
     if not result.interrupted and _is_first_process():
         save_decoder(decoder, out / DECODER)
         described = on_disk.read_description(out)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor
 
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.varied import common_tokens, sample_varied
+from inversionview.decoder.sampling import common_tokens, sample_varied
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import DecoderSource, Draws
 from inversionview.results.preimage import Query
