@@ -1,6 +1,7 @@
 # Everything runs in .venv, which the first command makes. `make PYTHON=python3.12 demo` chooses the interpreter.
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --constraint constraints.txt
 
 # The packages that build ours are pinned too: older versions of pip read the first, newer ones the second.
@@ -14,12 +15,13 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
 	{ $(APT) update && $(APT) install -y chromium; } >/dev/null 2>&1; }
 
-.PHONY: help demo test lint bench studies docs docs-check clean
+.PHONY: help demo test test-all lint bench studies docs docs-check clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo    install, then read one activation of the bundled addition model"
-	@echo "make test    install what development needs, then run the tests (ARGS=... goes to pytest)"
+	@echo "make test    install what development needs, then run the tests but the slow ones (ARGS=... goes to pytest)"
+	@echo "make test-all  run the slow ones, too, as CI does"
 	@echo "make lint    style and types"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
 	@echo "make studies measure what docs/studies says, and write and print these pages"
@@ -30,7 +32,10 @@ demo: $(VENV)/.installed
 	$(BIN)/inversionview demo
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST) $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -123,7 +123,12 @@ def make(folder, *args):
 
 
 @pytest.mark.parametrize(
-    ("target", "only"), [("demo", ".venv/bin/inversionview demo"), ("test", ".venv/bin/python -m pytest")]
+    ("target", "only"),
+    [
+        ("demo", ".venv/bin/inversionview demo"),
+        ("test", ".venv/bin/python -m pytest"),
+        ("test-all", ".venv/bin/python -m pytest"),
+    ],
 )
 def test_what_is_installed_is_not_installed_again(checkout, target, only):
     (line,) = make(checkout, "-n", target).stdout.splitlines()

@@ -12,7 +12,7 @@ from tests.probed.tiny import some_tokens, tiny
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("transformer_lens")
-    from tests.probed.test_transformer_lens import bridge_to, hook_of
+    from tests.probed.transformer_lens import bridge_to, hook_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TransformerLens' own
 TOKENS, ROWS, AT = some_tokens(), torch.arange(3), torch.tensor([1, 4, 8])

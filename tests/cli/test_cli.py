@@ -23,7 +23,7 @@ from inversionview.tasks.addition.task import AdditionTask
 from inversionview.tasks.base import Start
 from tests.preimage import tiny
 from tests.preimage.tiny import SITES, gpt2, save_study
-from tests.studies.test_training_runs import tiny_probed, tiny_recipe
+from tests.studies.runs import tiny_probed, tiny_recipe
 
 READ = ["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.0", "-n", "40"]
 SUM = "500+990=1490"

@@ -5,22 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inversionview.decoder.model import Decoder, DecoderConfig, own_decoder
+from inversionview.decoder.model import Decoder, own_decoder
 from inversionview.decoder.sampling import sample
 from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
 from inversionview.tasks import get_task
-
-TASK = get_task("counting")
-
-
-def config(**changes) -> DecoderConfig:
-    fields = {
-        "sites": ("a0.0", "x1.post"), "d_activation": 8, "vocab_size": 40, "max_length": 33, "begin": 37, "end": 38,
-        "pad": 39, "task": "counting", "d_model": 16, "n_heads": 2, "trunk_width": 16, "trunk_blocks": 1,
-        "constrained": True,
-    }  # fmt: skip
-    return DecoderConfig(**fields | changes)
+from tests.decoder.constrained import TASK, config
 
 
 @pytest.fixture(scope="module")

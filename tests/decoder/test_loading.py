@@ -8,16 +8,8 @@ import torch
 from inversionview.decoder.loading import load_decoder, read_decoder, save_decoder
 from inversionview.errors import UserError
 from inversionview.tasks.addition.task import AdditionTask
+from tests.decoder.fake import Probed
 from tests.decoder.tiny import tiny_decoder
-
-
-class Probed:
-    """What loading asks of a probed model."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, fingerprint="f" * 64, convention="tl"):
-        self.fingerprint, self.convention = fingerprint, convention
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from inversionview.decoder import loss as in_parts
 from inversionview.decoder.loss import IGNORED, Head, summed_loss
 from inversionview.decoder.model import RaggedRows
-from tests.decoder.test_constrained import TASK
-from tests.decoder.test_constrained import config as constrained_config
+from tests.decoder.constrained import TASK
+from tests.decoder.constrained import config as constrained_config
 from tests.decoder.tiny import activations, inputs, tiny_decoder
 
 VOCABULARY = 15

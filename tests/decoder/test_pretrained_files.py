@@ -11,7 +11,7 @@ from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.errors import UserError
 from inversionview.tasks.addition.task import AdditionTask
 from tests.decoder.backbones import backbone, on_backbone, saved_backbone
-from tests.decoder.test_loading import Probed
+from tests.decoder.fake import Probed
 from tests.decoder.tiny import activations, inputs
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from inversionview.criterion import Criterion
 from inversionview.decoder.loading import load_decoder, save_decoder
@@ -22,27 +19,10 @@ from inversionview.sites import Site
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.training import TrainingConfig, train
+from tests.decoder.texts import texts, tokenizer
 from tests.preimage.tiny import task as addition
 
 SITES = [Site.parse(name) for name in ("x0.pre", "a1.1")]
-
-
-def texts(n=400):
-    chance = random.Random(0)
-    words = ["the", "cat", "dog", "tree", "sees", "a", "house", "and", "runs", "bird", "small", "café"]
-    return [" ".join(chance.choices(words, k=chance.randint(2, 6))) for _ in range(n)]
-
-
-def tokenizer(size, end="<end>"):
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<begin>", end]
-    trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + size, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    made.train_from_iterator(texts(), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=made, bos_token=special[0], eos_token=end, pad_token=end)
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,6 @@ something else: it changes what the MLP's norm sees and not the residual stream,
 set to what makes the stream the value.
 """
 
-import copy
-import logging
 import warnings
 
 import pytest
@@ -20,33 +18,12 @@ from tests.probed.tiny import LAYER_NORM, MODELS, every_site, some_tokens, tiny
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("transformer_lens")
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
+    from tests.probed.transformer_lens import at, bridge_to, hook_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TransformerLens' own
 CASES = [(name, "raw") for name in MODELS] + [(name, "tl") for name in LAYER_NORM]
 TOKENS = some_tokens()
 ROWS, POSITIONS = torch.arange(3), torch.tensor([1, 4, 8])
-
-
-def bridge_to(model, convention):
-    logging.disable(logging.WARNING)
-    try:
-        model = copy.deepcopy(model)  # the bridge changes the model it is given
-        bridge = build_bridge_from_module(model, type(model).__name__, hf_config=model.config)
-        bridge.enable_compatibility_mode(disable_warnings=True, no_processing=convention == "raw")
-        bridge.set_use_attn_result(True)
-    finally:
-        logging.disable(logging.NOTSET)
-    return bridge
-
-
-def hook_of(site):
-    return site.hook_name if site.head is None else site.hook_name.rsplit(".", 1)[0]
-
-
-def at(site, tensor, width):
-    """The view of one site in the tensor at its hook."""
-    return tensor if site.head is None else tensor.view(*tensor.shape[:2], -1, width)[:, :, site.head]
 
 
 def setting(site, value):

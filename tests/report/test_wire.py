@@ -9,8 +9,8 @@ import pytest
 from inversionview.report.estimates import bits_row
 from inversionview.report.reading import Reading, facts, headline, settings, source_lines, summary
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from tests.report.causal import document
 from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
-from tests.report.test_causal import document
 
 
 def unpacked(packed: dict) -> list[list[str]]:

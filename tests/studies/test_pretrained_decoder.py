@@ -24,9 +24,10 @@ from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import train_decoder
 from inversionview.tasks import get_task
 from tests.decoder.backbones import saved_backbone
-from tests.decoder.test_translated import texts, tokenizer
-from tests.studies.test_training_runs import losses, model, stop_at, tiny  # noqa: F401 -- fixtures
+from tests.decoder.texts import texts, tokenizer
+from tests.studies.runs import losses, stop_at
 
+pytestmark = pytest.mark.usefixtures("tiny_runs")
 QUERY = "615+861=1476"
 
 
@@ -36,7 +37,7 @@ def base(tmp_path):
 
 
 @pytest.mark.parametrize("lora", [(), ("--lora", "2")])
-def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsys):  # noqa: F811
+def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsys):
     out = tmp_path / "out"
     arguments = ["--model", str(model), "--decoder-from", str(base), *lora, "--sites", "a0.1,x1.post", "--steps", "3"]
     assert cli.main(["train", "addition", "--out", str(out), *arguments]) == 0, capsys.readouterr().err
@@ -50,7 +51,7 @@ def test_the_command_makes_a_study_that_reads(tmp_path, model, base, lora, capsy
 
 
 @pytest.mark.parametrize("rank", [0, 2])
-def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, model, base, rank):  # noqa: F811
+def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, model, base, rank):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     given = {"model": model, "sites": ["a0.1"], "pretrained": Pretrained(str(base), rank), "budget": Budget(steps=6)}
     train_decoder("addition", whole, **given)
@@ -64,14 +65,14 @@ def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, model, base, rank): 
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_of_own_layers_is_not_resumed_on_a_language_model(tmp_path, model, base):  # noqa: F811
+def test_a_run_of_own_layers_is_not_resumed_on_a_language_model(tmp_path, model, base):
     out = tmp_path / "out"
     train_decoder("addition", out, model=model, sites=["a0.1"], budget=Budget(steps=4), logger=stop_at(1))
     with pytest.raises(UserError, match="was started with a decoder of its own layers, not from"):
         train_decoder("addition", out, resume=True, pretrained=Pretrained(str(base)))
 
 
-def test_a_tokenizer_where_inputs_are_no_text_is_refused(tmp_path, model, base):  # noqa: F811
+def test_a_tokenizer_where_inputs_are_no_text_is_refused(tmp_path, model, base):
     words = Tokenizer(WordLevel({"a": 0, "b": 1}, unk_token="a"))
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="b").save_pretrained(base)
     with pytest.raises(UserError, match="inputs of task addition are no text"):
@@ -86,7 +87,7 @@ def test_a_tokenizer_where_inputs_are_no_text_is_refused(tmp_path, model, base):
         (["--decoder-from", "x", "--lora", "0"], "at least 1, not 0"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(tmp_path, model, arguments, says, capsys):  # noqa: F811
+def test_what_cannot_be_is_said_in_one_line(tmp_path, model, arguments, says, capsys):
     given = ["train", "addition", "--model", str(model), "--out", str(tmp_path / "out"), "--steps", "2"]
     assert cli.main([*given, *arguments]) == 2
     err = capsys.readouterr().err.strip()

@@ -1,59 +1,22 @@
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-import signal
 
 import pytest
 import torch
 
-from inversionview.decoder.training import DecoderTrainingConfig
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.studies import recipes, training_runs
 from inversionview.studies.description import read_description
-from inversionview.studies.recipes import Budget, DecoderRecipe
+from inversionview.studies.recipes import Budget
 from inversionview.studies.study import load_study
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
 from inversionview.tasks import get_task
-from inversionview.training import TrainingConfig
 from tests.preimage.tiny import gpt2, probed, save_study, task
+from tests.studies.runs import losses, stop_at, tiny_probed
 
-
-def tiny_recipe(budget: Budget, seed: int = 0) -> DecoderRecipe:
-    training = TrainingConfig(
-        batch_size=8, warmup_steps=2, precision="fp32", log_every=1, seed=seed, **budget.or_else(steps=4)
-    )
-    return DecoderRecipe(
-        task="addition",
-        convention="tl",
-        metric="euclidean",
-        epsilon=0.1,
-        decoder={"d_model": 16, "n_heads": 2, "trunk_blocks": 1, "trunk_width": 16},
-        data=DecoderTrainingConfig(seed=seed, reweight_every=2),
-        training=training,
-        rate_queries=3,
-    )
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
-    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)
-    for user in ("training_runs", "study"):  # one task for all, since making the split of a new one takes a second
-        monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name, *of: task())
-
-
-@pytest.fixture
-def model(tmp_path):
-    gpt2().save_pretrained(tmp_path / "model")
-    return tmp_path / "model"
-
-
-def losses(out) -> dict[int, float]:
-    lines = [json.loads(line) for line in (out / "training" / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+pytestmark = pytest.mark.usefixtures("tiny_runs")
 
 
 def test_a_model_in_bf16_is_read_in_bf16_ever_after(tmp_path, model, monkeypatch):
@@ -151,20 +114,6 @@ def test_a_large_model_is_named_and_not_copied(tmp_path, model, monkeypatch):
     assert load_study(out).decoder is not None
 
 
-def stop_at(step: int):
-    """A logger that sends Ctrl-C when so many steps are done."""
-
-    class Stopper:
-        def log(self, done, total, values):
-            if done == step:
-                os.kill(os.getpid(), signal.SIGINT)
-
-        def close(self):
-            pass
-
-    return Stopper()
-
-
 def test_an_interrupted_run_is_no_readable_study_yet_and_resumes_to_the_same_losses(tmp_path, model):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_decoder("addition", whole, model=model, budget=Budget(steps=8), seed=3)
@@ -237,12 +186,6 @@ def test_a_model_that_is_too_small_for_the_task_is_refused(tmp_path):
         train_decoder("addition", tmp_path / "out", model=tmp_path / "short")
     with pytest.raises(UserError, match="it has 12 tokens in its vocabulary, and the task needs 15"):
         train_decoder("addition", tmp_path / "out", model=tmp_path / "poor")
-
-
-def tiny_probed(budget: Budget, seed: int = 0) -> recipes.ProbedRecipe:
-    real = recipes.probed_addition(budget, seed)
-    training = TrainingConfig(batch_size=8, precision="fp32", log_every=1, seed=seed, **budget.or_else(steps=4))
-    return dataclasses.replace(real, model={**real.model, "n_embd": 8, "n_head": 2}, training=training)
 
 
 def test_a_probed_model_becomes_a_study_without_a_decoder_and_resumes(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from inversionview.reading.information import preimage_bits
 from inversionview.studies.settings import ValidateSettings
 from inversionview.studies.verbs import validate as validating
 from inversionview.studies.verbs.validate import Outcome, Truth, exact_sets, random_cells, validate
-from tests.preimage.estimates.test_completeness import world
+from tests.preimage.estimates.worlds import world
 from tests.preimage.tiny import SITES, FewSums, decoder, few_sums, probed, query, study
 
 ESTIMATORS = ["size", "reach", "recall of the decoder's draws", "at least", "unseen mass", "bits of a feature"]

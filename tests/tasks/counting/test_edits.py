@@ -7,7 +7,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.tasks.counting.task import CountingTask
-from tests.tasks.counting.test_task import FULL, TEXTS, drawn, inputs, is_input, strings
+from tests.tasks.counting.inputs import FULL, TEXTS, drawn, inputs, is_input, strings
 
 
 @pytest.fixture(scope="module")

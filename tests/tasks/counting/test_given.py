@@ -12,7 +12,7 @@ from inversionview.tasks import get_task
 from inversionview.tasks.addition.task import AdditionTask
 from inversionview.tasks.base import Conditional, Restrictable, restricted
 from inversionview.tasks.counting.task import CountingTask
-from tests.tasks.counting.test_task import FULL, as_likely, drawn, inputs, is_input, random_inputs, strings
+from tests.tasks.counting.inputs import FULL, as_likely, drawn, inputs, is_input, random_inputs, strings
 
 QUERY = "babcbabb|b:5"
 

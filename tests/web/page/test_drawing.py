@@ -11,7 +11,7 @@ from inversionview.report import bundle
 from inversionview.report.page import render_page
 from inversionview.report.reading import printable, visible
 from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_reading
-from tests.report import test_causal, test_patching
+from tests.report import causal, patching
 from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
 
 HOSTILE = [
@@ -257,8 +257,8 @@ def test_levels_clip_and_take_what_is_no_number_for_no_change(drawing):
 
 
 @pytest.mark.parametrize(("kind", "packed", "widths"), [
-    ("causal", pack_causal(test_causal.document()), ["75%", "25%", "0%", "22.5%"]),
-    ("patching", pack_patching(test_patching.document()), ["25%", "100%", "0.02%", "100%"]),
+    ("causal", pack_causal(causal.document()), ["75%", "25%", "0%", "22.5%"]),
+    ("patching", pack_patching(patching.document()), ["25%", "100%", "0.02%", "100%"]),
 ])  # fmt: skip
 def test_rows_have_bars_and_the_text_of_the_plain_tables(drawing, kind, packed, widths):
     page = drawing(kind, packed)
@@ -298,8 +298,8 @@ def test_a_saved_page_is_read_without_scripts(tab, tmp_path):
 
 
 @pytest.mark.parametrize("packed", [
-    pack_reading(addition()), pack_map(as_map(addition_map())), pack_causal(test_causal.document()),
-    pack_patching(test_patching.document()),
+    pack_reading(addition()), pack_map(as_map(addition_map())), pack_causal(causal.document()),
+    pack_patching(patching.document()),
 ], ids=lambda packed: packed["kind"])  # fmt: skip
 def test_a_notebook_draws_the_same(tab, packed):
     page = tab.page

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import inversionview
+from research import structure
 from tests.paths import ROOT
 
 SOURCE = ROOT / "src" / "inversionview"
@@ -41,6 +42,13 @@ HOUSE = (
     ("cli_causal", "cli_serve", "cli_train", "cli_use"),
     "cli",
 )
+CIRCLES: tuple[set[str], ...] = (
+    {"inversionview.preimage.estimates.completeness", "inversionview.preimage.estimates.summary",
+     "inversionview.results.preimage", "inversionview.results.storage"},
+    {"inversionview.studies.sources", "inversionview.studies.study", "inversionview.studies.verbs.causal",
+     "inversionview.studies.verbs.hypotheses"},
+)  # fmt: skip
+"""That are still allowed."""
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
 LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",
@@ -60,16 +68,17 @@ def part_of(module: str) -> str:
 
 
 def imports_of(path: Path, package: str) -> set[str]:
-    found = set()
+    """What a file imports of ours, name by name: at its top, within functions and for types alone."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 base = ".".join(filter(None, [*package.split(".")[: len(package.split(".")) - node.level + 1], base]))
-            found |= {f"{base}.{alias.name}" for alias in node.names} if base == "inversionview" else {base}
-    return {name for name in found if name.split(".")[0] == "inversionview"}
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == "inversionview"}
 
 
 def rank(part: str) -> int:
@@ -101,7 +110,27 @@ def test_every_part_has_a_place_in_the_house():
 
 
 def test_a_module_imports_only_from_its_left():
-    assert breaches() == []
+    house = " | ".join(" ".join(part) if isinstance(part, tuple) else part for part in (GROUND, *HOUSE))
+    broken = breaches()
+    assert not broken, f"the layers, from left to right, are {house}; this breaks them: {'; '.join(broken)}"
+
+
+def test_no_two_files_import_each_other():
+    told = structure.circles(structure.imports(structure.read(SOURCE)))
+    broken = [" > ".join(circle) for circle in told if not any(set(circle) <= allowed for allowed in CIRCLES)]
+    assert not broken, f"these files import each other in a circle: {'; '.join(broken)}"
+
+
+def test_no_test_module_imports_from_another():
+    """What several need is a helper beside them or a fixture in `conftest.py`."""
+    broken = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests"):
+                names = [*str(node.module).split("."), *(alias.name for alias in node.names)]
+                if any(name.startswith("test_") for name in names):
+                    broken.append(f"{path.relative_to(ROOT)} imports from {node.module}")
+    assert broken == []
 
 
 @pytest.mark.parametrize(

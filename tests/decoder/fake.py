@@ -1,0 +1,14 @@
+"""What stands for a probed model."""
+
+from __future__ import annotations
+
+import torch
+
+
+class Probed:
+    """What loading asks of a probed model."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, fingerprint="f" * 64, convention="tl"):
+        self.fingerprint, self.convention = fingerprint, convention
