@@ -15,6 +15,9 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq
 CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && \
 	{ $(APT) update && $(APT) install -y chromium; } >/dev/null 2>&1; }
 
+# What checks the types of the page's JavaScript: npm installs it here, with the node of the extra dev.
+NODE_MODULES := javascript/node_modules
+
 .PHONY: help demo test test-all lint bench studies docs docs-check clean
 .NOTPARALLEL:
 
@@ -37,10 +40,11 @@ test: $(VENV)/.installed-dev
 test-all: $(VENV)/.installed-dev
 	$(PYTEST) $(ARGS)
 
-lint: $(VENV)/.installed-dev
+lint: $(VENV)/.installed-dev $(NODE_MODULES)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/node $(NODE_MODULES)/typescript/bin/tsc --project javascript
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run $(ARGS)
@@ -56,7 +60,7 @@ docs-check: $(VENV)/.installed-dev
 	$(BIN)/python -m research.generate --check
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(NODE_MODULES) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
 # Made again when what is to be installed has changed; code needs no new install.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
@@ -67,6 +71,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	$(INSTALL) --editable '.[dev]'
 	@$(CHROMIUM) || echo "There is no Chromium here: the tests in a browser are skipped (apt-get install chromium)." >&2
 	@touch $(VENV)/.installed $@
+
+$(NODE_MODULES)/.installed: javascript/package-lock.json | $(VENV)/.installed-dev
+	$(BIN)/npm ci --silent --prefix javascript
+	@touch $@
 
 $(BIN)/pip:
 	@for candidate in $(or $(PYTHON),python3.11 python3 python3.13 python3.12); do \

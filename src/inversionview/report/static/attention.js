@@ -9,7 +9,7 @@ const BRIGHT = 12; // steps of darkness of a square
 
 /**
  * The attention of one head from one position, as a bar over each token.
- * @param {{tokens: string[], layers: number[][][][]}} attention
+ * @param {import("./types").Attention} attention
  * @param {{layer: number, head: number, position: number}} where
  */
 export function drawHead(attention, { layer, head, position }) {
@@ -27,7 +27,7 @@ export function drawHead(attention, { layer, head, position }) {
 /**
  * All heads of an input, each as squares: from the token of the row to that of the column.
  * @param {HTMLElement} root
- * @param {{tokens: string[], layers: number[][][][]}} attention
+ * @param {import("./types").Attention} attention
  * @param {{position: number, chosen?: {layer: number, head: number} | null,
  *   onChoose?: ((layer: number, head: number) => void) | null, readable?: (layer: number, head: number) => boolean}} options
  */

@@ -16,11 +16,13 @@ const NAMED = 6;
 
 /**
  * The features of a reading with their bits, most bits first.
- * @param {any} reading
+ * @param {import("./types").Reading | import("./types").PackedReading} reading
  * @returns {Feature[]}
  */
 export function featuresByBits(reading) {
-  const values = new Map((reading.features ?? []).map((feature) => [feature.name, feature.query ?? ""]));
+  /** @type {Map<string, string>} */
+  const values = new Map();
+  for (const feature of reading.features) values.set(feature.name, feature.query ?? "");
   const rows = reading.words.tables.bits.rows;
   return [...(reading.bits ?? [])].sort((a, b) => b.bits - a.bits).map(({ name, bits, of }, i) => ({
     name, bits, of, share: shareKnown(bits, of), words: rows[i].cells.slice(1), kind: rows[i].kind, value: values.get(name) ?? "",
@@ -29,7 +31,7 @@ export function featuresByBits(reading) {
 
 /**
  * What the activation knows, in one sentence, by the thresholds of the map.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {Record<string, string>} abouts
  */
 export function drawKnows(reading, abouts) {
@@ -60,7 +62,7 @@ function names(list, abouts) {
 
 /**
  * A bar for each feature: the share of its entropy that the activation gives.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {Record<string, string>} abouts
  */
 export function drawBits(reading, abouts) {

@@ -5,8 +5,7 @@
 import { many, short } from "./words.js";
 
 /**
- * @typedef {{tokens: string[], position: number, distance: number|null, in_domain: boolean, count: number,
- *   log_prob: number|null, colors: number[]|null, token_distances: (number|null)[]|null}} Sample
+ * @typedef {import("./types").Sample} Sample
  * @typedef {{members: number[], near: number[], outside: number[]}} Groups indexes of samples
  */
 
@@ -21,7 +20,7 @@ export function distanceOf(sample, at) {
 
 /**
  * Part the samples into members, near misses and those outside the domain, nearest first; ties keep their order.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {number} epsilon
  * @param {number | null} [at] a fixed position
  * @param {((i: number) => string) | null} [by] sort by this text first
@@ -45,7 +44,7 @@ export function cut(reading, epsilon, at = null, by = null) {
 
 /**
  * How many members there are at an epsilon: all of them where the reading's own is asked for, though not all be listed.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {Groups} groups
  * @param {number} epsilon
  * @param {number | null} at
@@ -56,7 +55,7 @@ export function inside(reading, groups, epsilon, at) {
 
 /**
  * What the reading says of itself; elsewhere, how many of the inputs that are listed are inside.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {{epsilon: number, at: number | null}} shown
  * @param {number} n inside
  */
@@ -67,7 +66,7 @@ export function headlineOf(reading, { epsilon, at }, n) {
 
 /**
  * For each token of the query, the share of members that have it there; null where there are no members.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {Groups} groups
  * @param {boolean} own whether the groups are at the reading's own epsilon
  * @returns {number[] | null}
@@ -81,7 +80,12 @@ export function sharesOf(reading, groups, own) {
   });
 }
 
-/** The distance at which bars end: at the farthest row, but at 1.25 to 2 times epsilon. */
+/**
+ * The distance at which bars end: at the farthest row, but at 1.25 to 2 times epsilon.
+ * @param {import("./types").Reading} reading
+ * @param {number} epsilon
+ * @param {number | null} at
+ */
 export function barScale(reading, epsilon, at) {
   let farthest = 0;
   for (const sample of reading.samples) farthest = Math.max(farthest, distanceOf(sample, at) ?? 0);

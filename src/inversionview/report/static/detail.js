@@ -9,7 +9,7 @@ import { distanceText, printable, short, signed, visible } from "./words.js";
 const COLUMNS = 26; // longer inputs are shown as running text
 
 /**
- * @param {{reading: any, roles: string[] | null}} about
+ * @param {{reading: import("./types").Reading, roles: string[] | null}} about
  */
 export function makeDetail({ reading, roles }) {
   const title = h("p", { class: "detail-title" });

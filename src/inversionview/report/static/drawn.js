@@ -8,12 +8,14 @@ import { mountMap } from "./map.js";
 import { mountPatching } from "./patching.js";
 import { mountReading } from "./reading.js";
 
+/** @type {Record<import("./types").Packed["kind"], (root: HTMLElement, packed: any) => any>} */
 const MOUNTS = { reading: mountReading, map: mountMap, causal: mountCausal, patching: mountPatching };
 
 /** Draw every document that the page holds. */
 export function start() {
   for (const data of document.querySelectorAll('script[type="application/json"].document')) {
-    const plain = data.previousElementSibling;
+    const plain = /** @type {HTMLElement} */ (data.previousElementSibling);
+    /** @type {import("./types").Packed} */
     const packed = JSON.parse(data.textContent);
     const root = document.createElement("section");
     root.className = "drawn";

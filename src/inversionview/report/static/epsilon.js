@@ -11,7 +11,7 @@ const HEIGHT = 44;
 const STEPS = 1000;
 
 /**
- * @param {any} reading unpacked
+ * @param {import("./types").Reading} reading unpacked
  * @param {{onMove: (epsilon: number) => void, onAsk: ((epsilon: number) => void) | null}} options
  */
 export function makeEpsilon(reading, { onMove, onAsk }) {

@@ -8,7 +8,7 @@ import { count, printable, short, whole } from "./words.js";
 
 /**
  * How many candidates were left after each step, as bars that shorten.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @param {number} inside at the epsilon that is shown
  */
 export function drawCounts(reading, inside) {
@@ -32,7 +32,7 @@ function step(name, n, share, note = "") {
 
 /**
  * Size and completeness, as sentences under labels.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  */
 export function drawFacts(reading) {
   const facts = reading.words.facts;

@@ -7,7 +7,7 @@ import { fixed, many, percent, printable, visible, whole } from "./words.js";
 
 /**
  * @param {HTMLElement} root
- * @param {{tests: any[]}} document what `inversionview test --json` prints
+ * @param {{tests: import("./types").HypothesisTest[]}} document what `inversionview test --json` prints
  */
 export function mountTests(root, document) {
   fill(root, h("div", { class: "live tests-view" }, document.tests.map(drawTest)));

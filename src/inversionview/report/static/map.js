@@ -21,7 +21,7 @@ export function bestOf(cell) {
 
 /**
  * @param {HTMLElement} root
- * @param {any} map a document of `pack_map`
+ * @param {import("./types").PackedMap} map a document of `pack_map`
  * @param {{abouts?: Record<string, string>, chosen?: {site: string, at: string} | null,
  *   onChoose?: ((site: string, at: string) => void) | null, tools?: HTMLElement[]}} [options]
  */

@@ -10,12 +10,12 @@ import { virtualList } from "./virtual.js";
 import { count, distanceText, fixed, many, printable, short, visible, whole } from "./words.js";
 
 /**
- * @typedef {{epsilon: number, groups: import("./cut.js").Groups, inside: number, at: number | null, tint: string,
+ * @typedef {{epsilon: number, groups: import("./cut.js").Groups, inside: number, at: number | null, tint: import("./tokens.js").Tint,
  *   columns: string[], sort: string}} Shown
  */
 
 /**
- * @param {any} reading unpacked
+ * @param {import("./types").Reading} reading unpacked
  * @param {{roles: string[] | null, onSort: (column: string) => void}} options
  */
 export function makeMembers(reading, { roles, onSort }) {
@@ -110,14 +110,15 @@ export function makeMembers(reading, { roles, onSort }) {
   function draw(index) {
     const item = items[index];
     const id = `${stem}-${index}`;
-    if (item.i === undefined) {
+    const { i } = item;
+    if (i === undefined) {
       return h("div", { class: `row ${item.kind}`, role: "row", id }, h("span", { role: "gridcell", class: "wide" }, item.words));
     }
-    const sample = reading.samples[item.i];
+    const sample = reading.samples[i];
     const distance = distanceOf(sample, now.at);
     const features = now.columns.map((name) => {
-      const column = reading.features.find((one) => one.name === name);
-      return h("span", { class: "feature", role: "gridcell" }, column ? printable(column.values[item.i]) : "");
+      const column = reading.features.find((feature) => feature.name === name);
+      return h("span", { class: "feature", role: "gridcell" }, column ? printable(column.values[i]) : "");
     });
     const row = h("div", {
       class: `row sample ${item.kind}${index === current ? " current" : ""}`, role: "row", id, "data-row": index,
@@ -192,7 +193,11 @@ export function makeMembers(reading, { roles, onSort }) {
   return { element, show, stop: list.stop, layout };
 }
 
-/** The rows of the table, in order; those without `i` are words between them. */
+/**
+ * The rows of the table, in order; those without `i` are words between them.
+ * @param {import("./types").Reading} reading
+ * @param {{groups: import("./cut.js").Groups, inside: number, epsilon: number}} shown
+ */
 export function itemsOf(reading, { groups, inside, epsilon }) {
   const rows = (kind) => (i) => ({ kind, i });
   const hidden = inside - groups.members.length;

@@ -18,7 +18,12 @@ const MEMBERS = 24;
 const NEAR = 6;
 
 /**
- * @param {any} reading unpacked
+ * @typedef {{words?: string, label?: string, line?: {tokens: string[], position: number}, bold?: boolean,
+ *   distance?: number, colors?: number[] | null}} Line words between rows, or an input
+ */
+
+/**
+ * @param {import("./types").Reading} reading unpacked
  * @param {number} epsilon
  * @param {CSSStyleDeclaration} theme custom properties with the colours
  * @returns {SVGSVGElement}
@@ -45,6 +50,7 @@ export function drawPicture(reading, epsilon, theme) {
     y += 20;
   }
   y += 22;
+  /** @type {Line[]} */
   const lines = [
     { label: "query", line: reading.query, bold: true },
     ...groups.members.slice(0, MEMBERS).map((i) => sampleLine(reading, i, epsilon)),
@@ -55,7 +61,7 @@ export function drawPicture(reading, epsilon, theme) {
   const left = MARGIN + 190;
   let right = left;
   for (const item of lines) {
-    if (item.words) {
+    if (!item.line) {
       y += 4;
       text(MARGIN, y, item.words, { "font-weight": 600, "font-size": 12 });
       parts.push(s("rect", { x: MARGIN, y: y + 7, width: 1, height: 1, class: "rule" }));
@@ -92,7 +98,8 @@ function sampleLine(reading, i, epsilon) {
   return { label: distanceText(sample.distance, epsilon), line: sample, distance: sample.distance ?? undefined, colors: sample.colors };
 }
 
-function tokens(parts, { line, colors, bold }, layout, left, y, color) {
+/** @param {any[]} parts @param {Line} item */
+function tokens(parts, { line = { tokens: [], position: 0 }, colors, bold }, layout, left, y, color) {
   const [start, stop] = layout.grid ? [0, line.tokens.length] : windowOf(line);
   let x = left;
   if (start > 0) x = put("…", x, "", false);
@@ -134,7 +141,7 @@ export async function pngBlob(svg) {
     const canvas = document.createElement("canvas");
     canvas.width = 2 * Number(svg.getAttribute("width"));
     canvas.height = 2 * Number(svg.getAttribute("height"));
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
     return await new Promise((resolve, reject) => {
       canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("the picture could not be made"))), "image/png");
     });

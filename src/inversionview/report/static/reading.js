@@ -27,7 +27,7 @@ const LONGEST = 120; // characters of an input above its reading
 
 /**
  * @param {HTMLElement} root
- * @param {any} packed a document of `pack_reading`
+ * @param {import("./types").PackedReading} packed a document of `pack_reading`
  * @param {Options} [options]
  */
 export function mountReading(root, packed, options = {}) {
@@ -38,7 +38,7 @@ export function mountReading(root, packed, options = {}) {
   const shown = {
     epsilon: usable(reading, options.epsilon ?? reading.epsilon),
     columns: (options.columns ?? all).filter((name) => all.includes(name)),
-    tint: colored ? "change" : measured ? "distance" : "none",
+    tint: /** @type {import("./tokens.js").Tint} */ (colored ? "change" : measured ? "distance" : "none"),
     at: /** @type {number | null} */ (null),
     sort: "",
   };

@@ -13,11 +13,12 @@ const WIDEST = 18; // characters of the widest token at the position read
 
 /**
  * @typedef {{grid: boolean, columns: number, template: string}} Layout
+ * @typedef {"change" | "distance" | "none"} Tint what colours a token
  */
 
 /**
  * Choose how the tokens of a reading are laid out.
- * @param {any} reading
+ * @param {import("./types").Reading} reading
  * @returns {Layout}
  */
 export function layoutOf(reading) {
@@ -44,7 +45,7 @@ export function layoutOf(reading) {
  * @param {Layout} layout
  * @param {{tokens: string[], position: number}} line
  * @param {(i: number) => string} tint the class of a token's colour
- * @param {string} role of each cell
+ * @param {string | null} role of each cell
  */
 export function tokenCells(layout, line, tint, role) {
   if (layout.grid) {
@@ -80,8 +81,8 @@ export function windowOf({ tokens, position }) {
 
 /**
  * What colours the tokens of a sample.
- * @param {any} sample
- * @param {"change" | "distance" | "none"} by
+ * @param {import("./types").Sample} sample
+ * @param {Tint} by
  * @returns {(i: number) => string}
  */
 export function tintOf(sample, by) {

@@ -69,7 +69,7 @@ async function* events(response, signal) {
       if (done) return;
       rest += value;
       const blocks = rest.split("\n\n");
-      rest = blocks.pop();
+      rest = blocks.pop() ?? "";
       for (const block of blocks) {
         const event = parseEvent(block);
         if (event) yield event;

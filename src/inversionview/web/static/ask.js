@@ -14,7 +14,7 @@ const FEW = 4;
 
 /**
  * @param {HTMLElement} root
- * @param {{store: any, studies: any[], onTokens: (tokens: any) => void, onMap: (map: any) => void}} options
+ * @param {{store: import("./state.js").Store, studies: import("./report/types").Study[], onTokens: (tokens: import("./report/types").Tokens) => void, onMap: (map: import("./report/types").PackedMap) => void}} options
  */
 export function mountAsk(root, { store, studies, onTokens, onMap }) {
   const id = unique("ask");
@@ -47,6 +47,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
 
   choice.addEventListener("change", () => {
     const next = studies.find((one) => one.name === choice.value);
+    if (!next) return;
     store.set({ study: next.name, ...next.start, how: next.has_decoder ? "sampled" : "exact", epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
   });
 
@@ -146,10 +147,10 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
     field.style.setProperty("height", `${Math.min(160, field.scrollHeight + 2)}px`);
   }
 
-  /** @param {any} state @param {Set<string>} changed */
+  /** @param {import("./state.js").State} state @param {Set<string>} changed */
   async function update(state, changed) {
     const here = study();
-    if (changed.has("study")) {
+    if (here && changed.has("study")) {
       choice.value = state.study;
       fill(about, here.about);
       drawExamples(here.examples);

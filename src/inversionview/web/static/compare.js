@@ -18,7 +18,7 @@ const APART = 0.1; // bits from which a difference is marked, where no interval 
 const FEATURES = 14;
 
 /**
- * @param {{store: any, studyOf: (name: string) => any, kept: Map<string, any>}} options
+ * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study, kept: Map<string, import("./report/types").Result>}} options
  */
 export function makeCompare({ store, studyOf, kept }) {
   const job = makeJob({ label: "pinned reading" });
@@ -52,7 +52,10 @@ export function makeCompare({ store, studyOf, kept }) {
         h("p", {}, "Read an activation and press “Pin to compare”; then read another one — another site, position, input or model — and pin it too.")));
       return;
     }
-    const columns = state.pins.map((pin) => ({ pin, reading: kept.has(pin) ? unpack(kept.get(pin).document) : null }));
+    const columns = state.pins.map((pin) => {
+      const result = kept.get(pin);
+      return { pin, reading: result ? unpack(result.document) : null };
+    });
     fill(body, h("h2", {}, "Pinned readings"),
       h("p", { class: "hint" }, columns.length > 1
         ? "Differences are to the first one; marked where the intervals do not overlap, or by 0.1 bits where they are exact."

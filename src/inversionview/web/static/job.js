@@ -14,6 +14,11 @@ const STAGES = {
 const SLOW = 150; // milliseconds before anything is said: what is answered from the cache must not flicker
 
 /**
+ * @typedef {{partial?: (document: any) => void, done: (result: import("./report/types").Result) => void,
+ *   failed?: (message: string) => void, stopped?: () => void}} Then what is done with news of a question
+ */
+
+/**
  * @param {{label?: string}} [how]
  */
 export function makeJob({ label = "" } = {}) {
@@ -24,7 +29,7 @@ export function makeJob({ label = "" } = {}) {
   const element = h("div", { class: "job" });
   /** @type {AbortController | null} */
   let running = null;
-  /** @type {any} */
+  /** @type {[string, any, Then] | null} */
   let last = null;
 
   function cancelled() {
@@ -49,8 +54,7 @@ export function makeJob({ label = "" } = {}) {
   /**
    * @param {string} path
    * @param {any} body
-   * @param {{partial?: (document: any) => void, done: (result: any) => void, failed?: (message: string) => void,
-   *   stopped?: () => void}} then
+   * @param {Then} then
    */
   async function run(path, body, then) {
     stop();

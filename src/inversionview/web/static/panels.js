@@ -16,7 +16,7 @@ import { questionOf } from "./state.js";
 const RANDOM_QUERIES = 39; // p of 0.025 at the least, in a time that one can wait
 
 /**
- * @param {{store: any, studyOf: (name: string) => any}} options
+ * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study}} options
  */
 export function makePanels({ store, studyOf }) {
   const test = testPanel({ store, studyOf, body: activation });
@@ -44,7 +44,7 @@ export function makePanels({ store, studyOf }) {
       now = question;
       for (const panel of [test, causal, head, reach]) panel.clear(state, found);
     },
-    /** @param {any} reading packed */
+    /** @param {import("./report/types").PackedReading} reading */
     read(reading) {
       test.read(reading);
     },

@@ -15,7 +15,7 @@ import { questionOf } from "./state.js";
 const MOST_COLUMNS = 32;
 
 /**
- * @param {{store: any, studyOf: (name: string) => any}} options
+ * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study}} options
  */
 export function makeReadView({ store, studyOf }) {
   const job = makeJob({ label: "reading" });
@@ -36,7 +36,7 @@ export function makeReadView({ store, studyOf }) {
     return study.features.map((feature) => feature.name).slice(0, MOST_COLUMNS);
   }
 
-  /** @param {any} state @param {any} found the tokens of its input */
+  /** @param {import("./state.js").State} state @param {import("./report/types").Tokens} found the tokens of its input */
   function show(state, found) {
     tokens = found;
     const question = questionOf(state);

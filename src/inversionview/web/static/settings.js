@@ -6,7 +6,7 @@ import { fill, h, unique } from "./report/dom.js";
 import { short } from "./report/words.js";
 
 /**
- * @param {{store: any}} options
+ * @param {{store: import("./state.js").Store}} options
  */
 export function makeSettings({ store }) {
   const id = unique("set");

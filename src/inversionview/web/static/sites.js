@@ -11,21 +11,28 @@ import { get, pathOf } from "./api.js";
 import { makeJob } from "./job.js";
 
 const NAMED_HEADS = 6; // more heads than that leave no room for the name of a feature
-/** Columns of other sites than heads, in the order in which a layer computes them. */
+/**
+ * Columns of other sites than heads, in the order in which a layer computes them.
+ * @type {[string, RegExp][]}
+ */
 const PARTS = [["pre", /^x\d+\.pre$/], ["attn", /^attn\d+$/], ["mid", /^x\d+\.mid$/], ["mlp", /^m\d+$/], ["post", /^x\d+\.post$/]];
 
-/** Where each site of a study stands. */
+/**
+ * Where each site of a study stands.
+ * @param {import("./report/types").Study} study
+ */
 export function gridOf(study) {
-  const heads = Math.max(0, ...study.sites.filter((site) => site.head !== null).map((site) => site.head + 1));
+  const heads = Math.max(0, ...study.sites.map((site) => (site.head === null ? 0 : site.head + 1)));
   const parts = PARTS.filter(([, form]) => study.sites.some((site) => form.test(site.name)));
   const names = [
     ...parts.filter(([name]) => name === "pre").map(([name]) => name),
     ...Array.from({ length: heads }, (_, i) => `${i}`),
     ...parts.filter(([name]) => name !== "pre").map(([name]) => name),
   ];
-  const columnOf = (site) => names.indexOf(site.head !== null ? `${site.head}` : parts.find(([, form]) => form.test(site.name))?.[0]);
+  const columnOf = (site) => names.indexOf(site.head !== null ? `${site.head}` : parts.find(([, form]) => form.test(site.name))?.[0] ?? "");
   const layers = [...new Set(study.sites.map((site) => site.layer))].sort((a, b) => a - b);
   const rows = layers.map((layer) => {
+    /** @type {(import("./report/types").StudySite | null)[]} */
     const row = new Array(names.length).fill(null);
     for (const site of study.sites) if (site.layer === layer && columnOf(site) >= 0) row[columnOf(site)] = site;
     return { layer, row };
@@ -34,7 +41,7 @@ export function gridOf(study) {
 }
 
 /**
- * @param {{onChoose: (site: string) => void, onMap: (map: any) => void}} options
+ * @param {{onChoose: (site: string) => void, onMap: (map: import("./report/types").PackedMap) => void}} options
  */
 export function makeSites({ onChoose, onMap }) {
   const table = h("table", { class: "site-grid" });
@@ -44,8 +51,11 @@ export function makeSites({ onChoose, onMap }) {
   const make = h("button", { type: "button", class: "small" }, "Map the model");
   const element = h("div", { class: "sites" }, h("div", { class: "site-scroll" }, table), said, legend, job.element);
   const rove = roving(table, { columns: () => grid.names.length });
+  /** @type {ReturnType<typeof gridOf>} */
   let grid = { names: [], rows: [], heads: 0, others: [] };
-  let study = null;
+  /** @type {import("./report/types").Study} */
+  let study;
+  /** @type {import("./report/types").PackedMap | null} */
   let map = null;
   let now = { site: "", at: "" };
 
@@ -69,9 +79,10 @@ export function makeSites({ onChoose, onMap }) {
     }
   }
 
+  /** @param {import("./report/types").PackedMap} document */
   function take(document) {
     map = document;
-    onMap(map);
+    onMap(document);
     draw();
   }
 
@@ -87,8 +98,7 @@ export function makeSites({ onChoose, onMap }) {
     if (focused) table.querySelector(`[data-site="${CSS.escape(focused)}"]`)?.focus();
     rove.reset();
     say(now.site);
-    const mapped = map && map.ats.includes(now.at);
-    fill(legend, mapped
+    fill(legend, map && map.ats.includes(now.at)
       ? ["Colour and name: the feature a site knows best at ", h("code", {}, visible(now.at)), " (", map.input === null ? "mean over inputs" : "of one input", ")."]
       : map ? ["The map has no column for this position."]
         : ["Not mapped yet: measure once what each site knows, and see it here. ", make]);

@@ -78,6 +78,8 @@ export function unpinned(pin) {
   return { ...DEFAULTS, ...parse(pin), pins: [] };
 }
 
+/** @typedef {ReturnType<typeof makeStore>} Store */
+
 /**
  * The state of the page with those who want to know when it changes.
  * @param {State} first

@@ -10,7 +10,7 @@ import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
 
 /**
- * @param {{store: any, studyOf: (name: string) => any}} options
+ * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study}} options
  */
 export function makeMapView({ store, studyOf }) {
   const job = makeJob({ label: "map" });
@@ -41,7 +41,7 @@ export function makeMapView({ store, studyOf }) {
 
   return {
     element,
-    /** @param {any} map the study's own, or null */
+    /** @param {import("./report/types").PackedMap | null} map the study's own, or null */
     take(map) {
       kept = map;
       shown = "";
@@ -59,7 +59,7 @@ export function makeMapView({ store, studyOf }) {
 }
 
 /**
- * @param {{store: any, studyOf: (name: string) => any}} options
+ * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study}} options
  */
 export function makeAttentionView({ store, studyOf }) {
   const job = makeJob({ label: "attention" });

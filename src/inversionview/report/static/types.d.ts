@@ -1,0 +1,199 @@
+/** What comes from Python, for whoever checks or reads the modules: `report/wire.py`, `report/words.py`, `results`, `web`. */
+
+export interface Row {
+  cells: string[];
+  /** What makes it stand out, such as `used`, `known`, `ours`. */
+  kind: string;
+  /** A share in [0, 1] that is drawn beside it. */
+  bar: number | null;
+  link: string;
+}
+
+export interface Table {
+  caption: string;
+  columns: string[];
+  rows: Row[];
+}
+
+/** What is said of a document, with its tables by name; those without rows are not drawn. */
+export interface Words<Names extends string = string> {
+  heading: string;
+  place: string;
+  sentences: string[];
+  facts: string[][];
+  settings: string[][];
+  tables: Record<Names, Table>;
+  notes: string[];
+}
+
+interface SampleOf<Token> {
+  tokens: Token[];
+  position: number;
+  distance: number | null;
+  inside: boolean;
+  in_domain: boolean;
+  count: number;
+  log_prob: number | null;
+  colors: number[] | null;
+  token_distances: (number | null)[] | null;
+}
+
+interface FeatureOf<Value> {
+  name: string;
+  values: Value[];
+  query?: string | null;
+}
+
+export interface FeatureBits {
+  name: string;
+  bits: number;
+  of: number;
+  interval?: number[] | null;
+}
+
+export interface Query {
+  tokens: string[];
+  position: number;
+  at: string;
+}
+
+interface ReadingOf<Text> {
+  kind: "reading";
+  study: string;
+  site: string;
+  metric: "euclidean" | "cosine";
+  epsilon: number;
+  position_rule: "same" | "any";
+  exact: boolean;
+  query: Query;
+  counts: { drawn: number; distinct: number; in_domain: number; inside: number };
+  samples: SampleOf<Text>[];
+  features: FeatureOf<Text>[];
+  colors_about: string;
+  shares?: number[];
+  bits?: FeatureBits[];
+  words: Words<"shares" | "bits" | "curve" | "sources">;
+}
+
+export type Sample = SampleOf<string>;
+export type Reading = ReadingOf<string>;
+/** A reading whose tokens and values are indexes into `strings`. */
+export type PackedReading = ReadingOf<number> & { strings: string[] };
+
+export interface CellBits {
+  bits: number;
+  of: number;
+  se: number | null;
+  divergence: number;
+}
+
+export interface Cell {
+  site: string;
+  at: string;
+  queries: number;
+  log2_domain_over_preimage: number | null;
+  se: number | null;
+  bits: Record<string, CellBits>;
+  knows: string[];
+  best: string | null;
+  epsilon?: number;
+  members?: number;
+  why_not?: string;
+  /** The feature it knows best, its bits and sign, the others it knows. */
+  face: string[];
+  says: string;
+}
+
+export interface PackedMap {
+  kind: "map";
+  study: string;
+  input: string | null;
+  sites: string[];
+  ats: string[];
+  cells: Cell[];
+  words: Words<"cells">;
+}
+
+export interface PackedCausal {
+  kind: "causal";
+  words: Words<"groups" | "features">;
+}
+
+export interface PackedPatching {
+  kind: "patching";
+  words: Words;
+}
+
+export type Packed = PackedReading | PackedMap | PackedCausal | PackedPatching;
+
+/** A tested hypothesis, as `inversionview test --json` prints it. */
+export interface HypothesisTest {
+  name: string;
+  site: string;
+  at: string;
+  consistency: number | null;
+  interval: [number, number] | null;
+  members: number;
+  base_rate: number | null;
+  lift: number | null;
+  p_value: number | null;
+  p_corrected: number | null;
+  sites_tried: number;
+  controls: Record<string, { consistency: number | null; members: number }>;
+  why_not?: string | null;
+}
+
+/** Layers by heads by the position that looks by the positions looked at. */
+export interface Attention {
+  tokens: string[];
+  first_layer?: number;
+  layers: number[][][][];
+}
+
+export interface StudySite {
+  name: string;
+  kind: string;
+  layer: number;
+  head: number | null;
+}
+
+/** What the page is told about a study before anything is asked: `web/documents.py`. */
+export interface Study {
+  name: string;
+  about: string;
+  sites: StudySite[];
+  features: { name: string; about: string; values: number }[];
+  columns: string[];
+  epsilon: number;
+  epsilons: Record<string, number>;
+  has_decoder: boolean;
+  size: number | null;
+  enumerable: boolean;
+  restrictions: Record<string, string>;
+  examples: string[];
+  start: { input: string; at: string; site: string };
+}
+
+/** An input's tokens, and which of them can be read. */
+export interface Tokens {
+  input: string;
+  tokens: string[];
+  roles: string[];
+  eligible: boolean[];
+  default: number;
+}
+
+/** What the draws reached of an exact preimage. */
+export interface Coverage {
+  found: number;
+  members: number;
+  recall: number;
+  reach: number;
+  total_variation: Record<string, number>;
+}
+
+/** An answer of the server that is whole: its document, and the key by which it can be had as a file. */
+export interface Result<Document = any> {
+  key: string;
+  document: Document;
+}

@@ -1,0 +1,53 @@
+"""The types by which the page's modules are checked tell of the documents that Python makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from typing import Any
+
+import pytest
+
+from inversionview.report import words
+from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_reading
+from inversionview.results.hypotheses import HypothesisTest
+from inversionview.results.map import Cell, CellBits
+from tests.paths import ROOT
+from tests.report import test_causal, test_patching
+from tests.report.examples import addition_map, as_map, estimated
+
+TYPES = (ROOT / "src" / "inversionview" / "report" / "static" / "types.d.ts").read_text(encoding="utf-8")
+DECLARED = {
+    name: set(re.findall(r"^  (\w+)\??:", body, re.MULTILINE))
+    for name, body in re.findall(r"interface (\w+)[^{]*\{\n(.*?)\n\}", TYPES, re.DOTALL)
+}
+
+
+@pytest.mark.parametrize("result", [words.Row, words.Table, words.Words, CellBits])
+def test_a_declared_type_has_the_fields_of_its_dataclass(result: Any) -> None:
+    assert DECLARED[result.__name__] == {field.name for field in dataclasses.fields(result)}
+
+
+@pytest.mark.parametrize("result", [Cell, HypothesisTest])
+def test_a_type_declares_no_field_that_python_does_not_make(result: Any) -> None:
+    made = {field.name for field in dataclasses.fields(result)} | {"face", "says"}
+    assert DECLARED[result.__name__] <= made
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        ("ReadingOf", pack_reading(estimated())),
+        ("PackedMap", pack_map(as_map(addition_map()))),
+        ("PackedCausal", pack_causal(test_causal.document())),
+        ("PackedPatching", pack_patching(test_patching.document())),
+        ("SampleOf", pack_reading(estimated())["samples"][0]),
+        ("FeatureOf", pack_reading(estimated())["features"][0]),
+        ("FeatureBits", pack_reading(estimated())["bits"][0]),
+        ("Query", estimated()["query"]),
+    ],
+)
+def test_a_packed_document_has_all_that_its_type_declares(name: str, packed: Any) -> None:
+    optional = set(re.findall(r"^  (\w+)\?:", TYPES, re.MULTILINE))
+    assert DECLARED[name] - optional <= set(json.loads(json.dumps(packed)))
