@@ -14,7 +14,7 @@ from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Cell, CellBits
 from tests.paths import ROOT
-from tests.report import test_causal, test_patching
+from tests.report import causal, patching
 from tests.report.examples import addition_map, as_map, estimated
 
 TYPES = (ROOT / "src" / "inversionview" / "report" / "static" / "types.d.ts").read_text(encoding="utf-8")
@@ -40,8 +40,8 @@ def test_a_type_declares_no_field_that_python_does_not_make(result: Any) -> None
     [
         ("ReadingOf", pack_reading(estimated())),
         ("PackedMap", pack_map(as_map(addition_map()))),
-        ("PackedCausal", pack_causal(test_causal.document())),
-        ("PackedPatching", pack_patching(test_patching.document())),
+        ("PackedCausal", pack_causal(causal.document())),
+        ("PackedPatching", pack_patching(patching.document())),
         ("SampleOf", pack_reading(estimated())["samples"][0]),
         ("FeatureOf", pack_reading(estimated())["features"][0]),
         ("FeatureBits", pack_reading(estimated())["bits"][0]),
