@@ -105,13 +105,13 @@ class Vocabulary(Symbols):
             raise UserError("the model has no tokenizer, and a task of texts needs one: put its files beside the model")
         self.tokenizer = tokenizer
         bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-        known = [token for token in (bos, eos, pad) if token is not None]
-        if not known:
+        special = [token for token in (bos, eos, pad) if token is not None]
+        if not special:
             raise UserError(
                 "the tokenizer has no BOS, EOS or padding token, so nothing can stand before a text: "
                 "give it one, such as tokenizer.bos_token = '<s>'"
             )
-        self.begin: int = known[0]
+        self.begin: int = special[0]
         self.end: int = eos if eos is not None else self.begin
         self.pad: int = pad if pad is not None else self.end
         self.size = len(tokenizer)
@@ -130,8 +130,8 @@ class Vocabulary(Symbols):
         """The tokens of many texts at once, which is much faster."""
         if not texts:
             return []
-        found = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
-        return list(found["input_ids"])
+        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        return list(encoded["input_ids"])
 
     def known_ids(self, text: str) -> list[int]:
         """As `ids`. Raises `UserError` where the tokenizer does not know a part of the text."""

@@ -184,20 +184,20 @@ def _add_studies(app: FastAPI, served: Mapping[str, Opened], limits: Limits) -> 
         return Json({"examples": documents.example_inputs(_study(served, name).study, n, seed)})
 
     @app.post("/api/studies/{name}/tokens")
-    def tokens(name: StudyName, asked: requests.TokensRequest) -> Any:
+    def tokens(name: StudyName, request: requests.TokensRequest) -> Any:
         study = _study(served, name).study
-        return Json(documents.tokens_document(study, questions.checked_input(asked.input, limits)))
+        return Json(documents.tokens_document(study, questions.checked_input(request.input, limits)))
 
     @app.get("/api/studies/{name}/map")
     def kept_map(name: StudyName) -> Any:
-        found = _study(served, name).map()
-        return Json({"document": None if found is None else pack_map(found)})
+        kept = _study(served, name).map()
+        return Json({"document": None if kept is None else pack_map(kept)})
 
 
 def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limits: Limits) -> None:
-    async def answer(name: str, make: Callable[..., Question], asked: Any, *more: Any) -> Response:
+    async def answer(name: str, make: Callable[..., Question], request: Any, *more: Any) -> Response:
         study = _study(served, name).study
-        return Events(jobs.ask(await run_in_threadpool(make, study, asked, limits, *more)))
+        return Events(jobs.ask(await run_in_threadpool(make, study, request, limits, *more)))
 
     def route(kind: str) -> Callable[[Any], Any]:
         return app.post(
@@ -205,32 +205,32 @@ def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limit
         )
 
     @route("read")
-    async def read(name: StudyName, asked: requests.ReadRequest) -> Any:
-        return await answer(name, questions.read, asked)
+    async def read(name: StudyName, request: requests.ReadRequest) -> Any:
+        return await answer(name, questions.read, request)
 
     @route("exact")
-    async def exact(name: StudyName, asked: requests.ExactRequest) -> Any:
-        return await answer(name, questions.exact, asked)
+    async def exact(name: StudyName, request: requests.ExactRequest) -> Any:
+        return await answer(name, questions.exact, request)
 
     @route("coverage")
-    async def coverage(name: StudyName, asked: requests.ReadRequest) -> Any:
-        return await answer(name, questions.coverage, asked, jobs.cache)
+    async def coverage(name: StudyName, request: requests.ReadRequest) -> Any:
+        return await answer(name, questions.coverage, request, jobs.cache)
 
     @route("map")
-    async def map_(name: StudyName, asked: requests.MapRequest) -> Any:
-        return await answer(name, questions.map_, asked)
+    async def map_(name: StudyName, request: requests.MapRequest) -> Any:
+        return await answer(name, questions.map_, request)
 
     @route("test")
-    async def test(name: StudyName, asked: requests.TestRequest) -> Any:
-        return await answer(name, questions.test, asked)
+    async def test(name: StudyName, request: requests.TestRequest) -> Any:
+        return await answer(name, questions.test, request)
 
     @route("causal")
-    async def causal(name: StudyName, asked: requests.CausalRequest) -> Any:
-        return await answer(name, questions.causal, asked)
+    async def causal(name: StudyName, request: requests.CausalRequest) -> Any:
+        return await answer(name, questions.causal, request)
 
     @route("attention")
-    async def attention(name: StudyName, asked: requests.AttentionRequest) -> Any:
-        return await answer(name, questions.attention, asked)
+    async def attention(name: StudyName, request: requests.AttentionRequest) -> Any:
+        return await answer(name, questions.attention, request)
 
 
 def _add_results(app: FastAPI, jobs: Jobs, limits: Limits) -> None:

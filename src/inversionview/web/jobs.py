@@ -257,8 +257,8 @@ class Jobs:
 
         try:
             with told(tell):
-                found = job.question.run()
-            kept = Kept(to_json(found.document), found.preimage, monotonic() - start)
+                answer = job.question.run()
+            kept = Kept(to_json(answer.document), answer.preimage, monotonic() - start)
             self.cache.put(job.question.key, kept)
             publish(result(job.question.key, kept.document, kept.seconds, cached=False))
         except StoppedError:

@@ -37,12 +37,12 @@ def open_studies(names: Sequence[str]) -> dict[str, Opened]:
 
 def named(studies: Sequence[Study]) -> dict[str, Opened]:
     """Studies by names that fit into an address; of two of one name the second gets a number."""
-    found: dict[str, Opened] = {}
+    opened: dict[str, Opened] = {}
     for study in studies:
         name = base = re.sub(r"[^A-Za-z0-9._-]+", "-", study.name).strip(".-") or "study"
         for number in range(2, len(studies) + 2):
-            if name not in found:
+            if name not in opened:
                 break
             name = f"{base}-{number}"
-        found[name] = Opened(name, study)
-    return found
+        opened[name] = Opened(name, study)
+    return opened

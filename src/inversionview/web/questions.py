@@ -39,93 +39,95 @@ def checked_input(text: str, limits: Limits) -> str:
     return text
 
 
-def read(study: Study, asked: ReadRequest, limits: Limits) -> Question:
+def read(study: Study, request: ReadRequest, limits: Limits) -> Question:
     """A sampled reading."""
-    query = _query(study, asked.input, asked.at, asked.site, limits)
-    _check_count("n", asked.n, limits.samples)
-    settings = asked.model_dump(include={*_ACTIVATION, "n", "temperatures", "prior_share", "also"})
+    query = _query(study, request.input, request.at, request.site, limits)
+    _check_count("n", request.n, limits.samples)
+    settings = request.model_dump(include={*_ACTIVATION, "n", "temperatures", "prior_share", "also"})
 
     def run() -> Answer:
-        found = _with_columns(study, study.preimage(query, **settings), asked.columns)
-        return Answer(pack_reading(found.to_reading()), found)
+        preimage = _with_columns(study, study.preimage(query, **settings), request.columns)
+        return Answer(pack_reading(preimage.to_reading()), preimage)
 
-    def partial(found: Preimage) -> Any:
-        return pack_reading(_with_columns(study, found, asked.columns).to_reading())
+    def partial(preimage: Preimage) -> Any:
+        return pack_reading(_with_columns(study, preimage, request.columns).to_reading())
 
-    return Question(_key(study, "read", query, settings, asked.columns), run, partial)
+    return Question(_key(study, "read", query, settings, request.columns), run, partial)
 
 
-def exact(study: Study, asked: ExactRequest, limits: Limits) -> Question:
+def exact(study: Study, request: ExactRequest, limits: Limits) -> Question:
     """The exact preimage."""
-    query = _query(study, asked.input, asked.at, asked.site, limits)
-    _check_count("n", asked.n, limits.samples)
-    if asked.given is None:
+    query = _query(study, request.input, request.at, request.site, limits)
+    _check_count("n", request.n, limits.samples)
+    if request.given is None:
         checked_enumerable(study.task)
-    settings = asked.model_dump(include={*_ACTIVATION, "given"})
+    settings = request.model_dump(include={*_ACTIVATION, "given"})
 
     def run() -> Answer:
-        found = study.exact_preimage(query, curve=True, **settings)
-        document = pack_reading(_with_columns(study, found, asked.columns).to_reading(asked.n))
-        return Answer(document, found)  # half a million members are kept without the columns of a few of them
+        preimage = study.exact_preimage(query, curve=True, **settings)
+        document = pack_reading(_with_columns(study, preimage, request.columns).to_reading(request.n))
+        return Answer(document, preimage)  # half a million members are kept without the columns of a few of them
 
-    return Question(_key(study, "exact", query, settings, asked.columns, asked.n), run)
+    return Question(_key(study, "exact", query, settings, request.columns, request.n), run)
 
 
-def coverage(study: Study, asked: ReadRequest, limits: Limits, cache: Cache) -> Question:
+def coverage(study: Study, request: ReadRequest, limits: Limits, cache: Cache) -> Question:
     """What a sampled reading reached of the exact preimage; what is kept of either is not made again."""
     checked_enumerable(study.task)
-    sampled = read(study, asked, limits)
-    whole = exact(study, ExactRequest(**asked.model_dump(exclude={"temperatures", "prior_share", "also", "n"})), limits)
+    sampled = read(study, request, limits)
+    whole = exact(
+        study, ExactRequest(**request.model_dump(exclude={"temperatures", "prior_share", "also", "n"})), limits
+    )
 
-    def found_by(question: Question) -> Preimage:
+    def preimage_of(question: Question) -> Preimage:
         kept = cache.get(question.key)
-        found = question.run().preimage if kept is None else kept.preimage
-        assert found is not None
-        return found
+        preimage = question.run().preimage if kept is None else kept.preimage
+        assert preimage is not None
+        return preimage
 
     def run() -> Answer:
-        sample, everything = found_by(sampled), found_by(whole)
-        found = study.compare(sample, everything)
+        sample, everything = preimage_of(sampled), preimage_of(whole)
+        comparison = study.compare(sample, everything)
         counts = {"found": sample.n_inside, "members": everything.n_inside}
-        return Answer({**counts, **found.to_dict()})
+        return Answer({**counts, **comparison.to_dict()})
 
     return Question(_key(study, "coverage", sampled.key, whole.key), run)
 
 
-def map_(study: Study, asked: MapRequest, limits: Limits) -> Question:
+def map_(study: Study, request: MapRequest, limits: Limits) -> Question:
     """What every site knows at every named position."""
-    if asked.input is not None:
-        study.task.encode(checked_input(asked.input, limits))
-    _check_count("queries", asked.queries, limits.map_queries)
-    settings = asked.model_dump(exclude={"input"})
+    if request.input is not None:
+        study.task.encode(checked_input(request.input, limits))
+    _check_count("queries", request.queries, limits.map_queries)
+    settings = request.model_dump(exclude={"input"})
 
     def run() -> Answer:
-        found = study.map(asked.input, **settings)
-        if asked == MapRequest():
-            keep_map(study, found)
-        return Answer(pack_map(found))
+        bits = study.map(request.input, **settings)
+        if request == MapRequest():
+            keep_map(study, bits)
+        return Answer(pack_map(bits))
 
-    return Question(_key(study, "map", asked.input, settings), run)
+    return Question(_key(study, "map", request.input, settings), run)
 
 
-def test(study: Study, asked: TestRequest, limits: Limits) -> Question:
+def test(study: Study, request: TestRequest, limits: Limits) -> Question:
     """A hypothesis, on all sites that were named."""
-    queries = [_query(study, asked.input, asked.at, site, limits) for site in asked.sites]
-    _check_count("n", asked.n, limits.samples)
-    settings = asked.model_dump(exclude={"input", "at", "sites", "hypothesis"})
+    queries = [_query(study, request.input, request.at, site, limits) for site in request.sites]
+    _check_count("n", request.n, limits.samples)
+    settings = request.model_dump(exclude={"input", "at", "sites", "hypothesis"})
 
     def run() -> Answer:
-        tests = [found.to_dict() for found in study.test(queries, asked.hypothesis, **settings)]
+        tests = [result.to_dict() for result in study.test(queries, request.hypothesis, **settings)]
         return Answer({"schema": 1, "study": study.name, "input": queries[0].input, "tests": tests})
 
-    return Question(_key(study, "test", *queries, asked.hypothesis, settings), run)
+    return Question(_key(study, "test", *queries, request.hypothesis, settings), run)
 
 
-def causal(study: Study, asked: CausalRequest, limits: Limits) -> Question:
+def causal(study: Study, request: CausalRequest, limits: Limits) -> Question:
     """Whether what is encoded is used."""
-    query = _query(study, asked.input, asked.at, asked.site, limits)
-    _check_count("n", asked.n, limits.samples)
-    settings = asked.model_dump(exclude={"input", "at", "site"})
+    query = _query(study, request.input, request.at, request.site, limits)
+    _check_count("n", request.n, limits.samples)
+    settings = request.model_dump(exclude={"input", "at", "site"})
 
     def run() -> Answer:
         return Answer(pack_causal(cast(Causal, study.causal(query, **settings).to_dict())))
@@ -133,13 +135,13 @@ def causal(study: Study, asked: CausalRequest, limits: Limits) -> Question:
     return Question(_key(study, "causal", query, settings), run)
 
 
-def attention(study: Study, asked: AttentionRequest, limits: Limits) -> Question:
+def attention(study: Study, request: AttentionRequest, limits: Limits) -> Question:
     """Attention probabilities of all heads, or of those of one layer."""
-    tokens = study.task.encode(checked_input(asked.input, limits))
+    tokens = study.task.encode(checked_input(request.input, limits))
     strings = study.task.token_strings(tokens)
-    layers = range(study.probed.n_layers) if asked.layer is None else [asked.layer]
-    if asked.layer is not None and asked.layer >= study.probed.n_layers:
-        raise UserError(f"{study.name} has layers 0 to {study.probed.n_layers - 1}, not {asked.layer}")
+    layers = range(study.probed.n_layers) if request.layer is None else [request.layer]
+    if request.layer is not None and request.layer >= study.probed.n_layers:
+        raise UserError(f"{study.name} has layers 0 to {study.probed.n_layers - 1}, not {request.layer}")
     values = len(layers) * study.probed.n_heads * len(strings) ** 2
     if values > limits.attention_values:
         raise UserError(
@@ -148,15 +150,17 @@ def attention(study: Study, asked: AttentionRequest, limits: Limits) -> Question
         )
 
     def run() -> Answer:
-        found = []
+        patterns = []
         with stage("attention", len(layers)):
             for layer in layers:
                 pattern = study.probed.attention(tokens[None, : len(strings)], layer)[0]
-                found.append([[[round(v, 4) for v in row] for row in head] for head in pattern.float().cpu().tolist()])
+                patterns.append(
+                    [[[round(v, 4) for v in row] for row in head] for head in pattern.float().cpu().tolist()]
+                )
                 advance(1)
-        return Answer({"tokens": strings, "first_layer": layers[0], "layers": found})
+        return Answer({"tokens": strings, "first_layer": layers[0], "layers": patterns})
 
-    return Question(_key(study, "attention", tokens.tolist(), asked.layer), run)
+    return Question(_key(study, "attention", tokens.tolist(), request.layer), run)
 
 
 def _query(study: Study, text: str, at: str, site: str, limits: Limits) -> Query:
@@ -169,8 +173,8 @@ def _check_count(name: str, value: int, limit: int) -> None:
         raise UserError(f"{name} may be at most {limit:,} here, not {value:,}")
 
 
-def _with_columns(study: Study, found: Preimage, names: list[str] | None) -> Preimage:
-    return found if names is None else study.with_columns(found, names)
+def _with_columns(study: Study, preimage: Preimage, names: list[str] | None) -> Preimage:
+    return preimage if names is None else study.with_columns(preimage, names)
 
 
 def _key(study: Study, *parts: Any) -> str:

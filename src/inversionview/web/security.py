@@ -132,10 +132,10 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
     names = _LOOPBACK if _is_here(settings.host) else (settings.host,)
     own = [f"{_bracketed(name)}:{settings.port}" for name in names]
     given = [_with_port(name, settings.port) for name in settings.allowed_hosts]
-    found = [host.lower() for host in (*own, *given)]
+    hosts = [host.lower() for host in (*own, *given)]
     # A browser leaves out the port that goes with http, or with https where something before the server speaks it.
-    short = [host.removesuffix(port) for host in found for port in (":80", ":443") if host.endswith(port)]
-    return frozenset([*found, *short])
+    short = [host.removesuffix(port) for host in hosts for port in (":80", ":443") if host.endswith(port)]
+    return frozenset([*hosts, *short])
 
 
 def is_loopback(host: str) -> bool:
@@ -168,13 +168,13 @@ def _with_port(name: str, port: int) -> str:
 
 def _single(headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers by their names; those that decide who is answered may not come twice."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for raw, value in headers:
         name = raw.decode("latin-1").lower()
-        if name in found and name in ("host", "origin", "content-type", "content-length", "sec-fetch-site"):
+        if name in by_name and name in ("host", "origin", "content-type", "content-length", "sec-fetch-site"):
             raise RefusedError(400, f"the header {name} is there twice")
-        found[name] = value.decode("latin-1")
-    return found
+        by_name[name] = value.decode("latin-1")
+    return by_name
 
 
 def _shown(text: str) -> str:

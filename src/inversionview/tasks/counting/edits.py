@@ -30,12 +30,12 @@ def swapped(sequences: Sequences, generator: torch.Generator) -> Sequences:
     return sequences.scatter(1, one, second).scatter(1, two, first)
 
 
-def renamed(sequences: Sequences, asked: Positions, generator: torch.Generator) -> tuple[Sequences, Positions]:
+def renamed(sequences: Sequences, letter: Positions, generator: torch.Generator) -> tuple[Sequences, Positions]:
     """One kind of letter turned into one that the sequence does not have, in the question too."""
     old = drawn_kind(sequences, generator)
     free = (sequence_counts(sequences) == 0).float()
     new = torch.multinomial(free, 1, generator=generator)[:, 0]
-    return torch.where(sequences == old[:, None], new[:, None], sequences), torch.where(asked == old, new, asked)
+    return torch.where(sequences == old[:, None], new[:, None], sequences), torch.where(letter == old, new, letter)
 
 
 def longer_or_shorter(sequences: Sequences, generator: torch.Generator) -> Sequences:

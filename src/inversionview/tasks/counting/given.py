@@ -57,13 +57,13 @@ def checked_condition(name: str) -> str:
 def draw_given(name: str, tokens: OtherInput, n: int, generator: torch.Generator) -> Tokens:
     """Draw `n` inputs [n, 33] from the prior, given that they share `name` with an input of the domain."""
     one = tokens[None]
-    own, asked = multisets(one), asked_letter(one)
-    count = count_of(one, asked)
+    own, letter = multisets(one), asked_letter(one)
+    count = count_of(one, letter)
     if checked_condition(name) in ("asked", "question"):
         pairs = _pairs(int(length_of(one)) - int(count) if name == "question" else None)
         keys = torch.rand(n, len(LETTERS), generator=generator)
-        keys[:, asked] = -1.0
-        letters = torch.cat([asked.expand(n, 1), keys.topk(KINDS - 1, dim=1).indices], dim=1)
+        keys[:, letter] = -1.0
+        letters = torch.cat([letter.expand(n, 1), keys.topk(KINDS - 1, dim=1).indices], dim=1)
         other = pairs[torch.randint(len(pairs), (n,), generator=generator)]
         drawn = Multisets(letters, torch.cat([count.expand(n, 1), other], dim=1))
     elif name in WITHIN:
@@ -80,8 +80,8 @@ def draw_given(name: str, tokens: OtherInput, n: int, generator: torch.Generator
     sequences = shuffled(drawn, generator)
     if name in ANY_QUESTION:
         return assemble(sequences, *asked_at_random(drawn, generator))
-    times = (drawn.counts * (drawn.letters == asked)).sum(dim=1)
-    return assemble(sequences, asked.expand(n), times)
+    times = (drawn.counts * (drawn.letters == letter)).sum(dim=1)
+    return assemble(sequences, letter.expand(n), times)
 
 
 def log_mass(name: str, tokens: OtherInput) -> float:

@@ -104,8 +104,8 @@ class CountingOrders(Task):
         return self.whole.answer_mask(tokens)
 
     def _assembled(self, sequences: Sequences) -> Tokens:
-        asked = self._asked.expand(len(sequences))
-        return assemble(sequences, asked, self._counts[0, asked])
+        letter = self._asked.expand(len(sequences))
+        return assemble(sequences, letter, self._counts[0, letter])
 
 
 @cache

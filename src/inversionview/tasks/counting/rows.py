@@ -65,9 +65,9 @@ def input_counts(tokens: Tokens) -> LetterCounts:
 
 def multisets(tokens: Tokens) -> Multisets:
     """The letters of each input, in the order of the alphabet, and their counts."""
-    found = input_counts(tokens).topk(KINDS, dim=1)
-    order = found.indices.argsort(dim=1)
-    return Multisets(found.indices.gather(1, order), found.values.gather(1, order))
+    most = input_counts(tokens).topk(KINDS, dim=1)
+    order = most.indices.argsort(dim=1)
+    return Multisets(most.indices.gather(1, order), most.values.gather(1, order))
 
 
 def length_of(tokens: Tokens) -> Positions:
@@ -128,15 +128,15 @@ def asked_at_random(drawn: Multisets, generator: torch.Generator) -> tuple[Posit
     return drawn.letters.gather(1, kind)[:, 0], drawn.counts.gather(1, kind)[:, 0]
 
 
-def assemble(sequences: Sequences, asked: Positions, counts: Positions) -> Tokens:
+def assemble(sequences: Sequences, letter: Positions, counts: Positions) -> Tokens:
     """Whole inputs [batch, 33] of sequences [batch, 27], the letters asked for and their counts."""
     n, device = len(sequences), sequences.device
     tokens = torch.full((n, WIDTH), PAD, device=device)
     tokens[:, 0] = BEGIN
     tokens[:, 1 : LONGEST + 1] = sequences
     bar = 1 + (sequences < ONE).sum(dim=1)
-    fill = torch.full_like(asked, BAR)
-    tail = torch.stack([fill, asked, fill + COLON - BAR, counts + ONE - 1, fill + END - BAR], dim=1)
+    fill = torch.full_like(letter, BAR)
+    tail = torch.stack([fill, letter, fill + COLON - BAR, counts + ONE - 1, fill + END - BAR], dim=1)
     return tokens.scatter(1, bar[:, None] + torch.arange(5, device=device), tail)
 
 
@@ -148,8 +148,8 @@ def next_tokens(tokens: Tokens) -> NextTokens:
     since = torch.where(after_bar, spread - bar, -1)
     letter = torch.where((tokens < ONE) & ~after_bar & (spread > 0), tokens, len(LETTERS))
     counts = F.one_hot(letter, len(LETTERS) + 1)[..., :-1].cumsum(dim=1)
-    asked = tokens.gather(1, (bar + 1).clamp(max=tokens.shape[1] - 1)).clamp(max=len(LETTERS) - 1)
-    answer = ONE - 1 + counts.gather(2, asked[:, None].expand(-1, counts.shape[1], -1))
+    question = tokens.gather(1, (bar + 1).clamp(max=tokens.shape[1] - 1)).clamp(max=len(LETTERS) - 1)
+    answer = ONE - 1 + counts.gather(2, question[:, None].expand(-1, counts.shape[1], -1))
     whole, some = (counts > 0).sum(dim=2, keepdim=True) == KINDS, counts > 0
     before = since[..., None] < 0
     possible = torch.zeros(*tokens.shape, PAD + 1, dtype=torch.bool, device=tokens.device)

@@ -116,10 +116,10 @@ class CountingTask(Task):
         right = (kinds == KINDS) & (counts.max(dim=1).values <= MOST) & (length >= KINDS) & (length <= LONGEST)
         right &= ((rows < ONE) | ~in_sequence).all(dim=1) & (rows[:, 0] == BEGIN)
         tail = rows.gather(1, (bar[:, None] + torch.arange(5, device=tokens.device)).clamp(max=rows.shape[1] - 1))
-        asked = tail[:, 1].clamp(max=25)
-        count = counts.gather(1, asked[:, None])[:, 0]
+        letter = tail[:, 1].clamp(max=25)
+        count = counts.gather(1, letter[:, None])[:, 0]
         wanted = torch.stack(
-            [*(torch.full_like(bar, t) for t in (BAR,)), asked, torch.full_like(bar, COLON), count + ONE - 1], dim=1
+            [*(torch.full_like(bar, t) for t in (BAR,)), letter, torch.full_like(bar, COLON), count + ONE - 1], dim=1
         )
         right &= (tail[:, :4] == wanted).all(dim=1) & (count > 0) & (tail[:, 4] == END)
         return right & ((rows == PAD) | (spread <= bar[:, None] + 4)).all(dim=1)
@@ -232,8 +232,8 @@ class CountingTask(Task):
                 "or random"
             )
         counts = input_counts(tokens)
-        asked = torch.multinomial((counts > 0).float(), 1, generator=generator)[:, 0]
-        return assemble(sequences_of(tokens), asked, counts.gather(1, asked[:, None])[:, 0])
+        letter = torch.multinomial((counts > 0).float(), 1, generator=generator)[:, 0]
+        return assemble(sequences_of(tokens), letter, counts.gather(1, letter[:, None])[:, 0])
 
     def flip(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """One letter of the sequence turned into another of the input's three, the count redone.
@@ -262,25 +262,25 @@ class CountingTask(Task):
 
     def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """Swap two letters, turn one into another, rename a kind, ask for another, or put one in or take one out."""
-        sequences, asked = sequences_of(tokens), asked_letter(tokens)
+        sequences, letter = sequences_of(tokens), asked_letter(tokens)
         kind = torch.randint(5, (len(tokens),), generator=generator)
         made = [
-            (swapped(sequences, generator), asked),
-            (flipped(sequences, generator), asked),
-            renamed(sequences, asked, generator),
+            (swapped(sequences, generator), letter),
+            (flipped(sequences, generator), letter),
+            renamed(sequences, letter, generator),
             (sequences, drawn_kind(sequences, generator)),
-            (longer_or_shorter(sequences, generator), asked),
+            (longer_or_shorter(sequences, generator), letter),
         ]
         letters = torch.stack([part for part, _ in made])[kind, torch.arange(len(tokens))]
-        asked = torch.stack([part for _, part in made])[kind, torch.arange(len(tokens))]
+        letter = torch.stack([part for _, part in made])[kind, torch.arange(len(tokens))]
         counts = sequence_counts(letters)
-        edited = assemble(letters, asked, counts.gather(1, asked[:, None])[:, 0])
+        edited = assemble(letters, letter, counts.gather(1, letter[:, None])[:, 0])
         return torch.where(self.contains(edited)[:, None], edited, tokens)
 
     def _recounted(self, tokens: Tokens, sequences: Sequences) -> Tokens:
-        asked = asked_letter(tokens)
-        count = sequence_counts(sequences).gather(1, asked[:, None])[:, 0]
-        changed = assemble(sequences, asked, count)
+        letter = asked_letter(tokens)
+        count = sequence_counts(sequences).gather(1, letter[:, None])[:, 0]
+        changed = assemble(sequences, letter, count)
         return torch.where(self.contains(changed)[:, None], changed, tokens)
 
 
@@ -296,14 +296,14 @@ def _problem(letters: str, bar: str, question: str) -> str | None:
     for kind in kinds:
         if letters.count(kind) > MOST:
             return f"{kind!r} occurs {letters.count(kind)} times, more than {MOST}"
-    asked, colon, answer = question.partition(":")
-    if asked not in kinds or not colon:
+    letter, colon, answer = question.partition(":")
+    if letter not in kinds or not colon:
         return (
             f"after the '|' comes one of its letters ({', '.join(kinds)}) and ':', as in {letters}|{kinds[0]}:"
             + str(letters.count(kinds[0]))
         )
-    count = letters.count(asked)
-    return None if answer == str(count) else f"{asked!r} occurs {count} times, not {answer!r}"
+    count = letters.count(letter)
+    return None if answer == str(count) else f"{letter!r} occurs {count} times, not {answer!r}"
 
 
 def _draw_multisets(n: int, generator: torch.Generator) -> Multisets:

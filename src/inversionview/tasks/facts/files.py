@@ -51,11 +51,11 @@ def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable
         raise UserError(f"{folder} has no relation {missing[0]}; it has: {', '.join(files)}")
     templates = _bear_templates(folder)
     phrasings = {name: templates.get(name) or BEAR.get(name, []) for name in relations or files}
-    known = {name: texts for name, texts in phrasings.items() if texts}
-    if not known:
+    usable = {name: texts for name, texts in phrasings.items() if texts}
+    if not usable:
         raise UserError(f"there is no template with the object last for any relation of {folder}")
-    facts = [fact for name in known for fact in _bear_facts(files[name], name)]
-    return FactTable.of_relations(facts, known, [f"BEAR (arXiv 2404.04113), {len(known)} relations"])
+    facts = [fact for name in usable for fact in _bear_facts(files[name], name)]
+    return FactTable.of_relations(facts, usable, [f"BEAR (arXiv 2404.04113), {len(usable)} relations"])
 
 
 def read_counterfact(path: Path) -> FactTable:
@@ -89,12 +89,12 @@ def _bear_templates(folder: Path) -> dict[str, list[str]]:
             break
     else:
         return {}
-    found = {}
+    by_relation = {}
     for relation, about in document.items():
         given = about.get("templates", []) if isinstance(about, dict) else []
         texts = [text.replace("[X]", "{subject}").replace("[Y]", "{object}") for text in given]
-        found[relation] = [text for text in texts if re.fullmatch(r"[^{]*\{subject\}[^{]*\{object\}\W*", text)]
-    return found
+        by_relation[relation] = [text for text in texts if re.fullmatch(r"[^{]*\{subject\}[^{]*\{object\}\W*", text)]
+    return by_relation
 
 
 def _bear_facts(path: Path, relation: str) -> list[Fact]:
@@ -110,12 +110,12 @@ def _bear_facts(path: Path, relation: str) -> list[Fact]:
 
 def _counterfact(entry: dict[str, Any]) -> tuple[Fact, list[Phrasing]]:
     """A fact, and the phrasings in which its subject occurs once; the object follows each of them."""
-    asked = entry["requested_rewrite"]
-    subject, relation = asked["subject"], asked["relation_id"]
-    prompts = [asked["prompt"], *(text.replace(subject, "{}", 1) for text in entry.get("paraphrase_prompts", []))]
+    rewrite = entry["requested_rewrite"]
+    subject, relation = rewrite["subject"], rewrite["relation_id"]
+    prompts = [rewrite["prompt"], *(text.replace(subject, "{}", 1) for text in entry.get("paraphrase_prompts", []))]
     phrasings = []
     for prompt in prompts:
-        before, found, between = prompt.strip().partition("{}")
-        if found and subject not in between and "{" not in between:
+        before, slot, between = prompt.strip().partition("{}")
+        if slot and subject not in between and "{" not in between:
             phrasings.append(Phrasing(before, f"{between} "))
-    return Fact(relation, subject, asked["target_true"]["str"].strip(), relation), phrasings
+    return Fact(relation, subject, rewrite["target_true"]["str"].strip(), relation), phrasings

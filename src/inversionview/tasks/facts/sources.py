@@ -41,9 +41,9 @@ def read_sources(sources: Sequence[str], column: str | None = None) -> Sources:
     """
     tables, sentences = [], []
     for source in sources:
-        found = _facts(source)
-        if found is not None:
-            tables.append(found)
+        table = _facts(source)
+        if table is not None:
+            tables.append(table)
             continue
         some = list(islice(short_sentences(iter_texts(source, column)), MOST_TEXTS))
         if not some:

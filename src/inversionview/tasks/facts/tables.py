@@ -118,7 +118,7 @@ class FactTable:
     def bundled(cls) -> FactTable:
         """Some 1,800 facts about countries and cities, each in seven or eight phrasings."""
         document = read_json(TABLE, "table of facts")
-        facts = [Fact(relation, subject, found, KINDS[relation]) for relation, subject, found in document["facts"]]
+        facts = [Fact(relation, subject, object_, KINDS[relation]) for relation, subject, object_ in document["facts"]]
         return cls.of_relations(facts, OWN, document["sources"])
 
     def statements(self) -> Iterator[Statement]:
@@ -164,7 +164,7 @@ def _named(phrasing: Phrasing, behind_subject: int) -> tuple[int, int] | None:
     if not phrasing.named:
         return None
     for text, shift in ((phrasing.before, 0), (phrasing.between, behind_subject)):
-        found = re.search(rf"(?<!\w){re.escape(phrasing.named)}(?!\w)", text)
-        if found:
-            return shift + found.start(), shift + found.end()
+        word = re.search(rf"(?<!\w){re.escape(phrasing.named)}(?!\w)", text)
+        if word:
+            return shift + word.start(), shift + word.end()
     return None

@@ -62,8 +62,8 @@ def _read_once(frames: Frames) -> Callable[[Tokens], Sentences]:
     def read(tokens: Tokens) -> Sentences:
         if tokens.is_inference():  # which do not tell whether they were changed
             return frames.read(tokens)[0]
-        for known, version, sentences in last:
-            if known is tokens and version == tokens._version:
+        for rows, version, sentences in last:
+            if rows is tokens and version == tokens._version:
                 return sentences
         sentences = frames.read(tokens)[0]
         last[:] = [(tokens, tokens._version, sentences)]

@@ -65,12 +65,12 @@ class Frames:
         self.vocabulary, self.phrases = vocabulary, phrases.checked()
         pairs = [(opening, ending) for opening in phrases.openings for ending in phrases.endings]
         self.templates = tuple(opening + ending for opening, ending in pairs)
-        found = {
+        by_kind = {
             what: _single_tokens(vocabulary, self.templates[0].split(" ")[0], what, words)
             for what, words in (("names", names), ("places", places), ("objects", objects))
         }
-        self.names, self.places, self.objects = (tuple(tokens) for tokens in found.values())
-        self._tokens = {what: torch.tensor(list(tokens.values())) for what, tokens in found.items()}
+        self.names, self.places, self.objects = (tuple(tokens) for tokens in by_kind.values())
+        self._tokens = {what: torch.tensor(list(tokens.values())) for what, tokens in by_kind.items()}
         self._kind, self._index = self._tables()
         self.rows, self.slots = self._laid_out()
         self._check_words()
@@ -191,15 +191,15 @@ def _slot_positions(template: str, kinds: list[int], words: list[int]) -> list[i
 def _single_tokens(vocabulary: Vocabulary, before: str, what: str, words: Sequence[str]) -> dict[str, int]:
     """The words that are one token behind another word and a space, with these tokens."""
     start = vocabulary.ids(before)
-    found: dict[str, int] = {}
+    token_of: dict[str, int] = {}
     for word in dict.fromkeys(words):
         ids = vocabulary.ids(f"{before} {word}")
-        unknown = ids[-1] in vocabulary.special or ids[-1] in found.values()
+        unknown = ids[-1] in vocabulary.special or ids[-1] in token_of.values()
         if ids[:-1] == start and not unknown:
-            found[word] = ids[-1]
-    if len(found) < FEWEST[what]:
+            token_of[word] = ids[-1]
+    if len(token_of) < FEWEST[what]:
         raise UserError(
-            f"{len(found)} of the {len(words)} {what} are one token in this tokenizer, and at least {FEWEST[what]} are "
-            f"needed: give {what} that it has as whole words"
+            f"{len(token_of)} of the {len(words)} {what} are one token in this tokenizer, and at least {FEWEST[what]} "
+            f"are needed: give {what} that it has as whole words"
         )
-    return found
+    return token_of

@@ -41,8 +41,8 @@ def _token_at(offset: int, names: tuple[str, ...]) -> Feature:
 
     def compute(tokens: Tokens, positions: Positions) -> Positions:
         at = positions + offset
-        found = tokens.gather(1, at.clamp_min(0)[:, None])[:, 0]
-        return torch.where(at >= 1, found, none)
+        there = tokens.gather(1, at.clamp_min(0)[:, None])[:, 0]
+        return torch.where(at >= 1, there, none)
 
     about = "the token at the position" if not offset else f"the token {-offset} before the position"
     return Feature(f"token{offset or ''}", names, compute, about)

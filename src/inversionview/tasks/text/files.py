@@ -43,10 +43,10 @@ def iter_texts(source: str, column: str | None = None) -> Iterator[str]:
     text, by default `text`. Empty ones are left out.
     """
     if Path(source).suffix == ".txt" and Path(source).expanduser().is_file():
-        found: Iterator[str] = _lines(Path(source).expanduser())
+        texts: Iterator[str] = _lines(Path(source).expanduser())
     else:
-        found = _texts(source, column or COLUMN)
-    return (text for text in found if text.strip())
+        texts = _texts(source, column or COLUMN)
+    return (text for text in texts if text.strip())
 
 
 def _texts(source: str, column: str) -> Iterator[str]:
@@ -154,8 +154,8 @@ def _parquet_rows(path: Path, column: str | None) -> Generator[Row, None, None]:
 def _saved_rows(folder: Path) -> Generator[Row, None, None]:
     datasets = _datasets(f"{folder} was saved by datasets, and reading it")
     try:
-        found = datasets.load_from_disk(str(folder))
-        yield from found["train"] if isinstance(found, dict) else found
+        rows = datasets.load_from_disk(str(folder))
+        yield from rows["train"] if isinstance(rows, dict) else rows
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{folder} is damaged, or has no split train: {' '.join(str(error).split())[:200]}") from error
 
