@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 def folder(model, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "stories"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_runs, "NULL_PAIRS", 300)
+        patch.setattr("inversionview.preimage.epsilon.calibration.NULL_PAIRS", 300)
         patch.setattr("inversionview.studies.recipes.text.SAMPLED", 400)
         patch.setattr("inversionview.tasks.text.sampling._TRIAL_TEXTS", 50)
         patch.setitem(DECODER_RECIPES, "text", small_decoder)

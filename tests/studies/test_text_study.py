@@ -8,7 +8,6 @@ import json
 import pytest
 
 from inversionview import cli
-from inversionview.studies import training_runs
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe
 from inversionview.studies.recipes.text import free_text
 from inversionview.studies.study import load_study
@@ -19,7 +18,7 @@ from tests.tokenizers import byte_tokenizer
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 50)
-    monkeypatch.setattr(training_runs, "NULL_PAIRS", 300)
+    monkeypatch.setattr("inversionview.preimage.epsilon.calibration.NULL_PAIRS", 300)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)
     monkeypatch.setattr("inversionview.studies.recipes.text.SAMPLED", 500)
     monkeypatch.setattr("inversionview.tasks.text.sampling._TRIAL_TEXTS", 20)
