@@ -69,7 +69,7 @@ def heads_of(study: Study) -> list[str]:
 
 def rates(study: Study, n: int) -> dict[str, Any] | None:
     """How good the decoder is, if there is one."""
-    return study.evaluate(max(2, n), cells=0).to_dict() if study.has_decoder else None
+    return study.evaluate(max(2, n), cells=0).to_dict() if study.parts.has_decoder else None
 
 
 def sides(study: Study, plan: Plan, tokens: Tokens, words: Mapping[str, Words], queries: int) -> dict[str, Any]:

@@ -22,8 +22,8 @@ def distances(
     z, z_q = z.float(), z_q.float()
     length = _checked_length(z_q)
     if metric == "euclidean":
-        found: Tensor = (z - z_q).norm(dim=-1) / length
-        return found
+        relative: Tensor = (z - z_q).norm(dim=-1) / length
+        return relative
     cosine: Tensor = (z * z_q).sum(dim=-1) / (z.norm(dim=-1) * length).clamp_min(torch.finfo(torch.float32).tiny)
     return 1 - cosine.clamp(-1, 1)
 

@@ -59,8 +59,8 @@ def needed(task: Task, tokens: Tokens, roles: Sequence[str] | None) -> list[int]
     """The positions at which some of `tokens` has one of `roles`; None for all eligible positions."""
     if roles is None:
         return [t for t, some in enumerate(task.eligible(tokens).any(dim=0).tolist()) if some]
-    found = {t for role in roles for t in set(eligible_role(task, tokens, role).tolist())}
-    return sorted(found - {-1})
+    positions = {t for role in roles for t in set(eligible_role(task, tokens, role).tolist())}
+    return sorted(positions - {-1})
 
 
 class DomainSize(NamedTuple):
@@ -78,10 +78,10 @@ def domain_size(task: Task, role: str | None) -> DomainSize:
     """
     if role is None:
         return DomainSize(task.size, 1.0)
-    known = _role_sizes.setdefault(task, {})
-    if role not in known:
-        known[role] = _role_size(task, role)
-    return known[role]
+    sizes = _role_sizes.setdefault(task, {})
+    if role not in sizes:
+        sizes[role] = _role_size(task, role)
+    return sizes[role]
 
 
 _role_sizes: WeakKeyDictionary[Task, dict[str, DomainSize]] = WeakKeyDictionary()

@@ -96,10 +96,10 @@ def exact_distances(
     4 bytes an input and query; ε does not matter. Raises as `exact_preimages` does.
     """
     checked_enumerable(task)
-    found = np.full((len(queries), task.size or 0), np.inf, dtype=np.float32)
+    table = np.full((len(queries), task.size or 0), np.inf, dtype=np.float32)
     for scan in scan_domain(probed, task, queries, criterion=criterion, activations=activations, domain=domain):
-        found[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
-    return found
+        table[list(scan.queries), scan.start : scan.start + len(scan.tokens)] = scan.distances.numpy()
+    return table
 
 
 @torch.no_grad()
@@ -127,8 +127,8 @@ def scan_domain(
     for block in domain.blocks(sites, roles):
         places = _by_role(task, block, roles)
         for (site, role), members in groups.items():
-            found = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], criterion.metric)
-            yield Scan(tuple(members), block.start, block.tokens, *found)
+            nearest = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], criterion.metric)
+            yield Scan(tuple(members), block.start, block.tokens, *nearest)
         advance(len(block.tokens))
 
 
@@ -152,27 +152,27 @@ def _by_role(task: Task, block: DomainBlock, roles: Sequence[str] | None) -> dic
     if roles is None:
         eligible = task.eligible(block.tokens)
         return {None: [place(t, eligible[:, t]) for t in needed(task, block.tokens, None)]}
-    found: dict[str | None, list[_Place]] = {}
+    places: dict[str | None, list[_Place]] = {}
     for role in roles:
         at = eligible_role(task, block.tokens, role)
-        found[role] = [place(t, at == t) for t in sorted(set(at.tolist()) - {-1})]
-    return found
+        places[role] = [place(t, at == t) for t in sorted(set(at.tolist()) - {-1})]
+    return places
 
 
 def _nearest(
     activations: dict[int, Tensor], places: Sequence[_Place], n: int, z_q: Tensor, metric: Metric
 ) -> tuple[Tensor, Tensor]:
     """Least distance of each of `n` inputs from each query, and where; ties go to the lowest position."""
-    found = torch.full((len(z_q), n), torch.inf)
-    at = torch.full(found.shape, -1)
+    nearest = torch.full((len(z_q), n), torch.inf)
+    at = torch.full(nearest.shape, -1)
     for t, rows, prefixes in places:
         width = activations[t].shape[1]
         here = pairwise_distances(z_q[:, :width], activations[t].cpu(), metric)[:, prefixes]
         columns = slice(None) if len(rows) == n else rows  # a slice is not copied
-        nearer = here < found[:, columns]
-        found[:, columns] = torch.where(nearer, here, found[:, columns])
+        nearer = here < nearest[:, columns]
+        nearest[:, columns] = torch.where(nearer, here, nearest[:, columns])
         at[:, columns] = torch.where(nearer, t, at[:, columns])
-    return found, at
+    return nearest, at
 
 
 def _preimage(

@@ -146,18 +146,18 @@ class _Part(NamedTuple):
     tree: PrefixTree
     first: tuple[int, ...]
     """For each position, the row of the first prefix; the others of `tree` follow it."""
-    known: dict[str | None, list[int]]
+    positions: dict[str | None, list[int]]
     """Positions that were needed for a role; None for all eligible ones."""
 
     def rows_of(self, array: Float[Tensor, "row d_model"], t: int) -> Float[Tensor, "prefix d_model"]:
         return array[self.first[t] : self.first[t] + len(self.tree.rows[t])]
 
     def needed(self, task: Task, roles: Sequence[str] | None) -> list[int]:
-        asked: Sequence[str | None] = (None,) if roles is None else roles
-        for role in asked:
-            if role not in self.known:
-                self.known[role] = needed(task, self.tokens.long(), None if role is None else [role])
-        return sorted({t for role in asked for t in self.known[role]})
+        names: Sequence[str | None] = (None,) if roles is None else roles
+        for role in names:
+            if role not in self.positions:
+                self.positions[role] = needed(task, self.tokens.long(), None if role is None else [role])
+        return sorted({t for role in names for t in self.positions[role]})
 
     def compact(self, vocab_size: int) -> _Part:
         tokens = self.tokens.to(torch.uint8 if vocab_size <= 256 else torch.int32)

@@ -192,13 +192,15 @@ def _prior_density(
     density: Density | None,
 ) -> Float[np.ndarray, " candidate"]:
     """log q(x) of the prior, or of the prior given a condition: minus infinity where an input does not meet it."""
-    found: np.ndarray = np.where(inside.numpy(), log_prior, np.nan)
+    log_density: np.ndarray = np.where(inside.numpy(), log_prior, np.nan)
     if isinstance(density, GivenDensity):
         assert isinstance(task, Conditional)
         own, rows = torch.tensor(query.tokens), inside.nonzero()[:, 0]
         agree = task.agrees(density.condition, own, tokens[rows]).numpy()
-        found[rows.numpy()] = np.where(agree, log_prior[rows.numpy()] - task.log_mass(density.condition, own), -np.inf)
-    return found
+        log_density[rows.numpy()] = np.where(
+            agree, log_prior[rows.numpy()] - task.log_mass(density.condition, own), -np.inf
+        )
+    return log_density
 
 
 def _preimage(

@@ -92,6 +92,6 @@ def _first_least(everywhere: PerPosition) -> Positions:
     return everywhere.nan_to_num(nan=torch.inf).argmin(dim=1)  # unlike min's, argmin's index is always the first
 
 
-def within(found: Best, in_domain: InputMask, epsilon: float | PerInput) -> Bool[Tensor, " batch"]:
+def within(nearest: Best, in_domain: InputMask, epsilon: float | PerInput) -> Bool[Tensor, " batch"]:
     """Which inputs are members: in the domain, and at most `epsilon` away, compared in fp64."""
-    return in_domain & (found.distances.double() <= epsilon)
+    return in_domain & (nearest.distances.double() <= epsilon)

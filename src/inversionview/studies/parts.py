@@ -24,52 +24,42 @@ class Parts(Protocol):
     @property
     def name(self) -> str:
         """What results call the study."""
-        ...
 
     @property
     def probed(self) -> ProbedModel:
         """The model that is read."""
-        ...
 
     @property
     def task(self) -> Task:
         """The domain of the inputs."""
-        ...
 
     @property
     def decoder(self) -> Decoder | None:
         """What proposes inputs; None where there is none."""
-        ...
 
     @property
     def has_decoder(self) -> bool:
         """Whether there is one, which needs not be loaded for that."""
-        ...
 
     @property
     def sites(self) -> tuple[str, ...]:
         """Short names of the sites that can be read."""
-        ...
 
     @property
     def criterion(self) -> Criterion:
         """What makes an input a member, where nothing else is asked for."""
-        ...
 
     @property
     def fingerprint(self) -> str:
         """Of the probed model."""
-        ...
 
     @property
     def read(self) -> str:
         """Which activations a decoder is trained on and measured by; see `decoder.places`."""
-        ...
 
     @property
     def folder(self) -> Path | None:
         """Where they lie on disk; None for those in memory alone."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -153,11 +153,6 @@ class Study:
         return self.parts.decoder
 
     @property
-    def has_decoder(self) -> bool:
-        """Whether there is a decoder, which is not loaded for that."""
-        return self.parts.has_decoder
-
-    @property
     def sites(self) -> tuple[str, ...]:
         """Short names of the sites that can be read."""
         return self.parts.sites
@@ -214,12 +209,11 @@ class Study:
         `progress` is told how far it is, see `inversionview.progress`; before the colours it is given all but these.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
-        [preimage] = self.preimages(
+        return self.preimages(
             [query], n, epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed,
             temperatures=temperatures, noise=noise, prior_share=prior_share, also=also, colors=colors,
             progress=progress,
-        )  # fmt: skip
-        return preimage
+        )[0]  # fmt: skip
 
     def preimages(
         self, queries: Sequence[Query], n: int = 1000, *, epsilon: Epsilon | None = None, metric: str | None = None,
@@ -249,11 +243,10 @@ class Study:
         then of this part of the domain.
         Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
         """
-        [preimage] = self.exact_preimages(
+        return self.exact_preimages(
             [query], epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed, curve=curve, index=index,
             given=given,
-        )  # fmt: skip
-        return preimage
+        )[0]  # fmt: skip
 
     def exact_preimages(
         self, queries: Sequence[Query], *, epsilon: Epsilon | None = None, metric: str | None = None,
@@ -284,10 +277,7 @@ class Study:
         return make_map(self.parts, self.criterion.but(epsilon, metric), settings, text=text)
 
     def compare(self, sample: Preimage, exact: Preimage) -> Comparison:
-        """What a sample reached of the exact preimage: recall, prior mass, and each feature's total variation.
-
-        Raises `UserError` unless both are of the same query, ε, metric and rule.
-        """
+        """What a sample reached of an exact preimage. Raises `UserError` unless both are of one query and criterion."""
         return compare(sample, exact, self.task)
 
     def test(
@@ -303,10 +293,10 @@ class Study:
         The p-value compares with the preimages of `random_queries` inputs; see
         `inversionview.studies.verbs.hypotheses.run_hypothesis`, and for what raises `UserError`.
         """
-        asked = [queries] if isinstance(queries, Query) else list(queries)
+        several = [queries] if isinstance(queries, Query) else list(queries)
         settings = TestSettings(exact, n, random_queries, seed)
         return run_hypothesis(
-            self.parts, asked, hypothesis, self.criterion.but(epsilon, metric, position_rule), settings
+            self.parts, several, hypothesis, self.criterion.but(epsilon, metric, position_rule), settings
         )
 
     def patch(

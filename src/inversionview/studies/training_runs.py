@@ -289,13 +289,13 @@ def _with(
         if target.model is None and target.fingerprint is None:
             raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
         return dataclasses.replace(target, convention=convention or target.convention, sites=names or target.sites)
-    for what, asked, there in (
+    for what, given, there in (
         ("convention", convention, target.convention),
         ("sites", names, target.sites),
         ("dtype", dtype, target.dtype),
     ):
-        if asked is not None and asked != there:
-            raise UserError(f"the run was started with {what} {_listed(there or 'as saved')}, not {_listed(asked)}")
+        if given is not None and given != there:
+            raise UserError(f"the run was started with {what} {_listed(there or 'as saved')}, not {_listed(given)}")
     return target if model is None else dataclasses.replace(target, model=model)
 
 

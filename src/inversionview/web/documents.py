@@ -36,7 +36,7 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
         "epsilon": criterion.largest,
         "epsilons": {} if own is None else dict(own.by_site),
         "metric": criterion.metric,
-        "has_decoder": study.has_decoder,
+        "has_decoder": study.parts.has_decoder,
         "size": task.size,
         "enumerable": task.size is not None,
         "restrictions": dict(task.restrictions) if isinstance(task, Restrictable) else {},

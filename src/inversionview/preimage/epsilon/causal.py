@@ -95,13 +95,13 @@ def _moves(
     """What each candidate moves the output by, in nats, up to the block with the first that is not within tolerance."""
     tokens = torch.tensor(query.tokens)
     run = PatchedRun(probed, tokens, query.site, query.position, predicting(task, tokens[None], query.position))
-    found: list[PerInput] = []
+    moves: list[PerInput] = []
     for rows, positions in zip(*(torch.split(part, _BLOCK_INPUTS) for part in ranked[:2]), strict=True):
         (values,) = probed.capture(rows, [query.site], positions).values()
-        found.append(run.effects(values).kl.amax(dim=1))
-        if not (found[-1] < tolerance).all():
+        moves.append(run.effects(values).kl.amax(dim=1))
+        if not (moves[-1] < tolerance).all():
             break
-    return torch.cat(found)
+    return torch.cat(moves)
 
 
 def _calibrated(ranked: _Ranked, moves: Float[Tensor, " tried"], tolerance: float, rounding: float) -> Calibrated:

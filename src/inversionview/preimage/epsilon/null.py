@@ -128,8 +128,8 @@ def _distances(
     else:
         z = probed.capture(pairs.others, sites)
         rows = [_least(task, pairs.others, distances(z[site], z_q[site][:, None], metric).cpu()) for site in sites]
-    found = torch.stack(rows).double().numpy()
-    return np.where(np.isnan(found), math.inf, found)
+    apart = torch.stack(rows).double().numpy()
+    return np.where(np.isnan(apart), math.inf, apart)
 
 
 def _least(task: Task, tokens: Tokens, everywhere: Float[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:

@@ -75,24 +75,24 @@ def size(preimage: Preimage) -> SizeEstimate:
     every source's number of draws being fixed. The interval is normal in the logarithm, and is cut to what is certain:
     no fewer than were found, no more than there are.
     """
-    found = preimage.inside if preimage.exact else preimage.inside & preimage.independent
+    members = preimage.inside if preimage.exact else preimage.inside & preimage.independent
     if preimage.exact:
-        n = float(found.sum())
-        bits = _bits(preimage, float(np.exp(_log_prior(preimage)[found]).sum()))
+        n = float(members.sum())
+        bits = _bits(preimage, float(np.exp(_log_prior(preimage)[members]).sum()))
         return SizeEstimate(n, None, bits, None, n, None, None if n else "no input is inside ε")
     if not preimage.components or preimage.log_densities is None:
         return _no_size("no source of these draws has a known density")
-    if not np.isfinite(_log_prior(preimage)[found]).all():
+    if not np.isfinite(_log_prior(preimage)[members]).all():
         return _no_size("the task's prior has no density")
-    if not found.any():
+    if not members.any():
         return _no_size("no draw is inside ε")
     counts = [component.n for component in preimage.components]
-    drawn = inclusion(preimage.log_densities[:, found], counts)
-    prior = np.exp(_log_prior(preimage)[found])
-    tail = pareto_tail(np.repeat(_draw_weights(preimage, found), draw_counts(preimage)[:, found].sum(axis=0)))
+    drawn = inclusion(preimage.log_densities[:, members], counts)
+    prior = np.exp(_log_prior(preimage)[members])
+    tail = pareto_tail(np.repeat(_draw_weights(preimage, members), draw_counts(preimage)[:, members].sum(axis=0)))
     k = None if math.isnan(tail.k) else tail.k
     effective = preimage.effective_size
-    if _only_the_query(preimage, found):
+    if _only_the_query(preimage, members):
         return _no_size("no member but the query itself was drawn", effective, k)
     if effective < LEAST_SIZE:
         return _no_size(
@@ -111,7 +111,7 @@ def size(preimage: Preimage) -> SizeEstimate:
     return SizeEstimate(
         inputs,
         Interval(
-            max(inputs * math.exp(-_Z * count_error), float(found.sum())),
+            max(inputs * math.exp(-_Z * count_error), float(members.sum())),
             min(inputs * math.exp(_Z * count_error), most),
         ),
         bits,
@@ -126,12 +126,12 @@ def reach(preimage: Preimage) -> ShareEstimate:
     if preimage.exact:
         return ShareEstimate(1.0, None, int(preimage.inside.sum()))
     estimate = size(preimage)
-    found = preimage.inside & preimage.independent
+    members = preimage.inside & preimage.independent
     if estimate.bits is None or estimate.bits_interval is None:
-        return ShareEstimate(None, None, int(found.sum()), estimate.why_not)
-    mass = float(np.exp(_log_prior(preimage)[found]).sum()) / preimage.domain_mass
+        return ShareEstimate(None, None, int(members.sum()), estimate.why_not)
+    mass = float(np.exp(_log_prior(preimage)[members]).sum()) / preimage.domain_mass
     low, high = (min(1.0, mass * 2**bits) for bits in estimate.bits_interval)
-    return ShareEstimate(min(1.0, mass * 2**estimate.bits), Interval(low, high), int(found.sum()))
+    return ShareEstimate(min(1.0, mass * 2**estimate.bits), Interval(low, high), int(members.sum()))
 
 
 def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
@@ -280,16 +280,16 @@ def _log_prior(preimage: Preimage) -> Float[np.ndarray, " candidate"]:
     return np.full(len(preimage), np.nan) if preimage.log_prior is None else preimage.log_prior
 
 
-def _only_the_query(preimage: Preimage, found: Bool[np.ndarray, " candidate"]) -> bool:
-    own, rows = np.asarray(preimage.query.tokens), preimage.tokens[found]
+def _only_the_query(preimage: Preimage, members: Bool[np.ndarray, " candidate"]) -> bool:
+    own, rows = np.asarray(preimage.query.tokens), preimage.tokens[members]
     return len(rows) == 1 and bool((rows[0, : len(own)] == own).all())
 
 
-def _draw_weights(preimage: Preimage, found: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:
+def _draw_weights(preimage: Preimage, members: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:
     """p(x) over the density of all draws together, of the members."""
     assert preimage.log_densities is not None
-    mixed = log_mixture(preimage.log_densities[:, found], [component.n for component in preimage.components])
-    return np.asarray(np.exp(_log_prior(preimage)[found] - mixed))
+    mixed = log_mixture(preimage.log_densities[:, members], [component.n for component in preimage.components])
+    return np.asarray(np.exp(_log_prior(preimage)[members] - mixed))
 
 
 def _relative_error(
@@ -300,9 +300,9 @@ def _relative_error(
     Were members drawn independently of each other, the variance would be that of Σ (1 - π) w². The number of draws of
     each source is fixed, which makes members compete; to first order in q that takes n_k (Σ w q_k (1 - π) / π)² away.
     """
-    found = preimage.inside & preimage.independent
+    members = preimage.inside & preimage.independent
     assert preimage.log_densities is not None
-    q, n = np.exp(preimage.log_densities[:, found]), np.array([component.n for component in preimage.components])
+    q, n = np.exp(preimage.log_densities[:, members]), np.array([component.n for component in preimage.components])
     competing = (n * (q @ (weights * (1 - drawn) / drawn)) ** 2).sum()
     variance = float(((1 - drawn) * weights**2).sum() - competing)
     return math.sqrt(max(variance, 0.0)) / float(weights.sum())

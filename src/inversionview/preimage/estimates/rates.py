@@ -85,12 +85,12 @@ def in_epsilon(
     """
     if n < 1:
         raise UserError(f"n must be at least 1, not {n}")
-    known = decoder.config.sites
-    names = tuple(known if sites is None else sites)
+    known_sites = decoder.config.sites
+    names = tuple(known_sites if sites is None else sites)
     sites_read = [probed.site(name) for name in names]
     tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
     activations = _own_site(probed, tokens, positions, names)
-    index = torch.tensor([known.index(name) for name in names]).repeat_interleave(n)
+    index = torch.tensor([known_sites.index(name) for name in names]).repeat_interleave(n)
     samples = _one_each(decoder, activations, index, generator)
     limits = torch.tensor(criterion.limits(names)).double()
     roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]

@@ -16,15 +16,15 @@ from inversionview.results.preimage import Preimage
 
 def size_document(preimage: Preimage) -> Size:
     """The size and what it is in bits, with intervals; None and the reason where it is not known."""
-    found = completeness.size(preimage)
+    size = completeness.size(preimage)
     return {
-        "inputs": found.inputs,
-        "interval": _ends(found.interval),
-        "log2_domain_over_preimage": _finite(found.bits),
-        "bits_interval": _ends(found.bits_interval),
-        "effective_size": found.effective_size,
-        "pareto_k": found.pareto_k,
-        "why_not": found.why_not,
+        "inputs": size.inputs,
+        "interval": _ends(size.interval),
+        "log2_domain_over_preimage": _finite(size.bits),
+        "bits_interval": _ends(size.bits_interval),
+        "effective_size": size.effective_size,
+        "pareto_k": size.pareto_k,
+        "why_not": size.why_not,
         "domain": preimage.domain_size,
     }
 
@@ -49,11 +49,11 @@ def completeness_document(preimage: Preimage) -> Completeness:
 
 def bits_documents(preimage: Preimage) -> list[KnownBits]:
     """Bits about each feature, those of which most is known first; features that are constant are left out."""
-    known = sorted((f for f in preimage.bits if f.of > 1e-9), key=lambda f: -f.share)
+    features = sorted((f for f in preimage.bits if f.of > 1e-9), key=lambda f: -f.share)
     return [
         cast(KnownBits, {"name": f.name, "bits": f.bits, "of": f.of, "divergence": _finite(f.divergence)})
         | {"interval": _ends(f.interval)}
-        for f in known
+        for f in features
     ]
 
 
@@ -63,11 +63,11 @@ def source_documents(preimage: Preimage) -> list[Source]:
         return []
     names = sorted({name for times in preimage.sources for name in times})
     inside = preimage.inside
-    found = []
+    rows = []
     for name in names:
         times = np.array([of.get(name, 0) for of in preimage.sources], dtype=np.int64)
         alone = np.array([len(of) == 1 and name in of for of in preimage.sources], dtype=bool)
-        found.append(
+        rows.append(
             Source(
                 name=name,
                 drawn=int(times.sum()),
@@ -76,7 +76,7 @@ def source_documents(preimage: Preimage) -> list[Source]:
                 only=int((inside & alone).sum()),
             )
         )
-    return found
+    return rows
 
 
 def query_shares(preimage: Preimage) -> list[float]:

@@ -187,11 +187,11 @@ class EditSource:
         assert self.decoder is not None
         device, sites = next(self.decoder.parameters()).device, self.decoder.config.sites
         site = torch.tensor([sites.index(query.site) for query in targets.queries])
-        found = [
+        log_q = [
             self.decoder.log_prob(rows.to(device), targets.activations[of].to(device), site[of].to(device)).cpu()
             for rows, of in zip(torch.split(tokens, _BLOCK), torch.split(owner, _BLOCK), strict=True)
         ]
-        return torch.cat(found)
+        return torch.cat(log_q)
 
     def _inside(self, targets: _Targets, tokens: Tokens, owner: Int[Tensor, " batch"]) -> InputMask:
         """Which inputs the probed model puts within ε of the activation of the query that owns them."""

@@ -119,8 +119,10 @@ class RetrievalSource:
         vector = self._comparable(z_q.float()[None]).numpy()
         reach = self.n
         while True:
-            found = index.vectors.search(vector, min(reach, len(index.owners)), params=self._probe(index, reach))[1][0]
-            owners = index.owners[found[found >= 0]]
+            vectors = index.vectors.search(vector, min(reach, len(index.owners)), params=self._probe(index, reach))[1][
+                0
+            ]
+            owners = index.owners[vectors[vectors >= 0]]
             first = np.sort(np.unique(owners, return_index=True)[1])[: self.n]
             if len(first) == self.n:
                 nearest: Int[np.ndarray, " candidate"] = owners[first]
@@ -140,10 +142,10 @@ class RetrievalSource:
             self._kept.update(self._make(missing))
         for key in keys:
             self._kept.move_to_end(key)
-        found = {key: self._kept[key] for key in keys}
+        indexes = {key: self._kept[key] for key in keys}
         while len(self._kept) > 1 and sum(map(_values, self._kept.values())) > _KEPT_VALUES:
             self._kept.popitem(last=False)
-        return found
+        return indexes
 
     def _make(self, keys: Sequence[_Key]) -> dict[_Key, _Index]:
         """Indexes of sites and roles, from one pass over the corpus."""

@@ -146,8 +146,8 @@ def run_hypothesis(
     search = _counted if exact else _sampled
     looks = [look for group in groups for look in group]
     with stage("test", task.size if exact else len(looks)):
-        prior, found = search(run, looks, rate)
-    results = iter(found)
+        prior, consistencies = search(run, looks, rate)
+    results = iter(consistencies)
     tests = [_test(run, group, [next(results) for _ in group], prior, len(queries), exact) for group in groups]
     corrected = holm([test.p_value for test in tests])
     return [dataclasses.replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True)]
@@ -179,18 +179,18 @@ def _draw(run: _Run, n: int, generator: Generator) -> Tokens:
         kept.append(tokens[run.counts(tokens)])
         if sum(map(len, kept)) >= n:
             break
-    found = torch.cat(kept)[:n]
-    if not len(found):
+    drawn = torch.cat(kept)[:n]
+    if not len(drawn):
         raise UserError(
             f"none of {_ROUNDS * n:,} inputs from the prior has a position {run.query.role!r} to compare with"
         )
-    return found
+    return drawn
 
 
 def _others(run: _Run, count: int) -> list[Query]:
     """Random inputs at the query's role for which the hypothesis does not hold; fewer where those are very rare."""
     task, query, generator = run.parts.task, run.query, run.generator("random queries")
-    found: list[Query] = []
+    others: list[Query] = []
     for _ in range(_ROUNDS):
         tokens = task.sample(10 * count, generator=generator)
         places = eligible_role(task, tokens, query.role)
@@ -199,11 +199,11 @@ def _others(run: _Run, count: int) -> list[Query]:
         for row, position in zip(tokens[differs], places[differs].tolist(), strict=True):
             strings = tuple(task.token_strings(row))
             ids = tuple(row[: len(strings)].tolist())
-            if ids != query.tokens and len(found) < count:
-                found.append(Query(query.study, task.decode(row), ids, strings, position, query.role, query.site))
-        if len(found) == count:
+            if ids != query.tokens and len(others) < count:
+                others.append(Query(query.study, task.decode(row), ids, strings, position, query.role, query.site))
+        if len(others) == count:
             break
-    return found
+    return others
 
 
 def _looks(run: _Run, query: Query, others: Sequence[Query]) -> list[_Look]:
@@ -224,7 +224,7 @@ def _looks(run: _Run, query: Query, others: Sequence[Query]) -> list[_Look]:
 def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, list[Consistency]]:
     """Draw for each activation and verify, in groups that memory bears; and draw as many from the prior alone."""
     parts, together = run.parts, max(1, _DRAWS_TOGETHER // run.n)
-    found: list[Consistency] = []
+    consistencies: list[Consistency] = []
     for start in range(0, len(looks), together):
         group = looks[start : start + together]
         preimages = sampled_preimages(
@@ -236,13 +236,13 @@ def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
             seed=run.stream("confirm"),
             activations=torch.stack([look.activation for look in group]),
         )
-        found += [
+        consistencies += [
             consistency(preimage, run.hypothesis, leave_out_query=look.reads_the_query)
             for look, preimage in zip(group, preimages, strict=True)
         ]
         advance(len(group))
     seen = run.hypothesis.holds(_draw(run, run.n, run.generator(NOTHING))).double()
-    return _Prior(rate, Control(consistency=float(seen.mean()), members=len(seen))), found
+    return _Prior(rate, Control(consistency=float(seen.mean()), members=len(seen))), consistencies
 
 
 def _counted(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, list[Consistency]]:
@@ -294,11 +294,12 @@ def _keys(tokens: Tokens) -> Int[Tensor, " batch"]:
 
 
 def _test(
-    run: _Run, looks: Sequence[_Look], found: Sequence[Consistency], prior: _Prior, sites: int, exact: bool
+    run: _Run, looks: Sequence[_Look], consistencies: Sequence[Consistency], prior: _Prior, sites: int, exact: bool
 ) -> HypothesisTest:
     """What came out for one site; the p-value is corrected later, when there are those of all sites."""
-    own, others = found[0], [result for look, result in zip(looks, found, strict=True) if look.kind == _RANDOM_QUERY]
-    by_kind = {look.kind: result for look, result in zip(looks, found, strict=True) if look.kind in (BEGIN, DIRECTION)}
+    own, pairs = consistencies[0], list(zip(looks, consistencies, strict=True))
+    others = [result for look, result in pairs if look.kind == _RANDOM_QUERY]
+    by_kind = {look.kind: result for look, result in pairs if look.kind in (BEGIN, DIRECTION)}
     if others:
         by_kind[RANDOM_INPUT] = others[0]
     controls = {name: _control(by_kind.get(name)) for name in (RANDOM_INPUT, BEGIN, DIRECTION)}
@@ -324,5 +325,5 @@ def _test(
     )
 
 
-def _control(found: Consistency | None) -> Control:
-    return Control(None, 0) if found is None else Control(found.share, found.members)
+def _control(measured: Consistency | None) -> Control:
+    return Control(None, 0) if measured is None else Control(measured.share, measured.members)

@@ -105,19 +105,19 @@ def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[st
         raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.empty(0, task.max_length, dtype=torch.long)
-    found: dict[str, Tokens] = {}
+    by_role: dict[str, Tokens] = {}
     for _ in range(_ROUNDS):
         more = task.sample(n, generator=generator)
         more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
         drawn = torch.cat([drawn, more])
-        found = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in task.roles}
-        if all(len(rows) == n for rows in found.values()):
-            return found
+        by_role = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in task.roles}
+        if all(len(rows) == n for rows in by_role.values()):
+            return by_role
     # A condition may leave out all inputs that have some position, such as A4.
-    found = {role: rows for role, rows in found.items() if len(rows) == n}
-    if not found:
+    by_role = {role: rows for role, rows in by_role.items() if len(rows) == n}
+    if not by_role:
         raise UserError(f"inputs where {where} are too rare for {n} queries: use fewer, or another condition")
-    return found
+    return by_role
 
 
 def _limits(
@@ -133,7 +133,7 @@ def _limits(
     epsilon = criterion.epsilon
     if not isinstance(epsilon, EpsilonRule) or epsilon.kind == "constant":
         return dict(zip(cells, criterion.limits([site for site, _ in cells]), strict=True))
-    found: dict[tuple[str, str], float] = {}
+    limits: dict[tuple[str, str], float] = {}
     why = None
     for role in roles:
         generator = torch.Generator().manual_seed(seed)
@@ -144,10 +144,10 @@ def _limits(
         except UserError as error:
             why = error
             continue
-        found |= {(site, role): one.epsilon for site, one in calibrated.items()}
-    if not found and why is not None:
+        limits |= {(site, role): one.epsilon for site, one in calibrated.items()}
+    if not limits and why is not None:
         raise why
-    return found
+    return limits
 
 
 def _measured(cell: MapCell, limit: float, constant: bool) -> Cell:

@@ -37,9 +37,9 @@ def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:
     if index is not None and index in eligible:
         return index
     if isinstance(task, Findable):
-        found = task.find(tokens, str(at))
-        if found in eligible:
-            return found
+        position = task.find(tokens, str(at))
+        if position in eligible:
+            return position
     text = task.decode(tokens)
     there_are = f"its positions are {' '.join(reversed(roles))}, or {eligible[0]} to {eligible[-1]}"
     if index is not None and 0 <= index < len(task.token_strings(tokens)):

@@ -211,9 +211,9 @@ def validate(
             criterion=criterion,
             seed=seed,
         )
-        found = list(_outcomes(sample, truth, domain))
+        outcomes_of_cell = list(_outcomes(sample, truth, domain))
         pairs = _marginals(sample, truth, task, domain)
-        kept.write(i, _Record(_cell(sample, truth, found), found, pairs))
+        kept.write(i, _Record(_cell(sample, truth, outcomes_of_cell), outcomes_of_cell, pairs))
         if progress is not None:
             progress(i + 1)
     records = [record for i in range(cells) if (record := kept.read(i)) is not None]
@@ -279,8 +279,8 @@ def _outcomes(sample: Preimage, truth: Truth, domain: _Domain) -> Iterator[Outco
     yield Outcome("size, bits", math.log2(truth.mass / whole), estimate.bits, estimate.bits_interval)
     members = sample.inside & sample.independent
     prior = np.exp(sample.log_prior) if sample.log_prior is not None else np.zeros(len(sample))
-    found = reach(sample)
-    yield Outcome("reach, share found", float(prior[members].sum()) / whole, found.share, found.interval)
+    reached = reach(sample)
+    yield Outcome("reach, share found", float(prior[members].sum()) / whole, reached.share, reached.interval)
     drawn = draw_counts(sample) > 0
     names = [component.source for component in sample.components]
     if "prior" in names:
@@ -314,12 +314,12 @@ def _missing_mass(sample: Preimage) -> float | None:
     own, rest = decoders[0], [i for i in range(len(names)) if i != decoders[0]]
     counts = draw_counts(sample)
     inside, seen = sample.inside, sample.inside & (counts[own] > 0)
-    known = float(np.exp(sample.log_densities[own, seen]).sum())
+    mass = float(np.exp(sample.log_densities[own, seen]).sum())
     new = inside & ~seen & (counts[rest].sum(axis=0) > 0)
     mixed = log_mixture(sample.log_densities[rest][:, new], [sample.components[i].n for i in rest])
     weights = np.exp(sample.log_densities[own, new] - mixed) * counts[rest][:, new].sum(axis=0)
     missing = float(weights.sum()) / sum(sample.components[i].n for i in rest)
-    return missing / (missing + known) if missing + known > 0 else None
+    return missing / (missing + mass) if missing + mass > 0 else None
 
 
 def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> list[_Pair]:
@@ -330,7 +330,7 @@ def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> l
     tokens, positions = torch.from_numpy(sample.tokens[rows]), torch.from_numpy(sample.positions[rows])
     masses = feature_masses(features, tokens, positions, weighted[rows])
     base = base_masses(task, sample.query.role)
-    known = {bits.name: bits for bits in preimage_bits(sample, task)}
+    sampled = {bits.name: bits for bits in preimage_bits(sample, task)}
     pairs = []
     for feature, mass in zip(features, masses, strict=True):
         exact = np.bincount(
@@ -339,8 +339,8 @@ def _marginals(sample: Preimage, truth: Truth, task: Task, domain: _Domain) -> l
         of = float(entropy(base[feature.name]))
         bits = of - float(entropy(exact))
         apart = total_variation(mass, exact)
-        found = known.get(feature.name)
-        value, interval = (None, None) if found is None else (found.bits, found.interval)
+        bits_of = sampled.get(feature.name)
+        value, interval = (None, None) if bits_of is None else (bits_of.bits, bits_of.interval)
         pairs.append(_Pair(feature.name, apart, of, bits, value, interval))
     return pairs
 

@@ -38,7 +38,7 @@ function stateAt(hash, studies) {
   const study = studies.find((one) => one.name === given.study) ?? studies[0];
   const start = given.input !== undefined ? {} : study.start;
   const site = study.sites.some((one) => one.name === given.site) ? given.site : study.start.site;
-  return { ...DEFAULTS, how: study.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
+  return { ...DEFAULTS, how: study.parts.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
 }
 
 async function begin() {

@@ -37,7 +37,7 @@ export function makeSettings({ store }) {
 
   function open(next) {
     study = next;
-    fill(how, study.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
+    fill(how, study.parts.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
       study.enumerable ? h("option", { value: "exact" }, `all ${study.size.toLocaleString("en-US")} inputs (exact)`) : null,
       Object.entries(study.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
   }
