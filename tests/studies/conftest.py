@@ -12,7 +12,8 @@ def tiny_runs(monkeypatch):
     """Runs of addition take few steps of a tiny decoder, and few inputs are measured."""
     monkeypatch.setitem(recipes.DECODER_RECIPES, "addition", tiny_recipe)
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)
-    for user in ("training_runs", "study"):  # one task for all, since making the split of a new one takes a second
+    # One task for all, since making the split of a new one takes a second.
+    for user in ("training_runs", "folder", "opening"):
         monkeypatch.setattr(f"inversionview.studies.{user}.get_task", lambda name, *of: task())
 
 

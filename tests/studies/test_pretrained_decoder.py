@@ -113,7 +113,7 @@ def test_a_language_model_with_another_tokenizer_reads_text(tmp_path, monkeypatc
         return dataclasses.replace(plan, decoder=sizes, training=dataclasses.replace(plan.training, batch_size=16))
 
     monkeypatch.setitem(recipes.DECODER_RECIPES, "text", small)
-    for user in ("training_runs", "study"):
+    for user in ("training_runs", "folder", "opening"):
         monkeypatch.setattr(f"inversionview.studies.{user}.get_task", get_task)
     given = ["--model", tmp_path / "model", "--texts", tmp_path / "texts.txt", "--length", "8", "--sites", "a1.1",
              "--epsilon", "0.5", "--steps", "3", "--decoder-from", tmp_path / "base"]  # fmt: skip

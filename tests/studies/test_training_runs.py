@@ -10,7 +10,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.studies import recipes, training_runs
 from inversionview.studies.description import read_description
 from inversionview.studies.recipes import Budget
-from inversionview.studies.study import load_study
+from inversionview.studies.study import Study, load_study
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
 from inversionview.tasks import get_task
 from tests.preimage.tiny import gpt2, probed, save_study, task
@@ -93,6 +93,23 @@ def test_a_study_is_a_source_and_its_model_too(tmp_path):
     assert (read_description(second.folder).epsilon, read_description(second.folder).metric) == (0.25, "cosine")
     train_decoder("addition", tmp_path / "third", model=first, budget=Budget(steps=2))
     assert load_study(tmp_path / "third").probed.fingerprint == second.probed.fingerprint
+
+
+def test_live_objects_are_trained_for_without_a_name(tmp_path):
+    study = Study(probed(), task(), sites=["a0.1", "x1.post"], epsilon=0.4, metric="cosine", name="mine")
+    train_decoder(study, tmp_path / "out", budget=Budget(steps=2))
+    trained = load_study(tmp_path / "out")
+    assert trained.sites == study.sites
+    assert trained.criterion == study.criterion
+    assert trained.probed.fingerprint == study.probed.fingerprint
+    assert trained.preimage(trained.query("615+861=1476", at="=", site="a0.1"), n=10).n_drawn == 10
+    assert train_decoder(study, tmp_path / "out", resume=True, budget=Budget(steps=2)).steps == 2
+    other = Study(ProbedModel(gpt2(seed=5), convention="tl"), task())
+    with pytest.raises(UserError, match="another one than the run was started with"):
+        train_decoder(other, tmp_path / "out", resume=True)
+    again = tmp_path / "again"
+    train_decoder(trained, again, epsilon="0.2", budget=Budget(steps=1))
+    assert load_study(again).criterion.constant == 0.2
 
 
 def test_the_recipe_reads_the_bundled_model_where_there_is_one(tmp_path, monkeypatch):
