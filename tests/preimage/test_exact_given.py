@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from inversionview.criterion import Criterion
-from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource, given_sources
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits
 from inversionview.report.reading import settings, summary
+from inversionview.results.estimators import size
 from inversionview.tasks.base import restricted
 from tests.preimage.counting import counting_probed, counting_query, counting_task
 

@@ -10,7 +10,6 @@ import torch
 
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
-from inversionview.preimage.estimates.completeness import at_least, recall, size, unseen_mass
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import (
@@ -21,6 +20,7 @@ from inversionview.preimage.sources.proposals import (
     given_sources,
 )
 from inversionview.reading.information import preimage_bits
+from inversionview.results.estimators import at_least, recall, size, unseen_mass
 from inversionview.results.preimage import Preimage
 from inversionview.tasks import get_task
 from tests.preimage.given import given_sums

@@ -6,10 +6,10 @@ import torch
 
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
-from inversionview.preimage.estimates.importance import inclusion
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, ladder, mixture, query_generator
+from inversionview.results.importance import inclusion
 from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
 

@@ -17,8 +17,9 @@ from inversionview.reading.hypotheses import (
     holm,
     permutation_p,
 )
+from inversionview.results.estimates import Component
 from inversionview.results.hypotheses import HypothesisTest
-from inversionview.results.preimage import Component, Preimage
+from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import query, task
 
 SUMS = ("615+861=1476", "615+100=715", "999+999=1998", "640+235=875", "100+900=1000")

@@ -14,7 +14,9 @@ from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import ladder, mixture
-from inversionview.results.preimage import Component, FeatureBits, Preimage
+from inversionview.results import convert
+from inversionview.results.estimates import Component, FeatureBits
+from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
 
@@ -92,7 +94,7 @@ def test_a_preimage_without_candidates_comes_back_too(tmp_path, suffix):
     found.save(tmp_path / f"none{suffix}")
     back = Preimage.load(tmp_path / f"none{suffix}")
     assert back.to_dict() == found.to_dict()
-    assert back.to_reading()["samples"] == []
+    assert back.to_reading().samples == []
 
 
 def test_the_document_has_the_fields_of_the_contract():
@@ -266,15 +268,16 @@ def test_the_reading_is_plain_data_that_both_renderers_take():
 
     found = colored()
     reading = found.to_reading()
-    assert json.loads(json.dumps(reading, allow_nan=False)) == reading
-    assert reading["query"]["tokens"][12] == "6"
-    assert reading["counts"]["inside"] == found.n_inside
-    assert sum(source["drawn"] for source in reading["sources"]) == found.n_drawn
+    plain = convert.plain(reading)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert reading.query.tokens[12] == "6"
+    assert reading.counts.inside == found.n_inside
+    assert sum(source.drawn for source in reading.sources) == found.n_drawn
     inside_draws = sum(int(count) for count, inside in zip(found.counts, found.inside, strict=True) if inside)
-    assert sum(source["inside"] for source in reading["sources"]) == inside_draws
-    for sample in reading["samples"]:
-        assert len(sample["tokens"]) == len(sample["colors"]) == len(sample["token_distances"])
-        assert 0 <= sample["position"] < max(2, len(sample["tokens"]))
+    assert sum(source.inside for source in reading.sources) == inside_draws
+    for sample in reading.samples:
+        assert len(sample.tokens) == len(sample.colors) == len(sample.token_distances)
+        assert 0 <= sample.position < max(2, len(sample.tokens))
     console = Console(file=StringIO(), width=120)
     render_terminal(reading, console)
     for text in (

@@ -41,7 +41,8 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.reading.information import chosen_features, preimage_bits
-from inversionview.results.preimage import FeatureBits, Preimage, Query
+from inversionview.results.estimates import FeatureBits
+from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.outputs import PatchedRun, captured, predicting

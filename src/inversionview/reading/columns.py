@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from inversionview.reading.information import chosen_features
-from inversionview.results.preimage import Column, Preimage
+from inversionview.results.preimage import Preimage
+from inversionview.results.reading import Column
 from inversionview.tasks.base import Feature, Task
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.expressions import NONE
-from inversionview.preimage.estimates.completeness import Interval, clopper_pearson
 from inversionview.preimage.verification import eligible_role
 from inversionview.reading.conditions import compiled, evaluated
+from inversionview.results.estimates import Interval
+from inversionview.results.estimators import clopper_pearson
 from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.tasks.base import Task

@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
-from inversionview.preimage.estimates.completeness import LEAST_SIZE
-from inversionview.preimage.estimates.importance import inclusion
 from inversionview.preimage.verification import eligible_role
-from inversionview.results.preimage import FeatureBits, Preimage
+from inversionview.results.estimates import FeatureBits
+from inversionview.results.estimators import LEAST_SIZE
+from inversionview.results.importance import inclusion
+from inversionview.results.preimage import Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import last_eligible

@@ -8,79 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple
 
-
-class Size(TypedDict):
-    """How many inputs a preimage holds, and what the activation so gives about the input under the task's prior."""
-
-    inputs: float | None
-    interval: NotRequired[Sequence[float] | None]
-    """Lowest and highest, at 95%; None where `inputs` is exact or has none."""
-    log2_domain_over_preimage: float | None
-    """Bits: minus log2 of the preimage's share of the prior."""
-    bits_interval: NotRequired[Sequence[float] | None]
-    effective_size: NotRequired[float | None]
-    """Of the importance weights of the members (Kish)."""
-    pareto_k: NotRequired[float | None]
-    why_not: NotRequired[str | None]
-    """Why no number can be given; then none is shown."""
-    domain: NotRequired[int | None]
-    """Inputs of the domain."""
-
-
-class Unseen(TypedDict):
-    """Good-Turing: the share of the proposals' own draws inside epsilon that would be new members."""
-
-    mass: float
-    interval: NotRequired[Sequence[float] | None]
-
-
-class Recall(TypedDict):
-    """Of the held-out inputs that fall in the preimage, the share that was found."""
-
-    share: float
-    interval: NotRequired[Sequence[float] | None]
-    held_out: int
-
-
-class AtLeast(TypedDict):
-    """Capture-recapture between sources: they depend on each other, so this bounds the size from below."""
-
-    inputs: float
-    interval: NotRequired[Sequence[float] | None]
-
-
-class Completeness(TypedDict, total=False):
-    """What of the preimage was found; each key may be missing or None where it is not known."""
-
-    reach: float | None
-    """Share of the preimage's probability that was found, or that as many draws are expected to find."""
-    interval: Sequence[float] | None
-    unseen: Unseen | None
-    recall: Recall | None
-    at_least: AtLeast | None
-    why_not: str | None
-
-
-class KnownBits(TypedDict):
-    """Bits about a named feature: H(feature) − H(feature | preimage)."""
-
-    name: str
-    bits: float
-    of: float
-    """H(feature) under the prior."""
-    interval: NotRequired[Sequence[float] | None]
-
-
-class CurvePoint(TypedDict):
-    """What another epsilon would give."""
-
-    epsilon: float
-    inside: float
-    log2_domain_over_preimage: float | None
-    floor: NotRequired[float | None]
-    """Share of random inputs of the domain that are inside."""
+from inversionview.results.estimates import Completeness, CurvePoint, FeatureBits, Size
 
 
 class Fact(NamedTuple):
@@ -96,10 +26,10 @@ TOP_FEATURES = 6
 
 def size_fact(size: Size, *, exact: bool) -> Fact:
     """Say how many inputs the preimage holds and how many bits that is, or why it cannot be said."""
-    inputs, bits, domain = size["inputs"], size["log2_domain_over_preimage"], size.get("domain")
-    if size.get("why_not") or inputs is None:
-        return Fact("size", _unknown(size.get("why_not")))
-    interval, bits_interval = size.get("interval"), size.get("bits_interval")
+    inputs, bits, domain = size.inputs, size.log2_domain_over_preimage, size.domain
+    if size.why_not or inputs is None:
+        return Fact("size", _unknown(size.why_not))
+    interval, bits_interval = size.interval, size.bits_interval
     of = "" if domain is None else f" of {domain:,}"
     gives = "" if bits is None else f": the activation gives {bits_words(bits, bits_interval, exact)} about the input"
     if exact:
@@ -111,28 +41,28 @@ def size_fact(size: Size, *, exact: bool) -> Fact:
 def completeness_facts(completeness: Completeness) -> list[Fact]:
     """Say what of the preimage was found and what may be missing, a fact for each way it was estimated."""
     facts = []
-    reach, unseen = completeness.get("reach"), completeness.get("unseen")
-    recall, at_least = completeness.get("recall"), completeness.get("at_least")
+    reach, unseen = completeness.reach, completeness.unseen
+    recall, at_least = completeness.recall, completeness.at_least
     if reach is not None:
-        words = share_words(reach, completeness.get("interval"))
+        words = share_words(reach, completeness.interval)
         facts.append(Fact("found", f"{words} of the preimage, by the task's prior"))
-    elif completeness.get("why_not"):
-        facts.append(Fact("found", _unknown(completeness["why_not"])))
+    elif completeness.why_not:
+        facts.append(Fact("found", _unknown(completeness.why_not)))
     if recall:
-        words = share_words(recall["share"], recall.get("interval"))
-        facts.append(Fact("recall", f"{words} of the {recall['held_out']:,} held-out inputs in the preimage"))
+        words = share_words(recall.share, recall.interval)
+        facts.append(Fact("recall", f"{words} of the {recall.held_out:,} held-out inputs in the preimage"))
     if unseen:
-        words = share_words(unseen["mass"], unseen.get("interval"))
+        words = share_words(unseen.mass, unseen.interval)
         facts.append(Fact("unseen", f"{words} of further members that the same proposals drew would be new"))
     if at_least:
-        words = _inputs_words(at_least["inputs"], at_least.get("interval"), None)
+        words = _inputs_words(at_least.inputs, at_least.interval, None)
         facts.append(Fact("at least", f"about {words}, by capture and recapture between sources"))
     return facts
 
 
-def best_bits(bits: Sequence[KnownBits]) -> list[KnownBits]:
+def best_bits(bits: Sequence[FeatureBits]) -> list[FeatureBits]:
     """Return the features to be shown, most bits first."""
-    return sorted(bits, key=lambda known: -known["bits"])[:TOP_FEATURES]
+    return sorted(bits, key=lambda known: -known.bits)[:TOP_FEATURES]
 
 
 def share_known(bits: float, of: float) -> float:
@@ -163,26 +93,26 @@ def percent(share: float) -> str:
     return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
-def bits_row(known: KnownBits, *, exact: bool) -> tuple[str, str, str]:
+def bits_row(known: FeatureBits, *, exact: bool) -> tuple[str, str, str]:
     """Return bits, the entropy they are of, and the interval, as words."""
-    interval = known.get("interval")
+    interval = known.interval
     if exact or interval is None:
-        return (f"{known['bits']:.2f}" if exact else f"about {known['bits']:.1f}"), f"of {known['of']:.2f}", ""
-    return f"{known['bits']:.2f}", f"of {known['of']:.2f}", f"({_interval_of_bits(interval)})"
+        return (f"{known.bits:.2f}" if exact else f"about {known.bits:.1f}"), f"of {known.of:.2f}", ""
+    return f"{known.bits:.2f}", f"of {known.of:.2f}", f"({_interval_of_bits(interval)})"
 
 
 def curve_rows(curve: Sequence[CurvePoint], epsilon: float, *, exact: bool) -> list[tuple[bool, list[str]]]:
     """Return a row for each epsilon, smallest first, and whether it is the reading's: epsilon, members, bits, floor."""
     rows = []
-    for point in sorted(curve, key=lambda point: point["epsilon"]):
-        bits, floor = point["log2_domain_over_preimage"], point.get("floor")
+    for point in sorted(curve, key=lambda point: point.epsilon):
+        bits, floor = point.log2_domain_over_preimage, point.floor
         cells = [
-            f"{point['epsilon']:.4g}",
-            f"{point['inside']:,.0f}",
+            f"{point.epsilon:.4g}",
+            f"{point.inside:,.0f}",
             "–" if bits is None else f"{bits:.2f}" if exact else f"about {bits:.1f}",
             "–" if floor is None else percent(floor),
         ]
-        rows.append((math.isclose(point["epsilon"], epsilon, rel_tol=1e-6), cells))
+        rows.append((math.isclose(point.epsilon, epsilon, rel_tol=1e-6), cells))
     return rows
 
 
@@ -196,7 +126,7 @@ def _unknown(reason: str | None) -> str:
 
 
 def _trust(size: Size) -> str:
-    effective, k = size.get("effective_size"), size.get("pareto_k")
+    effective, k = size.effective_size, size.pareto_k
     parts = [] if effective is None else [f"effective sample size {effective:,.0f}"]
     parts += [] if k is None else [f"Pareto k̂ {k:.2f}"]
     return f"; {', '.join(parts)}" if parts else ""

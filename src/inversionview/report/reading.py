@@ -1,4 +1,4 @@
-"""What a reading is, as plain data, and the facts and words that every drawing of it shares."""
+"""The facts and words that every drawing of a reading shares."""
 
 from __future__ import annotations
 
@@ -6,116 +6,11 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple
 
-from inversionview.report.estimates import (
-    Completeness,
-    CurvePoint,
-    Fact,
-    KnownBits,
-    Size,
-    completeness_facts,
-    size_fact,
-)
-
-
-class Query(TypedDict):
-    """The input and the place that were read."""
-
-    tokens: list[str]
-    """One string a position, begin and end tokens included."""
-    position: int
-    at: str
-    """The position's role, by the task: `=`, `A1`; an index in free text."""
-
-
-class Counts(TypedDict):
-    """How many candidates were left after each step; each number is a part of the one before."""
-
-    drawn: int
-    """Draws, repeated ones included; with `exact`, the inputs of the domain."""
-    distinct: int
-    """Distinct inputs among the draws."""
-    in_domain: int
-    """Distinct inputs that are in the domain."""
-    inside: int
-    """Members: distinct inputs of the domain, run through the probed model and found within epsilon."""
-
-
-class Source(TypedDict):
-    """One way in which candidates were proposed. The first two numbers are draws, repeated ones included."""
-
-    name: str
-    drawn: int
-    inside: int
-    distinct_inside: NotRequired[int]
-    """Members that it drew, each counted once."""
-    only: NotRequired[int]
-    """Members that no other source drew."""
-    forwards: NotRequired[int]
-    """Inputs that the probed model was run on for it."""
-
-
-class Sample(TypedDict):
-    """One distinct candidate."""
-
-    tokens: list[str]
-    position: int
-    """Where it comes nearest to the query activation, among the positions that the rule allows; -1 for none."""
-    distance: float | None
-    """At `position`; None where there is none."""
-    inside: bool
-    """A member: in the domain, and within epsilon."""
-    in_domain: bool
-    count: int
-    """How many times it was drawn."""
-    log_prob: float | None
-    """Under the decoder at temperature 1, in nats; None where no decoder was asked."""
-    colors: list[float] | None
-    """For each token, how much the activation raised (to 1) or lowered (to -1) its probability."""
-    token_distances: list[float | None] | None
-    """For each token, the distance of the activation there."""
-
-
-class FeatureColumn(TypedDict):
-    """A named feature of each sample, shown beside it."""
-
-    name: str
-    values: list[str]
-    """One a sample, in the order of the samples."""
-    query: NotRequired[str]
-
-
-class Reading(TypedDict):
-    """The inputs that a model does not tell apart at one place, ready to be drawn."""
-
-    study: str
-    site: str
-    metric: Literal["euclidean", "cosine"]
-    epsilon: float
-    position_rule: Literal["same", "any"]
-    seed: int
-    domain_size: int | None
-    exact: bool
-    """Every input of the domain was run; nothing was drawn."""
-    query: Query
-    counts: Counts
-    sources: list[Source]
-    samples: list[Sample]
-    """All or only the nearest; `counts` speaks of all."""
-    colors_about: str
-    """What `colors` compares with, and why; empty where there are none."""
-    features: NotRequired[list[FeatureColumn]]
-    shares: NotRequired[list[float]]
-    """For each token of the query, the share of all members that have it there; else it is that of the samples."""
-    size: NotRequired[Size]
-    completeness: NotRequired[Completeness]
-    bits: NotRequired[list[KnownBits]]
-    curve: NotRequired[list[CurvePoint]]
-    epsilon_from: NotRequired[str]
-    """How ε was chosen, in words; empty where it was given."""
-    given: NotRequired[str]
-    """Which part of the domain it is of, in words that go after `inputs`."""
+from inversionview.report.estimates import Fact, completeness_facts, size_fact
+from inversionview.results.estimates import Source
+from inversionview.results.reading import Place, Reading, Sample
 
 
 class Row(NamedTuple):
@@ -137,100 +32,98 @@ class Groups(NamedTuple):
 
 def group(reading: Reading) -> Groups:
     """Part the samples into members, near misses and those outside the domain; ties keep the order given."""
-    columns = [column["values"] for column in reading.get("features", [])]
-    rows = [Row(sample, [column[i] for column in columns]) for i, sample in enumerate(reading["samples"])]
+    columns = [column.values for column in reading.features]
+    rows = [Row(sample, [column[i] for column in columns]) for i, sample in enumerate(reading.samples)]
     rows.sort(key=lambda row: _distance(row.sample))
     return Groups(
-        [row for row in rows if row.sample["inside"]],
-        [row for row in rows if row.sample["in_domain"] and not row.sample["inside"]],
-        [row for row in rows if not row.sample["in_domain"]],
+        [row for row in rows if row.sample.inside],
+        [row for row in rows if row.sample.in_domain and not row.sample.inside],
+        [row for row in rows if not row.sample.in_domain],
     )
 
 
-def agreement(query: Query, members: Sequence[Row]) -> list[float]:
+def agreement(query: Place, members: Sequence[Row]) -> list[float]:
     """Return, for each token of the query, the share of the members that have the same token at the same index."""
     shares = []
-    for i, token in enumerate(query["tokens"]):
-        same = sum(i < len(row.sample["tokens"]) and row.sample["tokens"][i] == token for row in members)
+    for i, token in enumerate(query.tokens):
+        same = sum(i < len(row.sample.tokens) and row.sample.tokens[i] == token for row in members)
         shares.append(same / len(members) if members else 0.0)
     return shares
 
 
-def shares(reading: Reading, members: Sequence[Row]) -> list[float]:
+def shares(reading: Reading, members: Sequence[Row]) -> Sequence[float]:
     """Return, for each token of the query, the share of members with it there: of all where known, or of those given.
 
     Empty where there are no members.
     """
-    if "shares" in reading:
-        return reading["shares"] if reading["counts"]["inside"] else []
-    return agreement(reading["query"], members) if members else []
+    if reading.shares is not None:
+        return reading.shares if reading.counts.inside else []
+    return agreement(reading.query, members) if members else []
 
 
 def facts(reading: Reading) -> list[Fact]:
     """Say how large the preimage is and what of it may be missing, as far as the reading knows."""
-    said = [size_fact(reading["size"], exact=reading["exact"])] if "size" in reading else []
-    return said + (completeness_facts(reading["completeness"]) if "completeness" in reading else [])
+    said = [size_fact(reading.size, exact=reading.exact)] if reading.size else []
+    return said + (completeness_facts(reading.completeness) if reading.completeness else [])
 
 
 def headline(reading: Reading) -> str:
     """Say how many inputs are inside epsilon, or how many were found to be."""
-    inside = reading["counts"]["inside"]
-    found = "" if reading["exact"] else "found "
-    return f"{inside:,} input{'' if inside == 1 else 's'} {found}inside ε = {reading['epsilon']:g}"
+    inside = reading.counts.inside
+    found = "" if reading.exact else "found "
+    return f"{inside:,} input{'' if inside == 1 else 's'} {found}inside ε = {reading.epsilon:g}"
 
 
 def summary(reading: Reading) -> str:
     """Say of how many candidates the members are what was left, and how it is known that they are members."""
-    counts = reading["counts"]
-    if reading["exact"]:
-        return f"Exact: all {counts['in_domain']:,} inputs {_part(reading)} were run through the model."
-    start = (
-        f"{counts['drawn']:,} candidates drawn, {counts['distinct']:,} distinct, {counts['in_domain']:,} in the domain."
-    )
-    if not counts["inside"]:
+    counts = reading.counts
+    if reading.exact:
+        return f"Exact: all {counts.in_domain:,} inputs {_part(reading)} were run through the model."
+    start = f"{counts.drawn:,} candidates drawn, {counts.distinct:,} distinct, {counts.in_domain:,} in the domain."
+    if not counts.inside:
         return f"{start} Each was run through the model again; none came within ε."
     return f"{start} Verified: each member was run through the model again, and its distance measured."
 
 
 def _part(reading: Reading) -> str:
-    return printable(reading["given"]) if reading.get("given") else "of the domain"
+    return printable(reading.given) if reading.given else "of the domain"
 
 
 def settings(reading: Reading) -> list[tuple[str, str]]:
     """Return what the reading was made with, as names and values in words."""
     metrics = {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}
-    rules = {"same": f"only at {visible(reading['query']['at'])}", "any": "the best of each input"}
-    rows = [("distance", metrics[reading["metric"]]), ("positions", rules[reading["position_rule"]])]
-    if reading.get("epsilon_from"):
-        rows.append(("ε", printable(reading["epsilon_from"])))
-    if reading["domain_size"] is not None:
-        part = f" {_part(reading)}" if reading.get("given") else ""
-        rows.append(("domain", f"{reading['domain_size']:,} inputs{part}"))
-    if not reading["exact"]:
-        rows.append(("seed", str(reading["seed"])))
+    rules = {"same": f"only at {visible(reading.query.at)}", "any": "the best of each input"}
+    rows = [("distance", metrics[reading.metric]), ("positions", rules[reading.position_rule])]
+    if reading.epsilon_from:
+        rows.append(("ε", printable(reading.epsilon_from)))
+    if reading.domain_size is not None:
+        part = f" {_part(reading)}" if reading.given else ""
+        rows.append(("domain", f"{reading.domain_size:,} inputs{part}"))
+    if not reading.exact:
+        rows.append(("seed", str(reading.seed)))
     return rows
 
 
 def source_lines(reading: Reading) -> list[tuple[str, str, float]]:
     """Return name, words, and share of draws inside epsilon, for each source."""
-    total = sum(source["drawn"] for source in reading["sources"])
+    total = sum(source.drawn for source in reading.sources)
     lines = []
-    for source in reading["sources"]:
-        rate = source["inside"] / source["drawn"] if source["drawn"] else 0.0
-        share = source["drawn"] / total if total else 0.0
-        words = f"{source['drawn']:,} draws ({share:.0%}), {source['inside']:,} of them inside ε ({rate:.0%})"
-        lines.append((source["name"], words + _contribution(source), rate))
+    for source in reading.sources:
+        rate = source.inside / source.drawn if source.drawn else 0.0
+        share = source.drawn / total if total else 0.0
+        words = f"{source.drawn:,} draws ({share:.0%}), {source.inside:,} of them inside ε ({rate:.0%})"
+        lines.append((source.name, words + _contribution(source), rate))
     return lines
 
 
 def _contribution(source: Source) -> str:
     parts = []
-    if "distinct_inside" in source:
-        parts.append(f"{source['distinct_inside']:,} {'member' if source['distinct_inside'] == 1 else 'members'}")
-    if "only" in source:
-        parts.append(f"{source['only']:,} found by no other source")
-    if "forwards" in source:
-        parts.append(f"{source['forwards']:,} {'forward' if source['forwards'] == 1 else 'forwards'} of the model")
+    if source.distinct_inside is not None:
+        parts.append(f"{source.distinct_inside:,} {'member' if source.distinct_inside == 1 else 'members'}")
+    if source.only is not None:
+        parts.append(f"{source.only:,} found by no other source")
+    if source.forwards is not None:
+        parts.append(f"{source.forwards:,} {'forward' if source.forwards == 1 else 'forwards'} of the model")
     return f"; {', '.join(parts)}" if parts else ""
 
 
@@ -239,7 +132,7 @@ def bar_scale(epsilon: float, rows: Sequence[Row]) -> float:
 
     Misses can be twenty times as far as epsilon; a scale that held them would squash all members to nothing.
     """
-    farthest = max((_distance(row.sample) for row in rows if row.sample["distance"] is not None), default=0.0)
+    farthest = max((_distance(row.sample) for row in rows if row.sample.distance is not None), default=0.0)
     return max(1.25 * epsilon, min(farthest, 2 * epsilon))
 
 
@@ -278,4 +171,4 @@ def _visible_character(character: str, *, alone: bool) -> str:
 
 
 def _distance(sample: Sample) -> float:
-    return math.inf if sample["distance"] is None else sample["distance"]
+    return math.inf if sample.distance is None else sample.distance

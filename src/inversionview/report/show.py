@@ -6,19 +6,35 @@ from typing import Any
 
 from inversionview.report.page import render_fragment, render_page
 from inversionview.report.widget import widget_bundle
-from inversionview.report.wire import pack_map
+from inversionview.report.wire import MOST_TOKENS, pack_map, pack_reading
+from inversionview.results.map import Map
+from inversionview.results.preimage import Preimage
+
+Shown = Map | Preimage
 
 
-def page(result: Any) -> str:
+def page(result: Shown) -> str:
     """Return a self-contained HTML page that shows a result."""
-    return render_page([pack_map(result)], title=f"What {result.study} knows")
+    return render_page([_packed(result, MOST_TOKENS)], title=_title(result))
 
 
-def fragment(result: Any) -> str:
+def fragment(result: Shown) -> str:
     """Return a result as HTML for a notebook."""
-    return render_fragment(pack_map(result))
+    return render_fragment(_packed(result, MOST_TOKENS))
 
 
-def widget(result: Any) -> dict[str, Any]:
+def widget(result: Shown) -> dict[str, Any]:
     """Return what a notebook needs to show a result with scripts."""
-    return widget_bundle(lambda: pack_map(result))
+    return widget_bundle(lambda: _packed(result, None))
+
+
+def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
+    if isinstance(result, Map):
+        return pack_map(result)
+    return pack_reading(result.to_reading(), most_tokens=most_tokens)
+
+
+def _title(result: Shown) -> str:
+    if isinstance(result, Map):
+        return f"What {result.study} knows"
+    return f"{result.query.input} at {result.query.role}, {result.query.site}"

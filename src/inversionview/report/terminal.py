@@ -10,7 +10,6 @@ from rich.text import Text
 
 from inversionview.report.reading import (
     Groups,
-    Reading,
     group,
     headline,
     printable,
@@ -24,6 +23,7 @@ from inversionview.report.terminal_estimates import estimate_tables, fact_lines
 from inversionview.report.terminal_lines import ramp, sample_lines
 from inversionview.report.terminal_tables import plain_table
 from inversionview.results.evaluation import Evaluation, Rate, Rates
+from inversionview.results.reading import Reading
 
 _RULES = ("any", "same")
 
@@ -32,14 +32,14 @@ def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near
     """Print at most `limit` members and `near` near misses to the console, and how many are left out."""
     groups = group(reading)
     shown = Groups(groups.members[: max(limit, 0)], groups.near[: max(near, 0)], [])
-    query = reading["query"]
-    place = f"{printable(reading['site'])} at {visible(query['at'])}"
+    query = reading.query
+    place = f"{printable(reading.site)} at {visible(query.at)}"
     facts = " · ".join(f"{name} {value}" for name, value in settings(reading))
     console.print(Text(f"{place} · {headline(reading)}", style="bold"))
     console.print(Text(summary(reading)))
     for fact in fact_lines(reading):
         console.print(fact)
-    console.print(Text(f"{printable(reading['study'])}, position {query['position']} · {facts}", style="dim"))
+    console.print(Text(f"{printable(reading.study)}, position {query.position} · {facts}", style="dim"))
     console.print()
     for line in sample_lines(reading, groups.members, shown, console.width):
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
@@ -118,11 +118,11 @@ def _rate_bar(rate: Rate, length: int) -> str:
 
 
 def _left_out(reading: Reading, shown: Groups) -> Text | None:
-    counts = reading["counts"]
+    counts = reading.counts
     parts = [
-        (counts["inside"] - len(shown.members), "more inside ε"),
-        (counts["in_domain"] - counts["inside"] - len(shown.near), "more outside ε"),
-        (counts["distinct"] - counts["in_domain"], "not in the domain"),
+        (counts.inside - len(shown.members), "more inside ε"),
+        (counts.in_domain - counts.inside - len(shown.near), "more outside ε"),
+        (counts.distinct - counts.in_domain, "not in the domain"),
     ]
     words = ", ".join(f"{count:,} {what}" for count, what in parts if count > 0)
     return Text(f"Not shown: {words}.", style="dim") if words else None
@@ -132,9 +132,9 @@ def _legend(reading: Reading, groups: Groups, console: Console) -> Text:
     legend = Text("[ ] position read", style="dim")
     if shares(reading, groups.members):
         legend.append("   ▁ to █ share of members with the query's token there")
-    colored = any(sample["colors"] for sample in reading["samples"])
+    colored = any(sample.colors for sample in reading.samples)
     if colored and console.color_system is not None and not console.no_color:
-        scale = Text.assemble("lowered ", *ramp(), " raised  ", (printable(reading["colors_about"]), "dim"))
+        scale = Text.assemble("lowered ", *ramp(), " raised  ", (printable(reading.colors_about), "dim"))
         return Text("\n").join([legend, scale])
     return legend
 

@@ -14,7 +14,6 @@ from rich.text import Text
 from inversionview.report import colors
 from inversionview.report.reading import (
     Groups,
-    Reading,
     Row,
     bar_scale,
     format_distance,
@@ -22,6 +21,7 @@ from inversionview.report.reading import (
     shares,
     visible,
 )
+from inversionview.results.reading import Reading
 
 NEUTRAL = "#aab0b9"
 """Where tints start: as far from a white as from a black terminal, since we cannot know which it is."""
@@ -46,9 +46,9 @@ class _Column(NamedTuple):
 class _Line(NamedTuple):
     """The tokens of one input, as they are drawn."""
 
-    tokens: list[str]
+    tokens: Sequence[str]
     position: int
-    changes: list[float] | None
+    changes: Sequence[float] | None
 
 
 def sample_lines(reading: Reading, members: Sequence[Row], shown: Groups, width: int) -> list[Text]:
@@ -69,7 +69,7 @@ def sample_lines(reading: Reading, members: Sequence[Row], shown: Groups, width:
     columns = [distance, *bars, tokens, *extras]
     lines = [_join(cells, columns) for cells in zip(*(column.cells for column in columns), strict=True)]
     lines[1].stylize("bold")
-    label = f"── ε = {reading['epsilon']:g} "
+    label = f"── ε = {reading.epsilon:g} "
     divider = Text(label + "─" * max(0, min(width, _total(columns)) - len(label)), style="bold")
     above = 3 + len(shown.members)
     if not shares(reading, members) or tokens is not in_places:
@@ -113,20 +113,20 @@ def _total(columns: Sequence[_Column]) -> int:
 
 def _distances(reading: Reading, rows: Sequence[Row]) -> _Column:
     names = ["distance", "query", "members"]
-    values = [format_distance(row.sample["distance"], reading["epsilon"]).rjust(len(names[0])) for row in rows]
+    values = [format_distance(row.sample.distance, reading.epsilon).rjust(len(names[0])) for row in rows]
     return _Column([Text(cell) for cell in [*names, *values]])
 
 
 def _extras(reading: Reading, rows: Sequence[Row]) -> list[_Column]:
     columns = []
-    for i, feature in enumerate(reading.get("features", [])):
-        values = [feature["name"], feature.get("query", ""), "", *(row.features[i] for row in rows)]
+    for i, feature in enumerate(reading.features):
+        values = [feature.name, feature.query, "", *(row.features[i] for row in rows)]
         columns.append(_Column([Text(printable(value)) for value in values]))
-    if not reading["exact"]:
+    if not reading.exact:
         columns.append(
-            _Column([Text(cell) for cell in ["drawn", "", "", *(f"{r.sample['count']:,}" for r in rows)]], True)
+            _Column([Text(cell) for cell in ["drawn", "", "", *(f"{r.sample.count:,}" for r in rows)]], True)
         )
-    scores = [row.sample["log_prob"] for row in rows]
+    scores = [row.sample.log_prob for row in rows]
     if any(score is not None for score in scores):
         cells = ["log q", "", "", *("" if score is None else f"{score:.1f}" for score in scores)]
         columns.append(_Column([Text(cell) for cell in cells], True))
@@ -134,19 +134,19 @@ def _extras(reading: Reading, rows: Sequence[Row]) -> list[_Column]:
 
 
 def _bars(reading: Reading, rows: Sequence[Row]) -> _Column:
-    scale = bar_scale(reading["epsilon"], rows)
-    tick = min(BAR - 1, int(BAR * reading["epsilon"] / scale))
+    scale = bar_scale(reading.epsilon, rows)
+    tick = min(BAR - 1, int(BAR * reading.epsilon / scale))
     bars = [_bar(row, scale, tick) for row in rows]
     return _Column([Text(cell) for cell in [" " * tick + "ε", "", "", *bars]])
 
 
 def _bar(row: Row, scale: float, tick: int) -> str:
     """Return a heavy bar that ends before the tick for a member, a light one that crosses it for a near miss."""
-    distance = row.sample["distance"]
+    distance = row.sample.distance
     if distance is None:
         return ""
     filled = max(1, min(BAR, round(BAR * distance / scale)))
-    if row.sample["inside"]:
+    if row.sample.inside:
         return ("━" * min(filled, tick)).ljust(tick) + "│"
     bar = ("─" * max(filled, tick)).ljust(BAR)
     bar = bar[:tick] + "┼" + bar[tick + 1 :]
@@ -155,11 +155,11 @@ def _bar(row: Row, scale: float, tick: int) -> str:
 
 def _grid(reading: Reading, members: Sequence[Row], rows: Sequence[Row]) -> _Column:
     """Return the column of tokens in which each position has its own place."""
-    query = reading["query"]
-    lines = [_Line(query["tokens"], query["position"], None), *map(_line, rows)]
+    query = reading.query
+    lines = [_Line(query.tokens, query.position, None), *map(_line, rows)]
     count = max(len(line.tokens) for line in lines)
     widths = [max(cell_len(visible(line.tokens[i])) for line in lines if i < len(line.tokens)) for i in range(count)]
-    before = sum(width + 1 for width in widths[: query["position"]]) + 1 + widths[query["position"]] // 2
+    before = sum(width + 1 for width in widths[: query.position]) + 1 + widths[query.position] // 2
     marks = ["▁▁▂▃▄▅▆▇█"[round(8 * share)] for share in shares(reading, members)]
     shared = " " + " ".join(mark.center(width) for mark, width in zip(marks, widths, strict=False)) if marks else ""
     drawn = [_grid_line(line, widths) for line in lines]
@@ -180,9 +180,9 @@ def _grid_line(line: _Line, widths: Sequence[int]) -> Text:
 
 def _context(reading: Reading, rows: Sequence[Row], room: int) -> _Column:
     """Return the column of tokens around the position read, which stands in the same place of every line."""
-    query = reading["query"]
+    query = reading.query
     before = room * 3 // 5
-    lines = [_Line(query["tokens"], query["position"], None), *map(_line, rows)]
+    lines = [_Line(query.tokens, query.position, None), *map(_line, rows)]
     drawn = [_context_line(line, before, room) for line in lines]
     return _Column([Text(" " * (before + 1) + "▾"), drawn[0], Text(""), *drawn[1:]])
 
@@ -206,4 +206,4 @@ def _spans(line: _Line, indices: Iterable[int]) -> list[Text]:
 
 
 def _line(row: Row) -> _Line:
-    return _Line(row.sample["tokens"], row.sample["position"], row.sample["colors"])
+    return _Line(row.sample.tokens, row.sample.position, row.sample.colors)

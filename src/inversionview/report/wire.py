@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from inversionview.report.causal import Causal
 from inversionview.report.patching import Patching
-from inversionview.report.reading import Reading, Sample
 from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
+from inversionview.results import convert
 from inversionview.results.map import Map
+from inversionview.results.reading import Reading, Sample
 
 DIGITS = 4
 """Significant digits of a number in a packed document."""
@@ -26,23 +27,19 @@ def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[st
     Of more than `most_tokens` the nearest samples are kept. Distances are rounded so that none of them crosses epsilon:
     what is inside stays inside.
     """
-    samples, kept = reading["samples"], list(range(len(reading["samples"])))
+    samples, kept = reading.samples, list(range(len(reading.samples)))
     if most_tokens is not None:
-        longest = max((len(sample["tokens"]) for sample in samples), default=1)
+        longest = max((len(sample.tokens) for sample in samples), default=1)
         kept = sorted(kept, key=lambda i: _order(samples[i]))[: most_tokens // longest]
     table: dict[str, int] = {}
-    packed = [_sample(samples[i], reading["epsilon"], table) for i in kept]
-    columns = [
-        {**column, "values": [_index(column["values"][i], table) for i in kept]}
-        for column in reading.get("features", [])
-    ]
-    words = asdict(reading_words(reading))
+    packed = [_sample(samples[i], reading.epsilon, table) for i in kept]
+    columns = [{**vars(c), "values": [_index(c.values[i], table) for i in kept]} for c in reading.features]
     return {
         "kind": "reading",
-        **reading,
+        **convert.plain(replace(reading, samples=(), features=())),
         "samples": packed,
         "features": columns,
-        "words": words,
+        "words": asdict(reading_words(reading)),
         "strings": list(table),
     }
 
@@ -67,18 +64,18 @@ def pack_patching(document: Patching) -> dict[str, Any]:
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:
-    packed: dict[str, Any] = {**sample, "tokens": [_index(token, table) for token in sample["tokens"]]}
+    packed: dict[str, Any] = {**vars(sample), "tokens": [_index(token, table) for token in sample.tokens]}
     for name in _ROUNDED:
         packed[name] = _rounded(packed[name])
-    packed["colors"] = None if sample["colors"] is None else [round(value, 2) for value in sample["colors"]]
-    distance = sample["distance"]
+    packed["colors"] = None if sample.colors is None else [round(value, 2) for value in sample.colors]
+    distance = sample.distance
     if distance is not None and (packed["distance"] <= epsilon) != (distance <= epsilon):
         packed["distance"] = distance
     return packed
 
 
 def _order(sample: Sample) -> float:
-    return math.inf if sample["distance"] is None else sample["distance"]
+    return math.inf if sample.distance is None else sample.distance
 
 
 def _index(text: str, table: dict[str, int]) -> int:

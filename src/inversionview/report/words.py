@@ -9,6 +9,7 @@ from typing import Any
 from inversionview.report import causal, map, patching, reading
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
+from inversionview.results.reading import Reading
 
 _SHARED = 40
 """Tokens of the longest query whose shares are a table."""
@@ -53,7 +54,7 @@ class Words:
     notes: list[str] = field(default_factory=list)
 
 
-def reading_words(document: reading.Reading) -> Words:
+def reading_words(document: Reading) -> Words:
     """Say how many inputs are inside ε, what is known of the whole preimage, and how that was found."""
     tables = {
         "shares": _shares(document),
@@ -66,12 +67,12 @@ def reading_words(document: reading.Reading) -> Words:
     facts = _lists(reading.facts(document))
     return Words(
         heading=reading.headline(document),
-        place=f"{reading.printable(document['site'])} at {reading.visible(document['query']['at'])}",
+        place=f"{reading.printable(document.site)} at {reading.visible(document.query.at)}",
         sentences=[reading.summary(document)],
         facts=facts,
         settings=_lists(reading.settings(document)),
         tables=tables,
-        notes=["In brackets: 95% intervals."] if facts and not document["exact"] else [],
+        notes=["In brackets: 95% intervals."] if facts and not document.exact else [],
     )
 
 
@@ -156,30 +157,30 @@ def patching_words(document: patching.Patching) -> Words:
     )
 
 
-def _shares(document: reading.Reading) -> Table:
+def _shares(document: Reading) -> Table:
     """The share of members that have the query's token, a column each, where these are few."""
     members = reading.group(document).members
-    tokens = document["query"]["tokens"] if len(document["query"]["tokens"]) <= _SHARED else []
+    tokens = document.query.tokens if len(document.query.tokens) <= _SHARED else []
     shares = reading.shares(document, members) if tokens else []
-    of = f"all {document['counts']['inside']:,} members" if "shares" in document else f"{len(members):,} members listed"
+    of = f"{len(members):,} members listed" if document.shares is None else f"all {document.counts.inside:,} members"
     rows = [Row([f"{share:.0%}" for share in shares])] if shares else []
     return Table(f"Share of {of} that have the query's token here", [reading.visible(token) for token in tokens], rows)
 
 
-def _bits(document: reading.Reading) -> Table:
+def _bits(document: Reading) -> Table:
     """Features with their bits, most bits first, and how well each is known."""
     rows = []
-    for feature in sorted(document.get("bits", []), key=lambda feature: -feature["bits"]):
-        share = share_known(feature["bits"], feature["of"])
-        cells = [cell.replace("-", "−") for cell in bits_row(feature, exact=document["exact"])]
-        rows.append(Row([feature["name"], *cells, map.mark(share)], how_well(feature["bits"], feature["of"]), share))
+    for feature in sorted(document.bits, key=lambda feature: -feature.bits):
+        share = share_known(feature.bits, feature.of)
+        cells = [cell.replace("-", "−") for cell in bits_row(feature, exact=document.exact)]
+        rows.append(Row([feature.name, *cells, map.mark(share)], how_well(feature.bits, feature.of), share))
     about = "Bits about features: H(feature) − H(feature | preimage)"
     return Table(about, ["feature", "bits", "of", "interval", "known"], rows)
 
 
-def _curve(document: reading.Reading) -> Table:
-    exact = document["exact"]
-    rows = curve_rows(document.get("curve", []), document["epsilon"], exact=exact)
+def _curve(document: Reading) -> Table:
+    exact = document.exact
+    rows = curve_rows(document.curve, document.epsilon, exact=exact)
     return Table(
         "Other ε", list(curve_header(exact=exact)), [Row(cells, "ours" if ours else "") for ours, cells in rows]
     )

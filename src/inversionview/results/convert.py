@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -39,12 +40,24 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in (value.tolist() if hasattr(value, "tolist") else value)]
 
 
-def parsed(kind: type[T], content: Any, what: str) -> T:
+def parsed(kind: type[T], content: Any, what: str, *, made_by: str = "") -> T:
     """A result from its JSON document; `what` says in an error what it is ("the map in map.json").
 
-    Raises `UserError` that names the place in the document where it is damaged.
+    Raises `UserError` that names the place in the document where it is damaged; for one that lacks a field, what makes
+    a whole one (`made_by`).
     """
     try:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
+        if made_by and (missing := re.search(r"missing required field `(\w+)`", str(error))):
+            raise UserError(f"{what} is not whole: it lacks {missing[1]!r}; use {made_by}") from error
         raise UserError(f"{what} is damaged: {error}") from error
+
+
+def frame(columns: Mapping[str, Any]) -> Any:
+    """A pandas `DataFrame` of columns. Raises `UserError` without pandas (the extra `notebook`)."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
+    return pd.DataFrame(columns)

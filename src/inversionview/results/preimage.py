@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from inversionview.criterion import Metric, PositionRule, checked_epsilon
 from inversionview.errors import UserError
-from inversionview.preimage.estimates.importance import effective_size, inclusion
-from inversionview.report.estimates import CurvePoint
-from inversionview.report.reading import Reading, Sample
+from inversionview.results import convert, estimators, show, storage
+from inversionview.results.estimates import Component, CurvePoint, FeatureBits
+from inversionview.results.reading import Column, Counts, FeatureColumn, Place, Reading, Sample
 
-SCHEMA = 1
 SHOWN = 1000
 """Members of an exact preimage that a reading holds."""
-
-GIVEN = "prior given "
-"""How the names of sources begin that draw from the prior given what an input shares with the query."""
 
 
 @dataclass(frozen=True)
@@ -44,60 +39,6 @@ class Query:
     """What that position is called by the task: `=`, `A1`; in free text its index."""
     site: str
     """Short name: `a0.1`."""
-
-
-class FeatureBits(NamedTuple):
-    """What an activation knows about one feature, in bits; see `inversionview.reading.information`."""
-
-    name: str
-    bits: float
-    """`H(F) - H(F | B)`."""
-    of: float
-    """`H(F)`: what there is to know."""
-    divergence: float
-    """`KL(F | B ‖ F)`."""
-    interval: tuple[float, float] | None
-    """95% interval of `bits`; None where they are exact."""
-
-    @property
-    def share(self) -> float:
-        """Known share of what there is to know; 0 for a feature that is constant."""
-        return self.bits / self.of if self.of > 1e-9 else 0.0
-
-
-class Component(NamedTuple):
-    """A source whose draws are independent, with a density that is known."""
-
-    source: str
-    """Its name, as in `Preimage.sources`."""
-    n: int
-    """Draws, repeated and malformed ones included."""
-
-    @property
-    def is_given(self) -> bool:
-        """It only draws inputs that share something with the query."""
-        return self.source.startswith(GIVEN)
-
-
-class Column(NamedTuple):
-    """A feature of the candidates, to be shown beside them."""
-
-    name: str
-    values: tuple[str, ...]
-    """What each code is called."""
-    codes: Int[np.ndarray, " candidate"]
-    """-1 outside the domain, where features are not defined."""
-    query: str
-    """The query's own value."""
-
-    def text(self, row: int) -> str | None:
-        """The value of one candidate."""
-        code = int(self.codes[row])
-        return None if code < 0 else self.values[code]
-
-    def head(self, rows: slice) -> Column:
-        """The same of some candidates."""
-        return self._replace(codes=self.codes[rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,39 +104,23 @@ class Preimage:
         return self.in_domain & (self.distances <= self.epsilon)
 
     @cached_property
-    def weights(self) -> Float[np.ndarray, " candidate"]:
-        """How much each member counts for, adding up to 1; 0 for what is none.
+    def _weights(self) -> estimators.Weights:
+        return estimators.member_weights(self)
 
-        In an exact preimage in proportion to the prior. In a sampled one in proportion to p(x) over the probability
-        that x was drawn at all, so that a sum over members estimates a mean over the preimage under the prior; members
-        that only sources of unknown density drew have weight 0. All NaN where no density is known.
-        """
-        return self._sampling_weights[0]
+    @property
+    def weights(self) -> Float[np.ndarray, " candidate"]:
+        """How much each member counts for, adding up to 1; 0 for what is none; see `estimators.member_weights`."""
+        return self._weights.shares
 
     @property
     def effective_size(self) -> float:
         """How many members of equal weight would be as good as these; of an exact preimage, their number."""
-        return self._sampling_weights[1]
-
-    @cached_property
-    def _sampling_weights(self) -> tuple[Float[np.ndarray, " candidate"], float]:
-        if self.log_prior is None or not (self.exact or self.components):
-            return np.full(len(self), np.nan), 0.0
-        raw = np.zeros(len(self))
-        usable = self.inside if self.exact else self.inside & self.independent
-        raw[usable] = np.exp(self.log_prior[usable])
-        if self.exact:
-            return raw / max(raw.sum(), np.finfo(float).tiny), float(usable.sum())
-        assert self.log_densities is not None
-        drawn = inclusion(self.log_densities[:, usable], [component.n for component in self.components])
-        raw[usable] /= drawn
-        return raw / max(raw.sum(), np.finfo(float).tiny), effective_size(raw[usable], drawn)
+        return self._weights.effective_size
 
     @cached_property
     def independent(self) -> Bool[np.ndarray, " candidate"]:
         """Which candidates were drawn by a source whose density is known."""
-        names = {component.source for component in self.components}
-        return np.array([not names.isdisjoint(times) for times in self.sources], dtype=bool)
+        return estimators.independent(self)
 
     @property
     def counts(self) -> Int[np.ndarray, " candidate"]:
@@ -275,117 +200,104 @@ class Preimage:
         `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs, all of them, though only the
         nearest `n` be among the samples.
         """
-        from inversionview.preimage.estimates import summary
-
-        query = self.query
-        return {
-            "schema": SCHEMA,
-            "study": query.study,
-            "query": {
-                "input": query.input,
-                "tokens": list(query.tokens),
-                "position": query.position,
-                "at": query.role,
-                "site": query.site,
-            },
-            "epsilon": self.epsilon,
-            "epsilon_from": self.epsilon_from,
-            "metric": self.metric,
-            "position_rule": self.position_rule,
-            "seed": self.seed,
-            "exact": self.exact,
-            "domain": self.domain_size,
-            "given": self.given or None,
-            "drawn": self.n_drawn,
-            "distinct": self.n_distinct,
-            "in_domain": self.n_in_domain,
-            "inside": self.n_inside,
-            "size": summary.size_document(self),
-            "completeness": summary.completeness_document(self),
-            "bits": summary.bits_documents(self),
-            "curve": list(self.curve),
-            "sources": summary.source_documents(self),
-            "samples": (self if n is None else self.head(n))._samples(),
-        }
-
-    def _samples(self) -> list[dict[str, Any]]:
-        columns = {
-            "input": self.inputs,
-            "position": [None if position < 0 else position for position in self.positions.tolist()],
-            "distance": or_none(self.distances),
-            "inside": self.inside.tolist(),
-            "in_domain": self.in_domain.tolist(),
-            "sources": [dict(times) for times in self.sources],
-            "log_prob": or_none(self.log_prob),
-        }
-        if self.columns:
-            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(len(self))]
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-    def to_reading(self, n: int | None = None) -> Reading:
-        """The plain data that `inversionview.report` draws; of an exact preimage the nearest `n`, 1,000 by default."""
-        from inversionview.preimage.estimates import summary
-
-        query, shown = self.query, self.head(SHOWN if n is None else n) if self.exact else self
-        reading: Reading = {
-            "study": query.study,
-            "site": query.site,
-            "metric": self.metric,
-            "epsilon": self.epsilon,
-            "position_rule": self.position_rule,
-            "seed": self.seed,
-            "domain_size": self.domain_size,
-            "exact": self.exact,
-            "query": {"tokens": list(query.token_strings), "position": query.position, "at": query.role},
-            "counts": {
+        query, shown = self.query, self if n is None else self.head(n)
+        document: dict[str, Any] = convert.plain(
+            {
+                "schema": convert.SCHEMA,
+                "study": query.study,
+                "query": {
+                    "input": query.input,
+                    "tokens": query.tokens,
+                    "position": query.position,
+                    "at": query.role,
+                    "site": query.site,
+                },
+                "epsilon": self.epsilon,
+                "epsilon_from": self.epsilon_from,
+                "metric": self.metric,
+                "position_rule": self.position_rule,
+                "seed": self.seed,
+                "exact": self.exact,
+                "domain": self.domain_size,
+                "given": self.given or None,
                 "drawn": self.n_drawn,
                 "distinct": self.n_distinct,
                 "in_domain": self.n_in_domain,
                 "inside": self.n_inside,
-            },
-            "sources": summary.source_documents(self),
-            "samples": [shown._drawn_sample(i, bool(member)) for i, member in enumerate(shown.inside)],
-            "colors_about": self.colors_about,
-            "size": summary.size_document(self),
-            "bits": summary.bits_documents(self),
-            "curve": list(self.curve),
-            "epsilon_from": self.epsilon_from,
-            "shares": summary.query_shares(self),
-        }
-        if self.given:
-            reading["given"] = self.given
-        if self.columns:
-            reading["features"] = [
-                {"name": c.name, "values": [c.text(i) or "" for i in range(len(shown))], "query": c.query}
-                for c in shown.columns
-            ]
-        if not self.exact:
-            reading["completeness"] = summary.completeness_document(self)
-        return reading
+                "size": estimators.size(self),
+                "completeness": estimators.completeness(self),
+                "bits": estimators.informative_bits(self.bits),
+                "curve": self.curve,
+                "sources": estimators.source_draws(self),
+            }
+        )
+        columns = shown._columns()
+        samples = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return document | {"samples": samples}
 
-    def _drawn_sample(self, i: int, inside: bool) -> Sample:
-        strings, distances = self.token_strings[i], self.token_distances
-        return {
-            "tokens": list(strings),
-            "position": max(0, int(self.positions[i])),
-            "distance": or_none(self.distances[i : i + 1])[0],
-            "inside": inside,
-            "in_domain": bool(self.in_domain[i]),
-            "count": sum(self.sources[i].values()),
-            "log_prob": or_none(self.log_prob[i : i + 1])[0],
-            "colors": None if self.colors is None else self.colors[i, : len(strings)].tolist(),
-            "token_distances": None if distances is None else or_none(distances[i, : len(strings)]),
+    def _columns(self) -> dict[str, list[Any]]:
+        """What the document says of each candidate."""
+        columns: dict[str, list[Any]] = {
+            "input": list(self.inputs),
+            "position": [None if position < 0 else position for position in self.positions.tolist()],
+            "distance": convert.plain(self.distances),
+            "inside": self.inside.tolist(),
+            "in_domain": self.in_domain.tolist(),
+            "sources": [dict(times) for times in self.sources],
+            "log_prob": convert.plain(self.log_prob),
         }
+        if self.columns:
+            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(len(self))]
+        return columns
+
+    def to_reading(self, n: int | None = None) -> Reading:
+        """What `inversionview.report` draws; of an exact preimage the nearest `n`, 1,000 by default."""
+        query, shown = self.query, self.head(SHOWN if n is None else n) if self.exact else self
+        return Reading(
+            study=query.study,
+            site=query.site,
+            metric=self.metric,
+            epsilon=self.epsilon,
+            position_rule=self.position_rule,
+            seed=self.seed,
+            domain_size=self.domain_size,
+            exact=self.exact,
+            query=Place(query.token_strings, query.position, query.role),
+            counts=Counts(self.n_drawn, self.n_distinct, self.n_in_domain, self.n_inside),
+            sources=estimators.source_draws(self),
+            samples=[shown._sample(i, bool(member)) for i, member in enumerate(shown.inside)],
+            colors_about=self.colors_about,
+            size=estimators.size(self),
+            bits=estimators.informative_bits(self.bits),
+            curve=self.curve,
+            epsilon_from=self.epsilon_from,
+            shares=estimators.query_shares(self),
+            given=self.given or None,
+            features=[
+                FeatureColumn(c.name, [c.text(i) or "" for i in range(len(shown))], c.query) for c in shown.columns
+            ],
+            completeness=None if self.exact else estimators.completeness(self),
+        )
+
+    def _sample(self, i: int, inside: bool) -> Sample:
+        strings, colors, distances = self.token_strings[i], self.colors, self.token_distances
+        return Sample(
+            tokens=strings,
+            position=max(0, int(self.positions[i])),
+            distance=convert.plain(float(self.distances[i])),
+            inside=inside,
+            in_domain=bool(self.in_domain[i]),
+            count=sum(self.sources[i].values()),
+            log_prob=convert.plain(float(self.log_prob[i])),
+            colors=None if colors is None else colors[i, : len(strings)].tolist(),
+            token_distances=None if distances is None else convert.plain(distances[i, : len(strings)]),
+        )
 
     def to_pandas(self) -> Any:
         """A pandas `DataFrame`, one row a candidate, `columns` last; one whose name is taken is called `feature NAME`.
 
         Raises `UserError` without pandas (the extra `notebook`).
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
         table = {
             "input": self.inputs,
             "position": self.positions,
@@ -399,39 +311,24 @@ class Preimage:
         for column in self.columns:
             name = f"feature {column.name}" if column.name in table else column.name
             table[name] = [column.text(i) for i in range(len(self))]
-        return pd.DataFrame(table)
+        return convert.frame(table)
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows this preimage."""
-        from inversionview.report.page import render_page
-
-        query = self.query
-        return render_page([self._packed()], title=f"{query.input} at {query.role}, {query.site}")
+        return show.page(self)
 
     def _repr_html_(self) -> str:
-        from inversionview.report.page import render_fragment
-
-        return render_fragment(self._packed())
+        return show.fragment(self)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from inversionview.report.widget import widget_bundle
-        from inversionview.report.wire import pack_reading
-
-        return widget_bundle(lambda: pack_reading(self.to_reading()))
-
-    def _packed(self) -> dict[str, Any]:
-        from inversionview.report.wire import MOST_TOKENS, pack_reading
-
-        return pack_reading(self.to_reading(), most_tokens=MOST_TOKENS)
+        return show.widget(self)
 
     def save(self, path: str | Path) -> None:
         """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.
 
         Raises `UserError` for another kind of file, or when it cannot be written.
         """
-        from inversionview.results import storage
-
-        storage.save(self, Path(path))
+        storage.save(self.to_dict(), vars(self), Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Preimage:
@@ -439,11 +336,5 @@ class Preimage:
 
         Raises `UserError` for a file that is missing, damaged, truncated, or written by a newer version.
         """
-        from inversionview.results import storage
-
-        return storage.load(Path(path))
-
-
-def or_none(values: Float[np.ndarray, " any"]) -> list[float | None]:
-    """Floats as a list, with None for NaN and for infinity, which JSON does not have."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]
+        fields = storage.load(Path(path))
+        return cls(**fields | {"query": Query(**fields["query"])})

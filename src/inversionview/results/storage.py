@@ -3,35 +3,160 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from inversionview.criterion import Metric, PositionRule
 from inversionview.errors import UserError
 from inversionview.files import atomic_file, checked_schema, read_json, write_atomic
-from inversionview.results.preimage import SCHEMA, Column, Component, FeatureBits, Preimage, Query, or_none
+from inversionview.results import convert
+from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Interval
+from inversionview.results.reading import Column
 
 _KIND = "preimage"
 _METADATA = b"inversionview"
 _ROWS = "samples"
 
 
-def save(preimage: Preimage, path: Path) -> None:
-    """Write a preimage as `.json` or `.parquet`; see `Preimage.save`."""
-    document = _document(preimage)
+@dataclass(frozen=True)
+class _Query:
+    input: str
+    tokens: tuple[int, ...]
+    position: int
+    at: str
+    site: str
+    token_strings: tuple[str, ...]
+
+    def fields(self) -> dict[str, Any]:
+        """Those of a `Query`, without its study."""
+        return {"role" if name == "at" else name: value for name, value in vars(self).items()}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A candidate."""
+
+    input: str
+    position: int | None
+    distance: float | None
+    in_domain: bool
+    sources: dict[str, int]
+    log_prob: float | None
+    tokens: list[int]
+    token_strings: tuple[str, ...]
+    log_prior: float | None
+    """None outside the domain too, where it is minus infinity."""
+    log_densities: list[float | str | None] | None
+    """By component; `-inf` for a source that cannot draw the input, None where the density is not known."""
+    token_distances: list[float | None] | None
+    colors: list[float | None] | None
+    features: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    """A whole file."""
+
+    study: str
+    query: _Query
+    epsilon: float
+    epsilon_from: str
+    metric: Metric
+    position_rule: PositionRule
+    seed: int
+    exact: bool
+    drawn: int
+    distinct: int
+    inside: int
+    domain_size: int | None
+    domain_mass: float
+    components: tuple[tuple[str, int], ...]
+    features: tuple[tuple[str, float, float, float | None, Interval | None], ...]
+    """Bits about each feature: name, bits, of, divergence (None where it is infinite), interval."""
+    curve: tuple[CurvePoint, ...]
+    colors_about: str
+    integers: str
+    """Type of the token ids."""
+    samples: list[_Row]
+    given: str | None = None
+    columns: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+
+    def fields(self) -> dict[str, Any]:
+        """Those of a `Preimage`; its query as a dictionary."""
+        rows, width = self.samples, len(self.samples[0].tokens) if self.samples else 0
+        same = ("epsilon", "epsilon_from", "metric", "position_rule", "seed", "exact", "domain_size", "domain_mass")
+        densities = self._table("log_densities", len(self.components))
+        positions = [-1 if row.position is None else row.position for row in rows]
+        fields = {name: getattr(self, name) for name in (*same, "curve", "colors_about")} | {
+            "query": {"study": self.study, **self.query.fields()},
+            "given": self.given or "",
+            "components": tuple(Component(*part) for part in self.components),
+            "bits": tuple(
+                FeatureBits(name, bits, of, np.inf if apart is None else apart, interval)
+                for name, bits, of, apart, interval in self.features
+            ),
+            "columns": tuple(self._column(*column) for column in self.columns),
+            "inputs": tuple(row.input for row in rows),
+            "tokens": np.array([row.tokens for row in rows], dtype=self.integers).reshape(len(rows), width),
+            "token_strings": tuple(row.token_strings for row in rows),
+            "positions": np.array(positions, dtype=self.integers),
+            "distances": _floats([row.distance for row in rows]),
+            "in_domain": np.array([row.in_domain for row in rows], dtype=bool),
+            "sources": tuple(row.sources for row in rows),
+            "log_prob": _floats([row.log_prob for row in rows]),
+            "log_prior": self._log_prior(),
+            "log_densities": None if densities is None else densities.T,
+            "token_distances": self._table("token_distances", width),
+            "colors": self._table("colors", width),
+        }
+        inside = fields["in_domain"] & (fields["distances"] <= self.epsilon)
+        drawn = sum(sum(row.sources.values()) for row in rows)
+        if int(inside.sum()) != self.inside or not (self.exact or (drawn, len(rows)) == (self.drawn, self.distinct)):
+            raise ValueError("its samples are not as many as it says")
+        return fields
+
+    def _table(self, name: str, width: int) -> np.ndarray | None:
+        if not self.samples or getattr(self.samples[0], name) is None:
+            return None
+        return _floats([getattr(row, name) for row in self.samples]).reshape(len(self.samples), width)
+
+    def _log_prior(self) -> np.ndarray | None:
+        rows = self.samples
+        if not rows or all(row.log_prior is None and row.in_domain for row in rows):
+            return None
+        return _floats([-np.inf if row.log_prior is None else row.log_prior for row in rows])
+
+    def _column(self, name: str, values: tuple[str, ...], query: str) -> Column:
+        codes: dict[str | None, int] = {value: code for code, value in enumerate(values)} | {None: -1}
+        rows = [codes[(row.features or {})[name]] for row in self.samples]
+        return Column(name, values, np.array(rows, dtype=int), query)
+
+
+def _floats(values: Sequence[Any]) -> np.ndarray:
+    return np.array(values, dtype=np.float64)  # None becomes NaN, "-inf" what it says
+
+
+def save(document: dict[str, Any], fields: Mapping[str, Any], path: Path) -> None:
+    """Write a preimage, given as its document and its fields, as `.json` or `.parquet`; see `Preimage.save`."""
+    whole = _whole(document, fields)
     match path.suffix:
         case ".json":
-            write_atomic(path, json.dumps(_without_infinity(document), ensure_ascii=False, allow_nan=False) + "\n")
+            for row in whole[_ROWS]:
+                if row["log_densities"] is not None:  # JSON has no word for it
+                    row["log_densities"] = ["-inf" if value == -np.inf else value for value in row["log_densities"]]
+            write_atomic(path, json.dumps(whole, ensure_ascii=False, allow_nan=False) + "\n")
         case ".parquet":
-            _write_parquet(document, path)
+            _write_parquet(whole, path)
         case _:
             raise _unknown_suffix(path)
 
 
-def load(path: Path) -> Preimage:
-    """Read a preimage that `save` wrote; see `Preimage.load`."""
+def load(path: Path) -> dict[str, Any]:
+    """The fields of a preimage that `save` wrote, those of its query apart; see `Preimage.load`."""
     match path.suffix:
         case ".json":
             document = read_json(path, _KIND)
@@ -39,158 +164,63 @@ def load(path: Path) -> Preimage:
             document = _read_parquet(path)
         case _:
             raise _unknown_suffix(path)
-    checked = checked_schema(document, path, "a saved preimage", SCHEMA)
+    checked = checked_schema(document, path, "a saved preimage", convert.SCHEMA)
+    file = convert.parsed(_File, checked, f"the {_KIND} {path}", made_by="Preimage.save")
     try:
-        return _preimage(checked)
-    except KeyError as error:
-        raise UserError(f"{path} is not a whole saved preimage: it lacks {error}; use Preimage.save") from error
-    except (TypeError, ValueError, AttributeError) as error:
+        return file.fields()
+    except (TypeError, ValueError, KeyError) as error:
         raise UserError(f"the {_KIND} {path} is damaged: {' '.join(str(error).split())}") from error
 
 
-def _document(preimage: Preimage) -> dict[str, Any]:
-    document = preimage.to_dict()
-    document["query"]["token_strings"] = list(preimage.query.token_strings)
-    document |= {"domain_size": preimage.domain_size, "colors_about": preimage.colors_about}
-    document |= {
-        "features": [[*known[:3], *or_none(np.array([known.divergence])), known.interval] for known in preimage.bits]
-    }
-    document |= {"integers": str(preimage.tokens.dtype)}
-    document |= {"domain_mass": preimage.domain_mass, "components": [list(part) for part in preimage.components]}
-    densities = None if preimage.log_densities is None else preimage.log_densities.T
-    document |= {"columns": [[column.name, column.values, column.query] for column in preimage.columns]}
-    for i, sample in enumerate(document[_ROWS]):
-        sample["tokens"] = preimage.tokens[i].tolist()
-        sample["token_strings"] = list(preimage.token_strings[i])
-        sample["log_prior"] = None if preimage.log_prior is None else or_none(preimage.log_prior[i : i + 1])[0]
-        sample["log_densities"] = None if densities is None else _densities(densities[i])
-        for name, values in (("token_distances", preimage.token_distances), ("colors", preimage.colors)):
-            sample[name] = None if values is None else or_none(values[i])
-    document[_ROWS] = document.pop(_ROWS)  # last, so that a person who opens the file sees the rest first
-    return document
+def _whole(document: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    document["query"]["token_strings"] = list(fields["query"].token_strings)
+    document |= {name: fields[name] for name in ("domain_size", "domain_mass", "colors_about")}
+    document["integers"] = str(fields["tokens"].dtype)
+    document["components"] = [[part.source, part.n] for part in fields["components"]]
+    document["features"] = convert.plain([[f.name, f.bits, f.of, f.divergence, f.interval] for f in fields["bits"]])
+    document["columns"] = [[column.name, column.values, column.query] for column in fields["columns"]]
+    rows = document.pop(_ROWS)
+    tables = {name: convert.plain(fields[name]) for name in ("log_prior", "token_distances", "colors")}
+    densities = fields["log_densities"]
+    for i, row in enumerate(rows):
+        row["tokens"] = fields["tokens"][i].tolist()
+        row["token_strings"] = list(fields["token_strings"][i])
+        row |= {name: None if table is None else table[i] for name, table in tables.items()}
+        row["log_densities"] = None if densities is None else _nan_as_none(densities[:, i])
+    return document | {_ROWS: rows}  # last, so that a person who opens the file sees the rest first
 
 
-def _preimage(document: dict[str, Any]) -> Preimage:
-    query, rows = document["query"], document[_ROWS]
-    width = len(rows[0]["tokens"]) if rows else 0
-
-    def table(name: str, columns: int) -> np.ndarray | None:
-        known = bool(rows) and rows[0][name] is not None
-        return _floats([row[name] for row in rows], len(rows), columns) if known else None
-
-    components = tuple(Component(str(source), int(n)) for source, n in document["components"])
-    densities = table("log_densities", len(components))
-    preimage = Preimage(
-        query=Query(
-            study=document["study"],
-            input=query["input"],
-            tokens=tuple(query["tokens"]),
-            token_strings=tuple(query["token_strings"]),
-            position=query["position"],
-            role=query["at"],
-            site=query["site"],
-        ),
-        epsilon=document["epsilon"],
-        metric=document["metric"],
-        position_rule=document["position_rule"],
-        seed=document["seed"],
-        domain_size=document["domain_size"],
-        inputs=tuple(row["input"] for row in rows),
-        tokens=np.array([row["tokens"] for row in rows], dtype=document["integers"]).reshape(len(rows), width),
-        token_strings=tuple(tuple(row["token_strings"]) for row in rows),
-        positions=np.array(
-            [-1 if row["position"] is None else row["position"] for row in rows], dtype=document["integers"]
-        ),
-        distances=_floats([row["distance"] for row in rows], len(rows)),
-        in_domain=np.array([row["in_domain"] for row in rows], dtype=bool),
-        sources=tuple({name: int(times) for name, times in dict(row["sources"]).items()} for row in rows),
-        log_prob=_floats([row["log_prob"] for row in rows], len(rows)),
-        token_distances=table("token_distances", width),
-        colors=table("colors", width),
-        log_prior=_log_prior(rows),
-        domain_mass=document["domain_mass"],
-        exact=document["exact"],
-        components=components,
-        epsilon_from=document["epsilon_from"],
-        bits=tuple(_feature_bits(*known) for known in document["features"]),
-        curve=tuple(document["curve"]),
-        log_densities=None if densities is None else densities.T,
-        colors_about=document["colors_about"],
-        given=document.get("given") or "",
-        columns=tuple(_column(rows, *about) for about in document.get("columns", [])),
-    )
-    if (preimage.n_drawn, preimage.n_distinct, preimage.n_inside) != tuple(
-        document[name] for name in ("drawn", "distinct", "inside")
-    ):
-        raise ValueError("its samples are not as many as it says")
-    return preimage
-
-
-def _column(rows: list[dict[str, Any]], name: str, values: list[str], query: str) -> Column:
-    codes = {value: code for code, value in enumerate(values)} | {None: -1}
-    return Column(name, tuple(values), np.array([codes[dict(row["features"])[name]] for row in rows], int), query)
-
-
-def _densities(row: Float[np.ndarray, " component"]) -> list[float | None]:
-    """Minus infinity is kept: a source that cannot draw an input is not one whose density is not known."""
-    return [None if np.isnan(value) else value for value in row.tolist()]
-
-
-def _without_infinity(document: dict[str, Any]) -> dict[str, Any]:
-    """The same with the word for minus infinity, which JSON does not have; `float` reads it."""
-    for row in document[_ROWS]:
-        if row["log_densities"] is not None:
-            row["log_densities"] = ["-inf" if value == -np.inf else value for value in row["log_densities"]]
-    return document
-
-
-def _feature_bits(
-    name: str, bits: float, of: float, divergence: float | None, interval: list[float] | None
-) -> FeatureBits:
-    apart = np.inf if divergence is None else divergence  # a value that the draws from the prior lack
-    return FeatureBits(name, bits, of, apart, None if interval is None else (interval[0], interval[1]))
-
-
-def _log_prior(rows: list[dict[str, Any]]) -> np.ndarray | None:
-    """Minus infinity outside the domain is null in a file."""
-    if not rows or all(row["log_prior"] is None and row["in_domain"] for row in rows):
-        return None
-    return np.array([-np.inf if row["log_prior"] is None else row["log_prior"] for row in rows])
-
-
-def _floats(values: list[Any], *shape: int) -> np.ndarray:
-    return np.array(values, dtype=np.float64).reshape(shape)  # None becomes NaN
+def _nan_as_none(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else value for value in values.tolist()]
 
 
 def _write_parquet(document: dict[str, Any], path: Path) -> None:
     pyarrow, parquet = _pyarrow()
     header = {name: value for name, value in document.items() if name != _ROWS}
-    integers, floats = pyarrow.list_(pyarrow.int64()), pyarrow.list_(pyarrow.float64())
-    text = pyarrow.string()
-    features = {"features": pyarrow.map_(text, text)} if document["columns"] else {}
-    schema = pyarrow.schema(
-        {
-            "input": pyarrow.string(),
-            "position": pyarrow.int64(),
-            "distance": pyarrow.float64(),
-            "inside": pyarrow.bool_(),
-            "in_domain": pyarrow.bool_(),
-            "sources": pyarrow.map_(pyarrow.string(), pyarrow.int64()),
-            "log_prob": pyarrow.float64(),
-            "tokens": integers,
-            "token_strings": pyarrow.list_(pyarrow.string()),
-            "token_distances": floats,
-            "colors": floats,
-            "log_prior": pyarrow.float64(),
-            "log_densities": floats,
-            **features,
-        },
-        metadata={_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()},
-    )
-    maps = ["sources", *features]
+    text, number, integers, numbers = (
+        pyarrow.string(), pyarrow.float64(), pyarrow.list_(pyarrow.int64()), pyarrow.list_(pyarrow.float64()),
+    )  # fmt: skip
+    columns = {
+        "input": text,
+        "position": pyarrow.int64(),
+        "distance": number,
+        "inside": pyarrow.bool_(),
+        "in_domain": pyarrow.bool_(),
+        "sources": pyarrow.map_(text, pyarrow.int64()),
+        "log_prob": number,
+        "tokens": integers,
+        "token_strings": pyarrow.list_(text),
+        "token_distances": numbers,
+        "colors": numbers,
+        "log_prior": number,
+        "log_densities": numbers,
+    }
+    columns |= {"features": pyarrow.map_(text, text)} if document["columns"] else {}
+    metadata = {_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()}
+    maps = [name for name in ("sources", "features") if name in columns]
     rows = [row | {name: list(row[name].items()) for name in maps} for row in document[_ROWS]]
     with atomic_file(path) as part:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), part)
+        parquet.write_table(pyarrow.Table.from_pylist(rows, schema=pyarrow.schema(columns, metadata=metadata)), part)
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:
@@ -198,13 +228,16 @@ def _read_parquet(path: Path) -> dict[str, Any]:
     try:
         table = parquet.read_table(path)
         header = json.loads((table.schema.metadata or {})[_METADATA])
-        return {**header, _ROWS: table.to_pylist()}
+        rows = table.to_pylist()
     except FileNotFoundError as error:
         raise UserError(f"there is no {_KIND} at {path}") from error
     except KeyError as error:
         raise UserError(f"{path} is not a saved preimage: it was not written by Preimage.save") from error
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"the {_KIND} {path} is damaged or truncated: {' '.join(str(error).split())}") from error
+    for row in rows:
+        row |= {name: dict(row[name]) for name in ("sources", "features") if name in row}
+    return {**header, _ROWS: rows}
 
 
 def _pyarrow() -> tuple[Any, Any]:

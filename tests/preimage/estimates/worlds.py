@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inversionview.results.preimage import Component, Preimage, Query
+from inversionview.results.estimates import Component
+from inversionview.results.preimage import Preimage, Query
 
 QUERY = Query("made up", "0", (0, 0), ("0", "0"), 1, "1", "x0.post")
 

@@ -7,10 +7,10 @@ import torch
 
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
-from inversionview.preimage.estimates.completeness import size
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import DecoderSource, Source, mixture
 from inversionview.preimage.sources.widened import widened_sources
+from inversionview.results.estimators import size
 from tests.preimage.tiny import decoder, probed, query, task, with_criterion
 
 

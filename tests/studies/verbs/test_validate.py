@@ -12,11 +12,12 @@ import torch
 
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
-from inversionview.preimage.estimates import completeness
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
 from inversionview.reading.information import preimage_bits
+from inversionview.results import estimators
+from inversionview.results.estimates import Size
 from inversionview.studies.settings import ValidateSettings
 from inversionview.studies.verbs import validate as validating
 from inversionview.studies.verbs.validate import Outcome, Truth, exact_sets, random_cells, validate
@@ -110,19 +111,19 @@ def test_each_cell_is_its_sample_beside_its_truth(proposing):
         assert (cell["inside"], cell["found"]) == (len(truth), sample.n_inside)
         estimates, members = cell["estimates"], set(truth.inputs)
         size = estimates["size, bits"]
-        assert size["truth"] == pytest.approx(completeness.size(truth).bits, abs=1e-5)
-        assert size["value"] == completeness.size(sample).bits
-        assert size["interval"] == pytest.approx(list(completeness.size(sample).bits_interval))
+        assert size["truth"] == pytest.approx(estimators.size(truth).bits, abs=1e-5)
+        assert size["value"] == estimators.size(sample).bits
+        assert size["interval"] == pytest.approx(list(estimators.size(sample).bits_interval))
         assert estimates["reach, share found"]["truth"] == pytest.approx(len(set(sample.members)) / len(members))
         by_decoder = {
             text for text, times in zip(sample.inputs, sample.sources, strict=True) if "decoder t=1" in times
         } & members
         recall = estimates["recall of the decoder's draws"]
         assert recall["truth"] == pytest.approx(len(by_decoder) / len(members))
-        assert recall["value"] == completeness.recall(sample).share
+        assert recall["value"] == estimators.recall(sample).share
         assert estimates["at least, log2 inputs"]["truth"] == pytest.approx(math.log2(len(members)))
         unseen = estimates["unseen mass, Good-Turing"]
-        assert unseen["value"] == completeness.unseen_mass(sample).share
+        assert unseen["value"] == estimators.unseen_mass(sample).share
         # Here the decoder draws from the prior, so that the truth is known; validation estimates it.
         assert unseen["truth"] == pytest.approx(1 - len(by_decoder) / len(members), abs=0.15)
 
@@ -173,7 +174,7 @@ def test_draws_of_the_domain_itself_are_told_well(proposing):
 
 
 def test_an_estimator_that_abstains_fails(monkeypatch, proposing):
-    silent = completeness.SizeEstimate(None, None, None, None, 1.0, None, "too few")
+    silent = Size(None, None, None, None, 1.0, None, "too few", None)
     real, calls = validating.size, []
 
     def every_other(sample):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from inversionview.criterion import checked_epsilon
 from inversionview.errors import UserError
-from inversionview.report.estimates import CurvePoint
+from inversionview.results.estimates import CurvePoint
 
 GRID = tuple(float(f"{digit}e{power}") for power in range(-3, 1) for digit in (1, 2, 5))[:-1]
 """0.001, 0.002, 0.005 ... 1, 2."""

@@ -16,7 +16,8 @@ from torch import Generator, Tensor
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
-from inversionview.results.preimage import GIVEN, Query
+from inversionview.results.estimates import GIVEN
+from inversionview.results.preimage import Query
 from inversionview.tasks.base import Conditional, Task
 
 _BLOCK = 4096

@@ -9,8 +9,8 @@ from jaxtyping import Bool
 from inversionview.criterion import Criterion
 from inversionview.decoder.places import make_places
 from inversionview.preimage.epsilon.calibration import site_epsilons
-from inversionview.preimage.estimates.completeness import chance_to_be_drawn
 from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
+from inversionview.preimage.estimates.reach import chance_to_be_drawn
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
 from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach

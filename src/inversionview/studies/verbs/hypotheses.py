@@ -14,7 +14,6 @@ from torch import Generator, Tensor
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
-from inversionview.preimage.estimates.completeness import Interval
 from inversionview.preimage.exact import scan_domain
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
@@ -32,6 +31,7 @@ from inversionview.reading.hypotheses import (
     padded_row,
     permutation_p,
 )
+from inversionview.results.estimates import Interval
 from inversionview.results.hypotheses import Control, HypothesisTest
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens

@@ -17,8 +17,6 @@ from inversionview.errors import UserError
 from inversionview.files import read_json, write_json
 from inversionview.preimage.domain import checked_enumerable, domain_size
 from inversionview.preimage.epsilon.calibration import site_epsilons
-from inversionview.preimage.estimates.completeness import at_least, draw_counts, reach, recall, size, unseen_mass
-from inversionview.preimage.estimates.importance import log_mixture
 from inversionview.preimage.exact import scan_domain
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
@@ -32,6 +30,7 @@ from inversionview.reading.information import (
     total_variation,
 )
 from inversionview.results import convert
+from inversionview.results.estimators import at_least, draw_counts, reach, recall, size, unseen_mass
 from inversionview.results.evaluation import (
     CheckedCell,
     CheckedEstimate,
@@ -40,6 +39,7 @@ from inversionview.results.evaluation import (
     Quantiles,
     Validation,
 )
+from inversionview.results.importance import log_mixture
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.parts import Parts, needed_decoder
 from inversionview.studies.settings import ValidateSettings

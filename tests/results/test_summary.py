@@ -1,4 +1,4 @@
-"""What is said of a preimage as a whole: every number is what `completeness` gives, and JSON can hold it."""
+"""What is said of a preimage as a whole: every number is what the estimators give, and JSON can hold it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,31 @@ import numpy as np
 import pytest
 
 from inversionview.criterion import Criterion
-from inversionview.preimage.estimates import completeness
-from inversionview.preimage.estimates.summary import (
-    bits_documents,
-    completeness_document,
-    query_shares,
-    size_document,
-    source_documents,
-)
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
-from inversionview.results.preimage import FeatureBits, Preimage
+from inversionview.results import convert, estimators
+from inversionview.results.estimates import FeatureBits
+from inversionview.results.estimators import query_shares
+from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import Fixed, few_sums, probed, query
+
+
+def size_document(preimage):
+    return convert.plain(estimators.size(preimage))
+
+
+def completeness_document(preimage):
+    return convert.plain(estimators.completeness(preimage))
+
+
+def bits_documents(preimage):
+    return convert.plain(estimators.informative_bits(preimage.bits))
+
+
+def source_documents(preimage):
+    return convert.plain(estimators.source_draws(preimage))
+
 
 GIVEN = few_sums().rows[400:700]
 
@@ -80,7 +92,7 @@ def test_documents_are_json_without_nan(name):
         "completeness": completeness_document(found),
         "bits": bits_documents(found),
         "sources": source_documents(found),
-        "shares": query_shares(found),
+        "shares": list(query_shares(found)),
     }
     assert json.loads(json.dumps(documents, allow_nan=False)) == documents
     whole = found.to_dict()
@@ -91,7 +103,7 @@ def test_documents_are_json_without_nan(name):
 
 
 def test_the_size_is_the_estimate_and_its_trust():
-    found, size = completeness.size(sampled()), size_document(sampled())
+    found, size = estimators.size(sampled()), size_document(sampled())
     assert size == {
         "inputs": found.inputs,
         "interval": list(found.interval),
@@ -116,11 +128,11 @@ def test_an_exact_size_has_no_interval():
 
 def test_completeness_has_every_estimate_with_its_interval():
     found, said = sampled(), completeness_document(sampled())
-    assert (said["reach"], said["interval"]) == (completeness.reach(found).share, list(completeness.reach(found)[1]))
-    unseen, recall = completeness.unseen_mass(found), completeness.recall(found)
+    assert (said["reach"], said["interval"]) == (estimators.reach(found).share, list(estimators.reach(found)[1]))
+    unseen, recall = estimators.unseen_mass(found), estimators.recall(found)
     assert said["unseen"] == {"mass": unseen.share, "interval": list(unseen.interval)}
     assert said["recall"] == {"share": recall.share, "interval": list(recall.interval), "held_out": recall.n}
-    assert said["at_least"] == {"inputs": completeness.at_least(found).bound, "interval": None}
+    assert said["at_least"] == {"inputs": estimators.at_least(found).bound, "interval": None}
     assert said["why_not"] is None
 
 
@@ -178,6 +190,6 @@ def test_shares_are_of_members_that_have_the_querys_token():
     expected = [np.mean([i < len(text) and text[i] == char for text in texts]) for i, char in enumerate(typed)]
     assert shares == pytest.approx(expected)
     assert 0 < min(shares) < max(shares) == 1
-    assert query_shares(sampled("615+861=1476", 1e-6)) == [0.0] * 14
+    assert query_shares(sampled("615+861=1476", 1e-6)) == (0.0,) * 14
     narrow = dataclasses.replace(found, tokens=found.tokens[:, :4])
     assert query_shares(narrow) == pytest.approx(expected[:4] + [0] * 10)

@@ -1,52 +1,70 @@
-"""How much of a preimage a sample has found, and how large the preimage is: estimates from verified draws.
+"""Estimates of how large a preimage is, and how much of it was found, from verified draws. Plain numpy.
 
-Every estimate has a 95% interval, and says why it has none where the draws are too few to say anything. Sizes and
-shares are prior mass; the number of inputs is given beside them. `docs/validation.md` reports how often each interval
-held the truth where the truth is known.
+What is estimated of a sample has a 95% interval, and says why it has none where the draws are too few to say anything.
+Sizes and shares are prior mass; the number of inputs is given beside them. `docs/validation.md` reports how often each
+interval held the truth where the truth is known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Int
 
-from inversionview.decoder.model import Decoder
-from inversionview.decoder.scoring import score
-from inversionview.errors import UserError
-from inversionview.preimage.estimates.importance import inclusion, log_mixture, pareto_tail
-from inversionview.results.preimage import Preimage
+from inversionview.results.estimates import (
+    AtLeast,
+    Completeness,
+    Component,
+    FeatureBits,
+    Interval,
+    Recall,
+    Size,
+    Source,
+    Unseen,
+)
+from inversionview.results.importance import effective_size, inclusion, log_mixture, pareto_tail
 
 LEAST_SIZE = 5.0
 """Effective number of members below which no size is given, and no bits."""
 _Z, _Z_ONE_SIDED = 1.959964, 1.644854
 
 
-class Interval(NamedTuple):
-    """95% confidence."""
-
-    low: float
-    high: float
+class _Asked(Protocol):
+    @property
+    def tokens(self) -> tuple[int, ...]: ...
 
 
-class SizeEstimate(NamedTuple):
-    """The prior mass of a preimage, as a number of inputs and in bits; all None where `why_not` says why."""
+class Drawn(Protocol):
+    """What of a `Preimage` the estimates are made of; its fields say what each is."""
 
-    inputs: float | None
-    """How many inputs the preimage holds."""
-    interval: Interval | None
-    bits: float | None
-    """log2 of the domain's prior mass over the preimage's: what the activation says about the input."""
-    bits_interval: Interval | None
-    effective_size: float
-    """The estimate is as good as one from this many members of equal weight."""
-    pareto_k: float | None
-    """Shape of the upper tail of the weights; above 0.7 a few draws carry much of the estimate. None: too few draws."""
-    why_not: str | None = None
+    def __len__(self) -> int: ...
+    @property
+    def query(self) -> _Asked: ...
+    @property
+    def exact(self) -> bool: ...
+    @property
+    def domain_size(self) -> int | None: ...
+    @property
+    def domain_mass(self) -> float: ...
+    @property
+    def components(self) -> Sequence[Component]: ...
+    @property
+    def sources(self) -> Sequence[Mapping[str, int]]: ...
+    @property
+    def tokens(self) -> Int[np.ndarray, "candidate pos"]: ...
+    @property
+    def inside(self) -> Bool[np.ndarray, " candidate"]: ...
+    @property
+    def independent(self) -> Bool[np.ndarray, " candidate"]: ...
+    @property
+    def effective_size(self) -> float: ...
+    @property
+    def log_prior(self) -> Float[np.ndarray, " candidate"] | None: ...
+    @property
+    def log_densities(self) -> Float[np.ndarray, "component candidate"] | None: ...
 
 
 class ShareEstimate(NamedTuple):
@@ -68,7 +86,41 @@ class LowerBound(NamedTuple):
     why_not: str | None = None
 
 
-def size(preimage: Preimage) -> SizeEstimate:
+class Weights(NamedTuple):
+    """How much each candidate counts for, and how many members of equal weight would be as good."""
+
+    shares: Float[np.ndarray, " candidate"]
+    """They add up to 1; 0 for what is no member, all NaN where no density is known."""
+    effective_size: float
+    """Of an exact preimage, the number of its members."""
+
+
+def independent(preimage: Drawn) -> Bool[np.ndarray, " candidate"]:
+    """Which candidates were drawn by a source whose density is known."""
+    names = {component.source for component in preimage.components}
+    return np.array([not names.isdisjoint(times) for times in preimage.sources], dtype=bool)
+
+
+def member_weights(preimage: Drawn) -> Weights:
+    """Weights by which a sum over members estimates a mean over the preimage under the prior.
+
+    In an exact preimage in proportion to the prior. In a sampled one in proportion to p(x) over the probability that x
+    was drawn at all; members that only sources of unknown density drew have weight 0.
+    """
+    if preimage.log_prior is None or not (preimage.exact or preimage.components):
+        return Weights(np.full(len(preimage), np.nan), 0.0)
+    raw = np.zeros(len(preimage))
+    usable = preimage.inside if preimage.exact else preimage.inside & preimage.independent
+    raw[usable] = np.exp(preimage.log_prior[usable])
+    if preimage.exact:
+        return Weights(raw / max(raw.sum(), np.finfo(float).tiny), float(usable.sum()))
+    assert preimage.log_densities is not None
+    drawn = inclusion(preimage.log_densities[:, usable], [component.n for component in preimage.components])
+    raw[usable] /= drawn
+    return Weights(raw / max(raw.sum(), np.finfo(float).tiny), effective_size(raw[usable], drawn))
+
+
+def size(preimage: Drawn) -> Size:
     """Estimate the size of a preimage from its members, by Horvitz and Thompson (1952); of an exact one, give it.
 
     Each distinct member counts for one over the probability that it was drawn at all; the standard error allows for
@@ -79,13 +131,13 @@ def size(preimage: Preimage) -> SizeEstimate:
     if preimage.exact:
         n = float(members.sum())
         bits = _bits(preimage, float(np.exp(_log_prior(preimage)[members]).sum()))
-        return SizeEstimate(n, None, bits, None, n, None, None if n else "no input is inside ε")
+        return Size(n, None, bits, None, n, None, None if n else "no input is inside ε", preimage.domain_size)
     if not preimage.components or preimage.log_densities is None:
-        return _no_size("no source of these draws has a known density")
+        return _no_size(preimage, "no source of these draws has a known density")
     if not np.isfinite(_log_prior(preimage)[members]).all():
-        return _no_size("the task's prior has no density")
+        return _no_size(preimage, "the task's prior has no density")
     if not members.any():
-        return _no_size("no draw is inside ε")
+        return _no_size(preimage, "no draw is inside ε")
     counts = [component.n for component in preimage.components]
     drawn = inclusion(preimage.log_densities[:, members], counts)
     prior = np.exp(_log_prior(preimage)[members])
@@ -93,9 +145,10 @@ def size(preimage: Preimage) -> SizeEstimate:
     k = None if math.isnan(tail.k) else tail.k
     effective = preimage.effective_size
     if _only_the_query(preimage, members):
-        return _no_size("no member but the query itself was drawn", effective, k)
+        return _no_size(preimage, "no member but the query itself was drawn", effective, k)
     if effective < LEAST_SIZE:
         return _no_size(
+            preimage,
             f"the weights of the members are too uneven: they are worth {effective:.1f} members of equal weight, where "
             f"{LEAST_SIZE:g} are the least; draw more, or at a higher temperature",
             effective,
@@ -108,20 +161,20 @@ def size(preimage: Preimage) -> SizeEstimate:
     low = max(math.exp(-_Z * error), float(prior.sum()) / mass)
     high = min(math.exp(_Z * error), preimage.domain_mass / mass)
     bits = _bits(preimage, mass)
-    return SizeEstimate(
+    fewest = max(inputs * math.exp(-_Z * count_error), float(members.sum()))
+    return Size(
         inputs,
-        Interval(
-            max(inputs * math.exp(-_Z * count_error), float(members.sum())),
-            min(inputs * math.exp(_Z * count_error), most),
-        ),
+        Interval(fewest, min(inputs * math.exp(_Z * count_error), most)),
         bits,
         Interval(bits - math.log2(high), bits - math.log2(low)),
         effective,
         k,
+        None,
+        preimage.domain_size,
     )
 
 
-def reach(preimage: Preimage) -> ShareEstimate:
+def reach(preimage: Drawn) -> ShareEstimate:
     """Share of the preimage's prior mass that was found: mass of the distinct members over the size estimate."""
     if preimage.exact:
         return ShareEstimate(1.0, None, int(preimage.inside.sum()))
@@ -134,7 +187,7 @@ def reach(preimage: Preimage) -> ShareEstimate:
     return ShareEstimate(min(1.0, mass * 2**estimate.bits), Interval(low, high), int(members.sum()))
 
 
-def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
+def unseen_mass(preimage: Drawn, source: str | None = None) -> ShareEstimate:
     """Good-Turing: the probability that one more draw of a source, if it falls inside, is a member not yet drawn by it.
 
     A mass under the decoder's own distribution within the preimage, not under the prior. `source` is by default the
@@ -158,7 +211,7 @@ def unseen_mass(preimage: Preimage, source: str | None = None) -> ShareEstimate:
     )
 
 
-def recall(preimage: Preimage) -> ShareEstimate:
+def recall(preimage: Drawn) -> ShareEstimate:
     """Share of the preimage, under the prior, that the other sources found, on the prior's own draws inside.
 
     Those draws are independent of what the others drew, and are a sample of the preimage: so the share of them that the
@@ -186,7 +239,7 @@ def clopper_pearson(hits: float, n: float, confidence: float = 0.95) -> Interval
     return Interval(low, high)
 
 
-def at_least(preimage: Preimage) -> LowerBound:
+def at_least(preimage: Drawn) -> LowerBound:
     """Capture and recapture: a lower bound of the size, from how many members two sources have in common.
 
     Sources that follow the same activation find the same members first, and so seem to have found more of the whole
@@ -210,82 +263,72 @@ def at_least(preimage: Preimage) -> LowerBound:
     return LowerBound(estimate, max(bound, float(everything.any(axis=0).sum())), (names[order[0]], names[order[1]]))
 
 
-def expected_reach(
-    exact: Preimage,
-    decoder: Decoder,
-    activation: Float[torch.Tensor, " d_activation"],
-    draws: Sequence[tuple[float | None, int]],
-    *,
-    at_most: int | None = None,
-    seed: int = 0,
-) -> ShareEstimate:
-    """Prior mass of an exact preimage that these draws are expected to reach: `Σ p (1 - Π_k (1 - q_k)^{n_k}) / Σ p`.
-
-    `draws` are pairs of a temperature, or None for the prior, and a number. Exact, which takes the decoder's
-    probability of every member; with `at_most`, from so many members drawn at random, with an interval.
-    Raises `UserError` for a preimage that is not exact.
-    """
-    if not exact.exact:
-        raise UserError("the expected reach is of an exact preimage: use exact_preimage")
-    rows = np.flatnonzero(exact.inside)
-    whole = at_most is None or len(rows) <= at_most
-    if not whole:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, at_most, replace=False))
-    if not len(rows):
-        return ShareEstimate(None, None, 0, "no input is inside ε")
-    site = decoder.config.sites.index(exact.query.site)
-    weights = np.exp(_log_prior(exact)[rows])
-    reached = chance_to_be_drawn(decoder, exact.tokens[rows], np.log(weights), activation, site, draws)
-    share = float((weights * reached).sum() / weights.sum())
-    if whole:
-        return ShareEstimate(share, None, len(rows))
-    error = _Z * float(reached.std(ddof=1)) / math.sqrt(len(rows))
-    return ShareEstimate(share, Interval(max(0.0, share - error), min(1.0, share + error)), len(rows))
+def completeness(preimage: Drawn) -> Completeness:
+    """How much of the preimage was found, by every estimator that can say something."""
+    if preimage.exact:
+        return Completeness(1.0, None, None, None, None, None)
+    reached, unseen, checked, bound = reach(preimage), unseen_mass(preimage), recall(preimage), at_least(preimage)
+    return Completeness(
+        reach=reached.share,
+        interval=reached.interval,
+        unseen=None if unseen.share is None else Unseen(unseen.share, unseen.interval),
+        recall=None if checked.share is None else Recall(checked.share, checked.interval, checked.n),
+        at_least=None if bound.bound is None else AtLeast(bound.bound, None),
+        why_not=reached.why_not,
+    )
 
 
-def chance_to_be_drawn(
-    decoder: Decoder,
-    tokens: Int[np.ndarray, "candidate pos"],
-    log_prior: Float[np.ndarray, " candidate"],
-    activation: Float[torch.Tensor, " d_activation"],
-    site_index: int,
-    draws: Sequence[tuple[float | None, int]],
-) -> Float[np.ndarray, " candidate"]:
-    """For each input, `1 - Π_k (1 - q_k)^{n_k}`; `draws` as in `expected_reach`."""
-    order = np.lexsort(tokens.T[::-1])  # neighbours that begin alike are scored together
-    temperatures = list(dict.fromkeys(t for t, _ in draws if t is not None)) or [1.0]
-    by_token = score(decoder, torch.from_numpy(tokens[order]), activation, site_index, temperatures)
-    scores = np.empty((len(temperatures), len(tokens)))
-    scores[:, order] = by_token.double().sum(dim=2).numpy()
-    densities = np.array([log_prior if t is None else scores[temperatures.index(t)] for t, _ in draws])
-    return inclusion(densities, [n for _, n in draws])
+def informative_bits(bits: Sequence[FeatureBits]) -> tuple[FeatureBits, ...]:
+    """Bits about each feature that is not constant, those of which most is known first."""
+    return tuple(sorted((feature for feature in bits if feature.of > 1e-9), key=lambda feature: -feature.share))
 
 
-def draw_counts(preimage: Preimage) -> Int[np.ndarray, "component candidate"]:
+def source_draws(preimage: Drawn) -> tuple[Source, ...]:
+    """What each source contributed: its draws, those inside, the members among them, and those no other source drew."""
+    if preimage.exact:
+        return ()
+    inside, draws = preimage.inside, []
+    for name in sorted({name for times in preimage.sources for name in times}):
+        times = np.array([of.get(name, 0) for of in preimage.sources], dtype=np.int64)
+        alone = np.array([len(of) == 1 and name in of for of in preimage.sources], dtype=bool)
+        distinct, only = int((inside & (times > 0)).sum()), int((inside & alone).sum())
+        draws.append(Source(name, int(times.sum()), int(times[inside].sum()), distinct, only))
+    return tuple(draws)
+
+
+def query_shares(preimage: Drawn) -> tuple[float, ...]:
+    """For each token of the query, the share of the members that have it at the same place."""
+    tokens = preimage.tokens[preimage.inside]
+    own = preimage.query.tokens[: tokens.shape[1]]
+    shares = [float((tokens[:, i] == token).mean()) if len(tokens) else 0.0 for i, token in enumerate(own)]
+    return (*shares, *[0.0] * (len(preimage.query.tokens) - len(shares)))
+
+
+def draw_counts(preimage: Drawn) -> Int[np.ndarray, "component candidate"]:
     """How many times each component drew each candidate."""
     names = [component.source for component in preimage.components]
     counts = [[times.get(name, 0) for times in preimage.sources] for name in names]
     return np.array(counts, dtype=np.int64).reshape(len(names), len(preimage))
 
 
-def _no_size(why: str, effective: float = 0.0, k: float | None = None) -> SizeEstimate:
-    return SizeEstimate(None, None, None, None, effective, k, why)
+def _no_size(preimage: Drawn, why: str, effective: float = 0.0, k: float | None = None) -> Size:
+    return Size(None, None, None, None, effective, k, why, preimage.domain_size)
 
 
-def _bits(preimage: Preimage, mass: float) -> float:
+def _bits(preimage: Drawn, mass: float) -> float:
     return math.log2(preimage.domain_mass / mass) + 0.0 if mass > 0 else math.inf
 
 
-def _log_prior(preimage: Preimage) -> Float[np.ndarray, " candidate"]:
+def _log_prior(preimage: Drawn) -> Float[np.ndarray, " candidate"]:
     return np.full(len(preimage), np.nan) if preimage.log_prior is None else preimage.log_prior
 
 
-def _only_the_query(preimage: Preimage, members: Bool[np.ndarray, " candidate"]) -> bool:
+def _only_the_query(preimage: Drawn, members: Bool[np.ndarray, " candidate"]) -> bool:
     own, rows = np.asarray(preimage.query.tokens), preimage.tokens[members]
     return len(rows) == 1 and bool((rows[0, : len(own)] == own).all())
 
 
-def _draw_weights(preimage: Preimage, members: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:
+def _draw_weights(preimage: Drawn, members: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:
     """p(x) over the density of all draws together, of the members."""
     assert preimage.log_densities is not None
     mixed = log_mixture(preimage.log_densities[:, members], [component.n for component in preimage.components])
@@ -293,7 +336,7 @@ def _draw_weights(preimage: Preimage, members: Bool[np.ndarray, " candidate"]) -
 
 
 def _relative_error(
-    preimage: Preimage, weights: Float[np.ndarray, " member"], drawn: Float[np.ndarray, " member"]
+    preimage: Drawn, weights: Float[np.ndarray, " member"], drawn: Float[np.ndarray, " member"]
 ) -> float:
     """Standard error of the sum of `weights`, those of the members drawn, over that sum.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from inversionview.preimage.estimates.importance import effective_size, inclusion, log_mixture, pareto_tail
+from inversionview.results.importance import effective_size, inclusion, log_mixture, pareto_tail
 
 
 def densities(components: int, candidates: int, seed: int = 0) -> np.ndarray:

@@ -15,9 +15,11 @@ from scipy import stats
 from inversionview.criterion import Criterion
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
-from inversionview.preimage.estimates import completeness
-from inversionview.preimage.estimates.completeness import LEAST_SIZE, clopper_pearson, expected_reach
+from inversionview.preimage.estimates.reach import expected_reach
 from inversionview.preimage.exact import exact_preimages
+from inversionview.results import estimators
+from inversionview.results.estimates import Size
+from inversionview.results.estimators import LEAST_SIZE, clopper_pearson
 from inversionview.results.preimage import Preimage
 from tests.preimage.estimates.worlds import World, made, world
 from tests.preimage.tiny import SITES, decoder, few_sums, probed, query
@@ -36,8 +38,8 @@ WORLDS = {
 class Run(NamedTuple):
     """What is said of one sample, beside what is so."""
 
-    size: completeness.SizeEstimate
-    reach: completeness.ShareEstimate
+    size: Size
+    reach: estimators.ShareEstimate
     found: int
     mass: float
     """Of what was found."""
@@ -47,7 +49,7 @@ class Run(NamedTuple):
 def runs(name: str) -> list[Run]:
     preimages = [WORLDS[name].draw(seed) for seed in range(200)]
     return [
-        Run(completeness.size(p), completeness.reach(p), p.n_inside, float(np.exp(p.log_prior[p.inside]).sum()))
+        Run(estimators.size(p), estimators.reach(p), p.n_inside, float(np.exp(p.log_prior[p.inside]).sum()))
         for p in preimages
     ]
 
@@ -83,14 +85,14 @@ def test_no_interval_goes_below_what_was_found_or_above_what_there_is(name):
 def test_more_draws_make_the_interval_narrower():
     def width(times: int) -> float:
         draws = tuple(times * n for n in (100, 100, 100))
-        found = completeness.size(world(20_000, 4000, draws).draw(0))
+        found = estimators.size(world(20_000, 4000, draws).draw(0))
         return found.bits_interval.high - found.bits_interval.low
 
     assert width(16) < 0.6 * width(4) < 0.4 * width(1)
 
 
 def test_a_sample_that_has_everything_knows_the_size():
-    found = completeness.size(world(100, 8, (20_000, 20_000, 20_000)).draw(0))
+    found = estimators.size(world(100, 8, (20_000, 20_000, 20_000)).draw(0))
     assert found.inputs == pytest.approx(8, rel=1e-6)
     assert found.interval == pytest.approx((8, 8), rel=1e-6)
     assert found.effective_size > 1e6
@@ -108,10 +110,15 @@ def test_a_sample_that_has_everything_knows_the_size():
 )
 def test_a_size_that_cannot_be_known_says_why(why, change):
     preimage = change(world().draw(0))
-    found = completeness.size(preimage)
-    assert (found.inputs, found.interval, found.bits, found.bits_interval) == (None, None, None, None)
+    found = estimators.size(preimage)
+    assert (found.inputs, found.interval, found.bits, found.bits_interval) == (
+        None,
+        None,
+        None,
+        None,
+    )
     assert found.why_not == why
-    assert completeness.reach(preimage) == (None, None, 0 if "draw is" in why else completeness.reach(preimage).n, why)
+    assert estimators.reach(preimage) == (None, None, 0 if "draw is" in why else estimators.reach(preimage).n, why)
 
 
 def test_the_query_alone_is_no_sample():
@@ -120,16 +127,16 @@ def test_the_query_alone_is_no_sample():
     made_of.inside[:] = False
     made_of.inside[0] = True  # the query's own number
     counts = {name: np.eye(1, 2000, dtype=int)[0] * 200 for name in made_of.densities}
-    found = completeness.size(made_of.preimage(counts))
+    found = estimators.size(made_of.preimage(counts))
     assert found.why_not == "no member but the query itself was drawn"
     assert found.inputs is None
     padded = made_of.preimage(counts)
     padded = dataclasses.replace(padded, tokens=np.array([[0, 0, 14]]))
-    assert completeness.size(padded).why_not == found.why_not
+    assert estimators.size(padded).why_not == found.why_not
     made_of.inside[:] = False
     made_of.inside[1] = True  # one other input
     counts = {name: np.eye(1, 2000, 1, dtype=int)[0] * 200 for name in made_of.densities}
-    assert completeness.size(made_of.preimage(counts)).why_not != found.why_not
+    assert estimators.size(made_of.preimage(counts)).why_not != found.why_not
 
 
 def test_members_of_very_uneven_weight_are_worth_too_few():
@@ -141,7 +148,7 @@ def test_members_of_very_uneven_weight_are_worth_too_few():
     made_of = World(prior, inside, {"decoder t=1": q}, {"decoder t=1": 500})
     few = np.zeros(1000, dtype=int)
     few[:10], few[10:12] = 50, 1
-    found = completeness.size(made_of.preimage({"decoder t=1": few}))
+    found = estimators.size(made_of.preimage({"decoder t=1": few}))
     assert found.inputs is None
     assert found.effective_size < LEAST_SIZE
     assert f"worth {found.effective_size:.1f} members" in found.why_not
@@ -156,9 +163,9 @@ def test_what_sources_of_unknown_density_found_changes_no_estimate():
     plain = made_of.preimage(counts)
     everything = made_of.preimage(counts, extra={"edits": np.full(2000, 3)})
     assert everything.n_inside == 300 > plain.n_inside
-    for estimate in (completeness.size, completeness.reach, completeness.recall, completeness.unseen_mass):
+    for estimate in (estimators.size, estimators.reach, estimators.recall, estimators.unseen_mass):
         assert estimate(everything) == estimate(plain), estimate
-    assert completeness.at_least(everything)[0] == completeness.at_least(plain)[0]
+    assert estimators.at_least(everything)[0] == estimators.at_least(plain)[0]
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -174,13 +181,13 @@ def test_an_exact_preimage_is_exact():
     [found] = exact_preimages(
         probed(), few_sums(), [query("500+990=1490", site="x0.post")], criterion=Criterion.parse(0.5)
     )
-    size = completeness.size(found)
+    size = estimators.size(found)
     assert 1 < len(found) < 1156
     assert (size.inputs, size.interval, size.bits_interval, size.why_not) == (len(found), None, None, None)
     assert size.bits == pytest.approx(math.log2(1156 / len(found)), abs=1e-5)
     assert size.effective_size == len(found)
-    assert completeness.reach(found) == (1.0, None, len(found), None)
-    for estimate in (completeness.unseen_mass, completeness.recall, completeness.at_least):
+    assert estimators.reach(found) == (1.0, None, len(found), None)
+    for estimate in (estimators.unseen_mass, estimators.recall, estimators.at_least):
         assert estimate(found)[0] is None
         assert estimate(found).why_not
 
@@ -193,15 +200,15 @@ def test_the_bits_of_an_exact_preimage_are_of_the_prior():
     four_digits = tilted.position_of(tilted.rows, "A4") >= 0
     mass = tilted.log_prior(tilted.rows[four_digits]).double().exp().sum().item()
     own = np.exp(found.log_prior).sum()
-    assert completeness.size(found).bits == pytest.approx(math.log2(mass / own), abs=1e-5)
-    assert completeness.size(found).bits != pytest.approx(math.log2(int(four_digits.sum()) / len(found)), abs=0.01)
+    assert estimators.size(found).bits == pytest.approx(math.log2(mass / own), abs=1e-5)
+    assert estimators.size(found).bits != pytest.approx(math.log2(int(four_digits.sum()) / len(found)), abs=0.01)
 
 
 def test_an_exact_preimage_of_nothing_has_no_bits():
     [found] = exact_preimages(
         probed(), few_sums(), [query("615+861=1476", site="x0.post")], criterion=Criterion.parse(1e-6)
     )
-    size = completeness.size(found)
+    size = estimators.size(found)
     assert (len(found), size.inputs, size.bits) == (0, 0.0, math.inf)
     assert size.why_not == "no input is inside ε"
 
@@ -216,7 +223,7 @@ def test_good_turing_estimates_the_mass_that_the_decoder_did_not_draw():
                if "decoder t=1" in times]  # fmt: skip
         drawn[own] = True
         truth = q[made_of.inside & ~drawn].sum() / q[made_of.inside].sum()
-        found = completeness.unseen_mass(preimage)
+        found = estimators.unseen_mass(preimage)
         held.append(covered(found.interval, truth))
         errors.append(found.share - truth)
     assert np.mean(held) >= 0.9
@@ -228,23 +235,23 @@ def test_good_turing_by_hand():
     made_of = World(
         np.full(6, 1 / 6), np.array([True] * 5 + [False]), dict.fromkeys(counts, np.full(6, 1 / 6)), {}
     )  # fmt: skip
-    found = completeness.unseen_mass(made_of.preimage(counts))
+    found = estimators.unseen_mass(made_of.preimage(counts))
     assert (found.share, found.n) == (2 / 8, 8)
     error = 1.959964 * math.sqrt(2 * (1 - 2 / 8) + 2 * 1) / 8
     assert found.interval == pytest.approx((0, 2 / 8 + error))
-    assert completeness.unseen_mass(made_of.preimage(counts), "decoder t=2")[::2] == (0.0, 5)
-    assert completeness.unseen_mass(made_of.preimage(counts), "decoder t=2").interval == pytest.approx((0, 3 / 5))
-    assert completeness.unseen_mass(made_of.preimage(counts), "decoder t=9").why_not == (
+    assert estimators.unseen_mass(made_of.preimage(counts), "decoder t=2")[::2] == (0.0, 5)
+    assert estimators.unseen_mass(made_of.preimage(counts), "decoder t=2").interval == pytest.approx((0, 3 / 5))
+    assert estimators.unseen_mass(made_of.preimage(counts), "decoder t=9").why_not == (
         "no draws of a decoder without noise"
     )
-    assert completeness.unseen_mass(made_of.preimage(counts).at_epsilon(0.01)).why_not == "no draw is inside ε"
+    assert estimators.unseen_mass(made_of.preimage(counts).at_epsilon(0.01)).why_not == "no draw is inside ε"
 
 
 def test_the_prior_is_not_taken_for_the_decoder():
     made_of = world()
     only_prior = {"prior": np.random.default_rng(0).multinomial(300, made_of.prior)}
-    assert completeness.unseen_mass(made_of.preimage(only_prior)).share is None
-    assert completeness.unseen_mass(made_of.preimage(only_prior), "prior").share > 0.5
+    assert estimators.unseen_mass(made_of.preimage(only_prior)).share is None
+    assert estimators.unseen_mass(made_of.preimage(only_prior), "prior").share > 0.5
 
 
 def test_recall_is_the_share_of_the_preimage_that_the_others_found():
@@ -253,7 +260,7 @@ def test_recall_is_the_share_of_the_preimage_that_the_others_found():
         preimage = made_of.draw(seed)
         others = np.array([any(name != "prior" for name in times) for times in preimage.sources])
         truth = float(np.exp(preimage.log_prior[preimage.inside & others]).sum()) / made_of.truth
-        found = completeness.recall(preimage)
+        found = estimators.recall(preimage)
         held.append(covered(found.interval, truth))
         errors.append(found.share - truth)
     assert np.mean(held) >= 0.92
@@ -263,14 +270,14 @@ def test_recall_is_the_share_of_the_preimage_that_the_others_found():
 def test_recall_by_hand_counts_repeated_draws_of_the_prior():
     counts = {"prior": np.array([3, 1, 1, 0, 2]), "decoder t=1": np.array([1, 0, 0, 7, 1])}
     made_of = World(np.full(5, 0.2), np.array([True] * 4 + [False]), dict.fromkeys(counts, np.full(5, 0.2)), {})
-    found = completeness.recall(made_of.preimage(counts))
+    found = estimators.recall(made_of.preimage(counts))
     assert (found.share, found.n) == (3 / 5, 5)
     assert found.interval == pytest.approx(tuple(stats.binomtest(3, 5).proportion_ci(0.95, "exact")))
-    assert completeness.recall(made_of.preimage({"prior": counts["prior"]})).why_not == (
+    assert estimators.recall(made_of.preimage({"prior": counts["prior"]})).why_not == (
         "it takes draws from the prior, and others"
     )
-    assert completeness.recall(made_of.preimage({"decoder t=1": counts["decoder t=1"]})).share is None
-    none = completeness.recall(made_of.preimage(counts | {"prior": np.array([0, 0, 0, 0, 5])}))
+    assert estimators.recall(made_of.preimage({"decoder t=1": counts["decoder t=1"]})).share is None
+    none = estimators.recall(made_of.preimage(counts | {"prior": np.array([0, 0, 0, 0, 5])}))
     assert none.why_not == "no draw from the prior is inside ε"
 
 
@@ -300,7 +307,7 @@ def two_sources(shared: float) -> World:
 def test_capture_and_recapture_is_a_lower_bound(shared, low, high):
     """The more the sources depend on each other, the lower."""
     preimages = [two_sources(shared).draw(seed) for seed in range(100)]
-    found = [completeness.at_least(preimage) for preimage in preimages]
+    found = [estimators.at_least(preimage) for preimage in preimages]
     bounds = np.array([one.bound for one in found])
     assert (bounds <= 1000).mean() >= 0.93
     assert all(one.bound >= p.n_inside for one, p in zip(found, preimages, strict=True))
@@ -316,16 +323,16 @@ def test_capture_and_recapture_by_hand():
         "decoder t=2": np.array([0, 5, 1, 0, 1, 0, 9]),
     }
     made_of = World(np.full(7, 1 / 7), np.array([True] * 6 + [False]), dict.fromkeys(counts, np.full(7, 1 / 7)), {})
-    found = completeness.at_least(made_of.preimage(counts))
+    found = estimators.at_least(made_of.preimage(counts))
     assert found.between == ("decoder t=1", "decoder t=2")
     assert found.inputs == pytest.approx(5 * 4 / 3 - 1)
     spread = math.sqrt(5 * 4 * (4 - 2) * (3 - 2) / (3**2 * 4)) / found.inputs
     assert found.bound == pytest.approx(max(5, found.inputs * math.exp(-1.644854 * spread)))
-    alone = completeness.at_least(made_of.preimage({"prior": counts["prior"]}))
+    alone = estimators.at_least(made_of.preimage({"prior": counts["prior"]}))
     assert alone == (None, None, None, "it takes two sources that found members")
     blind = counts | {"prior": np.zeros(7, int), "decoder t=2": np.array([0, 0, 0, 0, 0, 0, 1])}
-    assert completeness.at_least(made_of.preimage(blind)).why_not == "it takes two sources that found members"
-    assert completeness.at_least(made_of.preimage({})).bound is None
+    assert estimators.at_least(made_of.preimage(blind)).why_not == "it takes two sources that found members"
+    assert estimators.at_least(made_of.preimage({})).bound is None
 
 
 SITE = "x0.post"
