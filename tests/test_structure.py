@@ -64,7 +64,7 @@ NOT_FOR_HELP = {*HEAVY, "rich", "numpy"}
 def part_of(module: str) -> str:
     names = module.split(".")
     name = names[1] if len(names) > 1 else "__init__"
-    return "preimage" if names[1:3] in (["results", "preimage"], ["results", "storage"]) else name  # not yet
+    return name
 
 
 def imports_of(path: Path, package: str) -> set[str]:

@@ -67,7 +67,7 @@ def test_columns_follow_the_rows_that_are_kept():
         assert 0 < len(fewer) < len(whole)
         for column in fewer.columns:
             assert [column.text(i) for i in range(len(fewer))] == [of_text(t)[column.name] for t in fewer.inputs]
-    assert [len(f["values"]) for f in whole.to_reading(7)["features"]] == [7, 7, 7]
+    assert [len(f.values) for f in whole.to_reading(7).features] == [7, 7, 7]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])

@@ -6,17 +6,28 @@ import math
 import random
 from typing import Any
 
-from inversionview.report.reading import Reading, Sample
+from inversionview.report.wire import pack_reading
 from inversionview.results import convert
 from inversionview.results.evaluation import Validation
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Cell, Map, with_best
+from inversionview.results.reading import Reading
 
 
-def addition(*, draws: int = 1000, seed: int = 0, site: str = "a0.0", exact: bool = False) -> Reading:
+def as_reading(document: dict[str, Any]) -> Reading:
+    """The reading that a document tells."""
+    return convert.parsed(Reading, document, "reading")
+
+
+def pack(document: dict[str, Any], **options: int) -> dict[str, Any]:
+    """The same as it goes to a browser."""
+    return pack_reading(as_reading(document), **options)
+
+
+def addition(*, draws: int = 1000, seed: int = 0, site: str = "a0.0", exact: bool = False) -> dict[str, Any]:
     """`615+861=1476` read at `=`: members have 6 and 8 as first digits, near misses have other digits with sum 14."""
     rng = random.Random(seed)
-    found: dict[str, Sample] = {}
+    found: dict[str, Any] = {}
     for _ in range(draws):
         first = rng.choice([(6, 8)] * 6 + [(8, 6), (7, 7), (5, 9), (6, 7)])
         a, b = (100 * f + int(99 * rng.random() ** 1.5) for f in first)
@@ -58,13 +69,13 @@ def addition(*, draws: int = 1000, seed: int = 0, site: str = "a0.0", exact: boo
     }  # fmt: skip
 
 
-def text(*, length: int = 512, samples: int = 50, seed: int = 0) -> Reading:
+def text(*, length: int = 512, samples: int = 50, seed: int = 0) -> dict[str, Any]:
     """Free text with tokens as a language model has them, the match at any position."""
     rng = random.Random(seed)
     words = [" the", " of", " and", " a", " in", " model", " token", "\n", " Paris", " capital", " 🙂", ",", ".", "\t"]
     words += [" François", " naïve", " activations", "ing", "<script>", "&amp;"]
 
-    def sample(i: int) -> Sample:
+    def sample(i: int) -> dict[str, Any]:
         position, distance = rng.randrange(1, length - 1), 0.006 * (i + 1)
         return {
             "tokens": ["<|bos|>", *(rng.choice(words) for _ in range(length - 2)), "<|eos|>"], "position": position,
@@ -88,16 +99,19 @@ def text(*, length: int = 512, samples: int = 50, seed: int = 0) -> Reading:
     return reading
 
 
-def exact() -> Reading:
+def exact() -> dict[str, Any]:
     """All 6,394 members of a preimage, of which only the nearest are listed, with what is known of the whole."""
     reading = addition(exact=True)
     reading["counts"] = {"drawn": 810_000, "distinct": 810_000, "in_domain": 810_000, "inside": 6394}
     reading["sources"] = []
     reading["shares"] = [1.0, 0.97, 0.11, 0.1, 1.0, 0.96, 0.12, 0.1, 1.0, 1.0, 0.55, 0.1, 0.1, 1.0]
-    reading["size"] = {"inputs": 6394, "log2_domain_over_preimage": math.log2(810_000 / 6394), "domain": 810_000}
+    reading["size"] = {
+        "inputs": 6394, "interval": None, "log2_domain_over_preimage": math.log2(810_000 / 6394),
+        "bits_interval": None, "effective_size": 6394.0, "pareto_k": None, "why_not": None, "domain": 810_000,
+    }  # fmt: skip
     reading["bits"] = [
-        {"name": "C3", "bits": -0.01, "of": 0.99},
-        *({"name": name, "bits": bits, "of": of} for name, bits, of in (
+        {"name": "C3", "bits": -0.01, "of": 0.99, "divergence": 0.01, "interval": None},
+        *({"name": name, "bits": bits, "of": of, "divergence": bits, "interval": None} for name, bits, of in (
             ("F1+S1", 4.09, 4.09), ("S1", 2.91, 3.17), ("F1", 3.02, 3.17), ("A2", 0.98, 3.32), ("C1", 0.99, 0.99),
             ("F2+S2", 0.12, 4.09),
         )),
@@ -110,7 +124,7 @@ def exact() -> Reading:
     return reading
 
 
-def estimated() -> Reading:
+def estimated() -> dict[str, Any]:
     """A sampled reading with estimates of everything that was not seen."""
     reading = addition()
     reading["size"] = {
@@ -123,12 +137,12 @@ def estimated() -> Reading:
         "at_least": {"inputs": 3120.0, "interval": [2803.0, 3555.0]}, "why_not": None,
     }  # fmt: skip
     reading["bits"] = [
-        {"name": "F1+S1", "bits": 4.051, "of": 4.09, "interval": [4.0123, 4.0871]},
-        {"name": "A1", "bits": 0.93, "of": 0.99, "interval": None},
+        {"name": "F1+S1", "bits": 4.051, "of": 4.09, "divergence": 4.1, "interval": [4.0123, 4.0871]},
+        {"name": "A1", "bits": 0.93, "of": 0.99, "divergence": 1.0, "interval": None},
     ]
     reading["curve"] = [
         {"epsilon": 0.1, "inside": 298, "log2_domain_over_preimage": 6.98, "floor": None},
-        {"epsilon": 0.2, "inside": 320, "log2_domain_over_preimage": None},
+        {"epsilon": 0.2, "inside": 320, "log2_domain_over_preimage": None, "floor": None},
     ]
     reading["sources"][0] |= {"distinct_inside": 180, "only": 41, "forwards": 600}
     return reading

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from rich.cells import cell_len
 
 from inversionview.report.page import render_fragment, render_page
-from inversionview.report.reading import Reading, facts, group, shares, source_lines
+from inversionview.report.reading import facts, group, shares, source_lines
 from inversionview.report.terminal import render_terminal
-from inversionview.report.wire import pack_reading
 from tests.report.console import printed
-from tests.report.examples import addition, estimated, exact, text
+from tests.report.examples import addition, as_reading, estimated, exact, pack, text
 from tests.report.page import Page
 
 
-def captioned(reading: Reading, start: str) -> list[dict]:
+def captioned(reading: dict[str, Any], start: str) -> list[dict]:
     """The rows of the one table whose caption starts so."""
-    page = Page(render_fragment(pack_reading(reading)))
+    page = Page(render_fragment(pack(reading)))
     [table] = [table for table, caption in zip(page.tables, page.captions, strict=True) if caption.startswith(start)]
     return table
 
 
-def lines(reading: Reading, width: int = 160) -> list[str]:
-    return printed(lambda console: render_terminal(reading, console), width)
+def lines(reading: dict[str, Any], width: int = 160) -> list[str]:
+    return printed(lambda console: render_terminal(as_reading(reading), console), width)
 
 
 @pytest.mark.parametrize("reading", [exact(), estimated()])
-def test_every_fact_is_drawn(reading: Reading) -> None:
-    said = [f"{fact.label}: {fact.words}" for fact in facts(reading)]
+def test_every_fact_is_drawn(reading: dict[str, Any]) -> None:
+    said = [f"{fact.label}: {fact.words}" for fact in facts(as_reading(reading))]
     assert len(said) == (1 if reading["exact"] else 5)
-    drawn, page = lines(reading, 200), Page(render_fragment(pack_reading(reading))).text
+    drawn, page = lines(reading, 200), Page(render_fragment(pack(reading))).text
     for fact in said:
         assert fact in drawn
         assert fact in page
@@ -38,7 +39,7 @@ def test_every_fact_is_drawn(reading: Reading) -> None:
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 @pytest.mark.parametrize("reading", [exact(), estimated()])
-def test_no_line_is_wider_than_the_console(reading: Reading, width: int) -> None:
+def test_no_line_is_wider_than_the_console(reading: dict[str, Any], width: int) -> None:
     assert max(cell_len(line) for line in lines(reading, width)) <= width
 
 
@@ -52,7 +53,7 @@ def test_bits_about_features_are_a_table_best_first() -> None:
         ["F1+S1", "4.09", "of 4.09"], ["F1", "3.02", "of 3.17"],
     ]  # fmt: skip
     assert "(4.01 to 4.09)" in "\n".join(lines(estimated()))
-    assert "about 0.9" in Page(render_fragment(pack_reading(estimated()))).text
+    assert "about 0.9" in Page(render_fragment(pack(estimated()))).text
 
 
 def test_the_curve_is_a_table_that_marks_our_epsilon() -> None:
@@ -65,14 +66,14 @@ def test_the_curve_is_a_table_that_marks_our_epsilon() -> None:
 
 def test_shares_speak_of_all_members_where_they_are_known() -> None:
     reading = exact()
-    assert shares(reading, group(reading).members) == reading["shares"]
+    assert shares(as_reading(reading), group(as_reading(reading)).members) == reading["shares"]
     shared = captioned(reading, "Share of all 6,394 members that have the query's token here")
     assert [row["cells"][1]["text"] for row in shared] == ["6", "97%"]
     none_listed = {**reading, "samples": []}
-    assert any(line.startswith("members") and "█" in line for line in lines(none_listed))  # type: ignore[arg-type]
-    assert captioned(none_listed, "Share of all 6,394 members")  # type: ignore[arg-type]
-    nobody = reading | {"counts": reading["counts"] | {"inside": 0}, "samples": []}  # type: ignore[operator]
-    assert shares(nobody, []) == []
+    assert any(line.startswith("members") and "█" in line for line in lines(none_listed))
+    assert captioned(none_listed, "Share of all 6,394 members")
+    nobody = reading | {"counts": reading["counts"] | {"inside": 0}, "samples": []}
+    assert shares(as_reading(nobody), []) == []
 
 
 def test_the_overview_stays_in_columns_without_members() -> None:
@@ -80,34 +81,34 @@ def test_the_overview_stays_in_columns_without_members() -> None:
     for sample in reading["samples"]:
         sample["inside"] = False
     reading["counts"]["inside"] = 0
-    overview = Page(render_page([pack_reading(reading), pack_reading(addition())], title="t")).tables[0]
+    overview = Page(render_page([pack(reading), pack(addition())], title="t")).tables[0]
     assert {len(row["cells"]) for row in overview if row["class"] != "query"} == {16}
 
 
 def test_sources_tell_what_they_alone_contributed() -> None:
     reading = estimated()
-    words = source_lines(reading)[0][1]
+    words = source_lines(as_reading(reading))[0][1]
     assert words.endswith("; 180 members, 41 found by no other source, 600 forwards of the model")
-    assert ";" not in source_lines(reading)[1][1]
+    assert ";" not in source_lines(as_reading(reading))[1][1]
     assert words in "\n".join(lines(reading, 200))
-    assert words in Page(render_fragment(pack_reading(reading))).text
+    assert words in Page(render_fragment(pack(reading))).text
 
 
 @pytest.mark.parametrize("reading", [addition(draws=60), text(length=60, samples=4)])
-def test_nothing_is_said_of_what_is_not_known(reading: Reading) -> None:
-    assert facts(reading) == []
+def test_nothing_is_said_of_what_is_not_known(reading: dict[str, Any]) -> None:
+    assert facts(as_reading(reading)) == []
     joined = "\n".join(lines(reading))
     assert "size:" not in joined
     assert "other ε" not in joined
-    captions = [name for name, table in pack_reading(reading)["words"]["tables"].items() if table["rows"]]
+    captions = [name for name, table in pack(reading)["words"]["tables"].items() if table["rows"]]
     assert captions in (["shares", "sources"], ["sources"])
-    assert len(Page(render_fragment(pack_reading(reading))).tables) == 1 + len(captions)
+    assert len(Page(render_fragment(pack(reading))).tables) == 1 + len(captions)
 
 
 def test_hostile_names_and_reasons_are_text() -> None:
     reading = estimated()
     reading["bits"][0]["name"] = reading["size"]["why_not"] = "[red]<script>alert(1)</script>\x1b[2J"
-    scripts = [tag for tag, _ in Page(render_page([pack_reading(reading)], title="t")).elements if tag == "script"]
+    scripts = [tag for tag, _ in Page(render_page([pack(reading)], title="t")).elements if tag == "script"]
     assert len(scripts) == 2, "the data, and what draws it"
     joined = "\n".join(lines(reading))
     assert "\x1b" not in joined

@@ -1,27 +1,42 @@
 from __future__ import annotations
 
+import dataclasses
 import re
+from typing import Any
 
 import pytest
 
 from inversionview.report import estimates
-from inversionview.report.estimates import Size
-from tests.report.examples import estimated, exact
+from inversionview.results.estimates import Completeness, FeatureBits, Size
+from tests.report.examples import as_reading, estimated, exact
+
+
+def size(**known: Any) -> Size:
+    """A size of which only this is known."""
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(Size)) | {"effective_size": None}
+    return Size(**nothing | known)
+
+
+def found(**known: Any) -> Completeness:
+    """Completeness of which only this is known."""
+    return Completeness(**dict.fromkeys(field.name for field in dataclasses.fields(Completeness)) | known)
 
 
 def test_an_exact_size_is_given_to_the_last_input() -> None:
-    fact = estimates.size_fact(exact()["size"], exact=True)
+    fact = estimates.size_fact(as_reading(exact()).size, exact=True)
     assert fact.words == "exactly 6,394 of 810,000 inputs: the activation gives 6.99 bits about the input"
 
 
 def test_one_input_alone_is_said_in_the_singular() -> None:
-    size: Size = {"inputs": 1.0, "log2_domain_over_preimage": None}
-    assert estimates.size_fact(size, exact=True).words == "exactly 1 input"
-    assert estimates.size_fact(size | {"domain": 810_000}, exact=True).words == "exactly 1 of 810,000 inputs"
+    of = size(inputs=1.0, log2_domain_over_preimage=None)
+    assert estimates.size_fact(of, exact=True).words == "exactly 1 input"
+    assert (
+        estimates.size_fact(dataclasses.replace(of, domain=810_000), exact=True).words == "exactly 1 of 810,000 inputs"
+    )
 
 
 def test_an_estimated_size_has_its_interval_and_no_digits_that_mean_nothing() -> None:
-    words = estimates.size_fact(estimated()["size"], exact=False).words
+    words = estimates.size_fact(as_reading(estimated()).size, exact=False).words
     assert words == (
         "about 6,400 inputs (5,800 to 7,100) of 810,000: the activation gives 6.98 bits (6.85 to 7.10) about the input"
         "; effective sample size 1,234, Pareto k̂ 0.31"
@@ -29,18 +44,18 @@ def test_an_estimated_size_has_its_interval_and_no_digits_that_mean_nothing() ->
 
 
 def test_without_an_interval_a_number_is_only_about_right() -> None:
-    size: Size = {"inputs": 6394.0, "log2_domain_over_preimage": 6.985, "interval": None, "bits_interval": None}
-    words = estimates.size_fact(size, exact=False).words
+    of = size(inputs=6394.0, log2_domain_over_preimage=6.985, interval=None, bits_interval=None)
+    words = estimates.size_fact(of, exact=False).words
     assert words == "about 6,400 inputs: the activation gives about 7.0 bits about the input"
     assert estimates.share_words(0.8312, None) == "about 83%"
-    assert estimates.bits_row({"name": "F1", "bits": 0.934, "of": 0.99}, exact=False) == ("about 0.9", "of 0.99", "")
+    assert estimates.bits_row(FeatureBits("F1", 0.934, 0.99, 0.9, None), exact=False) == ("about 0.9", "of 0.99", "")
 
 
 def test_a_size_that_is_not_known_gives_the_reason_and_no_number() -> None:
-    size = estimated()["size"] | {"why_not": "the effective sample size is below 10"}
-    fact = estimates.size_fact(size, exact=False)
+    of = dataclasses.replace(as_reading(estimated()).size, why_not="the effective sample size is below 10")
+    fact = estimates.size_fact(of, exact=False)
     assert f"{fact.label}: {fact.words}" == "size: not known, because the effective sample size is below 10"
-    nothing: Size = {"inputs": None, "log2_domain_over_preimage": None}
+    nothing = size(inputs=None, log2_domain_over_preimage=None)
     assert estimates.size_fact(nothing, exact=False).words == "not known"
 
 
@@ -55,8 +70,8 @@ def test_a_size_that_is_not_known_gives_the_reason_and_no_number() -> None:
 def test_rounding_never_narrows_an_interval_nor_leaves_the_domain(
     inputs: float, interval: tuple[float, float], domain: int | None
 ) -> None:
-    size: Size = {"inputs": inputs, "interval": interval, "log2_domain_over_preimage": None, "domain": domain}
-    words = estimates.size_fact(size, exact=False).words
+    of = size(inputs=inputs, interval=interval, log2_domain_over_preimage=None, domain=domain)
+    words = estimates.size_fact(of, exact=False).words
     value, low, high = (float(n.replace(",", "")) for n in re.findall(r"[\d,]+", words)[:3])
     assert low <= interval[0]
     assert high >= interval[1]
@@ -80,7 +95,7 @@ def test_only_all_and_none_are_written_so(share: float, written: str) -> None:
 
 
 def test_each_kind_of_completeness_is_a_fact_of_its_own() -> None:
-    facts = {fact.label: fact.words for fact in estimates.completeness_facts(estimated()["completeness"])}
+    facts = {fact.label: fact.words for fact in estimates.completeness_facts(as_reading(estimated()).completeness)}
     assert facts == {
         "found": "4.1% (3.7% to 4.5%) of the preimage, by the task's prior",
         "recall": "5.6% (1.8% to 12.6%) of the 71 held-out inputs in the preimage",
@@ -90,14 +105,13 @@ def test_each_kind_of_completeness_is_a_fact_of_its_own() -> None:
 
 
 def test_completeness_that_is_not_known_gives_the_reason_and_leaves_the_rest_out() -> None:
-    assert estimates.completeness_facts({}) == []
-    assert estimates.completeness_facts({"reach": None, "unseen": None, "recall": None, "at_least": None}) == []
-    facts = estimates.completeness_facts({"reach": None, "why_not": "the prior has no density"})
+    assert estimates.completeness_facts(found()) == []
+    facts = estimates.completeness_facts(found(why_not="the prior has no density"))
     assert facts == [estimates.Fact("found", "not known, because the prior has no density")]
 
 
 def test_the_features_told_of_most_come_first() -> None:
-    names = [known["name"] for known in estimates.best_bits(exact()["bits"])]
+    names = [known.name for known in estimates.best_bits(as_reading(exact()).bits)]
     assert names == ["F1+S1", "F1", "S1", "C1", "A2", "F2+S2"]
 
 
@@ -108,10 +122,10 @@ def test_a_share_of_nothing_is_nothing() -> None:
 
 
 def test_the_curve_marks_the_epsilon_of_the_reading() -> None:
-    rows = estimates.curve_rows(exact()["curve"], 0.1, exact=True)
+    rows = estimates.curve_rows(as_reading(exact()).curve, 0.1, exact=True)
     assert [ours for ours, _ in rows] == [False, True, False]
     assert rows[1][1] == ["0.1", "6,394", "6.99", "0.8%"]
     assert [cells[0] for _, cells in rows] == ["0.05", "0.1", "0.2"]
-    sampled = estimates.curve_rows(estimated()["curve"], 0.1, exact=False)
+    sampled = estimates.curve_rows(as_reading(estimated()).curve, 0.1, exact=False)
     assert [cells[2:] for _, cells in sampled] == [["about 7.0", "–"], ["–", "–"]]
-    assert not any(ours for ours, _ in estimates.curve_rows(exact()["curve"], 0.15, exact=True))
+    assert not any(ours for ours, _ in estimates.curve_rows(as_reading(exact()).curve, 0.15, exact=True))

@@ -5,25 +5,26 @@ import hashlib
 import json
 import re
 from importlib.resources import files
+from typing import Any
 
 import pytest
 
 from inversionview.report import bundle, colors
 from inversionview.report.page import plain_styles, render_fragment, render_page
-from inversionview.report.reading import Reading, visible
-from inversionview.report.wire import MOST_TOKENS, pack_reading
-from tests.report.examples import addition, text
+from inversionview.report.reading import visible
+from inversionview.report.wire import MOST_TOKENS
+from tests.report.examples import addition, pack, text
 from tests.report.page import Page
 
 DATA = re.compile(r'<script type="application/json" class="document">(.*?)</script>', re.DOTALL)
 
 
-def whole(*readings: Reading, title: str = "t") -> str:
-    return render_page([pack_reading(reading, most_tokens=MOST_TOKENS) for reading in readings], title=title)
+def whole(*readings: dict[str, Any], title: str = "t") -> str:
+    return render_page([pack(reading, most_tokens=MOST_TOKENS) for reading in readings], title=title)
 
 
-def fragment(reading: Reading, **options: int) -> str:
-    return render_fragment(pack_reading(reading, most_tokens=MOST_TOKENS), **options)
+def fragment(reading: dict[str, Any], **options: int) -> str:
+    return render_fragment(pack(reading, most_tokens=MOST_TOKENS), **options)
 
 
 def hostile() -> Reading:
@@ -70,7 +71,7 @@ def test_candidates_outside_the_domain_stand_apart() -> None:
 
 
 @pytest.mark.parametrize("reading", [addition(), addition(draws=8), addition(exact=True), text(length=90, samples=9)])
-def test_every_row_of_the_table_is_as_wide(reading: Reading) -> None:
+def test_every_row_of_the_table_is_as_wide(reading: dict[str, Any]) -> None:
     table = Page(fragment(reading)).tables[0]
     widths = {row["class"]: sum(int(cell.get("colspan") or 1) for cell in row["cells"]) for row in table}
     assert len(set(widths.values())) == 1, widths
@@ -125,7 +126,7 @@ def test_a_surrogate_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("reading", [addition(), text(length=60, samples=4), hostile()])
-def test_nothing_is_fetched_and_only_our_script_runs(reading: Reading) -> None:
+def test_nothing_is_fetched_and_only_our_script_runs(reading: dict[str, Any]) -> None:
     source = whole(reading, reading)
     page = Page(source)
     [script] = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
@@ -226,7 +227,7 @@ def test_a_huge_reading_stays_small() -> None:
 
 
 @pytest.mark.parametrize("reading", [addition(draws=60), text(length=60, samples=4)])
-def test_a_sample_without_a_position_is_drawn_unmarked(reading: Reading) -> None:
+def test_a_sample_without_a_position_is_drawn_unmarked(reading: dict[str, Any]) -> None:
     reading["samples"][0] |= {"position": -1, "distance": None, "inside": False, "in_domain": False}
     page = Page(fragment(reading))
     cells = next(cells for cells in page.rows("miss") if cells[0]["text"] == "–")

@@ -1,71 +1,75 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from inversionview.report import reading as plain
-from tests.report.examples import addition
+from tests.report.examples import addition, as_reading
 
 
 def test_groups_are_nearest_first_and_part_the_samples() -> None:
     reading = addition()
     reading["samples"].reverse()
     reading["features"][0]["values"].reverse()
-    groups = plain.group(reading)
+    groups = plain.group(as_reading(reading))
     for rows in groups:
-        distances = [row.sample["distance"] for row in rows]
+        distances = [row.sample.distance for row in rows]
         assert distances == sorted(distances)
     assert [len(rows) for rows in groups] == [
         reading["counts"]["inside"],
         reading["counts"]["in_domain"] - reading["counts"]["inside"],
         reading["counts"]["distinct"] - reading["counts"]["in_domain"],
     ]
-    assert all(row.sample["inside"] for row in groups.members)
-    assert all(row.features == [row.sample["tokens"][1] + "+" + row.sample["tokens"][5]] for row in groups.near)
+    assert all(row.sample.inside for row in groups.members)
+    assert all(row.features == [row.sample.tokens[1] + "+" + row.sample.tokens[5]] for row in groups.near)
 
 
 def test_a_candidate_outside_the_domain_is_no_member_however_near() -> None:
     reading = addition()
     reading["samples"][0] |= {"in_domain": False, "inside": False, "distance": 0.0}
-    groups = plain.group(reading)
-    assert reading["samples"][0] not in [row.sample for row in groups.members]
-    assert groups.outside[0].sample is reading["samples"][0]
+    drawn = as_reading(reading)
+    groups = plain.group(drawn)
+    assert drawn.samples[0] not in [row.sample for row in groups.members]
+    assert groups.outside[0].sample is drawn.samples[0]
 
 
 def test_a_sample_without_a_distance_comes_last() -> None:
     reading = addition(draws=60)
     reading["samples"][0] |= {"in_domain": False, "inside": False, "distance": None, "position": -1}
-    assert plain.group(reading).outside[-1].sample is reading["samples"][0]
+    drawn = as_reading(reading)
+    assert plain.group(drawn).outside[-1].sample is drawn.samples[0]
 
 
 def test_agreement_is_the_share_of_members_with_the_same_token() -> None:
     reading = addition()
-    rows = plain.group(reading).members
-    shares = plain.agreement(reading["query"], rows)
+    rows = plain.group(as_reading(reading)).members
+    shares = plain.agreement(as_reading(reading).query, rows)
     assert shares[0] == shares[1] == shares[5] == 1.0
-    assert shares[2] == pytest.approx(sum(row.sample["tokens"][2] == "1" for row in rows) / len(rows))
-    assert plain.agreement(reading["query"], []) == [0.0] * 14
-    short = plain.Row(rows[0].sample | {"tokens": ["B", "6"]}, [])
-    assert plain.agreement(reading["query"], [short]) == [1.0, 1.0] + [0.0] * 12
+    assert shares[2] == pytest.approx(sum(row.sample.tokens[2] == "1" for row in rows) / len(rows))
+    assert plain.agreement(as_reading(reading).query, []) == [0.0] * 14
+    short = plain.Row(dataclasses.replace(rows[0].sample, tokens=["B", "6"]), [])
+    assert plain.agreement(as_reading(reading).query, [short]) == [1.0, 1.0] + [0.0] * 12
 
 
 def test_words_give_every_count() -> None:
     reading = addition()
     reading["counts"] = {"drawn": 1000, "distinct": 298, "in_domain": 293, "inside": 1}
-    assert plain.headline(reading) == "1 input found inside ε = 0.1"
-    assert plain.summary(reading) == (
+    assert plain.headline(as_reading(reading)) == "1 input found inside ε = 0.1"
+    assert plain.summary(as_reading(reading)) == (
         "1,000 candidates drawn, 298 distinct, 293 in the domain. "
         "Verified: each member was run through the model again, and its distance measured."
     )
     reading["counts"]["inside"] = 0
-    assert plain.headline(reading) == "0 inputs found inside ε = 0.1"
-    assert "none came within ε" in plain.summary(reading)
+    assert plain.headline(as_reading(reading)) == "0 inputs found inside ε = 0.1"
+    assert "none came within ε" in plain.summary(as_reading(reading))
 
 
 def test_an_exact_reading_speaks_of_the_domain_and_of_no_seed() -> None:
     reading = addition(exact=True)
     reading["counts"] = {"drawn": 810_000, "distinct": 810_000, "in_domain": 810_000, "inside": 6394}
-    assert plain.summary(reading) == "Exact: all 810,000 inputs of the domain were run through the model."
-    assert "seed" not in dict(plain.settings(reading))
+    assert plain.summary(as_reading(reading)) == "Exact: all 810,000 inputs of the domain were run through the model."
+    assert "seed" not in dict(plain.settings(as_reading(reading)))
 
 
 def test_sources_report_their_share() -> None:
@@ -74,7 +78,7 @@ def test_sources_report_their_share() -> None:
         {"name": "decoder t=1", "drawn": 750, "inside": 300},
         {"name": "prior", "drawn": 250, "inside": 0},
     ]
-    assert plain.source_lines(reading) == [
+    assert plain.source_lines(as_reading(reading)) == [
         ("decoder t=1", "750 draws (75%), 300 of them inside ε (40%)", 0.4),
         ("prior", "250 draws (25%), 0 of them inside ε (0%)", 0.0),
     ]
@@ -105,7 +109,7 @@ def test_distances_have_the_decimals_that_epsilon_needs(distance: float | None, 
 
 
 def test_bars_leave_epsilon_in_sight() -> None:
-    rows = plain.group(addition()).near
+    rows = plain.group(as_reading(addition())).near
     assert plain.bar_scale(0.1, rows) == pytest.approx(0.2)
     assert plain.bar_scale(0.1, rows[:1]) == pytest.approx(0.125)
     assert plain.bar_scale(0.1, []) == pytest.approx(0.125)

@@ -1,25 +1,25 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from inversionview.report.reading import Reading
 from inversionview.report.terminal import render_evaluation_terminal, render_table, render_terminal
 from inversionview.results import convert
 from inversionview.results.evaluation import Evaluation
-from tests.report.examples import addition, text
+from tests.report.examples import addition, as_reading, text
 
 
 def console(width: int = 100, **options: object) -> Console:
     return Console(file=io.StringIO(), width=width, **options)  # type: ignore[arg-type]
 
 
-def drawn(reading: Reading, width: int = 100, **options: int) -> list[str]:
+def drawn(reading: dict[str, Any], width: int = 100, **options: int) -> list[str]:
     target = console(width)
-    render_terminal(reading, target, **options)
+    render_terminal(as_reading(reading), target, **options)
     return target.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -63,7 +63,7 @@ def test_wide_and_hidden_tokens_keep_their_columns() -> None:
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 120, 200])
 @pytest.mark.parametrize("reading", [addition(), text()])
-def test_no_line_is_wider_than_the_console(reading: Reading, width: int) -> None:
+def test_no_line_is_wider_than_the_console(reading: dict[str, Any], width: int) -> None:
     assert max(cell_len(line) for line in drawn(reading, width)) <= width
 
 
@@ -89,7 +89,7 @@ def test_plain_where_there_is_no_terminal_and_coloured_where_there_is() -> None:
     assert "\x1b" not in plain
     assert "lowered" not in plain  # no legend for colours that are not there
     target = console(force_terminal=True, color_system="truecolor")
-    render_terminal(addition(), target)
+    render_terminal(as_reading(addition()), target)
     colored = target.file.getvalue()  # type: ignore[attr-defined]
     assert "48;2;" in colored
     assert "lowered" in colored
@@ -98,7 +98,7 @@ def test_plain_where_there_is_no_terminal_and_coloured_where_there_is() -> None:
 def test_no_color_leaves_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     target = console(force_terminal=True, color_system="truecolor")
-    render_terminal(addition(), target)
+    render_terminal(as_reading(addition()), target)
     colored = target.file.getvalue()  # type: ignore[attr-defined]
     assert "38;" not in colored
     assert "48;" not in colored
@@ -139,7 +139,7 @@ def test_no_members_is_said() -> None:
 
 
 @pytest.mark.parametrize("reading", [addition(draws=60), text(length=80, samples=4)])
-def test_empty_and_unmarked_samples_are_drawn(reading: Reading) -> None:
+def test_empty_and_unmarked_samples_are_drawn(reading: dict[str, Any]) -> None:
     reading["samples"][0] |= {"position": -1, "distance": None, "log_prob": None, "colors": None}
     assert any("–" in line for line in drawn(reading, limit=1000))
     reading["samples"] = []

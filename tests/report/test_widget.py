@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from inversionview.report import widget
-from inversionview.report.wire import pack_map, pack_reading
-from tests.report.examples import addition, addition_map, as_map
+from inversionview.report.wire import pack_map
+from tests.report.examples import addition, addition_map, as_map, pack
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -22,7 +22,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_notebook_gets_a_widget_that_holds_the_document(kernel: None) -> None:
-    packed = pack_reading(addition(draws=20))
+    packed = pack(addition(draws=20))
     made = widget.make_widget(packed)
     assert made.document == packed
     assert made.document["kind"] == "reading"
@@ -39,7 +39,7 @@ def test_without_a_kernel_nothing_is_made() -> None:
 def test_without_anywidget_the_table_has_to_do(kernel: None, monkeypatch: pytest.MonkeyPatch) -> None:
     widget._widget_class.cache_clear()
     monkeypatch.setitem(sys.modules, "anywidget", None)
-    assert widget.widget_bundle(lambda: pack_reading(addition(draws=3))) == {}
+    assert widget.widget_bundle(lambda: pack(addition(draws=3))) == {}
     monkeypatch.undo()
     widget._widget_class.cache_clear()
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from inversionview.report.estimates import bits_row
-from inversionview.report.reading import Reading, facts, headline, settings, source_lines, summary
-from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from inversionview.report.reading import facts, headline, settings, source_lines, summary
+from inversionview.report.wire import pack_causal, pack_map
 from tests.report.causal import document
-from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
+from tests.report.examples import addition, addition_map, as_map, as_reading, estimated, exact, pack, text
 
 
 def unpacked(packed: dict) -> list[list[str]]:
@@ -19,45 +20,47 @@ def unpacked(packed: dict) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("reading", [addition(), estimated(), exact(), text(length=60, samples=4)])
-def test_a_packed_reading_is_the_reading(reading: Reading) -> None:
-    packed = json.loads(json.dumps(pack_reading(reading)))
-    assert unpacked(packed) == [sample["tokens"] for sample in reading["samples"]]
-    assert len(set(packed["strings"])) == len(packed["strings"])
-    for small, sample in zip(packed["samples"], reading["samples"], strict=True):
+def test_a_packed_reading_is_the_reading(reading: dict[str, Any]) -> None:
+    document = json.loads(json.dumps(pack(reading)))
+    assert unpacked(document) == [sample["tokens"] for sample in reading["samples"]]
+    assert len(set(document["strings"])) == len(document["strings"])
+    for small, sample in zip(document["samples"], reading["samples"], strict=True):
         assert small["distance"] == pytest.approx(sample["distance"], rel=1e-3)
         assert small["inside"] == sample["inside"]
-    for small, column in zip(packed["features"], reading.get("features", []), strict=True):
-        assert [packed["strings"][i] for i in small["values"]] == column["values"]
+    for small, column in zip(document["features"], reading.get("features", []), strict=True):
+        assert [document["strings"][i] for i in small["values"]] == column["values"]
     for name in ("query", "counts", "epsilon", "sources"):
-        assert packed[name] == reading[name]
+        assert document[name] == reading[name]
 
 
 @pytest.mark.parametrize("distance", [0.1, 0.10000001, 0.099999999, 0.100049])
 def test_rounding_moves_no_distance_over_epsilon(distance: float) -> None:
     reading = addition(draws=3)
     reading["samples"][0] |= {"distance": distance, "inside": distance <= 0.1}
-    (first, *_) = pack_reading(reading)["samples"]
+    (first, *_) = pack(reading)["samples"]
     assert (first["distance"] <= 0.1) == (distance <= 0.1)
 
 
 def test_what_is_not_a_number_is_none() -> None:
     reading = addition(draws=3)
     reading["samples"][0] |= {"log_prob": float("nan"), "token_distances": [None, float("inf"), 1.23456]}
-    (first, *_) = pack_reading(reading)["samples"]
+    (first, *_) = pack(reading)["samples"]
     assert (first["log_prob"], first["token_distances"]) == (None, [None, None, 1.235])
 
 
 def test_the_words_are_those_of_the_other_drawings() -> None:
     reading = estimated()
-    words = pack_reading(reading)["words"]
-    assert words["heading"] == headline(reading)
-    assert words["sentences"] == [summary(reading)]
-    assert words["facts"] == [list(fact) for fact in facts(reading)]
-    assert words["settings"] == [list(row) for row in settings(reading)]
-    assert [(*row["cells"], row["bar"]) for row in words["tables"]["sources"]["rows"]] == source_lines(reading)
+    words = pack(reading)["words"]
+    assert words["heading"] == headline(as_reading(reading))
+    assert words["sentences"] == [summary(as_reading(reading))]
+    assert words["facts"] == [list(fact) for fact in facts(as_reading(reading))]
+    assert words["settings"] == [list(row) for row in settings(as_reading(reading))]
+    assert [(*row["cells"], row["bar"]) for row in words["tables"]["sources"]["rows"]] == source_lines(
+        as_reading(reading)
+    )
     rows = [row["cells"] for row in words["tables"]["bits"]["rows"]]
     assert [cells[:4] for cells in rows] == [
-        [known["name"], *bits_row(known, exact=False)] for known in reading["bits"]
+        [known.name, *bits_row(known, exact=False)] for known in as_reading(reading).bits
     ]
 
 

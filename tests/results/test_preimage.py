@@ -378,7 +378,7 @@ def test_other_files_and_newer_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="not a saved preimage"):
         Preimage.load(path)
     path.write_text(json.dumps(made().to_dict()))
-    with pytest.raises(UserError, match=r"lacks 'tokens'; use Preimage\.save"):
+    with pytest.raises(UserError, match=r"lacks 'token_strings'; use Preimage\.save"):
         Preimage.load(path)
     with pytest.raises(UserError, match=r"there is no preimage at .*none\.json"):
         Preimage.load(tmp_path / "none.json")

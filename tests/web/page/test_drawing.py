@@ -10,9 +10,9 @@ import pytest
 from inversionview.report import bundle
 from inversionview.report.page import render_page
 from inversionview.report.reading import printable, visible
-from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_reading
+from inversionview.report.wire import pack_causal, pack_map, pack_patching
 from tests.report import causal, patching
-from tests.report.examples import addition, addition_map, as_map, estimated, exact, text
+from tests.report.examples import addition, addition_map, as_map, estimated, exact, pack, text
 
 HOSTILE = [
     "", " ", "  ", "\n", "\r\n", "\t", "\U0001f642", "\U0001f469\u200d\U0001f467", "\u200d", "&amp;", "</td>",
@@ -55,7 +55,7 @@ def hostile():
 
 
 def test_two_languages_make_hidden_things_visible_alike(drawing):
-    page = drawing("reading", pack_reading(addition(draws=5)))
+    page = drawing("reading", pack(addition(draws=5)))
     for rule, name in ((visible, "visible"), (printable, "printable")):
         shown = page.evaluate(
             f"async (list) => {{ const m = await import('/static/report/words.js'); return list.map(m.{name}); }}",
@@ -65,7 +65,7 @@ def test_two_languages_make_hidden_things_visible_alike(drawing):
 
 
 def test_tokens_are_text_whatever_they_hold(drawing):
-    page = drawing("reading", pack_reading(hostile()))
+    page = drawing("reading", pack(hostile()))
     query, shown = hostile()["query"]["tokens"], page.locator(".row.query .tok").all_text_contents()
     assert len(shown) > 5
     assert " ".join(shown) in " ".join(map(visible, query))
@@ -78,7 +78,7 @@ def test_tokens_are_text_whatever_they_hold(drawing):
 
 
 def test_a_thousand_members_of_512_tokens_scroll_without_stutter(drawing):
-    packed = json.loads(json.dumps(pack_reading(text(samples=20, length=512))))
+    packed = json.loads(json.dumps(pack(text(samples=20, length=512))))
     page = drawing("reading", packed)
     page.evaluate(
         """async (packed) => {
@@ -118,7 +118,7 @@ def test_a_thousand_members_of_512_tokens_scroll_without_stutter(drawing):
 
 @pytest.mark.parametrize("reading", [addition(), estimated(), exact(), text(length=60, samples=8)])
 def test_every_kind_of_reading_is_drawn(drawing, reading):
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     headline = page.inner_text(".reading-head h2")
     assert headline.endswith(f"inside ε = {reading['epsilon']:g}")
     assert f"{reading['counts']['inside']:,} input" in headline
@@ -127,7 +127,7 @@ def test_every_kind_of_reading_is_drawn(drawing, reading):
 
 def test_members_near_misses_and_what_is_outside_come_in_this_order(drawing):
     reading = addition(draws=200)
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     kinds = page.evaluate("""async ([packed]) => {
         const { itemsOf } = await import("/static/report/members.js");
         const { cut } = await import("/static/report/cut.js");
@@ -136,7 +136,7 @@ def test_members_near_misses_and_what_is_outside_come_in_this_order(drawing):
         const groups = cut(reading, reading.epsilon);
         const items = itemsOf(reading, { groups, inside: reading.counts.inside, epsilon: reading.epsilon });
         return items.map((item) => item.kind);
-    }""", [json.loads(json.dumps(pack_reading(reading)))])  # fmt: skip
+    }""", [json.loads(json.dumps(pack(reading)))])  # fmt: skip
     members = [sample for sample in reading["samples"] if sample["inside"]]
     assert kinds[: len(members)] == ["member"] * len(members)
     assert kinds[len(members)] == "divider"
@@ -146,7 +146,7 @@ def test_members_near_misses_and_what_is_outside_come_in_this_order(drawing):
 @pytest.mark.parametrize("epsilon", [0.02, 0.05, 0.1, 0.3])
 def test_the_cut_is_what_another_epsilon_gives(drawing, epsilon):
     reading = addition(draws=300)
-    page = drawing("reading", pack_reading(reading), epsilon=epsilon)
+    page = drawing("reading", pack(reading), epsilon=epsilon)
     inside = sum(s["in_domain"] and s["distance"] <= epsilon for s in reading["samples"])
     assert f"· {inside:,} input" in page.inner_text(".reading-head h2")
 
@@ -156,14 +156,14 @@ def test_no_members_and_samples_without_a_place_are_drawn(drawing):
     for sample in reading["samples"]:
         sample |= {"inside": False, "distance": None, "in_domain": False, "token_distances": None, "colors": None}
     reading["counts"]["inside"] = 0
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     assert "no member was found" in page.inner_text(".row.divider")
     assert page.locator(".row.miss .number").first.inner_text() == "–"
 
 
 def test_rows_are_sorted_by_a_column_and_back(drawing):
     reading = addition(draws=200)
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     name = reading["features"][0]["name"]
     page.click(f".labels button[title='sort by {name}']")
     page.wait_for_selector(".labels [aria-sort='ascending'] button[title^='sort by F']")
@@ -174,12 +174,12 @@ def test_rows_are_sorted_by_a_column_and_back(drawing):
 
 
 def test_tokens_carry_their_level_and_their_numbers(drawing):
-    page = drawing("reading", pack_reading(addition()))
+    page = drawing("reading", pack(addition()))
     first = page.locator(".row.sample.member").first
     assert "p7" in first.locator(".tok").nth(1).get_attribute("class").split()
     first.locator(".tok").nth(1).click()
     assert "change +0.86 · distance here 1.1" in page.inner_text(".detail-note")
-    page = drawing("reading", pack_reading(addition(draws=30)))
+    page = drawing("reading", pack(addition(draws=30)))
     near = next(row for row in page.locator(".row.miss").all() if row.locator(".tok").nth(5).inner_text() != "8")
     assert "m5" in near.locator(".tok").nth(5).get_attribute("class").split()
 
@@ -187,7 +187,7 @@ def test_tokens_carry_their_level_and_their_numbers(drawing):
 def test_tokens_of_one_position_are_one_column(drawing):
     reading = addition()
     reading["samples"][3]["tokens"] = ["B", "1", "+", "1", "=", "2", "E"]  # shorter than the others
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     for row in page.locator(".row.sample").all():
         cells = row.locator("[role=gridcell]").all()
         assert len(cells) == 2 + 14 + 1 + 2  # distance and bar, tokens, F1+S1, drawn and log q
@@ -198,14 +198,14 @@ def test_tokens_of_one_position_are_one_column(drawing):
 def test_shares_of_members_stand_under_the_query(drawing):
     listed = f"100% of {addition()['counts']['inside']} members listed have 6 here"
     for reading, title in ((addition(), listed), (exact(), "97% of all 6,394 members have 6 here")):
-        page = drawing("reading", pack_reading(reading))
+        page = drawing("reading", pack(reading))
         assert page.locator(".row.shares .share").nth(1).get_attribute("title") == title
         assert page.locator(".row.query .tok").nth(1).inner_text() == "6"
 
 
 def test_long_inputs_are_shown_around_the_position_and_whole_on_request(drawing):
     reading = text()
-    page = drawing("reading", pack_reading(reading))
+    page = drawing("reading", pack(reading))
     nearest = reading["samples"][0]
     row = page.locator(".row.member").first
     assert row.locator(".match").inner_text() == "·" + nearest["tokens"][nearest["position"]].strip()
@@ -249,7 +249,7 @@ def test_a_map_of_one_input_has_no_errors_and_a_proper_minus(drawing):
 
 
 def test_levels_clip_and_take_what_is_no_number_for_no_change(drawing):
-    page = drawing("reading", pack_reading(addition(draws=5)))
+    page = drawing("reading", pack(addition(draws=5)))
     levels = page.evaluate(
         "import('/static/report/scale.js').then((m) => [-7, -1, -0.5, 0, 0.03, 1, 2, NaN, null].map(m.changeClass))"
     )
@@ -274,7 +274,7 @@ def test_a_saved_page_answers_without_a_server(tab, tmp_path):
     reading = estimated()
     file = tmp_path / "reading.html"
     file.write_text(
-        render_page([pack_reading(reading), pack_reading(addition(site="x1.post"))], title="two readings"),
+        render_page([pack(reading), pack(addition(site="x1.post"))], title="two readings"),
         encoding="utf-8",
     )
     page = tab.page
@@ -291,14 +291,14 @@ def test_a_saved_page_answers_without_a_server(tab, tmp_path):
 @pytest.mark.parametrize("tab", [{"java_script_enabled": False}], indirect=True)
 def test_a_saved_page_is_read_without_scripts(tab, tmp_path):
     file = tmp_path / "reading.html"
-    file.write_text(render_page([pack_reading(addition())], title="t"), encoding="utf-8")
+    file.write_text(render_page([pack(addition())], title="t"), encoding="utf-8")
     tab.page.goto(file.as_uri())
     assert tab.page.locator("tr.member").count() > 20
     assert tab.page.locator(".reading-view").count() == 0
 
 
 @pytest.mark.parametrize("packed", [
-    pack_reading(addition()), pack_map(as_map(addition_map())), pack_causal(causal.document()),
+    pack(addition()), pack_map(as_map(addition_map())), pack_causal(causal.document()),
     pack_patching(patching.document()),
 ], ids=lambda packed: packed["kind"])  # fmt: skip
 def test_a_notebook_draws_the_same(tab, packed):
@@ -323,7 +323,7 @@ def test_a_notebook_draws_the_same(tab, packed):
 
 
 def test_a_document_is_not_changed_by_drawing_it(drawing):
-    packed = json.loads(json.dumps(pack_reading(addition(draws=20))))
+    packed = json.loads(json.dumps(pack(addition(draws=20))))
     kept = copy.deepcopy(packed)
     page = drawing("reading", packed)
     again = page.evaluate("""async (packed) => {
