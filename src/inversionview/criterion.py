@@ -154,6 +154,8 @@ class Criterion:
         """
         rule = self.epsilon
         if isinstance(rule, SiteEpsilons):
+            if missing := next((site for site in sites if site not in rule.by_site), None):
+                raise UserError(f"this study has no epsilon for {missing}: give one, such as 0.1 or null:0.02")
             return [rule.by_site[site] for site in sites]
         if isinstance(rule, QueryEpsilons):
             if len(rule.values) != len(sites):

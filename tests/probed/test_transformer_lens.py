@@ -84,7 +84,7 @@ def trained_models():
         yield pytest.param(SHARED / paper, id=f"paper {name}", marks=pytest.mark.published(paper))
 
 
-@pytest.mark.parametrize("path", trained_models())
+@pytest.mark.parametrize("path", [*trained_models()])
 @pytest.mark.parametrize("convention", ["raw", "tl"])
 def test_trained_models(path, convention):
     probed = ProbedModel.from_pretrained(path, convention=convention, device="cpu")

@@ -81,9 +81,11 @@ def logit_attribution(
     `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Of a residual stream, all that was added up to there:
     the logit lens with the scale of the last layer. Raises `UserError` as `capture` does, and for a model without head.
     """
-    readout, site = Readout(probed), Site.parse(site)
+    readout, site = Readout(probed), probed.site(site)
+    if site not in probed.sites:
+        raise UserError(f"{site} is not written in the basis of the residual stream, so it adds no logits directly")
     last = Site("resid_post", probed.n_layers - 1)
-    if site.kind == "head" and site.layer is not None and site in probed.sites:
+    if site.kind == "head" and site.layer is not None:
         asked = [Site("head", site.layer, head) for head in range(probed.n_heads)]
         found = probed.capture(tokens, [*asked, last], positions)
         heads = torch.stack([found[head] for head in asked])

@@ -70,10 +70,11 @@ def read_decoder(path: str | Path, task: Task) -> Decoder:
 def check_belongs(decoder: Decoder, probed: ProbedModel, name: str) -> None:
     """Raise `UserError`, saying both sides, where a decoder was not trained on this model's activations."""
     config = decoder.config
-    if config.fingerprint != probed.fingerprint:
+    here = probed.fingerprint_of(filter(probed.find_site, config.sites))
+    if config.fingerprint != here:
         raise UserError(
             f"the decoder {name} was trained on the probed model {config.fingerprint[:SHOWN]}, and this is the probed "
-            f"model {probed.fingerprint[:SHOWN]}; load that model, or train a decoder for this one"
+            f"model {here[:SHOWN]}; load that model, or train a decoder for this one"
         )
     if config.convention != probed.convention:
         raise UserError(

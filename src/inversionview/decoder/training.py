@@ -249,7 +249,7 @@ def make_decoder(
         pad=task.pad,
         task=task.name,
         convention=probed.convention,
-        fingerprint=probed.fingerprint,
+        fingerprint=probed.fingerprint_of(sites),
         **sizes,
     )
     with torch.random.fork_rng(devices=[]):

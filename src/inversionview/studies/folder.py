@@ -15,6 +15,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, new_folder
 from inversionview.probed.model import ProbedModel
+from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
     DECODER,
     PROBED,
@@ -149,6 +150,8 @@ def save_parts(parts: Parts, folder: str | Path) -> None:
 
     Raises `UserError` where there is something already, nothing can be written, or ε is still to be measured.
     """
+    if view := next((site for site in parts.sites if Site.named(site).kind == VIEW), None):
+        raise UserError(f"the view {view} is of this session: a study that is kept reads the model's own sites")
     folder = new_folder(folder)
     with atomic_folder(folder) as part:
         keep_model(parts.probed, part / PROBED)

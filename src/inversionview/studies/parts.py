@@ -103,18 +103,32 @@ def live_parts(parts: Parts, *, task: Task | None = None) -> LiveParts:
 
 
 def checked_site(parts: Parts, site: str | Site | None) -> str:
-    """The short name of a site of the study. Raises `UserError` that names the sites there are."""
+    """The short name of a site of the study, or of one that no study chooses by itself: attention inputs, z, views.
+
+    Raises `UserError` that names the sites there are.
+    """
     there_are = f"the sites of {parts.name} are: {', '.join(parts.sites)}"
     if site is None:
         raise UserError(f"give a site to read; {there_are}")
+    if str(site) in parts.sites:
+        return str(site)
+    own = parts.probed.find_site(site)
+    if own is not None and own not in parts.probed.sites:
+        return str(own)
     try:
-        name = str(site) if str(site) in parts.sites else str(Site.parse(site))
+        name = str(Site.parse(site))
     except UserError as error:
         raise UserError(f"unknown site {str(site)!r}; {there_are}") from error
     if name not in parts.sites:
         lacks = f"the decoder of {parts.name} was not trained on" if parts.has_decoder else f"{parts.name} has no"
         raise UserError(f"{lacks} site {name}; {there_are}")
     return name
+
+
+def decoder_for(parts: Parts, queries: Sequence[Query]) -> Decoder | None:
+    """The decoder, where there is one that was trained on the sites of all these queries."""
+    decoder = parts.decoder
+    return decoder if decoder and {query.site for query in queries} <= set(decoder.config.sites) else None
 
 
 def needed_decoder(parts: Parts) -> Decoder:
@@ -130,5 +144,5 @@ def measured(parts: Parts, queries: Sequence[Query], criterion: Criterion, seed:
     """The ε of each query. Raises `UserError` for a site that the study has not, and a rule that no ε fulfils."""
     for query in queries:
         checked_site(parts, query.site)
-    decoder = parts.decoder if str(criterion.epsilon).startswith("causal") else None
+    decoder = decoder_for(parts, queries) if str(criterion.epsilon).startswith("causal") else None
     return epsilons_of(criterion, queries, probed=parts.probed, task=parts.task, decoder=decoder, seed=seed)

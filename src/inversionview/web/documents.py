@@ -48,7 +48,7 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
 
 def site_document(name: str) -> dict[str, Any]:
     """A site with its place in the model."""
-    site = Site.parse(name)
+    site = Site.named(name)
     return {"name": name, "kind": _KINDS.get(site.kind, site.kind), "layer": site.layer, "head": site.head}
 
 
@@ -80,7 +80,7 @@ def _start(study: Study, examples: list[str]) -> dict[str, str]:
     if start is not None:
         site, at = start.places[0]
         return {"input": start.input, "at": at, "site": site}
-    residual = [site for site in study.sites if Site.parse(site).kind == "resid_post"] or list(study.sites)
+    residual = [site for site in study.sites if Site.named(site).kind == "resid_post"] or list(study.sites)
     return {"input": examples[0], "at": "", "site": residual[len(residual) // 2]}
 
 

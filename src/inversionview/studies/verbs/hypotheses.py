@@ -35,8 +35,7 @@ from inversionview.results.estimates import Interval
 from inversionview.results.hypotheses import Control, HypothesisTest
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
-from inversionview.sites import Site
-from inversionview.studies.parts import Parts, checked_site, measured
+from inversionview.studies.parts import Parts, checked_site, decoder_for, measured
 from inversionview.studies.settings import TestSettings
 
 RANDOM_INPUT, BEGIN, DIRECTION, NOTHING = "random input", "begin token", "random direction", "no activation"
@@ -208,7 +207,8 @@ def _others(run: _Run, count: int) -> list[Query]:
 
 def _looks(run: _Run, query: Query, others: Sequence[Query]) -> list[_Look]:
     """The query itself first, then the controls, then the random queries; without activations of norm 0."""
-    parts, site = run.parts, Site.parse(query.site)
+    parts = run.parts
+    site = parts.probed.site(query.site)
     here = [query, *(dataclasses.replace(other, site=query.site) for other in others)]
     own, *random = query_activations(parts.probed, parts.task, here)
     begin = parts.probed.capture(torch.tensor([[parts.task.begin]]), [site], 0)[site][0].float().cpu()
@@ -231,7 +231,7 @@ def _sampled(run: _Run, looks: Sequence[_Look], rate: float) -> tuple[_Prior, li
             parts.probed,
             parts.task,
             [look.query for look in group],
-            mixture(parts.decoder, parts.task, run.n),
+            mixture(decoder_for(parts, [look.query for look in group]), parts.task, run.n),
             criterion=run.criterion.but([run.limits[look.query.site] for look in group]),
             seed=run.stream("confirm"),
             activations=torch.stack([look.activation for look in group]),
