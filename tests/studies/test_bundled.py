@@ -19,6 +19,7 @@ def study() -> Study:
     return iv.load_study("addition")
 
 
+@pytest.mark.slow
 def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo"]) == 0
@@ -113,6 +114,7 @@ def test_facts_can_be_tested_and_tried_for_use(capsys):
     assert (tested["site"], tested["exact"]) == (site, True)
 
 
+@pytest.mark.slow
 def test_the_map_of_facts_knows_the_object_where_it_is_said(capsys):
     text, at, *_ = ASKED["facts-small"]
     assert cli.main(["map", "facts-small", text, "--sites", "x3.post", "--json"]) == 0

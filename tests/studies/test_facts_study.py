@@ -211,6 +211,7 @@ def test_heads_are_chosen_by_what_they_add_at_end(probed, task):
     assert all(Site.parse(head) in probed.sites for head in heads)
 
 
+@pytest.mark.slow
 def test_the_bundled_study_knows_its_facts_and_its_decoder_finds_members():
     study = iv.load_study("facts-small")
     rows = study.task.rows.tokens
