@@ -6,8 +6,12 @@ import math
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
+import inversionview as iv
 from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
+from inversionview.tasks import TASKS, get_task
 from inversionview.tasks.base import Task
 from inversionview.tasks.listed import ListedTask
 from inversionview.tasks.vocabulary import Characters, word_tokenizer
@@ -97,6 +101,33 @@ def test_what_cannot_be_a_task_is_said(task):
         ListedTask.of_texts("few", tokenizer, SENTENCES, features={"animal": ANIMALS[:2]})
     with pytest.raises(UserError, match="does not know token 2"):
         ListedTask.of_texts("other", tokenizer, ["The zebra sang.", "A bird sang."])
+
+
+@pytest.fixture(scope="module")
+def probed(task) -> ProbedModel:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=task.vocab_size, max_position_embeddings=task.max_length, **sizes)
+    return ProbedModel(LlamaForCausalLM(config), task.tokenizer)
+
+
+def test_a_study_of_it_needs_no_file(task, probed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = iv.Study(probed, task)
+    query = study.query(SENTENCES[0], at="animal", site="x1.post")
+    assert set(study.exact_preimage(query, epsilon=0.01).inputs) == {SENTENCES[0], SENTENCES[2]}
+    assert {cell.at for cell in study.map(SENTENCES[0]).cells} == {"animal"}
+    effects = study.patch(target="animal", at="animal", sites="x0.pre", contrast="random", n=10)
+    assert effects.n == 10
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_is_opened_by_its_name_in_the_models_own_tokens(probed, monkeypatch):
+    monkeypatch.setitem(TASKS, "animals", lambda probed: ListedTask.of_texts("animals", probed.tokenizer, SENTENCES))
+    study = iv.open_study("animals", model=probed)
+    assert study.query(SENTENCES[4], site="x0.post").input == SENTENCES[4]
+    with pytest.raises(UserError, match="task animals is made for a model: open its study"):
+        get_task("animals")
 
 
 class Bits(Task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ TASKS: Registry[Callable[..., Task]] = Registry(
 def register_task(name: str, make: Callable[..., Task]) -> None:
     """Let `get_task`, studies and the command line find a task of your own by its name.
 
-    `make` is called without arguments. For a task that a study keeps in its folder it is a class with `load`, as
-    `Configured` says. Raises `UserError` for a name that another task has.
+    `make` is called without arguments or, where it takes `probed`, with the model that is read, whose tokenizer is
+    `probed.tokenizer`. For a task that a study keeps in its folder it is a class with `load`, as `Configured` says.
+    Raises `UserError` for a name that another task has.
     """
     TASKS.register(name, make)
 
@@ -42,12 +44,16 @@ def register_task(name: str, make: Callable[..., Task]) -> None:
 def get_task(name: str, folder: Path | None = None, probed: Callable[[], ProbedModel] | None = None) -> Task:
     """The task called `name`, of what a study keeps in `folder` where it is made of more than its name.
 
-    `probed` gives the study's model when called, for a task whose prior is the model itself.
+    `probed` gives the study's model when called, for a task in its tokens, or whose prior is the model itself.
     Raises `UserError` naming the tasks there are, and where a task needs a folder and has none, or a damaged one.
     """
     make: Any = TASKS.find(name)
     if not hasattr(make, "load"):
-        return make()  # type: ignore[no-any-return]
+        if "probed" not in signature(make).parameters:
+            return make()  # type: ignore[no-any-return]
+        if probed is None:
+            raise UserError(f"task {name} is made for a model: open its study, or give open_study a model")
+        return make(probed())  # type: ignore[no-any-return]
     if folder is None or not folder.is_dir():
         raise UserError(f"task {name} is made of files, and there is no folder {folder or 'of them'}: open its study")
     return make.load(folder, probed)  # type: ignore[no-any-return]
