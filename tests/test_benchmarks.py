@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from benchmarks.flops import forward_flops, training_flops
 from inversionview.decoder.model import DecoderConfig, RaggedRows, own_decoder
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.retrieval import RetrievalSource
+from inversionview.studies.study import Study
 from tests.preimage import tiny
 
 ROWS = [
@@ -133,7 +133,7 @@ def test_places_in_the_domain_are_in_the_order_of_its_enumeration():
 
 
 def test_cells_are_two_a_site_at_eligible_positions_and_the_same_each_time():
-    study = SimpleNamespace(name="tiny", task=tiny.task(), sites=tiny.SITES)
+    study = Study(tiny.probed(), tiny.task(), name="tiny", sites=tiny.SITES)
     queries = reach.cells(study, tiny.SITES)
     assert [query.site for query in queries] == [site for site in tiny.SITES for _ in range(2)]
     assert all(query.token_strings[query.position] not in "BE" for query in queries)
