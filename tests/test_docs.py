@@ -13,7 +13,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview
 from inversionview.cli import cli
+from inversionview.preimage.sources.registry import SOURCES
 from inversionview.studies.recipes.ioi import small_task
+from inversionview.tasks import TASKS
 from tests.paths import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,9 +44,15 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     if any("my-model" in code for code in EXAMPLES[page]):
         save_model(tmp_path / "my-model")
     names: dict[str, object] = {}
-    for i, code in enumerate(EXAMPLES[page], start=1):
-        code = re.sub(r"minutes=\d+", "steps=2", code)
-        exec(compile(code, f"{page}, example {i}", "exec"), names)
+    there_were = {id(registry): set(registry) for registry in (TASKS, SOURCES)}
+    try:
+        for i, code in enumerate(EXAMPLES[page], start=1):
+            code = re.sub(r"minutes=\d+", "steps=2", code)
+            exec(compile(code, f"{page}, example {i}", "exec"), names)
+    finally:
+        for registry in (TASKS, SOURCES):  # other tests ask which there are
+            for name in set(registry) - there_were[id(registry)]:
+                del registry[name]
 
 
 def save_model(folder):
