@@ -83,7 +83,7 @@ def _nearest(probed: ProbedModel, task: Task, preimage: Preimage, tokens: Tokens
     query = preimage.query
     if preimage.position_rule == "any":
         z = z_q.expand(len(tokens), -1)
-        return best(eligible_distances(probed, task, tokens, query.site, z, preimage.metric))
+        return best(eligible_distances(probed, task, tokens, query.site, z, metric=preimage.metric))
     positions = eligible_role(task, tokens, query.role)
     z = captured(probed, query.site, tokens, positions)
     return Best(positions, distances(z, z_q.to(z), preimage.metric))

@@ -79,7 +79,7 @@ def sampled_preimages(
     ]
     distinct = sum(len(one.tokens) for one in candidates)
     with stage("verify", distinct):
-        everywhere = _verify(probed, task, queries, candidates, z_q, criterion.metric)
+        everywhere = _verify(probed, task, queries, candidates, z_q, metric=criterion.metric)
     with stage("weigh", distinct):
         densities = [_densities(task, *row, sources) for row in zip(queries, candidates, z_q, strict=True)]
     rows = zip(queries, candidates, everywhere, densities, strict=True)
@@ -137,6 +137,7 @@ def _verify(
     queries: Sequence[Query],
     candidates: Sequence[_Candidates],
     z_q: Float[Tensor, "query d_model"],
+    *,
     metric: Metric,
 ) -> list[PerPosition]:
     """Distances [candidate, pos] for each query, all queries of one site run together."""
@@ -145,7 +146,7 @@ def _verify(
         sizes = [len(candidates[i].tokens) for i in rows]
         tokens = torch.cat([candidates[i].tokens for i in rows])
         wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
-        everywhere = eligible_distances(probed, task, tokens, site, wanted, metric)
+        everywhere = eligible_distances(probed, task, tokens, site, wanted, metric=metric)
         verified.update(zip(rows.tolist(), torch.split(everywhere, sizes), strict=True))
     return [verified[i] for i in range(len(queries))]
 
@@ -172,7 +173,7 @@ def _densities(
     rows = [
         by_temperature[s.density.temperature]
         if isinstance(s.density, DecoderDensity)
-        else _prior_density(task, query, candidates.tokens, inside, log_prior, s.density)
+        else _prior_density(task, query, candidates.tokens, inside, log_prior=log_prior, density=s.density)
         for s in weighed
     ]
     times = {s.name: sum(row.get(s.name, 0) for row in candidates.sources) for s in weighed}
@@ -189,6 +190,7 @@ def _prior_density(
     query: Query,
     tokens: Tokens,
     inside: InputMask,
+    *,
     log_prior: Float[np.ndarray, " candidate"],
     density: Density | None,
 ) -> Float[np.ndarray, " candidate"]:

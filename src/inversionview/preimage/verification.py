@@ -34,7 +34,7 @@ class Best(NamedTuple):
 
 @torch.no_grad()
 def eligible_distances(
-    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, metric: Metric
+    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, *, metric: Metric
 ) -> PerPosition:
     """Distance of each input's activation at every eligible position from that input's own `z_q`; NaN elsewhere.
 

@@ -26,7 +26,7 @@ from inversionview.studies.description import (
     write_description,
 )
 from inversionview.studies.parts import LiveParts, Parts
-from inversionview.tasks import Configured, Task, get_task
+from inversionview.tasks import TASKS, Configured, Task, get_task
 
 DeviceMap = str | dict[str, Any]
 
@@ -148,17 +148,19 @@ def with_model(parts: Parts, model: str | Path | ProbedModel, convention: str | 
 def save_parts(parts: Parts, folder: str | Path) -> None:
     """Write a study into a new folder, whole or not at all: models in safetensors, and `study.json`.
 
-    Raises `UserError` where there is something already, nothing can be written, or ε is still to be measured.
+    Raises `UserError` where there is something already, nothing can be written, ε is still to be measured, or the task
+    is not registered by its name.
     """
     if view := next((site for site in parts.sites if Site.named(site).kind == VIEW), None):
         raise UserError(f"the view {view} is of this session: a study that is kept reads the model's own sites")
-    folder = new_folder(folder)
-    with atomic_folder(folder) as part:
+    TASKS.find(parts.task.name)  # or nobody could open it again
+    described = describe(parts, name=parts.name)
+    with atomic_folder(new_folder(folder)) as part:
         keep_model(parts.probed, part / PROBED)
         keep_task(parts.task, part)
         if parts.decoder is not None:
             save_decoder(parts.decoder, part / DECODER)
-        write_description(part, describe(parts, name=parts.name))
+        write_description(part, described)
 
 
 def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> StudyDescription:

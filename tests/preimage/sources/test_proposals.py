@@ -68,7 +68,7 @@ def test_a_prior_draw_that_lacks_the_querys_role_is_not_in_the_domain_under_rule
     ],
 )
 def test_a_mixture_shares_the_draws_between_prior_and_decoder(n, share, prior, rungs):
-    sources = mixture(decoder(), task(), n, (0.5, 1.0), (0.0, 0.1), prior_share=share)
+    sources = mixture(decoder(), task(), n, (0.5, 1.0), noise=(0.0, 0.1), prior_share=share)
     assert [source.n for source in sources if source.name == "prior"] == [prior] * bool(prior)
     assert [source.n for source in sources if source.name != "prior"] == rungs
     assert sum(source.n for source in sources) == n

@@ -67,7 +67,9 @@ def _ranked(probed: ProbedModel, task: Task, query: Query, candidates: Tokens, c
     tokens = torch.unique(candidates[task.contains(candidates)].cpu(), dim=0)
     tokens = tokens[~_are(tokens, query.tokens, task.pad)]
     (z_q,) = probed.capture(torch.tensor([query.tokens]), [query.site], query.position).values()
-    everywhere = eligible_distances(probed, task, tokens, query.site, z_q.expand(len(tokens), -1), criterion.metric)
+    everywhere = eligible_distances(
+        probed, task, tokens, query.site, z_q.expand(len(tokens), -1), metric=criterion.metric
+    )
     if criterion.position_rule == "same":
         nearest = at_role(everywhere, eligible_role(task, tokens, query.role))
     else:

@@ -96,7 +96,10 @@ def in_epsilon(
     roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
 
     def hits(candidates: Tokens) -> Hits:
-        return _hits(probed, task, names, candidates, activations, roles, limits, criterion.metric)
+        return _hits(
+            probed, task, names, candidates, activations=activations, roles=roles, limits=limits,
+            metric=criterion.metric,
+        )  # fmt: skip
 
     random = task.sample(len(tokens), generator=generator) if floor else None
     where = positions.view(len(names), n).numpy()
@@ -126,6 +129,7 @@ def _hits(
     task: Task,
     names: Sequence[str],
     candidates: Tokens,
+    *,
     activations: Float[Tensor, "query d_model"],
     roles: Sequence[str],
     limits: Float[Tensor, " site"],
@@ -133,7 +137,7 @@ def _hits(
 ) -> Hits:
     n = len(candidates) // len(names)
     parts = zip(names, torch.split(candidates, n), torch.split(activations, n), strict=True)
-    everywhere = torch.cat([eligible_distances(probed, task, rows, name, z, metric) for name, rows, z in parts])
+    everywhere = torch.cat([eligible_distances(probed, task, rows, name, z, metric=metric) for name, rows, z in parts])
     in_domain = task.contains(candidates)
     same = at_role(everywhere, role_positions(task, candidates, roles))
     epsilon = limits.repeat_interleave(n)

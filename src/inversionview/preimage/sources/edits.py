@@ -200,7 +200,7 @@ class EditSource:
             rows = torch.isin(owner, queries).nonzero()[:, 0]
             here, of = tokens[rows], owner[rows]
             everywhere = eligible_distances(
-                self.probed, self.task, here, site, targets.activations[of], self.criterion.metric
+                self.probed, self.task, here, site, targets.activations[of], metric=self.criterion.metric
             )
             if self.criterion.position_rule == "same":
                 roles = [targets.queries[i].role for i in of.tolist()]

@@ -214,6 +214,7 @@ def mixture(
     task: Task,
     n: int,
     temperatures: Sequence[float] = (1.0,),
+    *,
     noise: Sequence[float] = (0.0,),
     prior_share: float = 0.1,
 ) -> list[Source]:

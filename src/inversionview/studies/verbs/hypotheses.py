@@ -147,7 +147,9 @@ def run_hypothesis(
     with stage("test", task.size if exact else len(looks)):
         prior, consistencies = search(run, looks, rate)
     results = iter(consistencies)
-    tests = [_test(run, group, [next(results) for _ in group], prior, len(queries), exact) for group in groups]
+    tests = [
+        _test(run, group, [next(results) for _ in group], prior, sites=len(queries), exact=exact) for group in groups
+    ]
     corrected = holm([test.p_value for test in tests])
     return [dataclasses.replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True)]
 
@@ -294,7 +296,7 @@ def _keys(tokens: Tokens) -> Int[Tensor, " batch"]:
 
 
 def _test(
-    run: _Run, looks: Sequence[_Look], consistencies: Sequence[Consistency], prior: _Prior, sites: int, exact: bool
+    run: _Run, looks: Sequence[_Look], consistencies: Sequence[Consistency], prior: _Prior, *, sites: int, exact: bool
 ) -> HypothesisTest:
     """What came out for one site; the p-value is corrected later, when there are those of all sites."""
     own, pairs = consistencies[0], list(zip(looks, consistencies, strict=True))

@@ -59,7 +59,7 @@ def make_map(
     if text is not None and where is not None:
         raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
     by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
-    limits = _limits(probed, task, sites, list(by_role), criterion, seed)
+    limits = _limits(probed, task, sites, list(by_role), criterion=criterion, seed=seed)
     if exact:
         with stage("map", task.size):
             cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
@@ -125,6 +125,7 @@ def _limits(
     task: Task,
     sites: Sequence[str],
     roles: Sequence[str],
+    *,
     criterion: Criterion,
     seed: int,
 ) -> Mapping[tuple[str, str], float]:

@@ -58,7 +58,9 @@ def read(
 
 def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list[Source]:
     decoder, n = parts.decoder, max(1, settings.n // 4)
-    sources = mixture(decoder, parts.task, settings.n, settings.temperatures, settings.noise, settings.prior_share)
+    sources = mixture(
+        decoder, parts.task, settings.n, settings.temperatures, noise=settings.noise, prior_share=settings.prior_share
+    )
     for name in settings.also:
         sources += make_sources(Wanted(parts.probed, parts.task, decoder, criterion, n, name))
     return sources
