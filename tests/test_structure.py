@@ -43,8 +43,6 @@ HOUSE = (
     "cli",
 )
 CIRCLES: tuple[set[str], ...] = (
-    {"inversionview.preimage.estimates.completeness", "inversionview.preimage.estimates.summary",
-     "inversionview.results.preimage", "inversionview.results.storage"},
     {"inversionview.studies.sources", "inversionview.studies.study", "inversionview.studies.verbs.causal",
      "inversionview.studies.verbs.hypotheses"},
 )  # fmt: skip

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from inversionview.report import words
-from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_reading
+from inversionview.report.wire import pack_causal, pack_map, pack_patching
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Cell, CellBits
 from tests.paths import ROOT
 from tests.report import causal, patching
-from tests.report.examples import addition_map, as_map, estimated
+from tests.report.examples import addition_map, as_map, estimated, pack
 
 TYPES = (ROOT / "src" / "inversionview" / "report" / "static" / "types.d.ts").read_text(encoding="utf-8")
 DECLARED = {
@@ -38,13 +38,13 @@ def test_a_type_declares_no_field_that_python_does_not_make(result: Any) -> None
 @pytest.mark.parametrize(
     ("name", "packed"),
     [
-        ("ReadingOf", pack_reading(estimated())),
+        ("ReadingOf", pack(estimated())),
         ("PackedMap", pack_map(as_map(addition_map()))),
         ("PackedCausal", pack_causal(causal.document())),
         ("PackedPatching", pack_patching(patching.document())),
-        ("SampleOf", pack_reading(estimated())["samples"][0]),
-        ("FeatureOf", pack_reading(estimated())["features"][0]),
-        ("FeatureBits", pack_reading(estimated())["bits"][0]),
+        ("SampleOf", pack(estimated())["samples"][0]),
+        ("FeatureOf", pack(estimated())["features"][0]),
+        ("FeatureBits", pack(estimated())["bits"][0]),
         ("Query", estimated()["query"]),
     ],
 )
