@@ -110,14 +110,14 @@ def run(*, quick: bool = False) -> list[Row]:
 
 def ceiling(sizes: tuple[int, ...] = SIZES) -> Ceiling:
     """The best rate over sizes and dtypes, with the threads that torch uses now."""
-    found = []
+    ceilings = []
     for name in ("float32", "bfloat16"):
         for size in sizes:
             rate = matmul_rate(getattr(torch, name), "cpu", size, seconds=0.5)
-            found.append(Ceiling(rate, name, size))
-            if rate < 0.3 * max(found).rate:
+            ceilings.append(Ceiling(rate, name, size))
+            if rate < 0.3 * max(ceilings).rate:
                 break  # no instructions for this dtype here: larger sizes would only take minutes
-    return max(found)
+    return max(ceilings)
 
 
 def make_objective() -> tuple[CountingObjective, DecoderRecipe]:
@@ -183,14 +183,14 @@ def peak_memory_row(*, quick: bool = False) -> Row:
     done = subprocess.run(command, cwd=ROOT, env=os.environ | ON_CPU, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the training run whose memory was to be measured failed: {done.stderr[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    peak = json.loads(done.stdout.splitlines()[-1])
     return {
         "name": "decoder training, peak resident memory",
-        "value": found["bytes"] / 1e9,
+        "value": peak["bytes"] / 1e9,
         "unit": "GB",
         "target": TARGET_GIGABYTES,
-        "detail": f"{found['steps']} steps at the default size, rates and checkpoints included; "
-        f"{found['bytes_before'] / 1e9:.2f} GB of it before the run starts",
+        "detail": f"{peak['steps']} steps at the default size, rates and checkpoints included; "
+        f"{peak['bytes_before'] / 1e9:.2f} GB of it before the run starts",
     }
 
 

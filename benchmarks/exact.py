@@ -84,9 +84,9 @@ def _one_query(probed: ProbedModel, task: Any, which: str, quick: bool) -> list[
     queries = [study.query(INPUT, at, site) for site in SITES for at in task.roles]
     timed = _Timed(ModelDomain(probed, task), 2 if quick else None)
     start = perf_counter()
-    found = exact_preimages(probed, task, queries, criterion=Criterion.parse(0.1), domain=timed)
+    preimages = exact_preimages(probed, task, queries, criterion=Criterion.parse(0.1), domain=timed)
     spent = perf_counter() - start - timed.plain
-    members = statistics.median(len(preimage) for preimage in found)
+    members = statistics.median(len(preimage) for preimage in preimages)
     detail = (
         f"{which}, rule same, {len(queries)} cells of {INPUT}, {spent:.0f} s against {timed.plain:.0f} s, median of "
         f"{members:,.0f} members, {torch.get_num_threads()} threads"
@@ -116,9 +116,9 @@ def _index(quick: bool) -> list[Row]:
             for text in ("234+567=801", "738+164=902", "450+321=771", "862+915=1777", "506+707=1213"):
                 query = study.query(text, "=", "a0.2")
                 start = perf_counter()
-                found = study.exact_preimage(query, index=folder, position_rule=rule)
+                preimage = study.exact_preimage(query, index=folder, position_rule=rule)
                 seconds.append(perf_counter() - start)
-                sizes.append(len(found))
+                sizes.append(len(preimage))
             detail = f"a0.2 at =, bits about all features too, median of 5, {min(sizes):,} to {max(sizes):,} members"
             name, median = f"exact, a further query with the index, rule {rule}", statistics.median(seconds)
             rows.append({"name": name, "value": median, "unit": "s", "target": 1.0, "detail": detail})

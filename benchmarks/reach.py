@@ -155,8 +155,8 @@ def by_retrieval(here: Setting, source: RetrievalSource, counted: int) -> list[F
     """The nearest of a corpus; `counted`: forwards a query that running the corpus is to count for."""
     generators = [query_generator(SEED, source.name, query) for query in here.queries]
     tokens = source.propose(here.activations, here.queries, generators).tokens
-    found = [_counted(here, i, _candidates(here, i, rows)) for i, rows in enumerate(tokens)]
-    return [each._replace(forwards=each.forwards + counted) for each in found]
+    counts = [_counted(here, i, _candidates(here, i, rows)) for i, rows in enumerate(tokens)]
+    return [each._replace(forwards=each.forwards + counted) for each in counts]
 
 
 def by_edits(here: Setting, decoder: Decoder | None) -> list[Found]:
@@ -169,12 +169,12 @@ def by_edits(here: Setting, decoder: Decoder | None) -> list[Found]:
         decoder=decoder,
         name="edits",
     )
-    found = []
+    counts = []
     for i, query in enumerate(here.queries):
         before = source.forwards
         tokens = source.propose(here.activations[i : i + 1], [query], [query_generator(SEED, "edits", query)]).tokens[0]
-        found.append(_counted(here, i, _candidates(here, i, tokens))._replace(forwards=source.forwards - before))
-    return found
+        counts.append(_counted(here, i, _candidates(here, i, tokens))._replace(forwards=source.forwards - before))
+    return counts
 
 
 def domain_index(task: Task, tokens: Tokens) -> Int[np.ndarray, " batch"]:
@@ -208,9 +208,9 @@ def _counted(here: Setting, i: int, drawn: Int[np.ndarray, " draw"]) -> Found:
     return Found(int(here.members(i)[drawn[first]].sum()), len(first), len(drawn), int((drawn >= 0).sum()))
 
 
-def _row(name: str, found: Sequence[Found], sizes: Int[np.ndarray, " cell"], forwards: int) -> Row:
+def _row(name: str, counts: Sequence[Found], sizes: Int[np.ndarray, " cell"], forwards: int) -> Row:
     kept = sizes > 0
-    members, spent, draws, in_domain = np.array(found)[kept].T
+    members, spent, draws, in_domain = np.array(counts)[kept].T
     reach = members / sizes[kept]
     detail = (
         f"median {np.median(reach):.3g}; {(reach / most(sizes, forwards)).mean():.3g} of the most there is; "

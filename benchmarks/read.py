@@ -39,9 +39,9 @@ def _reading_rows(queries: tuple[tuple[str, str, str], ...]) -> list[Row]:
     from inversionview.studies.study import load_study
 
     study = load_study("addition")
-    asked = [study.query(*query) for query in queries]
-    _read(study, asked[0])  # loads the models, and pays for what is set up once
-    spent = [_read(study, query) for query in asked]
+    activations = [study.query(*query) for query in queries]
+    _read(study, activations[0])  # loads the models, and pays for what is set up once
+    spent = [_read(study, query) for query in activations]
     totals = [sum(stages.values()) for stages in spent]
     median = statistics.median(totals)
     detail = (
@@ -63,7 +63,7 @@ def _read(study: Any, query: Any) -> dict[str, float]:
 
     from inversionview.preimage import sampled
     from inversionview.report.terminal import render_terminal
-    from inversionview.studies import study as studies
+    from inversionview.studies.verbs import read
 
     spent = dict.fromkeys(("propose", "verify", "densities", "token colours", "terminal", "HTML page", "the rest"), 0.0)
     start = perf_counter()
@@ -71,13 +71,13 @@ def _read(study: Any, query: Any) -> dict[str, float]:
         _timed(spent, "propose", sampled, "_draw"),
         _timed(spent, "verify", sampled, "_verify"),
         _timed(spent, "densities", sampled, "_densities"),
-        _timed(spent, "token colours", studies, "token_colors"),
+        _timed(spent, "token colours", read, "token_colors"),
     ):
-        found = study.preimage(query, n=CANDIDATES)
+        preimage = study.preimage(query, n=CANDIDATES)
     with _adding(spent, "terminal"):
-        render_terminal(found.to_reading(), Console(file=io.StringIO(), width=100, force_terminal=True))
+        render_terminal(preimage.to_reading(), Console(file=io.StringIO(), width=100, force_terminal=True))
     with _adding(spent, "HTML page"):
-        found.to_html()
+        preimage.to_html()
     spent["the rest"] = perf_counter() - start - sum(spent.values())
     return spent
 

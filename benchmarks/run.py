@@ -39,16 +39,16 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write to")
-    asked = parser.parse_args(args)
-    if unknown := sorted(set(asked.names) - set(NAMES)):
+    options = parser.parse_args(args)
+    if unknown := sorted(set(options.names) - set(NAMES)):
         parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before transformers is imported
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     machine = describe_machine()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), flush=True)
-    rows, failed = _run(asked.names or NAMES, quick=asked.quick)
-    if not asked.quick and rows:
-        for path in write(asked.out, machine, rows, asked.names):
+    rows, failed = _run(options.names or NAMES, quick=options.quick)
+    if not options.quick and rows:
+        for path in write(options.out, machine, rows, options.names):
             print(f"wrote {path}")
     print(f"failed: {', '.join(failed)}" if failed else "all ran")
     return 1 if failed else 0
@@ -83,14 +83,14 @@ def _run(names: Sequence[str], *, quick: bool) -> tuple[list[Row], list[str]]:
     for name in names:
         print(f"\n{name}", flush=True)
         try:
-            found = _call(import_module(f"benchmarks.{name}").run, quick=quick)
+            measured = _call(import_module(f"benchmarks.{name}").run, quick=quick)
         except Exception:  # the others' numbers are not to be lost
             traceback.print_exc()
             failed.append(name)
             continue
-        for row in found:
+        for row in measured:
             print(_line(row), flush=True)
-        rows += found
+        rows += measured
     return rows, failed
 
 

@@ -182,9 +182,12 @@ def bf16_rows() -> list[Row]:
     models = [ProbedModel(model, convention="tl") for model in (half, copy.deepcopy(half).float())]
     tokens = study.task.sample(1000, generator=torch.Generator().manual_seed(0))
     inside = study.task.eligible(tokens)
-    found = [model.capture(tokens, study.sites) for model in models]
+    activations = [model.capture(tokens, study.sites) for model in models]
     apart = torch.stack(
-        [(one.float() - found[1][site]).norm(dim=-1) / found[1][site].norm(dim=-1) for site, one in found[0].items()]
+        [
+            (one.float() - activations[1][site]).norm(dim=-1) / activations[1][site].norm(dim=-1)
+            for site, one in activations[0].items()
+        ]
     )[:, inside]
     return [
         {"name": "activations in bf16, mean distance from fp32", "value": float(apart.mean()), "unit": "of its length",
@@ -199,8 +202,8 @@ def memory_rows(*, quick: bool = False) -> list[Row]:
     done = subprocess.run(command, cwd=ROOT, env=os.environ | ON_CPU, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the training run whose memory was to be measured failed: {done.stderr[-2000:]}")
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    gb = {name: size / 1e9 for name, size in found.items()}
+    sizes: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    gb = {name: size / 1e9 for name, size in sizes.items()}
     rest = gb["peak"] - gb["before"] - gb["probed"] - 4 * gb["decoder"]
     detail = (
         f"{gb['before']:.2f} of it Python and its libraries, {gb['probed']:.2f} the probed model, "

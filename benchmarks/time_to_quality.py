@@ -39,8 +39,8 @@ def run(*, quick: bool = False) -> list[Row]:
         )
     if done.returncode:
         raise RuntimeError(f"the training run failed: {done.stderr[-2000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    any_, same = found["mean"]["any"], found["mean"]["same"]
+    end = json.loads(done.stdout.splitlines()[-1])
+    any_, same = end["mean"]["any"], end["mean"]["same"]
     return [
         {
             "name": "time to quality, in-ε rate (rule any) from scratch",
@@ -48,16 +48,16 @@ def run(*, quick: bool = False) -> list[Row]:
             "unit": "of samples",
             "target": TARGET_RATE,
             "sense": "at least",
-            "detail": f"{addition_model()[1]}, mean of {found['n_sites']} sites, {found['n']} held-out inputs each, "
+            "detail": f"{addition_model()[1]}, mean of {end['n_sites']} sites, {end['n']} held-out inputs each, "
             f"standard error {any_['se']:.4f}, floor {any_['floor']:.3f}; rule same {same['rate']:.3f} "
-            f"(floor {same['floor']:.3f}); in the domain {found['in_domain']:.3f}",
+            f"(floor {same['floor']:.3f}); in the domain {end['in_domain']:.3f}",
         },
         {
             "name": "time to quality, wall time",
-            "value": found["seconds"],
+            "value": end["seconds"],
             "unit": "s on one thread",
             "target": SECONDS,
-            "detail": f"{found['steps']} steps, {found['instances_per_second']:,.0f} instances/s, {found['shares']}",
+            "detail": f"{end['steps']} steps, {end['instances_per_second']:,.0f} instances/s, {end['shares']}",
         },
     ]
 
@@ -76,15 +76,15 @@ def train_and_evaluate(out: Path, *, quick: bool) -> dict[str, Any]:
     start = perf_counter()
     result = train_decoder("addition", out, model=addition_model()[0], convention="tl", budget=budget, seed=0)
     seconds = perf_counter() - start
-    found = load_study(out).evaluate(10 if quick else QUERIES).to_dict()
+    rates = load_study(out).evaluate(10 if quick else QUERIES).to_dict()
     shares = ", ".join(f"{part} {share:.0%}" for part, share in result.shares.items() if share >= 0.01)
     return {
         "seconds": seconds,
         "steps": result.steps,
         "instances_per_second": result.instances_per_second,
         "shares": shares,
-        "n_sites": len(found["sites"]),
-        **{name: found[name] for name in ("n", "mean", "in_domain")},
+        "n_sites": len(rates["sites"]),
+        **{name: rates[name] for name in ("n", "mean", "in_domain")},
     }
 
 

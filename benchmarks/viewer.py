@@ -58,9 +58,9 @@ def serving() -> Iterator[tuple[str, subprocess.Popen[str]]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            found = re.search(r"http://\S+/", process.stdout.readline())
-            assert found is not None, "the server did not start"
-            yield found.group(), process
+            announced = re.search(r"http://\S+/", process.stdout.readline())
+            assert announced is not None, "the server did not start"
+            yield announced.group(), process
         finally:
             process.terminate()
 
@@ -124,7 +124,7 @@ async def crowd(address: str, process: Any, study: Any, queries: list[Any], seco
     import httpx
 
     alone = {q: study.preimage(q, CROWD, seed=0) for q in queries}
-    expected = {q: essence_of(found) for q, found in alone.items()}
+    expected = {q: essence_of(preimage) for q, preimage in alone.items()}
     answered = wrong = failed = 0
     memory: list[float] = []
     end = perf_counter() + seconds
@@ -156,8 +156,8 @@ async def crowd(address: str, process: Any, study: Any, queries: list[Any], seco
     checks: list[tuple[Any, int, Any]] = []
     async with httpx.AsyncClient(base_url=address, timeout=600, trust_env=False) as client:
         await asyncio.gather(watch(), *(one(client, i) for i in range(CLIENTS)))
-    for query, seed, found in checks:
-        wrong += found != essence_of(study.preimage(query, CROWD, seed=seed))
+    for query, seed, answer in checks:
+        wrong += answer != essence_of(study.preimage(query, CROWD, seed=seed))
     settled = memory[min(10, len(memory) // 2)]
     detail = f"{answered} answers in {seconds:g} s; {len(checks)} of other seeds compared too"
     return [
