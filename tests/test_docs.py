@@ -37,7 +37,13 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("page", [name for name, examples in EXAMPLES.items() if examples])
+def page(name):
+    """Reading and mapping takes long where a page tries it in many ways."""
+    long = name in {f"docs/{topic}.md" for topic in ("causal", "completeness", "epsilon", "exact", "information")}
+    return pytest.param(name, marks=pytest.mark.slow if long else ())
+
+
+@pytest.mark.parametrize("page", [page(name) for name, examples in EXAMPLES.items() if examples])
 def test_examples_run(page, tmp_path, monkeypatch, capsys):
     """Those of one page one after the other, as a reader would type them, but that what takes minutes is cut short."""
     monkeypatch.chdir(tmp_path)
