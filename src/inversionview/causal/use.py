@@ -135,7 +135,7 @@ def use(
         found.append(dataclasses.replace(one, verdict=words[0], why_not=words[1]))
     return Use(
         study=query.study,
-        input=query.input,
+        input=query.needed_input("a causal check"),
         tokens=query.tokens,
         position=query.position,
         at=query.role,

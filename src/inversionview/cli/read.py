@@ -57,7 +57,7 @@ def read(
     if columns is not None:
         preimage = opened.with_columns(preimage, names(columns))
     if html:
-        write_readings([preimage], html, f"{query.input} at {query.role}, {query.site}", n)
+        write_readings([preimage], html, str(query), n)
     if as_json:
         print_json(preimage.to_dict(n if exact else None))
     else:

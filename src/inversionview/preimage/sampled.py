@@ -92,15 +92,19 @@ def sampled_preimages(
 def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query]) -> Float[Tensor, "query width"]:
     """The activations that are read, on the CPU; where sites differ in width, with zeros after the narrower ones."""
     tokens = torch.nn.utils.rnn.pad_sequence(
-        [torch.tensor(query.tokens) for query in queries], batch_first=True, padding_value=task.pad
+        [torch.tensor(query.tokens, dtype=torch.long) for query in queries], batch_first=True, padding_value=task.pad
     )
     positions = torch.tensor([query.position for query in queries])
     by_site = rows_by_site(queries)
     activations = torch.zeros(len(queries), max(map(probed.width, by_site)))
     for site, rows in by_site.items():
-        activations[rows, : probed.width(site)] = (
-            probed.capture(tokens[rows], [site], positions[rows])[site].float().cpu()
-        )
+        read = rows[positions[rows] >= 0]
+        if len(read):
+            values = probed.capture(tokens[read], [site], positions[read])[site]
+            activations[read, : values.shape[1]] = values.float().cpu()
+    for row, query in enumerate(queries):
+        if query.vector is not None:
+            activations[row, : len(query.vector)] = torch.tensor(query.vector)
     return activations
 
 

@@ -29,5 +29,7 @@ def _column(preimage: Preimage, feature: Feature) -> Column:
     tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
     codes[rows] = feature.compute(tokens, positions).numpy()
     query = preimage.query
-    own = int(feature.compute(torch.tensor([query.tokens]), torch.tensor([query.position])))
-    return Column(feature.name, feature.values, codes, feature.values[own])
+    own = ""
+    if query.input is not None:
+        own = feature.values[int(feature.compute(torch.tensor([query.tokens]), torch.tensor([query.position])))]
+    return Column(feature.name, feature.values, codes, own)

@@ -108,7 +108,7 @@ def _from_function(task: Task, function: Callable[[str], Hashable], query: Query
                 )
         return torch.tensor(found, dtype=torch.bool)
 
-    wanted = value(query.input)
+    wanted = value(query.needed_input("a test of a hypothesis"))
     is_condition = isinstance(wanted, bool)
     return Hypothesis(name if is_condition else f"{name} = {wanted!r}", name, answers)
 

@@ -37,4 +37,4 @@ def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
 def _title(result: Shown) -> str:
     if isinstance(result, Map):
         return f"What {result.study} knows"
-    return f"{result.query.input} at {result.query.role}, {result.query.site}"
+    return f"{result.query}"

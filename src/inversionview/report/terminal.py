@@ -39,7 +39,8 @@ def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near
     console.print(Text(summary(reading)))
     for fact in fact_lines(reading):
         console.print(fact)
-    console.print(Text(f"{printable(reading.study)}, position {query.position} · {facts}", style="dim"))
+    where = f"position {query.position}" if query.tokens else "a vector"
+    console.print(Text(f"{printable(reading.study)}, {where} · {facts}", style="dim"))
     console.print()
     for line in sample_lines(reading, groups.members, shown, console.width):
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)

@@ -159,11 +159,12 @@ def _grid(reading: Reading, members: Sequence[Row], rows: Sequence[Row]) -> _Col
     lines = [_Line(query.tokens, query.position, None), *map(_line, rows)]
     count = max(len(line.tokens) for line in lines)
     widths = [max(cell_len(visible(line.tokens[i])) for line in lines if i < len(line.tokens)) for i in range(count)]
-    before = sum(width + 1 for width in widths[: query.position]) + 1 + widths[query.position] // 2
+    at = max(query.position, 0)
+    before = sum(width + 1 for width in widths[:at]) + 1 + widths[at] // 2 if query.tokens else 0
     marks = ["▁▁▂▃▄▅▆▇█"[round(8 * share)] for share in shares(reading, members)]
     shared = " " + " ".join(mark.center(width) for mark, width in zip(marks, widths, strict=False)) if marks else ""
     drawn = [_grid_line(line, widths) for line in lines]
-    return _Column([Text(" " * before + "▾"), drawn[0], Text(shared), *drawn[1:]])
+    return _Column([Text(" " * before + "▾" if query.tokens else ""), drawn[0], Text(shared), *drawn[1:]])
 
 
 def _grid_line(line: _Line, widths: Sequence[int]) -> Text:

@@ -325,7 +325,7 @@ def _log_prior(preimage: Drawn) -> Float[np.ndarray, " candidate"]:
 
 def _only_the_query(preimage: Drawn, members: Bool[np.ndarray, " candidate"]) -> bool:
     own, rows = np.asarray(preimage.query.tokens), preimage.tokens[members]
-    return len(rows) == 1 and bool((rows[0, : len(own)] == own).all())
+    return len(rows) == 1 and len(own) > 0 and bool((rows[0, : len(own)] == own).all())
 
 
 def _draw_weights(preimage: Drawn, members: Bool[np.ndarray, " candidate"]) -> Float[np.ndarray, " member"]:

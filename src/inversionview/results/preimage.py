@@ -24,21 +24,33 @@ SHOWN = 1000
 
 @dataclass(frozen=True)
 class Query:
-    """An input, a token position and a site: which activation is read."""
+    """An input, a token position and a site: which activation is read; or a vector of the user's own at a site."""
 
     study: str
-    input: str
-    """As a user types it, without begin and end."""
+    input: str | None
+    """As a user types it, without begin and end; None behind a vector."""
     tokens: tuple[int, ...]
     """Token ids, begin and end included."""
     token_strings: tuple[str, ...]
     """One string for each of `tokens`."""
     position: int
-    """Index into `tokens`; 0 is the begin token."""
+    """Index into `tokens`; 0 is the begin token, and -1 none, behind a vector."""
     role: str
-    """What that position is called by the task: `=`, `A1`; in free text its index."""
+    """What that position is called by the task: `=`, `A1`; in free text its index. Empty for a vector of no role."""
     site: str
     """Short name: `a0.1`."""
+    vector: tuple[float, ...] | None = None
+    """The activation itself, in the model's convention, where there is no input behind it."""
+
+    def __str__(self) -> str:
+        at = f" at {self.role}" if self.role else ""
+        return f"{'a vector' if self.input is None else self.input}{at}, {self.site}"
+
+    def needed_input(self, what: str) -> str:
+        """The input, which `what` runs the model on or compares with. Raises `UserError` where there is none."""
+        if self.input is None:
+            raise UserError(f"{what} takes a query with an input, and this one is a vector of your own at {self.site}")
+        return self.input
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +171,11 @@ class Preimage:
         query = self.query
         if self.exact:
             return (
-                f"<Preimage of {query.input} at {query.role}, {query.site}: exactly {self.n_inside:,} of "
+                f"<Preimage of {query}: exactly {self.n_inside:,} of "
                 f"{self.domain_size:,} inputs inside ε = {self.epsilon:g}>"
             )
         return (
-            f"<Preimage of {query.input} at {query.role}, {query.site}: {self.n_drawn:,} drawn, {self.n_distinct:,} "
+            f"<Preimage of {query}: {self.n_drawn:,} drawn, {self.n_distinct:,} "
             f"distinct, {self.n_in_domain:,} in the domain, {self.n_inside:,} inside ε = {self.epsilon:g}>"
         )
 
@@ -208,9 +220,10 @@ class Preimage:
                 "query": {
                     "input": query.input,
                     "tokens": query.tokens,
-                    "position": query.position,
+                    "position": None if query.input is None else query.position,
                     "at": query.role,
                     "site": query.site,
+                    **({} if query.vector is None else {"vector": query.vector}),
                 },
                 "epsilon": self.epsilon,
                 "epsilon_from": self.epsilon_from,
@@ -262,7 +275,7 @@ class Preimage:
             seed=self.seed,
             domain_size=self.domain_size,
             exact=self.exact,
-            query=Place(query.token_strings, query.position, query.role),
+            query=Place(query.token_strings, query.position, query.role or "any position"),
             counts=Counts(self.n_drawn, self.n_distinct, self.n_in_domain, self.n_inside),
             sources=estimators.source_draws(self),
             samples=[shown._sample(i, bool(member)) for i, member in enumerate(shown.inside)],

@@ -24,16 +24,18 @@ _ROWS = "samples"
 
 @dataclass(frozen=True)
 class _Query:
-    input: str
+    input: str | None
     tokens: tuple[int, ...]
-    position: int
+    position: int | None
     at: str
     site: str
     token_strings: tuple[str, ...]
+    vector: tuple[float, ...] | None = None
 
     def fields(self) -> dict[str, Any]:
         """Those of a `Query`, without its study."""
-        return {"role" if name == "at" else name: value for name, value in vars(self).items()}
+        fields = {"role" if name == "at" else name: value for name, value in vars(self).items()}
+        return fields | {"position": -1 if self.position is None else self.position}
 
 
 @dataclass(frozen=True)

@@ -144,5 +144,9 @@ def measured(parts: Parts, queries: Sequence[Query], criterion: Criterion, seed:
     """The ε of each query. Raises `UserError` for a site that the study has not, and a rule that no ε fulfils."""
     for query in queries:
         checked_site(parts, query.site)
+        if criterion.position_rule == "same" and not query.role:
+            raise UserError("the vector of this query has no role: give it one (at='='), or position_rule 'any'")
+        if str(criterion.epsilon).startswith("causal"):
+            query.needed_input("a causal epsilon")
     decoder = decoder_for(parts, queries) if str(criterion.epsilon).startswith("causal") else None
     return epsilons_of(criterion, queries, probed=parts.probed, task=parts.task, decoder=decoder, seed=seed)

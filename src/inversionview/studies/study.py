@@ -15,6 +15,7 @@ from inversionview.causal.logit_attribution import LogitAttribution
 from inversionview.causal.use_result import Use
 from inversionview.criterion import Criterion, EpsilonLike
 from inversionview.decoder.model import Decoder
+from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress
 from inversionview.reading.columns import with_features
@@ -51,7 +52,7 @@ from inversionview.studies.verbs.exact import Indexes, exact
 from inversionview.studies.verbs.hypotheses import run_hypothesis
 from inversionview.studies.verbs.map import make_map
 from inversionview.studies.verbs.patch import patch
-from inversionview.studies.verbs.query import make_query
+from inversionview.studies.verbs.query import make_query, vector_query
 from inversionview.studies.verbs.read import read
 from inversionview.studies.verbs.validate import validate
 from inversionview.tasks import Task
@@ -182,11 +183,24 @@ class Study:
         """
         save_parts(self.parts, folder)
 
-    def query(self, text: str, at: str | int | None = None, site: str | Site | None = None) -> Query:
+    def query(
+        self,
+        text: str | None = None,
+        at: str | int | None = None,
+        site: str | Site | None = None,
+        *,
+        vector: torch.Tensor | Sequence[float] | None = None,
+    ) -> Query:
         """An activation to read: of an input as one types it, at a named position or an index, and a site.
 
-        Without `at`, the last eligible position. Raises `UserError` that says which positions and sites there are.
+        Without `at`, the last eligible position. Or, in place of an input, a `vector` of your own `[width]`, in the
+        model's convention, which at a site plays the role `at`; without it, only rule `any` compares it with inputs.
+        Raises `UserError` that says which positions and sites there are.
         """
+        if vector is not None and text is None:
+            return vector_query(self.parts, vector, at, site)
+        if text is None or vector is not None:
+            raise UserError("give an input, or a vector of your own in its place")
         return make_query(self.parts, text, at, site)
 
     def preimage(

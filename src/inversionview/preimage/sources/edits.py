@@ -121,13 +121,15 @@ class EditSource:
             there = rows[members & (owner == i)]
             if not len(there):
                 raise UserError(
-                    f"no chain can start for {query.input} at {query.role}, {query.site}: none of the "
+                    f"no chain can start for {query}: none of the "
                     f"{len(given[i])} inputs to start from is within ε = {self._epsilon:g}; give members in `starts`"
                 )
             states.append(there[torch.arange(min(self.chains, self.n)) % len(there)])
         return torch.stack(states)
 
     def _given(self, query: Query) -> Tokens:
+        if self.starts is None:
+            query.needed_input("a walk of edits without members to start from")
         own = torch.tensor([query.tokens])
         rows = own if self.starts is None else self.starts.get(query, own)
         return torch.nn.functional.pad(rows, (0, self.task.max_length - rows.shape[1]), value=self.task.pad)

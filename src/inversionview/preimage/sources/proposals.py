@@ -167,6 +167,8 @@ class PriorGivenSource:
         self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
+        for query in queries:
+            query.needed_input(self.name)
         drawn = [
             self.task.sample_given(self.condition, torch.tensor(query.tokens), self.n, generator=generator)
             for query, generator in zip(queries, generators, strict=True)
@@ -254,6 +256,6 @@ def _settings(temperatures: Sequence[float], noise: Sequence[float]) -> list[tup
 
 def query_generator(seed: int, source: str, query: Query) -> Generator:
     """The random stream of one source for one query, the same whatever else is asked in the same call."""
-    identity = repr((seed, source, query.site, query.position, query.tokens)).encode()
+    identity = repr((seed, source, query.site, query.position, query.tokens, *(query.vector or ()))).encode()
     digest = hashlib.blake2b(identity, digest_size=8).digest()
     return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)

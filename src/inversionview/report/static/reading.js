@@ -107,7 +107,7 @@ function staleWords(reading, shown) {
 function place(reading) {
   const input = reading.query.tokens.slice(1, -1).map(printable).join("");
   return h("p", { class: "place" }, printable(reading.study), " · ", h("span", { class: "input" }, input.slice(0, LONGEST)),
-    input.length > LONGEST ? "…" : "", ` · position ${reading.query.position}`);
+    input.length > LONGEST ? "…" : "", reading.query.tokens.length ? ` · position ${reading.query.position}` : "a vector of your own");
 }
 
 function code(text) {

@@ -17,6 +17,7 @@ from inversionview.tasks.base import Task
 
 def attribute(parts: Parts, query: Query) -> LogitAttribution:
     """What the query's activation adds to the logits at its own position; see `Study.logit_attribution`."""
+    query.needed_input("logit attribution")
     return logit_attribution(parts.probed, torch.tensor([query.tokens]), query.site, query.position)
 
 

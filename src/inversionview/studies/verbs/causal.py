@@ -20,6 +20,7 @@ def causal(parts: Parts, query: Query, criterion: Criterion, settings: CausalSet
     """Put activations of members and of non-members of the query's preimage into its run; see `Study.causal`."""
     task, n, held = parts.task, settings.n, settings.given or ()
     checked_site(parts, query.site)
+    query.needed_input("a causal check")
     if n < 1:
         raise UserError(f"n must be at least 1, such as 500, not {n}")
     chosen_features(task, settings.features), chosen_features(task, held)

@@ -57,6 +57,7 @@ def exact(
 
 def _of_a_part(parts: Parts, query: Query, criterion: Criterion, settings: ExactSettings, name: str) -> Preimage:
     """The exact preimage among the inputs that share something with the query's."""
+    query.needed_input(f"the part of the domain given {name}")
     part = live_parts(parts, task=restricted(parts.task, torch.tensor(query.tokens), name))
     [preimage] = exact(part, [query], criterion, dataclasses.replace(settings, given=None))
     assert isinstance(parts.task, Restrictable)

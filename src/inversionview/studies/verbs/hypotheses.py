@@ -159,6 +159,7 @@ def _check_queries(parts: Parts, queries: Sequence[Query]) -> None:
         raise UserError("give at least one query to test the hypothesis on")
     for query in queries:
         checked_site(parts, query.site)
+        query.needed_input("a test of a hypothesis")
     if len({(query.tokens, query.position) for query in queries}) > 1:
         raise UserError("the queries of one hypothesis must be one input at one position, and differ in the site alone")
     if len({query.site for query in queries}) < len(queries):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
 from inversionview.errors import UserError
 from inversionview.results.preimage import Query
 from inversionview.shapes import OneInput
@@ -23,6 +28,23 @@ def make_query(parts: Parts, text: str, at: str | int | None, site: str | Site |
     strings = tuple(task.token_strings(tokens))
     role = task.role(tokens, position)
     return Query(parts.name, task.decode(tokens), tuple(tokens.tolist()), strings, position, role, name)
+
+
+def vector_query(
+    parts: Parts, vector: Tensor | Sequence[float], role: str | int | None, site: str | Site | None
+) -> Query:
+    """The query of a vector of the user's own at a site, which plays a role or (None) none.
+
+    Raises `UserError` for a site that the study has not, and a vector of another width or of no length.
+    """
+    name = checked_site(parts, site)
+    numbers, width = torch.as_tensor(vector, dtype=torch.float32).detach().cpu(), parts.probed.width(name)
+    if numbers.shape != (width,):
+        raise UserError(f"the vector has shape {tuple(numbers.shape)}: activations at {name} have ({width},)")
+    if not (numbers.isfinite().all() and numbers.any()):
+        raise UserError("the vector must be finite and not all 0, for distances are told relative to its length")
+    at = "" if role is None else str(role)
+    return Query(parts.name, None, (), (), -1, at, name, tuple(numbers.tolist()))
 
 
 def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:

@@ -349,7 +349,7 @@ def _cell(sample: Preimage, truth: Truth, outcomes: Sequence[Outcome]) -> Checke
     estimate = size(sample)
     query = sample.query
     return CheckedCell(
-        input=query.input,
+        input=query.needed_input("a validation"),
         at=query.role,
         site=query.site,
         inside=int(truth.inside.sum()),
