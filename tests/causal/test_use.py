@@ -11,16 +11,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inversionview.causal import use_result
 from inversionview.causal.use import use
-from inversionview.causal.use_result import Effect, FeatureUse, difference, feature_verdict, whole_verdict
+from inversionview.causal.verdicts import difference, feature_verdict, whole_verdict
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
 from inversionview.probed.model import Patch
+from inversionview.results import use as use_result
 from inversionview.results.preimage import Query
+from inversionview.results.use import Effect, FeatureUse
 from inversionview.sites import Site
 from tests.preimage.tiny import few_sums, probed, with_criterion
 
@@ -43,6 +44,9 @@ class Fake:
     def __init__(self, encodes: tuple[str, ...], used: tuple[str, ...], strength: float = 5.0) -> None:
         self.encodes, self.used, self.strength = encodes, used, strength
         self.runs = 0
+
+    def width(self, site):
+        return self.d_model
 
     def codes(self, tokens):
         at = torch.zeros(len(tokens), dtype=torch.long)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
-from inversionview.report.patching import Patching
+from inversionview.results import convert
+from inversionview.results.patching import Patching
 
 
 def effect(order, sites, positions, patched):
@@ -24,9 +23,9 @@ def document(**changes) -> Patching:
         effect("reverse", ["embed@F1", "a0.0"], ["F1", "="], -10.0),
     ]
     made = {
-        "schema": 1, "study": "addition", "target": "A1", "at": "=", "contrast": "change:F1", "where": "A1 != 1",
+        "study": "addition", "target": "A1", "at": "=", "contrast": "change:F1", "where": "A1 != 1",
         "contrast_where": None, "direction": "contrast-into-clean", "seed": 0, "drawn": 2000, "n": 800,
         "left_out": {"where": 1190, "position": 0, "contrast": 10}, "clean": 10.0, "clean_se": 0.5,
         "contrast_run": -10.0, "contrast_run_se": 0.5, "effects": forward + reverse,
     }  # fmt: skip
-    return deepcopy(made | changes)
+    return convert.parsed(Patching, made | changes, "effects")

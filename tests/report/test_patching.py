@@ -12,6 +12,7 @@ from inversionview.report.patching import moved, notes, settings
 from inversionview.report.patching_plot import plot_patching
 from inversionview.report.patching_terminal import render_patching_terminal
 from inversionview.report.wire import pack_patching
+from inversionview.results import convert
 from tests.report.console import printed
 from tests.report.page import Page
 from tests.report.patching import document, effect
@@ -52,9 +53,9 @@ def test_single_sites_and_all_together_are_named_whole():
 
 def test_moved_is_towards_the_run_that_the_values_are_of():
     into_clean, into_contrast = document(), document(direction="clean-into-contrast")
-    assert moved(into_clean, into_clean["effects"][0]) == pytest.approx(0.25)
-    assert moved(into_contrast, into_contrast["effects"][0]) == pytest.approx(0.75)
-    assert moved(document(contrast_run=10.0), into_clean["effects"][0]) is None
+    assert moved(into_clean, into_clean.effects[0]) == pytest.approx(0.25)
+    assert moved(into_contrast, into_contrast.effects[0]) == pytest.approx(0.75)
+    assert moved(document(contrast_run=10.0), into_clean.effects[0]) is None
     assert "activations of the clean run into the contrast one" in " ".join(" ".join(lines(
         direction="clean-into-contrast")).split())  # fmt: skip
 
@@ -82,8 +83,8 @@ def test_the_page_shows_the_same():
 
 def test_names_are_text_whatever_they_hold():
     nasty = '"><script>alert(1)</script><b onclick=x>'
-    made = document(study=nasty, target=nasty, contrast=nasty, where=nasty)
-    made["effects"][0] |= {"sites": [nasty], "positions": [nasty], "order": nasty}
+    effects = [effect(nasty, [nasty], [nasty], 5.0), *convert.plain(document().effects[1:])]
+    made = document(study=nasty, target=nasty, contrast=nasty, where=nasty, effects=effects)
     page = Page(render_page([pack_patching(made)], title=nasty))
     assert [tag for tag, _ in page.elements].count("script") == 2, "the data, and what draws it"
     assert not [attributes for tag, attributes in page.elements if tag == "b" and attributes]

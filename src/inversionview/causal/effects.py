@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 
 from inversionview.errors import UserError
-from inversionview.report.patching import Patching
+from inversionview.results import patching, show
+from inversionview.results.patching import Patching
 from inversionview.sites import Site
 
 if TYPE_CHECKING:
@@ -95,52 +96,47 @@ class PatchEffects:
     def __repr__(self) -> str:
         return f"<PatchEffects: {len(self.configurations)} configurations, {self.direction}, {self.n:,} pairs>"
 
-    def to_dict(self) -> Patching:
-        """The document that `inversionview patch --json` prints, which `inversionview.report.patching` describes."""
+    @cached_property
+    def summary(self) -> Patching:
+        """The means, as they are drawn and printed."""
         clean, contrast = mean_of(self.clean), mean_of(self.contrast)
         said = dict.fromkeys(("study", "target", "at", "contrast", "where", "contrast_where", "seed", "drawn"))
-        return {
-            "schema": 1,
-            **(said | dict(self.settings)),  # type: ignore[typeddict-item]
-            "direction": self.direction,
-            "n": self.n,
-            "left_out": dict(self.left_out),
-            "clean": clean.mean,
-            "clean_se": _or_none(clean.se),
-            "contrast_run": contrast.mean,
-            "contrast_run_se": _or_none(contrast.se),
-            "effects": [
-                {
-                    "sites": [str(site) for site in effect.configuration.sites],
-                    "positions": [site.at for site in effect.configuration.sites],
-                    "order": effect.configuration.order,
-                    "patched": effect.patched.mean,
-                    "patched_se": _or_none(effect.patched.se),
-                    "drop": effect.drop.mean,
-                    "se": _or_none(effect.drop.se),
-                }
+        return Patching(
+            **(said | dict(self.settings)),
+            direction=self.direction,
+            n=self.n,
+            left_out=dict(self.left_out),
+            clean=clean.mean,
+            clean_se=_or_none(clean.se),
+            contrast_run=contrast.mean,
+            contrast_run_se=_or_none(contrast.se),
+            effects=[
+                patching.Effect(
+                    sites=[str(site) for site in effect.configuration.sites],
+                    positions=[site.at for site in effect.configuration.sites],
+                    order=effect.configuration.order,
+                    patched=effect.patched.mean,
+                    patched_se=_or_none(effect.patched.se),
+                    drop=effect.drop.mean,
+                    se=_or_none(effect.drop.se),
+                )
                 for effect in self.effects
             ],
-        }
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document that `inversionview patch --json` prints."""
+        return self.summary.to_dict()
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows these effects."""
-        from inversionview.report.page import render_page
-        from inversionview.report.wire import pack_patching
-
-        return render_page([pack_patching(self.to_dict())], title="What patching does")
+        return show.page(self.summary)
 
     def _repr_html_(self) -> str:
-        from inversionview.report.page import render_fragment
-        from inversionview.report.wire import pack_patching
-
-        return render_fragment(pack_patching(self.to_dict()))
+        return show.fragment(self.summary)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        from inversionview.report.widget import widget_bundle
-        from inversionview.report.wire import pack_patching
-
-        return widget_bundle(lambda: pack_patching(self.to_dict()))
+        return show.widget(self.summary)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the effects as a matplotlib figure, and save it if a path is given.
@@ -149,7 +145,7 @@ class PatchEffects:
         """
         from inversionview.report.patching_plot import plot_patching
 
-        return plot_patching(self.to_dict(), path)
+        return plot_patching(self.summary, path)
 
 
 def mean_of(values: Float[np.ndarray, " batch"]) -> Mean:

@@ -25,16 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.causal.non_members import Pool, draw_pool, shares
-from inversionview.causal.use_result import (
-    LEAST_INPUTS,
-    MEMBERS_SHARE,
-    Effect,
-    FeatureUse,
-    Use,
-    difference,
-    feature_verdict,
-    whole_verdict,
-)
+from inversionview.causal.verdicts import difference, feature_verdict, whole_verdict
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import query_generator
 from inversionview.probed.model import ProbedModel
@@ -43,6 +34,7 @@ from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.reading.information import chosen_features, preimage_bits
 from inversionview.results.estimates import FeatureBits
 from inversionview.results.preimage import Preimage, Query
+from inversionview.results.use import LEAST_INPUTS, MEMBERS_SHARE, Effect, FeatureUse, Use
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.outputs import PatchedRun, captured, predicting

@@ -51,4 +51,4 @@ def causal(
     if as_json:
         print_json(use.to_dict())
     else:
-        render_causal_terminal(use.to_dict(), Console())  # type: ignore[arg-type]
+        render_causal_terminal(use, Console())

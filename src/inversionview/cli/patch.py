@@ -46,4 +46,4 @@ def patch(
     if as_json:
         print_json(effects.to_dict())
     else:
-        render_patching_terminal(effects.to_dict(), Console())
+        render_patching_terminal(effects.summary, Console())

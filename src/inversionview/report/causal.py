@@ -2,87 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from inversionview.report.estimates import percent
 from inversionview.report.reading import printable, visible
-
-
-class Effect(TypedDict):
-    """What activations of some inputs did to the output of the query's run."""
-
-    n: int
-    kl: float | None
-    """Mean over inputs of the largest KL(clean ‖ patched) over the outputs, in nats."""
-    interval: Sequence[float] | None
-    largest: float | None
-    same_top: float | None
-    """Share of the inputs with which the model's answer stays the same."""
-    by_output: Sequence[float]
-
-
-class FeatureUse(TypedDict):
-    """Whether one feature is encoded, and whether the output depends on it."""
-
-    name: str
-    value: str
-    bits: float | None
-    of: float | None
-    share: float | None
-    """Of the feature's entropy, that the activation gives."""
-    sharing: Effect
-    differing: Effect
-    difference: float | None
-    """What sharing the feature saves, in nats."""
-    interval: Sequence[float] | None
-    verdict: str | None
-    """used, merely present or not encoded; None where `why_not` says why."""
-    why_not: str | None
-    by_members: bool
-    """The sharing are members."""
-
-
-class Query(TypedDict):
-    """What was asked about."""
-
-    input: str
-    tokens: Sequence[int]
-    position: int
-    at: str
-    site: str
-
-
-class Causal(TypedDict):
-    """The document that `inversionview causal --json` prints."""
-
-    schema: int
-    study: str
-    query: Query
-    thresholds: Mapping[str, float]
-    epsilon: float
-    metric: str
-    position_rule: str
-    seed: int
-    exact: bool
-    inside: int
-    """Members of the preimage."""
-    weighted: bool
-    outputs: Sequence[str]
-    given: Sequence[str]
-    """Features that all non-members share with the query."""
-    drawn: int
-    """Non-members that were looked through."""
-    members: Effect
-    nearest: Effect
-    random: Effect
-    difference: float | None
-    """KL of random non-members less that of members."""
-    interval: Sequence[float] | None
-    verdict: str | None
-    """used or not used; None where `why_not` says why."""
-    why_not: str | None
-    features: Sequence[FeatureUse]
+from inversionview.results.use import ENCODED, LEAST_NATS, LEAST_SHARE, FeatureUse, Use
 
 
 class FeatureRow(NamedTuple):
@@ -100,104 +25,100 @@ FEATURE_COLUMNS = ("feature", "here", "encoded", "KL shared", "KL not shared", "
 _ORDER = ("used", "merely present", "not encoded")
 
 
-def heading(document: Causal) -> str:
+def heading(document: Use) -> str:
     """Say what was asked."""
-    query = document["query"]
-    place = f"{printable(query['site'])} at {visible(query['at'])}"
-    return f"{printable(document['study'])}, {printable(query['input'])}: is {place} used?"
+    place = f"{printable(document.site)} at {visible(document.at)}"
+    return f"{printable(document.study)}, {printable(document.input)}: is {place} used?"
 
 
-def answer(document: Causal) -> str:
+def answer(document: Use) -> str:
     """Say what came out for the activation as a whole."""
-    members, random = document["members"], document["random"]
-    if document["verdict"] is None:
-        return f"Not known, because {printable(document['why_not'] or 'nothing was found')}."
-    least = document["thresholds"]["least_nats"]
-    if document["verdict"] == "not used":
-        return f"Not used: activations of random non-members move the output by {_nats(random['kl'])} nats."
-    held = members["interval"] is not None and members["interval"][1] < least
+    members, random = document.members, document.random
+    if document.verdict is None:
+        return f"Not known, because {printable(document.why_not or 'nothing was found')}."
+    if document.verdict == "not used":
+        return f"Not used: activations of random non-members move the output by {_nats(random.kl)} nats."
+    held = members.interval is not None and members.interval[1] < LEAST_NATS
     first = "members leave the output as it is" if held else "members move the output, too"
     return (
-        f"Used: activations of {first} ({_nats(members['kl'])} nats), those of random non-members move it by "
-        f"{_nats(random['kl'])} nats.{'' if held else ' The model tells more apart here than this ε does.'}"
+        f"Used: activations of {first} ({_nats(members.kl)} nats), those of random non-members move it by "
+        f"{_nats(random.kl)} nats.{'' if held else ' The model tells more apart here than this ε does.'}"
     )
 
 
-def settings(document: Causal) -> list[tuple[str, str]]:
+def settings(document: Use) -> list[tuple[str, str]]:
     """Return what was measured, by name."""
-    exact = "exactly" if document["exact"] else "found"
+    exact = "exactly" if document.exact else "found"
     rows = [
-        ("members", f"{exact} {document['inside']:,}" if document["exact"] else f"{document['inside']:,} {exact}"),
-        ("non-members looked through", f"{document['drawn']:,}"),
-        ("outputs", " ".join(map(visible, document["outputs"]))),
-        ("ε", f"{document['epsilon']:.4g}"),
-        ("metric", document["metric"]),
-        ("positions", f"rule {document['position_rule']}"),
+        ("members", f"{exact} {document.inside:,}" if document.exact else f"{document.inside:,} {exact}"),
+        ("non-members looked through", f"{document.drawn:,}"),
+        ("outputs", " ".join(map(visible, document.outputs))),
+        ("ε", f"{document.epsilon:.4g}"),
+        ("metric", document.metric),
+        ("positions", f"rule {document.position_rule}"),
     ]
-    rows += [("held equal", ", ".join(map(printable, document["given"])))] if document["given"] else []
-    return [*rows, ("seed", str(document["seed"]))]
+    rows += [("held equal", ", ".join(map(printable, document.given)))] if document.given else []
+    return [*rows, ("seed", str(document.seed))]
 
 
-def group_rows(document: Causal) -> list[tuple[str, ...]]:
+def group_rows(document: Use) -> list[tuple[str, ...]]:
     """Return a row for members, nearest and random non-members, in the order of `GROUP_COLUMNS`."""
-    groups = (("members", "members"), ("nearest non-members", "nearest"), ("random non-members", "random"))
+    names = ("members", "nearest non-members", "random non-members")
     rows: list[tuple[str, ...]] = []
-    for name, key in groups:
-        effect: Effect = document[key]  # type: ignore[literal-required]
-        same = "–" if effect["same_top"] is None else percent(effect["same_top"])
-        numbers = (_nats(effect["kl"]), _interval(effect["interval"]), _nats(effect["largest"]), same)
-        rows.append((name, f"{effect['n']:,}", *numbers))
+    for name, effect in zip(names, (document.members, document.nearest, document.random), strict=True):
+        same = "–" if effect.same_top is None else percent(effect.same_top)
+        numbers = (_nats(effect.kl), _interval(effect.interval), _nats(effect.largest), same)
+        rows.append((name, f"{effect.n:,}", *numbers))
     return rows
 
 
-def feature_rows(document: Causal) -> list[FeatureRow]:
+def feature_rows(document: Use) -> list[FeatureRow]:
     """Return a row for each feature with a verdict: those used first, then by what sharing them saves."""
-    told = [feature for feature in document["features"] if feature["verdict"] is not None]
-    told.sort(key=lambda feature: (_ORDER.index(feature["verdict"] or ""), -(feature["difference"] or 0.0)))
+    told = [feature for feature in document.features if feature.verdict is not None]
+    told.sort(key=lambda feature: (_ORDER.index(feature.verdict or ""), -(feature.difference or 0.0)))
     return [_feature_row(feature) for feature in told]
 
 
-def abstained(document: Causal) -> list[str]:
+def abstained(document: Use) -> list[str]:
     """Say of each feature without a verdict why it has none; those with the same reason together."""
     reasons: dict[str, list[str]] = {}
-    for feature in document["features"]:
-        if feature["verdict"] is None:
-            reasons.setdefault(feature["why_not"] or "", []).append(printable(feature["name"]))
+    for feature in document.features:
+        if feature.verdict is None:
+            reasons.setdefault(feature.why_not or "", []).append(printable(feature.name))
     return [f"{', '.join(names)}: no verdict, because {printable(why_not)}" for why_not, names in reasons.items()]
 
 
-def notes(document: Causal) -> list[str]:
+def notes(document: Use) -> list[str]:
     """Say what the numbers are, and by which thresholds the verdicts go."""
-    thresholds = document["thresholds"]
     said = [
         "KL: of the next token, clean run against patched, the largest over the outputs; mean over inputs. Same "
         "answer: the most probable next token stays, at every output. 0: below a millionth. Non-members come from the "
         "prior.",
         "Shared: by non-members that have the query's value of the feature. A feature counts as encoded from "
-        f"{thresholds['encoded_share']:.0%} of its entropy on, and as used where the difference is above 0 by its "
-        f"interval, at least {thresholds['least_nats']:g} nats, and {thresholds['least_share']:.0%} of the KL where it "
+        f"{ENCODED:.0%} of its entropy on, and as used where the difference is above 0 by its "
+        f"interval, at least {LEAST_NATS:g} nats, and {LEAST_SHARE:.0%} of the KL where it "
         "is not shared.",
         "Features go together: one that is only correlated with what is used can seem used, until that is held equal.",
     ]
-    if any(feature["by_members"] for feature in document["features"]):
+    if any(feature.by_members for feature in document.features):
         said.append("* by members: as good as all inputs with this value are members, so it is all that is encoded.")
-    if not document["weighted"]:
+    if not document.weighted:
         said.append("Members count alike, because no density of theirs is known.")
     return said
 
 
 def _feature_row(feature: FeatureUse) -> FeatureRow:
-    sharing, differing, apart = feature["sharing"], feature["differing"], feature["difference"]
-    kl = differing["kl"] or 0.0
-    verdict = feature["verdict"] or ""
+    sharing, differing, apart = feature.sharing, feature.differing, feature.difference
+    kl = differing.kl or 0.0
+    verdict = feature.verdict or ""
     cells = (
-        printable(feature["name"]),
-        printable(feature["value"]),
-        "–" if feature["share"] is None else f"{max(0.0, min(1.0, feature['share'])):.0%}",
-        _nats(sharing["kl"]) + "*" * feature["by_members"],
-        _nats(differing["kl"]),
+        printable(feature.name),
+        printable(feature.value),
+        "–" if feature.share is None else f"{max(0.0, min(1.0, feature.share)):.0%}",
+        _nats(sharing.kl) + "*" * feature.by_members,
+        _nats(differing.kl),
         _nats(apart),
-        _interval(feature["interval"]),
+        _interval(feature.interval),
         verdict,
     )
     return FeatureRow(cells, verdict, 0.0 if apart is None or kl <= 0 else max(0.0, min(1.0, apart / kl)))

@@ -9,7 +9,6 @@ from rich.text import Text
 from inversionview.report.causal import (
     FEATURE_COLUMNS,
     GROUP_COLUMNS,
-    Causal,
     abstained,
     answer,
     feature_rows,
@@ -20,13 +19,14 @@ from inversionview.report.causal import (
 )
 from inversionview.report.terminal_lines import tint
 from inversionview.report.terminal_tables import plain_table
+from inversionview.results.use import Use
 
 _WIDEST = 14
 """Characters of a feature's value; a longer one would squeeze the numbers beside it."""
 _STYLES = {"used": tint(1.0), "merely present": tint(0.2), "not encoded": Style(dim=True)}
 
 
-def render_causal_terminal(document: Causal, console: Console) -> None:
+def render_causal_terminal(document: Use, console: Console) -> None:
     """Print the answer, what each group of activations did, and a row for each feature."""
     console.print(Text(heading(document), style="bold"))
     console.print(Text(answer(document)))

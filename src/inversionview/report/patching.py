@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import groupby
-from typing import TypedDict
 
 from inversionview.report.reading import printable, visible
-
-
-class Effect(TypedDict):
-    """Sites patched together, and what that does to the logit difference."""
-
-    sites: list[str]
-    """As they were asked for, the one added last at the end; a position of its own follows an @."""
-    positions: list[str]
-    """Role or index of the position of each."""
-    order: str
-    """forward, reverse, each or together; empty where the sites are of no order."""
-    patched: float
-    """Mean logit difference of the patched run."""
-    patched_se: float | None
-    drop: float
-    """`clean` − `patched`."""
-    se: float | None
-    """Standard error of the drop over inputs; None of one input."""
-
-
-class Patching(TypedDict):
-    """The document that `inversionview patch --json` prints.
-
-    Logit differences are logit(clean answer) − logit(contrast answer) where a run predicts its target, and means over
-    inputs.
-    """
-
-    schema: int
-    study: str | None
-    target: str | None
-    at: str | None
-    """The position of sites that have none of their own."""
-    contrast: str | None
-    """How contrast inputs were made: `change:F1,S1`, `random` or `flip`."""
-    where: str | None
-    contrast_where: str | None
-    direction: str
-    seed: int | None
-    drawn: int | None
-    """Clean inputs that were drawn."""
-    n: int
-    """Those that are left."""
-    left_out: Mapping[str, int]
-    """Those that are not: by `where`, by `contrast` (none was found), or for lack of a `position`."""
-    clean: float
-    """Of the clean run."""
-    clean_se: float | None
-    contrast_run: float
-    """Of the contrast run: what patching everything would give."""
-    contrast_run_se: float | None
-    effects: list[Effect]
+from inversionview.results.patching import Effect, Patching
 
 
 def heading(document: Patching) -> str:
     """Say what was patched for."""
-    study, target = document["study"], document["target"]
+    study, target = document.study, document.target
     about = "what patching does to the logit difference"
     if target is not None:
         about += f" at {visible(target)}"
@@ -72,29 +21,29 @@ def heading(document: Patching) -> str:
 def summary(document: Patching) -> str:
     """Say what the unpatched runs are."""
     into = {"contrast-into-clean": "contrast run into the clean one"}
-    which = into.get(document["direction"], "clean run into the contrast one")
+    which = into.get(document.direction, "clean run into the contrast one")
     return (
-        f"Logit of the clean answer minus that of the contrast answer: {signed(document['clean'])}"
-        f"{error(document['clean_se'])} in the clean run, {signed(document['contrast_run'])}"
-        f"{error(document['contrast_run_se'])} in the contrast run. Patched: activations of the {which}."
+        f"Logit of the clean answer minus that of the contrast answer: {signed(document.clean)}"
+        f"{error(document.clean_se)} in the clean run, {signed(document.contrast_run)}"
+        f"{error(document.contrast_run_se)} in the contrast run. Patched: activations of the {which}."
     )
 
 
 def settings(document: Patching) -> list[tuple[str, str]]:
     """Return what the inputs were, by name."""
-    rows = [("pairs", f"{document['n']:,}")]
+    rows = [("pairs", f"{document.n:,}")]
     rows += [
         (name, printable(str(value)))
         for name, value in (
-            ("contrast", document["contrast"]),
-            ("where", document["where"]),
-            ("contrast where", document["contrast_where"]),
-            ("seed", document["seed"]),
+            ("contrast", document.contrast),
+            ("where", document.where),
+            ("contrast where", document.contrast_where),
+            ("seed", document.seed),
         )
         if value is not None
     ]
     words = {"where": "by where", "contrast": "without a contrast", "position": "without a position"}
-    left_out = [f"{n:,} {words.get(name, name)}" for name, n in document["left_out"].items() if n]
+    left_out = [f"{n:,} {words.get(name, name)}" for name, n in document.left_out.items() if n]
     if left_out:
         rows.append(("left out", ", ".join(left_out)))
     return rows
@@ -102,7 +51,7 @@ def settings(document: Patching) -> list[tuple[str, str]]:
 
 def groups(document: Patching) -> Iterator[tuple[str, list[Effect]]]:
     """Yield the effects of each order."""
-    for order, effects in groupby(document["effects"], key=lambda effect: effect["order"]):
+    for order, effects in groupby(document.effects, key=lambda effect: effect.order):
         yield order, list(effects)
 
 
@@ -120,21 +69,21 @@ def label(effect: Effect, first: bool) -> str:
     """Name the sites of an effect; in an order that grows, only the site that was added."""
     places = [
         f"{printable(site.partition('@')[0])} at {visible(position)}"
-        for site, position in zip(effect["sites"], effect["positions"], strict=True)
+        for site, position in zip(effect.sites, effect.positions, strict=True)
     ]
-    if effect["order"] in ("forward", "reverse"):
+    if effect.order in ("forward", "reverse"):
         return places[-1] if first else f"+ {places[-1]}"
     return ", ".join(places)
 
 
 def moved(document: Patching, effect: Effect) -> float | None:
     """Return how far the patched run has come to the run that its values are of, as a share of the way; or None."""
-    clean, contrast = document["clean"], document["contrast_run"]
+    clean, contrast = document.clean, document.contrast_run
     if clean == contrast:
         return None
-    into_clean = document["direction"] == "contrast-into-clean"
+    into_clean = document.direction == "contrast-into-clean"
     start, end = (clean, contrast) if into_clean else (contrast, clean)
-    return (effect["patched"] - start) / (end - start)
+    return (effect.patched - start) / (end - start)
 
 
 def notes() -> list[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from inversionview.errors import UserError
 from inversionview.files import atomic_file
 from inversionview.report import colors
-from inversionview.report.patching import Effect, Patching, caption, groups, heading, label
+from inversionview.report.patching import caption, groups, heading, label
+from inversionview.results.patching import Effect, Patching
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +40,13 @@ def plot_patching(document: Patching, path: str | Path | None = None) -> Figure:
 
 def _draw(axes: Axes, document: Patching, order: str, effects: list[Effect]) -> None:
     theme, rows = colors.LIGHT, range(len(effects))
-    values = [effect["patched"] for effect in effects]
-    errors = [effect["patched_se"] or 0.0 for effect in effects]
+    values = [effect.patched for effect in effects]
+    errors = [effect.patched_se or 0.0 for effect in effects]
     names = [label(effect, first=i == 0) for i, effect in enumerate(effects)]
     axes.barh(rows, values, xerr=errors, color=theme.raised, ecolor=theme.ink, height=0.7)
     for value, name, style in (
-        (document["clean"], "clean run", "-"),
-        (document["contrast_run"], "contrast run", "--"),
+        (document.clean, "clean run", "-"),
+        (document.contrast_run, "contrast run", "--"),
     ):
         axes.axvline(value, color=theme.ink, linestyle=style, linewidth=1, label=name)
     axes.set_yticks(rows, names)

@@ -6,8 +6,6 @@ from rich.console import Console
 from rich.text import Text
 
 from inversionview.report.patching import (
-    Effect,
-    Patching,
     caption,
     error,
     groups,
@@ -22,6 +20,7 @@ from inversionview.report.patching import (
 )
 from inversionview.report.terminal_lines import tint
 from inversionview.report.terminal_tables import plain_table
+from inversionview.results.patching import Effect, Patching
 
 BAR = 20
 """Cells of a bar that reaches the other run."""
@@ -48,8 +47,8 @@ def _row(document: Patching, effect: Effect, *, first: bool) -> list[Text]:
     share = moved(document, effect)
     words = (
         label(effect, first),
-        signed(effect["patched"]) + error(effect["patched_se"]),
-        signed(effect["drop"]) + error(effect["se"]),
+        signed(effect.patched) + error(effect.patched_se),
+        signed(effect.drop) + error(effect.se),
         percent(share),
     )
     return [*map(Text, words), _bar(share or 0.0)]

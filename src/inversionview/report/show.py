@@ -6,11 +6,13 @@ from typing import Any
 
 from inversionview.report.page import render_fragment, render_page
 from inversionview.report.widget import widget_bundle
-from inversionview.report.wire import MOST_TOKENS, pack_map, pack_reading
+from inversionview.report.wire import MOST_TOKENS, pack_causal, pack_map, pack_patching, pack_reading
 from inversionview.results.map import Map
+from inversionview.results.patching import Patching
 from inversionview.results.preimage import Preimage
+from inversionview.results.use import Use
 
-Shown = Map | Preimage
+Shown = Map | Preimage | Use | Patching
 
 
 def page(result: Shown) -> str:
@@ -31,10 +33,18 @@ def widget(result: Shown) -> dict[str, Any]:
 def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
     if isinstance(result, Map):
         return pack_map(result)
+    if isinstance(result, Use):
+        return pack_causal(result)
+    if isinstance(result, Patching):
+        return pack_patching(result)
     return pack_reading(result.to_reading(), most_tokens=most_tokens)
 
 
 def _title(result: Shown) -> str:
     if isinstance(result, Map):
         return f"What {result.study} knows"
-    return f"{result.query}"
+    if isinstance(result, Patching):
+        return "What patching does"
+    if isinstance(result, Use):
+        return f"{result.input} at {result.at}, {result.site}"
+    return str(result.query)

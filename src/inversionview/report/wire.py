@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from inversionview.report.causal import Causal
-from inversionview.report.patching import Patching
 from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
 from inversionview.results import convert
 from inversionview.results.map import Map
+from inversionview.results.patching import Patching
 from inversionview.results.reading import Reading, Sample
+from inversionview.results.use import Use
 
 DIGITS = 4
 """Significant digits of a number in a packed document."""
@@ -53,14 +53,14 @@ def pack_map(document: Map) -> dict[str, Any]:
     return {"kind": "map", **packed, "words": asdict(map_words(document))}
 
 
-def pack_causal(document: Causal) -> dict[str, Any]:
+def pack_causal(document: Use) -> dict[str, Any]:
     """Return whether an activation is used, with its sentences."""
-    return {"kind": "causal", **document, "words": asdict(causal_words(document))}
+    return {"kind": "causal", **document.to_dict(), "words": asdict(causal_words(document))}
 
 
 def pack_patching(document: Patching) -> dict[str, Any]:
     """Return what patching did, with its sentences."""
-    return {"kind": "patching", **document, "words": asdict(patching_words(document))}
+    return {"kind": "patching", **document.to_dict(), "words": asdict(patching_words(document))}
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Any
 from inversionview.report import causal, map, patching, reading
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
+from inversionview.results.patching import Effect, Patching
 from inversionview.results.reading import Reading
+from inversionview.results.use import Use
 
 _SHARED = 40
 """Tokens of the longest query whose shares are a table."""
@@ -118,7 +120,7 @@ def how_well(bits: float, of: float) -> str:
     return "known" if share >= KNOWN_SHARE else "partly" if share >= PARTLY else "little"
 
 
-def causal_words(document: causal.Causal) -> Words:
+def causal_words(document: Use) -> Words:
     """Say whether an activation is used, and what activations of other inputs did."""
     features = [Row(list(row.cells), row.verdict, row.saved) for row in causal.feature_rows(document)]
     tables = {
@@ -138,7 +140,7 @@ def causal_words(document: causal.Causal) -> Words:
     )
 
 
-def patching_words(document: patching.Patching) -> Words:
+def patching_words(document: Patching) -> Words:
     """Say what patching did: a table for each order."""
     tables = {
         f"order {i}": Table(
@@ -186,12 +188,12 @@ def _curve(document: Reading) -> Table:
     )
 
 
-def _effect(document: patching.Patching, effect: patching.Effect, *, first: bool) -> Row:
+def _effect(document: Patching, effect: Effect, *, first: bool) -> Row:
     share = patching.moved(document, effect)
     cells = [
         patching.label(effect, first),
-        patching.signed(effect["patched"]) + patching.error(effect["patched_se"]),
-        patching.signed(effect["drop"]) + patching.error(effect["se"]),
+        patching.signed(effect.patched) + patching.error(effect.patched_se),
+        patching.signed(effect.drop) + patching.error(effect.se),
         patching.percent(share),
     ]
     return Row(cells, bar=round(max(0.0, min(1.0, share or 0.0)), 4))

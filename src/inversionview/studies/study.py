@@ -12,7 +12,6 @@ from inversionview.causal.ablation import Ablation
 from inversionview.causal.effects import PatchEffects, PatchSite
 from inversionview.causal.head_selection import HeadSelection
 from inversionview.causal.logit_attribution import LogitAttribution
-from inversionview.causal.use_result import Use
 from inversionview.criterion import Criterion, EpsilonLike
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
@@ -24,6 +23,7 @@ from inversionview.results.evaluation import Comparison, Evaluation, Validation
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Map
 from inversionview.results.preimage import Preimage, Query
+from inversionview.results.use import Use
 from inversionview.sites import Site
 from inversionview.studies.folder import DeviceMap, open_folder, save_parts, with_model
 from inversionview.studies.opening import open_domain

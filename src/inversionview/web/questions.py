@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, cast
+from typing import Any
 
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.progress import advance, stage
-from inversionview.report.causal import Causal
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
@@ -130,7 +129,7 @@ def causal(study: Study, request: CausalRequest, limits: Limits) -> Question:
     settings = request.model_dump(exclude={"input", "at", "site"})
 
     def run() -> Answer:
-        return Answer(pack_causal(cast(Causal, study.causal(query, **settings).to_dict())))
+        return Answer(pack_causal(study.causal(query, **settings)))
 
     return Question(_key(study, "causal", query, settings), run)
 

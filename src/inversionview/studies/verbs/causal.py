@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from inversionview.causal.use import output_positions, use
-from inversionview.causal.use_result import Use
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.reading.information import chosen_features
 from inversionview.results.preimage import Query
+from inversionview.results.use import Use
 from inversionview.studies.parts import Parts, checked_site
 from inversionview.studies.settings import CausalSettings, ExactSettings, ReadSettings
 from inversionview.studies.verbs.exact import exact
