@@ -3,6 +3,7 @@
 batch      inputs run together
 pos        token positions of an input; 0 is the begin token
 d_model    the width of the probed model's residual stream
+width      numbers that an activation has at its site: d_model, d_head, neurons, or a view's
 head       attention heads of one layer
 vocab      entries of a vocabulary
 site       places in the probed model, in the order a decoder was given them
@@ -25,5 +26,5 @@ PerPosition = Float[Tensor, "batch pos"]
 PositionMask = Bool[Tensor, "batch pos"]
 NextTokens = Bool[Tensor, "batch pos vocab"]
 InputMask = Bool[Tensor, " batch"]
-Activations = Float[Tensor, "batch d_model"]
+Activations = Float[Tensor, "batch width"]
 Logits = Float[Tensor, "batch pos vocab"]

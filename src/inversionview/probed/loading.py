@@ -193,10 +193,10 @@ def _device(device: str | torch.device | None) -> torch.device:
 def _dtype(dtype: str | torch.dtype | None) -> str | torch.dtype:
     if dtype is None:
         return "auto"
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+    numbers = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(numbers, torch.dtype) or not numbers.is_floating_point:
         raise UserError(f"unknown type of numbers {dtype!r}: use float32, bfloat16 or float16")
-    return found
+    return numbers
 
 
 def _one_line(error: Exception) -> str:

@@ -39,16 +39,16 @@ class Readout:
         such as Gemma's.
         """
         norm, weight = frozen(self._parts.final_norm, self._parts.architecture.norm, stream), self._head.weight
-        found: Tensor = norm(parts).to(weight.device) @ weight.float().T
-        return found.to(parts.device)
+        logits: Tensor = norm(parts).to(weight.device) @ weight.float().T
+        return logits.to(parts.device)
 
     @torch.no_grad()
     def constant(self) -> Float[Tensor, " vocab"]:
         """What the biases of the final norm and of the unembedding add to every logit."""
         weight = self._head.weight.float()
         bias = _bias(self._parts.final_norm, weight.new_zeros(weight.shape[1]))
-        found = weight @ bias
-        return found if self._head.bias is None else found + self._head.bias.float()
+        logits = weight @ bias
+        return logits if self._head.bias is None else logits + self._head.bias.float()
 
     @property
     def cap(self) -> float | None:
@@ -89,8 +89,8 @@ def frozen(norm: nn.Module, kind: Literal["LayerNorm", "RMSNorm"], at: Activatio
 
 
 def _bias(norm: nn.Module, like: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
-    found: Tensor = norm(torch.zeros_like(like, dtype=_dtype(norm, like)))
-    return found.float().to(like.device)
+    bias: Tensor = norm(torch.zeros_like(like, dtype=_dtype(norm, like)))
+    return bias.float().to(like.device)
 
 
 def _weight(norm: nn.Module, kind: str, like: Tensor) -> Float[Tensor, " d_model"]:
@@ -99,8 +99,8 @@ def _weight(norm: nn.Module, kind: str, like: Tensor) -> Float[Tensor, " d_model
     if kind == "LayerNorm":
         weight = getattr(norm, "weight", None)
         return ones if weight is None else weight.float().to(like.device)
-    found: Tensor = norm((_LARGE * ones).to(_dtype(norm, like)))
-    return found.float().to(like.device)
+    factors: Tensor = norm((_LARGE * ones).to(_dtype(norm, like)))
+    return factors.float().to(like.device)
 
 
 def _dtype(norm: nn.Module, like: Tensor) -> torch.dtype:
