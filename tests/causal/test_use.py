@@ -45,6 +45,9 @@ class Fake:
         self.encodes, self.used, self.strength = encodes, used, strength
         self.runs = 0
 
+    def site(self, site):
+        return Site.parse(site)
+
     def width(self, site):
         return self.d_model
 
