@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 
 from inversionview.errors import UserError
+from inversionview.files import checked_schema, read_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, OtherInput, PerInput, PositionMask, Positions, Tokens
 from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Symbols
@@ -317,3 +318,9 @@ class Configured(Protocol):
     def save(self, folder: Path) -> None:
         """Write all that the task is made of into a folder that is there and empty."""
         ...
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """`task.json` of a task that was kept. Raises `UserError` naming it when it is missing or damaged."""
+    path, what = folder / "task.json", "description of the task"
+    return checked_schema(read_json(path, what), path, f"a {what}", 1)

@@ -8,6 +8,7 @@ from collections import Counter
 import torch
 from scipy.stats import chisquare
 
+SYMBOLS = "abcdefghijklmnopqrstuvwxyz123456789|:BE_"
 TEXTS = ["vvzccvczvvvzvcvc|v:8", "abc|a:1", "zyxzyxzyx|x:3", "aabac|b:1", "qmqmqmqmqqqqqmmmmmhhhhhhhh|h:8", "cba|b:1"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, gpt2_fields
 
 
 def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
@@ -11,19 +11,7 @@ def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
 
     return ProbedRecipe(
         task="addition",
-        model={
-            "vocab_size": 15,
-            "n_positions": 14,
-            "n_embd": 32,
-            "n_layer": 2,
-            "n_head": 4,
-            "resid_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "bos_token_id": 10,
-            "eos_token_id": 13,
-            "pad_token_id": 14,
-        },
+        model=gpt2_fields((10, 13, 14), vocab_size=15, n_positions=14, n_embd=32, n_layer=2, n_head=4),
         training=TrainingConfig(
             batch_size=512,
             precision="fp32",  # the matrices are too small for bf16 to pay

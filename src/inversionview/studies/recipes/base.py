@@ -30,6 +30,13 @@ class ProbedRecipe:
     """The recipe for its decoders; empty where it has the task's name."""
 
 
+def gpt2_fields(special: tuple[int, int, int], **sizes: Any) -> dict[str, Any]:
+    """Fields of transformers' `GPT2Config` without dropout; `special` are the tokens for begin, end and padding."""
+    no_dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+    tokens = dict(zip(("bos_token_id", "eos_token_id", "pad_token_id"), special, strict=True))
+    return {**sizes, **no_dropout, **tokens}
+
+
 @dataclass(frozen=True)
 class TaskSource:
     """What a user gave for a task to be made of."""
@@ -70,6 +77,43 @@ class DecoderRecipe:
     """Chooses the sites by what the model does with inputs of the task, in place of all of `kinds`."""
     read: str = "anywhere"
     """Which activations are taken, by the names that `decoder.places.make_places` knows."""
+
+
+def small_decoder(
+    task: str, make_task: Callable[[ProbedModel, TaskSource], Task], budget: Budget, seed: int
+) -> DecoderRecipe:
+    """A decoder of half the paper's width, for a small language model: every head, MLP output and residual stream."""
+    from inversionview.decoder.training import DecoderTrainingConfig
+    from inversionview.training import TrainingConfig
+
+    return DecoderRecipe(
+        task=task,
+        convention="tl",
+        metric="euclidean",
+        epsilon=0.1,
+        decoder={"d_model": 128, "trunk_width": 256, "constrained": True},
+        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6, reweight_every=500),
+        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=30.0)),
+        rate_queries=30,
+        kinds=("head", "mlp_out", "resid_post"),
+        make_task=make_task,
+    )
+
+
+def small_model(
+    task: str, make_task: Callable[[], Task], reading: str, budget: Budget, seed: int, **sizes: int
+) -> ProbedRecipe:
+    """A small language model of GPT-2's architecture; its decoders are trained by the recipe `reading`."""
+    from inversionview.training import TrainingConfig
+
+    return ProbedRecipe(
+        task=task,
+        model=gpt2_fields((0, 1, 2), activation_function="gelu_pytorch_tanh", **sizes),
+        training=TrainingConfig(batch_size=256, precision="fp32", seed=seed, **budget.or_else(steps=1500)),
+        convention="tl",
+        make_task=make_task,
+        reading=reading,
+    )
 
 
 @dataclass(frozen=True)

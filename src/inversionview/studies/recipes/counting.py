@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, gpt2_fields
 
 
 def probed_counting(budget: Budget, seed: int = 0) -> ProbedRecipe:
@@ -11,20 +11,15 @@ def probed_counting(budget: Budget, seed: int = 0) -> ProbedRecipe:
 
     return ProbedRecipe(
         task="counting",
-        model={
-            "vocab_size": 40,
-            "n_positions": 33,
-            "n_embd": 64,
-            "n_layer": 2,
-            "n_head": 1,
-            "activation_function": "gelu_pytorch_tanh",  # GPT-2's function, fused: half the time of a step
-            "resid_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "bos_token_id": 37,
-            "eos_token_id": 38,
-            "pad_token_id": 39,
-        },
+        model=gpt2_fields(
+            (37, 38, 39),
+            activation_function="gelu_pytorch_tanh",  # GPT-2's function, fused: half the time of a step
+            vocab_size=40,
+            n_positions=33,
+            n_embd=64,
+            n_layer=2,
+            n_head=1,
+        ),
         training=TrainingConfig(batch_size=512, precision="fp32", seed=seed, **budget.or_else(steps=6000)),
         convention="tl",
     )

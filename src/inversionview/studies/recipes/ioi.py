@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, TaskSource, needs
+from inversionview.studies.recipes.base import (
+    Budget,
+    DecoderRecipe,
+    ProbedRecipe,
+    TaskSource,
+    needs,
+    small_decoder,
+    small_model,
+)
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -43,48 +51,13 @@ def _small_task_for(probed: ProbedModel, source: TaskSource) -> IoiTask:
 
 def probed_ioi_small(budget: Budget, seed: int = 0) -> ProbedRecipe:
     """A model of GPT-2's architecture (3 layers, 4 heads, d=64) that names the indirect object."""
-    from inversionview.training import TrainingConfig
-
-    return ProbedRecipe(
-        task="ioi",
-        model={
-            "vocab_size": _WORDS,
-            "n_positions": _POSITIONS,
-            "n_embd": 64,
-            "n_layer": 3,
-            "n_head": 4,
-            "activation_function": "gelu_pytorch_tanh",
-            "resid_pdrop": 0.0,
-            "embd_pdrop": 0.0,
-            "attn_pdrop": 0.0,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
-            "pad_token_id": 2,
-        },
-        training=TrainingConfig(batch_size=256, precision="fp32", seed=seed, **budget.or_else(steps=1500)),
-        convention="tl",
-        make_task=small_task,
-        reading="ioi-small",
-    )
+    sizes = {"vocab_size": _WORDS, "n_positions": _POSITIONS, "n_embd": 64, "n_layer": 3, "n_head": 4}
+    return small_model("ioi", small_task, "ioi-small", budget, seed, **sizes)
 
 
 def ioi_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for the small model: every head, MLP output and residual stream."""
-    from inversionview.decoder.training import DecoderTrainingConfig
-    from inversionview.training import TrainingConfig
-
-    return DecoderRecipe(
-        task="ioi",
-        convention="tl",
-        metric="euclidean",
-        epsilon=0.1,
-        decoder={"d_model": 128, "trunk_width": 256, "constrained": True},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6, reweight_every=500),
-        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=30.0)),
-        rate_queries=30,
-        kinds=("head", "mlp_out", "resid_post"),
-        make_task=_small_task_for,
-    )
+    return small_decoder("ioi", _small_task_for, budget, seed)
 
 
 @needs("--model gpt2")

@@ -156,29 +156,21 @@ class AdditionTask(Task):
     @cached_property
     def features(self) -> dict[str, Feature]:
         """Digits, carries, digit sums and answer digits, by name."""
-        digits = tuple(str(d) for d in range(10))
+        digits, sums, no_or_yes = tuple("0123456789"), tuple(str(s) for s in range(19)), ("no", "yes")
+        columns = enumerate(((F1, S1), (F2, S2), (F3, S3)), start=1)
         features = [
-            _token_feature(role, digits, f"the digit at {role}") for role in ("F1", "F2", "F3", "S1", "S2", "S3")
-        ]
-        for column, (first, second) in enumerate(((F1, S1), (F2, S2), (F3, S3)), start=1):
-            pair = f"F{column}+S{column}"
-            features.append(
-                Feature(
-                    pair,
-                    tuple(str(s) for s in range(19)),
-                    _digit_sum(first, second),
-                    f"sum of the digits of column {column}",
+            *(_token_feature(role, digits, f"the digit at {role}") for role in ("F1", "F2", "F3", "S1", "S2", "S3")),
+            *(
+                feature
+                for i, pair in columns
+                for feature in (
+                    Feature(f"F{i}+S{i}", sums, _digit_sum(*pair), f"sum of the digits of column {i}"),
+                    Feature(f"C{i}", no_or_yes, _carry(i), f"whether column {i} carries"),
                 )
-            )
-            features.append(Feature(f"C{column}", ("no", "yes"), _carry(column), f"whether column {column} carries"))
-        features += [
-            _token_feature(role, (*digits, "none"), f"the answer digit at {role}") for role in ("A1", "A2", "A3", "A4")
+            ),
+            *(_token_feature(role, (*digits, "none"), f"the answer digit at {role}") for role in self.roles[-4:]),
+            Feature("four digits", no_or_yes, _carry(1), "whether the answer has four digits, that is A1 is a carry"),
         ]
-        features.append(
-            Feature(
-                "four digits", ("no", "yes"), _carry(1), "whether the answer has four digits, that is A1 is a carry"
-            )
-        )
         return {feature.name: feature for feature in features}
 
     def _from_index(self, index: Positions) -> Tokens:

@@ -186,7 +186,8 @@ class CountingTask(Task):
     def features(self) -> dict[str, Feature]:
         """What is asked and its answer, the other letters and counts, the order, and what stands at the position."""
         letters, counts = tuple(LETTERS), tuple(str(c) for c in range(1, MOST + 1))
-        indices = tuple(str(t) for t in range(self.max_length))
+        sums, lengths = (tuple(map(str, numbers)) for numbers in (range(2, 2 * MOST + 1), range(KINDS, LONGEST + 1)))
+        indices, symbols = tuple(str(t) for t in range(self.max_length)), tuple(self.vocabulary.symbols)
         features = [
             Feature("letter", letters, lambda x, t: asked_letter(x), "the letter that is asked for"),
             Feature("count", counts, lambda x, t: count_of(x, asked_letter(x)) - 1, "how often it occurs"),
@@ -194,30 +195,13 @@ class CountingTask(Task):
             Feature("other2", letters, lambda x, t: others(x)[1], "the other letter that comes last to appear"),
             Feature("count1", counts, lambda x, t: count_of(x, others(x)[0]) - 1, "how often other1 occurs"),
             Feature("count2", counts, lambda x, t: count_of(x, others(x)[1]) - 1, "how often other2 occurs"),
-            Feature(
-                "others",
-                tuple(str(s) for s in range(2, 2 * MOST + 1)),
-                lambda x, t: length_of(x) - count_of(x, asked_letter(x)) - 2,
-                "how often the two other letters occur together",
-            ),
-            Feature(
-                "length",
-                tuple(str(s) for s in range(KINDS, LONGEST + 1)),
-                lambda x, t: length_of(x) - KINDS,
-                "letters before the bar",
-            ),
+            Feature("others", sums, _others_together, "how often the two other letters occur together"),
+            Feature("length", lengths, lambda x, t: length_of(x) - KINDS, "letters before the bar"),
             Feature("first", letters, lambda x, t: x[:, 1], "the first letter"),
-            Feature(
-                "last", letters, lambda x, t: x.gather(1, length_of(x)[:, None])[:, 0], "the letter before the bar"
-            ),
-            Feature("token", (*SYMBOLS, "B", "E"), lambda x, t: x.gather(1, t[:, None])[:, 0], "what stands there"),
+            Feature("last", letters, lambda x, t: _token_at(x, length_of(x)), "the letter before the bar"),
+            Feature("token", symbols, _token_at, "what stands there"),
             Feature("position", indices, lambda x, t: t, "the index of the position"),
-            Feature(
-                "seen",
-                ("none", *counts),
-                seen,
-                "how often the letter that stands there has occurred before the bar, up to there",
-            ),
+            Feature("seen", ("none", *counts), seen, _SEEN),
         ]
         return {feature.name: feature for feature in features}
 
@@ -282,6 +266,17 @@ class CountingTask(Task):
         count = sequence_counts(sequences).gather(1, letter[:, None])[:, 0]
         changed = assemble(sequences, letter, count)
         return torch.where(self.contains(changed)[:, None], changed, tokens)
+
+
+_SEEN = "how often the letter that stands there has occurred before the bar, up to there"
+
+
+def _token_at(tokens: Tokens, positions: Positions) -> Positions:
+    return tokens.gather(1, positions[:, None])[:, 0]
+
+
+def _others_together(tokens: Tokens, positions: Positions) -> Positions:
+    return length_of(tokens) - count_of(tokens, asked_letter(tokens)) - 2
 
 
 def _problem(letters: str, bar: str, question: str) -> str | None:

@@ -17,9 +17,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.files import checked_schema, read_json, write_json
+from inversionview.files import write_json
 from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Start
+from inversionview.tasks.base import Feature, Start, read_description
 from inversionview.tasks.facts.rows import FactRows, make_rows
 from inversionview.tasks.facts.tables import FactTable
 from inversionview.tasks.listed import ListedTask
@@ -117,8 +117,7 @@ class FactsTask(ListedTask):
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> FactsTask:
         """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
-        path, what = folder / "task.json", "description of the task"
-        described = checked_schema(read_json(path, what), path, f"a {what}", 1)
+        described = read_description(folder)
         table = FactTable.load(folder / "facts.json")
         return cls(Vocabulary.load(folder / "tokenizer"), table, length=described.get("length"))
 

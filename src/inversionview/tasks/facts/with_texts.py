@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inversionview.files import checked_schema, read_json, write_json
+from inversionview.files import write_json
 from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Task
+from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.facts.task import ROLES, FactsTask
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
@@ -123,8 +123,7 @@ class FactsAndTextsTask(Task):
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> FactsAndTextsTask:
         """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
-        path, what = folder / "task.json", "description of the task"
-        checked_schema(read_json(path, what), path, f"a {what}", 1)
+        read_description(folder)
         return cls(FactsTask.load(folder / FactsTask.name), TextTask.load(folder / TextTask.name))
 
     def _is_fact(self, tokens: Tokens) -> InputMask:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.files import checked_schema, read_json, write_json
+from inversionview.files import write_json
 from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, PositionMask, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Start, Task
+from inversionview.tasks.base import Feature, Split, Start, Task, read_description
 from inversionview.tasks.ioi.features import HELD_OUT, ioi_features, pairs_held_out, phrases_held_out
 from inversionview.tasks.ioi.frames import Frames, Sentences
 from inversionview.tasks.ioi.phrases import Phrases
@@ -169,8 +169,7 @@ class IoiTask(Task):
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> IoiTask:
         """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
-        path, what = folder / "task.json", "description of the task"
-        described = checked_schema(read_json(path, what), path, f"a {what}", 1)
+        path, described = folder / "task.json", read_description(folder)
         lists = []
         for name in ("names", "places", "objects", "openings", "endings"):
             words = described.get(name)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from inversionview.errors import UserError
-from inversionview.files import checked_schema, read_json, read_tensors, write_atomic, write_tensors
+from inversionview.files import read_tensors, write_atomic, write_tensors
 from inversionview.shapes import InputMask, OneInput, PerInput, Positions, Tokens
-from inversionview.tasks.base import Feature, Split, Task
+from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
@@ -209,8 +209,7 @@ class TextTask(Task):
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> TextTask:
         """Read what `save` wrote. Raises `UserError` naming what is missing or damaged."""
-        path, what = folder / "task.json", "description of the task"
-        described = checked_schema(read_json(path, what), path, f"a {what}", 1)
+        described = read_description(folder)
         tensors = read_tensors(folder / "texts.safetensors")
         if "windows" not in tensors:
             raise UserError(f"{folder / 'texts.safetensors'} is damaged: it has no windows of text")
