@@ -122,6 +122,10 @@ class Map:
     drawn_given: int | None = None
     """And those drawn for each query from the prior given what they share with it."""
 
+    def __repr__(self) -> str:
+        of = f"{self.queries:,} random queries" if self.input is None else self.input
+        return f"<Map of {self.study}, {of}: {len(self.sites)} sites at {len(self.ats)} positions>"
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview map --json` prints."""
         return convert.document(self)
