@@ -136,12 +136,12 @@ def test_the_curve_of_an_exact_reading_says_what_other_epsilons_give(study):
     query = study.query("500+990=1490", at="A4", site="x0.post")
     found = study.exact_preimage(query, epsilon=0.3, curve=True)
     assert study.exact_preimage(query, epsilon=0.3).curve == ()
-    points = {point["epsilon"]: point for point in found.curve}
+    points = {point.epsilon: point for point in found.curve}
     assert {0.1, 0.2, 0.3, 0.5} <= set(points)
     for epsilon in (0.05, 0.2, 0.3, 0.5):
         other = study.exact_preimage(query, epsilon=epsilon)
-        assert points[epsilon]["inside"] == len(other) > 0
-        assert points[epsilon]["log2_domain_over_preimage"] == pytest.approx(np.log2(other.domain_size / len(other)))
+        assert points[epsilon].inside == len(other) > 0
+        assert points[epsilon].log2_domain_over_preimage == pytest.approx(np.log2(other.domain_size / len(other)))
 
 
 def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, monkeypatch):

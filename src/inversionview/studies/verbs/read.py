@@ -18,7 +18,7 @@ from inversionview.reading.attribution import BASELINE, token_colors
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits
 from inversionview.results.preimage import Preimage, Query
-from inversionview.studies.parts import Parts, decoder_for, live_parts, measured
+from inversionview.studies.parts import Parts, checked_site, decoder_for, live_parts, measured
 from inversionview.studies.settings import ReadSettings
 from inversionview.tasks.base import Task
 
@@ -32,6 +32,8 @@ def read(
     progress: Progress | None = None,
 ) -> list[Preimage]:
     """A sampled preimage for each query; see `Study.preimage`."""
+    for query in queries:
+        checked_site(parts, query.site)
     apart = [query for query in queries if decoder_for(parts, [query]) is None]
     if parts.decoder is not None and apart:  # at sites that the decoder was not trained on
         alone = dataclasses.replace(live_parts(parts), decoder=None)
