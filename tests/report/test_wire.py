@@ -33,6 +33,17 @@ def test_a_packed_reading_is_the_reading(reading: dict[str, Any]) -> None:
         assert document[name] == reading[name]
 
 
+def test_what_is_hidden_is_made_visible_once() -> None:
+    reading = addition(draws=3)
+    reading["samples"][0]["tokens"] = [" a", "\u202e", "\n", *reading["samples"][0]["tokens"][3:]]
+    reading["study"] = reading["features"][0]["name"] = "a b\u202e"
+    packed = pack(reading)
+    assert [packed["shown"][i] for i in packed["samples"][0]["tokens"]][:3] == ["·a", "⟨202E⟩", "↵"]
+    assert [packed["strings"][i] for i in packed["samples"][0]["tokens"]][:3] == [" a", "\u202e", "\n"]
+    assert packed["study"] == packed["features"][0]["name"] == "a b⟨202E⟩"
+    assert [packed["strings"][i] for i in packed["query_ids"]] == reading["query"]["tokens"]
+
+
 @pytest.mark.parametrize("distance", [0.1, 0.10000001, 0.099999999, 0.100049])
 def test_rounding_moves_no_distance_over_epsilon(distance: float) -> None:
     reading = addition(draws=3)

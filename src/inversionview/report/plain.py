@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from inversionview.report.reading import format_distance, printable, visible
+from inversionview.report.reading import format_distance, printable
 
 ROWS = 200
 """Rows of a table; the rest is counted."""
@@ -73,12 +73,12 @@ def samples_table(document: Mapping[str, Any], limit: int, near: int) -> dict[st
     columns += ["drawn"] * counted + ["log q"] * scored
     query = document["query"]
     values = [*(feature.get("query", "") for feature in features), *[""] * (counted + scored)]
-    rows = [_line(["query", *_text(query["tokens"], query["position"]), *values], "query")]
+    rows = [_line(["query", *_text(document, document["query_ids"], query["position"]), *values], "query")]
 
     def row(i: int, kind: str) -> dict[str, Any]:
         sample = samples[i]
         cells = [format_distance(sample["distance"], document["epsilon"])]
-        cells += _text([document["strings"][token] for token in sample["tokens"]], sample["position"])
+        cells += _text(document, sample["tokens"], sample["position"])
         cells += [document["strings"][feature["values"][i]] for feature in features]
         cells += [f"{sample['count']:,}"] * counted
         cells += ["" if sample["log_prob"] is None else f"{sample['log_prob']:.1f}".replace("-", "−")] * scored
@@ -111,9 +111,9 @@ def _divider(document: Mapping[str, Any], members: int, misses: int) -> str:
     return f"ε = {document['epsilon']:g}: {words}{', near misses below' if misses else ''}"
 
 
-def _text(tokens: Sequence[str], position: int) -> list[str]:
+def _text(document: Mapping[str, Any], tokens: Sequence[int], position: int) -> list[str]:
     """An input around the position read, and the token there with its index; empty where there is none."""
-    shown = [visible(token) for token in tokens]
+    shown = [document["shown"][token] for token in tokens]
     here = [f"{position}: {shown[position]}"] if 0 <= position < len(tokens) else [""]
     before, after = "".join(shown[: max(position, 0)]), "".join(shown[max(position, 0) :])
     room = CONTEXT[1] + len(here[0])

@@ -1,12 +1,16 @@
-"""Documents as they go to a browser: with their sentences, rounded, and each token's text only once."""
+"""Documents as they go to a browser: with their sentences, rounded, and each token's text only once.
+
+What is hidden in a name or a token (controls, bidirectional marks) is made visible here, and nowhere in a browser.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from inversionview.report.reading import printable, visible
 from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
 from inversionview.results import convert
 from inversionview.results.map import Map
@@ -24,6 +28,8 @@ _ROUNDED = ("distance", "log_prob", "token_distances")
 def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[str, Any]:
     """Return a reading of which tokens are indexes into `strings`, with `words`; `unpack` in `wire.js` undoes it.
 
+    `shown` has the same texts as tokens are drawn, `query_ids` the query's.
+
     Of more than `most_tokens` the nearest samples are kept. Distances are rounded so that none of them crosses epsilon:
     what is inside stays inside.
     """
@@ -33,15 +39,16 @@ def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[st
         kept = sorted(kept, key=lambda i: _order(samples[i]))[: most_tokens // longest]
     table: dict[str, int] = {}
     packed = [_sample(samples[i], reading.epsilon, table) for i in kept]
-    columns = [{**vars(c), "values": [_index(c.values[i], table) for i in kept]} for c in reading.features]
-    return {
+    columns = [{**vars(c), "values": [_index(printable(c.values[i]), table) for i in kept]} for c in reading.features]
+    query_ids = [_index(token, table) for token in reading.query.tokens]
+    document = {
         "kind": "reading",
         **convert.plain(replace(reading, samples=(), features=())),
-        "samples": packed,
         "features": columns,
         "words": asdict(reading_words(reading)),
-        "strings": list(table),
     }
+    lists = {"samples": packed, "query": convert.plain(reading.query), "query_ids": query_ids, "strings": list(table)}
+    return {**_printed(document), **lists, "shown": [visible(text) for text in table]}
 
 
 def pack_map(document: Map) -> dict[str, Any]:
@@ -50,17 +57,17 @@ def pack_map(document: Map) -> dict[str, Any]:
     for cell, of in zip(packed["cells"], document.cells, strict=True):
         cell["bits"] = {name: _fixed(feature) for name, feature in cell["bits"].items()}
         cell |= {"face": face(of), "says": best_words(of)}
-    return {"kind": "map", **packed, "words": asdict(map_words(document))}
+    return _printed({"kind": "map", **packed, "words": asdict(map_words(document))})
 
 
 def pack_causal(document: Use) -> dict[str, Any]:
     """Return whether an activation is used, with its sentences."""
-    return {"kind": "causal", **document.to_dict(), "words": asdict(causal_words(document))}
+    return _printed({"kind": "causal", **document.to_dict(), "words": asdict(causal_words(document))})
 
 
 def pack_patching(document: Patching) -> dict[str, Any]:
     """Return what patching did, with its sentences."""
-    return {"kind": "patching", **document.to_dict(), "words": asdict(patching_words(document))}
+    return _printed({"kind": "patching", **document.to_dict(), "words": asdict(patching_words(document))})
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:
@@ -72,6 +79,19 @@ def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, 
     if distance is not None and (packed["distance"] <= epsilon) != (distance <= epsilon):
         packed["distance"] = distance
     return packed
+
+
+def _printed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with all that is hidden in its texts made visible."""
+    return {printable(name): _printed_value(value) for name, value in document.items()}
+
+
+def _printed_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return _printed(value)
+    return [_printed_value(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _order(sample: Sample) -> float:

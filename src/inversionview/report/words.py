@@ -46,6 +46,8 @@ class Words:
     heading: str
     place: str = ""
     """Site and position, where the heading does not name them."""
+    input: str = ""
+    """Of a reading, without begin and end tokens."""
     sentences: list[str] = field(default_factory=list)
     facts: list[list[str]] = field(default_factory=list)
     """Labels, each with what is said under it."""
@@ -70,6 +72,7 @@ def reading_words(document: Reading) -> Words:
     return Words(
         heading=reading.headline(document),
         place=f"{reading.printable(document.site)} at {reading.visible(document.query.at)}",
+        input="".join(document.query.tokens[1:-1]),
         sentences=[reading.summary(document)],
         facts=facts,
         settings=_lists(reading.settings(document)),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from inversionview.criterion import SiteEpsilons
+from inversionview.report.reading import visible
 from inversionview.sites import Site
 from inversionview.studies.examples import start_of
 from inversionview.studies.study import Study
@@ -61,6 +62,7 @@ def tokens_document(study: Study, text: str) -> dict[str, Any]:
     return {
         "input": task.decode(tokens),
         "tokens": strings,
+        "shown": [visible(text) for text in strings],
         "roles": [task.role(tokens, t) for t in range(len(strings))],
         "eligible": eligible,
         "default": max(t for t, may in enumerate(eligible) if may),

@@ -10,6 +10,7 @@ from typing import Any
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.progress import advance, stage
+from inversionview.report.reading import visible
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
@@ -157,7 +158,7 @@ def attention(study: Study, request: AttentionRequest, limits: Limits) -> Questi
                     [[[round(v, 4) for v in row] for row in head] for head in pattern.float().cpu().tolist()]
                 )
                 advance(1)
-        return Answer({"tokens": strings, "first_layer": layers[0], "layers": patterns})
+        return Answer({"tokens": list(map(visible, strings)), "first_layer": layers[0], "layers": patterns})
 
     return Question(_key(study, "attention", tokens.tolist(), request.layer), run)
 

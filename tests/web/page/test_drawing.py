@@ -54,14 +54,17 @@ def hostile():
     return reading
 
 
-def test_two_languages_make_hidden_things_visible_alike(drawing):
-    page = drawing("reading", pack(addition(draws=5)))
-    for rule, name in ((visible, "visible"), (printable, "printable")):
-        shown = page.evaluate(
-            f"async (list) => {{ const m = await import('/static/report/words.js'); return list.map(m.{name}); }}",
-            HOSTILE,
-        )
-        assert shown == [rule(token) for token in HOSTILE]
+def test_what_is_hidden_in_tokens_and_names_is_drawn_as_python_shows_it(drawing):
+    reading = addition(draws=5)
+    for sample in reading["samples"]:
+        sample["tokens"] = HOSTILE
+    names = [f"{i} {token}" for i, token in enumerate(HOSTILE)]
+    reading["features"] = [{"name": name, "values": [name] * len(reading["samples"])} for name in names]
+    page = drawing("reading", pack(reading))
+    page.click(".row.sample >> nth=0")
+    assert page.locator(".detail .running .tok").all_text_contents() == [visible(token) for token in HOSTILE]
+    assert page.locator(".menu-body label").all_text_contents() == [printable(name) for name in names]
+    assert page.locator(".row.sample >> nth=0 >> .feature").all_text_contents() == [printable(name) for name in names]
 
 
 def test_tokens_are_text_whatever_they_hold(drawing):

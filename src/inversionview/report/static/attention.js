@@ -3,7 +3,7 @@
  */
 
 import { h, s } from "./dom.js";
-import { visible, whole } from "./words.js";
+import { whole } from "./words.js";
 
 const BRIGHT = 12; // steps of darkness of a square
 
@@ -19,7 +19,7 @@ export function drawHead(attention, { layer, head, position }) {
       const weight = i <= position ? (row[i] ?? 0) : 0;
       return h("span", { role: "listitem", class: `head-cell${i === position ? " here" : ""}${i > position ? " after" : ""}` },
         h("span", { class: "well" }, h("i", { style: { height: `${100 * weight}%` } })),
-        h("span", { class: "tok" }, visible(token)),
+        h("span", { class: "tok" }, token),
         h("small", {}, i > position ? "" : weight >= 0.005 ? whole(weight) : "0"));
     })));
 }
@@ -39,7 +39,7 @@ export function mountAttention(root, attention, { position, chosen = null, onCho
       h("figcaption", {}, onChoose && readable(i, j)
         ? h("button", { type: "button", class: "small", on: { click: () => onChoose(i, j) } }, `a${i}.${j}`)
         : h("code", {}, `a${i}.${j}`),
-        h("span", { class: "looks" }, `from ${visible(all.tokens[position])}: ${strongest(all, i, j, position)}`)),
+        h("span", { class: "looks" }, `from ${all.tokens[position]}: ${strongest(all, i, j, position)}`)),
       heat(all.tokens, all.layers[i][j], position));
   }
   root.replaceChildren(h("article", { class: "live attention-view" }, h("div", { class: "heats" }, heads)));
@@ -50,7 +50,7 @@ export function strongest(attention, layer, head, position) {
   const row = attention.layers[layer][head][position];
   const order = row.map((weight, i) => ({ weight, i })).filter((one) => one.weight >= 0.1 && one.i <= position);
   order.sort((a, b) => b.weight - a.weight);
-  const told = order.slice(0, 3).map((one) => `${visible(attention.tokens[one.i])} ${whole(one.weight)}`);
+  const told = order.slice(0, 3).map((one) => `${attention.tokens[one.i]} ${whole(one.weight)}`);
   return told.join(", ") || "spread out";
 }
 
@@ -64,11 +64,11 @@ function heat(tokens, weights, position) {
       const step = Math.round(BRIGHT * Math.min(1, weights[from][to] ?? 0));
       if (!step) continue;
       squares.push(s("rect", { x: to + edge, y: from + edge, width: 0.94, height: 0.94, class: "square", "fill-opacity": (step / BRIGHT).toFixed(2) },
-        s("title", {}, `${visible(tokens[from])} → ${visible(tokens[to])}: ${whole(weights[from][to])}`)));
+        s("title", {}, `${tokens[from]} → ${tokens[to]}: ${whole(weights[from][to])}`)));
     }
   }
   const text = (x, y, i, anchor) => s("text", { x, y, "text-anchor": anchor, "font-size": 0.72, class: i === position ? "here" : "" },
-    visible(tokens[i]).slice(0, 4));
+    tokens[i].slice(0, 4));
   const labels = labelled ? tokens.flatMap((_, i) => [text(i + edge + 0.47, 0.9, i, "middle"), text(0.95, i + edge + 0.72, i, "end")]) : [];
   return s("svg", { viewBox: `0 0 ${n + edge} ${n + edge}`, role: "img", "aria-label": "attention from the token of each row to that of each column" },
     s("rect", { x: edge, y: position + edge - 0.03, width: position + 1, height: 1, class: "row-mark" }), squares, labels);

@@ -4,7 +4,7 @@
 
 import { fill, h } from "./dom.js";
 import { shareKnown } from "./scale.js";
-import { printable, whole } from "./words.js";
+import { whole } from "./words.js";
 
 const TOP = 6;
 const NAMED = 6;
@@ -55,7 +55,7 @@ export function drawKnows(reading, abouts) {
 function names(list, abouts) {
   const shown = list.slice(0, NAMED).map((one, i) => [
     i ? ", " : "",
-    h("b", { title: abouts[one.name] || null }, printable(one.name), one.value ? ` = ${printable(one.value)}` : ""),
+    h("b", { title: abouts[one.name] || null }, one.name, one.value ? ` = ${one.value}` : ""),
   ]);
   return [shown, list.length > NAMED ? ` and ${list.length - NAMED} more` : ""];
 }
@@ -92,7 +92,7 @@ function bitsRow(one, abouts) {
   const [bits, of, interval, sign] = one.words;
   return h("div", { class: "bits-row", role: "row" },
     h("span", { class: "name", role: "rowheader", title: abouts[one.name] || null },
-      h("b", {}, printable(one.name)), one.value ? h("span", { class: "value" }, ` = ${printable(one.value)}`) : null),
+      h("b", {}, one.name), one.value ? h("span", { class: "value" }, ` = ${one.value}`) : null),
     h("span", { class: "well", role: "cell", "aria-label": `${whole(one.share)} known` },
       h("i", { style: { width: `${100 * one.share}%` } })),
     h("span", { class: "said", role: "cell" }, h("span", { "aria-hidden": "true", class: "mark" }, sign), " ",

@@ -4,7 +4,6 @@
 
 import { fill, h } from "./dom.js";
 import { barCell, drawTable, drawTerms, framedTable } from "./table.js";
-import { printable } from "./words.js";
 
 /**
  * @param {HTMLElement} root
@@ -16,8 +15,8 @@ export function mountCausal(root, { words }, { heading = true } = {}) {
   const end = answer.search(/[:,.]/);
   const { groups, features } = words.tables;
   fill(root, h("div", { class: "live causal-view" },
-    heading ? h("h2", {}, printable(words.heading)) : null,
-    h("p", { class: "verdict" }, h("b", {}, printable(answer.slice(0, end))), printable(answer.slice(end))),
+    heading ? h("h2", {}, words.heading) : null,
+    h("p", { class: "verdict" }, h("b", {}, answer.slice(0, end)), answer.slice(end)),
     drawTable(groups),
     features.rows.length ? framedTable(features.caption,
       ["feature", "encoded", "KL shared", "KL not shared", "difference, 95%", "saves", "verdict"], features.rows.map(featureRow)) : null,
@@ -26,7 +25,7 @@ export function mountCausal(root, { words }, { heading = true } = {}) {
 }
 
 function featureRow({ cells, kind, bar }) {
-  const [name, here, encoded, shared, differing, difference, interval, verdict] = cells.map(printable);
+  const [name, here, encoded, shared, differing, difference, interval, verdict] = cells;
   const verdictClass = kind.replaceAll(" ", "-");
   return h("tr", { class: verdictClass },
     h("th", { scope: "row" }, name, h("span", { class: "value" }, ` = ${here}`)),

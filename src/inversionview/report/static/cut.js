@@ -74,8 +74,8 @@ export function headlineOf(reading, { epsilon, at }, n) {
 export function sharesOf(reading, groups, own) {
   if (!groups.members.length) return null;
   if (own && reading.shares) return reading.shares;
-  return reading.query.tokens.map((token, i) => {
-    const same = groups.members.filter((m) => reading.samples[m].tokens[i] === token).length;
+  return reading.query.ids.map((id, i) => {
+    const same = groups.members.filter((m) => reading.samples[m].ids[i] === id).length;
     return same / groups.members.length;
   });
 }

@@ -4,7 +4,7 @@
 
 import { fill, h } from "./dom.js";
 import { changeClass } from "./scale.js";
-import { distanceText, printable, short, signed, visible } from "./words.js";
+import { distanceText, short, signed } from "./words.js";
 
 const COLUMNS = 26; // longer inputs are shown as running text
 
@@ -48,8 +48,8 @@ export function makeDetail({ reading, roles }) {
 
 /** What is known of one token, in words. */
 export function factsOf(sample, i, roles) {
-  const at = roles?.[i] && roles[i] !== `${i}` ? `${visible(roles[i])}, index ${i}` : `index ${i}`;
-  const facts = [`“${visible(sample.tokens[i])}” at ${at}`];
+  const at = roles?.[i] && roles[i] !== `${i}` ? `${roles[i]}, index ${i}` : `index ${i}`;
+  const facts = [`“${sample.tokens[i]}” at ${at}`];
   if (sample.colors?.[i] !== undefined) facts.push(`change ${signed(sample.colors[i])}`);
   const distance = sample.token_distances?.[i];
   if (distance !== null && distance !== undefined) facts.push(`distance here ${short(distance)}`);
@@ -66,7 +66,7 @@ function bars(sample, epsilon) {
     return h("span", { class: `column${near ? " near" : ""}`, "data-i": i },
       h("span", { class: "well" }, distance === null ? null : bar),
       h("span", { class: `tok ${changeClass(sample.colors?.[i])}${i === sample.position ? " here" : ""}` },
-        printable(visible(text))),
+        text),
       h("small", {}, distance === null ? "" : distanceText(distance, 0.5).replace(/^0\./, ".").slice(0, 4)));
   });
   return h("div", { class: "columns" }, columns);
@@ -74,10 +74,10 @@ function bars(sample, epsilon) {
 
 function running(sample) {
   return sample.tokens.map((text, i) => [
-    /^\s/.test(text) ? h("wbr") : null, // a line can only break where the text had a space
+    /^[·↵⇥]/.test(text) ? h("wbr") : null, // a line can only break where the text had a space
     h("span", {
       class: `tok ${changeClass(sample.colors?.[i])}${i === sample.position ? " here" : ""}`,
       "data-i": i,
-    }, visible(text)),
+    }, text),
   ]);
 }

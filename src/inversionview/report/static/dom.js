@@ -66,9 +66,9 @@ export function unique(stem = "iv") {
  * @param {(...args: any[]) => void} run
  */
 export function framed(run) {
-  let asked = 0;
+  let frame = 0;
   return (...args) => {
-    cancelAnimationFrame(asked);
-    asked = requestAnimationFrame(() => run(...args));
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => run(...args));
   };
 }

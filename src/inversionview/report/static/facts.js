@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { drawTable, drawTerms } from "./table.js";
-import { count, printable, short, whole } from "./words.js";
+import { count, percent, whole } from "./words.js";
 
 /**
  * How many candidates were left after each step, as bars that shorten.
@@ -16,7 +16,7 @@ export function drawCounts(reading, inside) {
   if (reading.exact) {
     const of = counts.in_domain ? inside / counts.in_domain : 0;
     return h("dl", { class: "funnel" },
-      step("run, all", counts.in_domain, 1), step("inside ε", inside, of, inside ? `${short(100 * of)}%` : ""));
+      step("run, all", counts.in_domain, 1), step("inside ε", inside, of, inside ? percent(of) : ""));
   }
   const of = (n) => (counts.drawn ? n / counts.drawn : 0);
   return h("dl", { class: "funnel" },
@@ -46,9 +46,9 @@ export function drawFacts(reading) {
 export function drawMadeWith(reading) {
   const { settings, sentences, tables } = reading.words;
   return h("details", { class: "made-with" }, h("summary", {}, "How this reading was made"),
-    sentences.map((sentence) => h("p", {}, printable(sentence))), drawTerms(settings),
+    sentences.map((sentence) => h("p", {}, sentence)), drawTerms(settings),
     tables.sources.rows.length ? h("div", { class: "sources" }, tables.sources.rows.map(({ cells: [name, draws], bar }) =>
-      h("div", {}, h("b", {}, printable(name)), h("span", { class: "well", title: `${whole(bar)} inside ε` },
-        h("i", { style: { width: `${100 * bar}%` } })), h("span", {}, printable(draws))))) : null,
+      h("div", {}, h("b", {}, name), h("span", { class: "well", title: `${whole(bar)} inside ε` },
+        h("i", { style: { width: `${100 * bar}%` } })), h("span", {}, draws)))) : null,
     tables.curve.rows.length ? drawTable(tables.curve) : null);
 }

@@ -3,7 +3,7 @@
  */
 
 import { fill, h } from "./dom.js";
-import { fixed, many, percent, printable, visible, whole } from "./words.js";
+import { fixed, many, percent, whole } from "./words.js";
 
 /**
  * @param {HTMLElement} root
@@ -14,10 +14,10 @@ export function mountTests(root, document) {
 }
 
 function drawTest(test) {
-  const title = h("p", { class: "place" }, h("code", {}, printable(test.name)), " · ",
-    h("code", {}, printable(test.site)), " at ", h("code", {}, visible(test.at)));
+  const title = h("p", { class: "place" }, h("code", {}, test.name), " · ",
+    h("code", {}, test.site), " at ", h("code", {}, test.at));
   if (test.consistency === null) {
-    return h("section", {}, title, h("p", { class: "verdict" }, `Not tested: ${printable(test.why_not ?? "nothing was found")}.`));
+    return h("section", {}, title, h("p", { class: "verdict" }, `Not tested: ${test.why_not ?? "nothing was found"}.`));
   }
   const controls = Object.entries(test.controls).map(([name, control]) =>
     bar(name, control.consistency, null, control.consistency === null ? "no members" : "", false));

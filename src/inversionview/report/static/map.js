@@ -5,7 +5,7 @@
 import { fill, h } from "./dom.js";
 import { roving } from "./roving.js";
 import { changeClass, shareKnown } from "./scale.js";
-import { error, fixed, printable, short, visible, whole } from "./words.js";
+import { error, fixed, short, whole } from "./words.js";
 
 /** What the site's cell at a position knows best; null where nothing was measured. */
 export function cellAt(map, site, at) {
@@ -29,22 +29,22 @@ export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = nul
   const detail = h("div", { class: "map-detail", role: "status" },
     h("p", { class: "hint" }, "Choose a cell to see all that it knows."));
   const columns = map.ats.length;
-  const body = map.sites.map((site, i) => h("tr", {}, h("th", { scope: "row" }, printable(site)),
+  const body = map.sites.map((site, i) => h("tr", {}, h("th", { scope: "row" }, site),
     map.ats.map((at, j) => {
       const cell = cellAt(map, site, at);
       return h("td", {}, cell ? cellButton(cell, i * columns + j) : null);
     })));
   const table = h("table", { class: "map-table" },
     h("caption", { class: "unseen" }, "Sites by named positions"),
-    h("thead", {}, h("tr", {}, h("td"), map.ats.map((at) => h("th", { scope: "col" }, visible(at))))), h("tbody", {}, body));
+    h("thead", {}, h("tr", {}, h("td"), map.ats.map((at) => h("th", { scope: "col" }, at)))), h("tbody", {}, body));
   const rove = roving(table, { columns: () => columns });
 
   function cellButton(cell, place) {
     const best = bestOf(cell);
-    const [name, bits, others] = cell.face.map(printable);
+    const [name, bits, others] = cell.face;
     return h("button", {
       type: "button", class: `map-cell ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": cell.site,
-      "data-at": cell.at, "aria-pressed": "false", "aria-label": `${cell.site} at ${visible(cell.at)}: ${printable(cell.says)}`,
+      "data-at": cell.at, "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${cell.says}`,
       on: { click: () => choose(cell) },
     }, best ? [h("b", {}, name), h("span", {}, bits), others ? h("small", {}, others) : null] : h("span", { class: "none" }, name));
   }
@@ -58,7 +58,7 @@ export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = nul
   }
 
   fill(root, h("article", { class: "live map-view" },
-    h("header", { class: "reading-head" }, h("h2", {}, printable(map.words.heading)), h("div", { class: "tools" }, tools)),
+    h("header", { class: "reading-head" }, h("h2", {}, map.words.heading), h("div", { class: "tools" }, tools)),
     h("div", { class: "map-scroll" }, table), legend(map), detail,
     h("div", { class: "notes" }, map.words.notes.map((note) => h("p", {}, note)))));
   const first = chosen && cellAt(map, chosen.site, chosen.at);
@@ -67,12 +67,12 @@ export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = nul
 }
 
 function cellDetail(cell, abouts, onChoose) {
-  const place = [h("code", {}, printable(cell.site)), " at ", h("code", {}, visible(cell.at))];
-  if (cell.log2_domain_over_preimage === null) return h("p", {}, place, ": ", printable(cell.why_not ?? "not known"));
+  const place = [h("code", {}, cell.site), " at ", h("code", {}, cell.at)];
+  if (cell.log2_domain_over_preimage === null) return h("p", {}, place, ": ", cell.why_not ?? "not known");
   const rows = Object.entries(cell.bits).sort((a, b) => b[1].bits - a[1].bits).map(([name, one]) => {
     const share = shareKnown(one.bits, one.of);
     return h("tr", { class: cell.knows.includes(name) ? "known" : "" },
-      h("th", { scope: "row", title: abouts[name] || null }, printable(name)),
+      h("th", { scope: "row", title: abouts[name] || null }, name),
       h("td", { class: "well-cell" }, h("span", { class: "well" }, h("i", { style: { width: `${100 * share}%` } }))),
       h("td", {}, fixed(one.bits), error(one.se)),
       h("td", {}, fixed(one.of)), h("td", {}, whole(share)), h("td", {}, fixed(one.divergence)));

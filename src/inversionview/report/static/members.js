@@ -7,7 +7,7 @@ import { makeDetail } from "./detail.js";
 import { fill, h, unique } from "./dom.js";
 import { layoutOf, tintOf, tokenCells } from "./tokens.js";
 import { virtualList } from "./virtual.js";
-import { count, distanceText, fixed, many, printable, short, visible, whole } from "./words.js";
+import { count, distanceText, fixed, many, short, whole } from "./words.js";
 
 /**
  * @typedef {{epsilon: number, groups: import("./cut.js").Groups, inside: number, at: number | null, tint: import("./tokens.js").Tint,
@@ -74,7 +74,7 @@ export function makeMembers(reading, { roles, onSort }) {
       const sorted = now.sort === name;
       return h("span", { class: "label feature", role: "columnheader", "aria-sort": sorted ? "ascending" : "none" },
         h("button", { type: "button", tabindex: "-1", title: `sort by ${name}`, on: { click: () => onSort(name) } },
-          printable(name), sorted ? " ▴" : ""));
+          name, sorted ? " ▴" : ""));
     });
     const back = h("button", { type: "button", tabindex: "-1", title: "sort by distance", on: { click: () => onSort("") } },
       `distance${now.sort ? "" : " ▴"}`);
@@ -93,7 +93,7 @@ export function makeMembers(reading, { roles, onSort }) {
     return h("div", { class: "row query", role: "row" },
       h("span", { class: "span-two", role: "rowheader" }, "the query"),
       tokenCells(layout, reading.query, () => "", "gridcell"),
-      now.columns.map((name) => h("span", { class: "feature", role: "gridcell" }, printable(values.get(name) ?? ""))));
+      now.columns.map((name) => h("span", { class: "feature", role: "gridcell" }, values.get(name) ?? "")));
   }
 
   function shares() {
@@ -103,7 +103,7 @@ export function makeMembers(reading, { roles, onSort }) {
     const of = own && reading.shares ? `all ${count(now.inside)} members` : `${many(now.groups.members.length, "member")} listed`;
     return h("div", { class: "row shares", role: "row" },
       h("span", { class: "span-two", role: "rowheader" }, "same in members"),
-      shared.map((share, i) => h("span", { class: "share", role: "gridcell", title: `${whole(share)} of ${of} have ${visible(reading.query.tokens[i])} here` },
+      shared.map((share, i) => h("span", { class: "share", role: "gridcell", title: `${whole(share)} of ${of} have ${reading.query.tokens[i]} here` },
         h("i", { style: { height: `${100 * share}%` } }), h("span", { class: "unseen" }, whole(share)))));
   }
 
@@ -118,7 +118,7 @@ export function makeMembers(reading, { roles, onSort }) {
     const distance = distanceOf(sample, now.at);
     const features = now.columns.map((name) => {
       const column = reading.features.find((feature) => feature.name === name);
-      return h("span", { class: "feature", role: "gridcell" }, column ? printable(column.values[i]) : "");
+      return h("span", { class: "feature", role: "gridcell" }, column ? column.values[i] : "");
     });
     const row = h("div", {
       class: `row sample ${item.kind}${index === current ? " current" : ""}`, role: "row", id, "data-row": index,
@@ -130,7 +130,7 @@ export function makeMembers(reading, { roles, onSort }) {
       features,
       counted ? h("span", { class: "number quiet", role: "gridcell" }, count(sample.count)) : null,
       scored ? h("span", { class: "number quiet", role: "gridcell" }, sample.log_prob === null ? "" : fixed(sample.log_prob, 1)) : null);
-    if (index === current) row.querySelector(`[data-i="${token}"]`)?.classList.add("asked");
+    if (index === current) row.querySelector(`[data-i="${token}"]`)?.classList.add("chosen");
     return row;
   }
 

@@ -4,7 +4,6 @@
 
 import { fill, h } from "./dom.js";
 import { drawTable, drawTerms } from "./table.js";
-import { printable } from "./words.js";
 
 /**
  * @param {HTMLElement} root
@@ -12,7 +11,7 @@ import { printable } from "./words.js";
  */
 export function mountPatching(root, { words }) {
   fill(root, h("article", { class: "live patching-view" },
-    h("h2", {}, printable(words.heading)), words.sentences.map((sentence) => h("p", {}, printable(sentence))),
+    h("h2", {}, words.heading), words.sentences.map((sentence) => h("p", {}, sentence)),
     h("div", { class: "orders" }, Object.values(words.tables).map(drawTable)),
     drawTerms(words.settings),
     h("div", { class: "notes" }, words.notes.map((note) => h("p", {}, note)))));

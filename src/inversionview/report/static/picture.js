@@ -7,7 +7,7 @@ import { barScale, cut, headlineOf, inside } from "./cut.js";
 import { s } from "./dom.js";
 import { changeClass } from "./scale.js";
 import { layoutOf, windowOf } from "./tokens.js";
-import { distanceText, many, printable, short, visible, width } from "./words.js";
+import { distanceText, many, short, width } from "./words.js";
 
 const SANS = 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif';
 const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
@@ -35,15 +35,15 @@ export function drawPicture(reading, epsilon, theme) {
   const scale = barScale(reading, epsilon, null);
   const parts = [];
   const text = (x, y, words, more = {}) => parts.push(s("text", { x, y, fill: color("ink"), "font-size": 13, ...more }, words));
-  text(MARGIN, 44, `${printable(reading.site)} at ${visible(reading.query.at)} · ${headlineOf(reading, { epsilon, at: null }, n)}`, { "font-size": 19, "font-weight": 650 });
+  text(MARGIN, 44, `${reading.site} at ${reading.query.at} · ${headlineOf(reading, { epsilon, at: null }, n)}`, { "font-size": 19, "font-weight": 650 });
   let y = 66;
-  for (const sentence of `${printable(reading.study)} · ${reading.words.sentences[0]}`.split(/(?<=\.) /)) {
+  for (const sentence of `${reading.study} · ${reading.words.sentences[0]}`.split(/(?<=\.) /)) {
     text(MARGIN, y, sentence, { fill: color("muted"), "font-size": 12 });
     y += 17;
   }
   y += 2;
   for (const one of featuresByBits(reading).slice(0, 6)) {
-    text(MARGIN, y + 12, printable(one.name), { "font-weight": 600 });
+    text(MARGIN, y + 12, one.name, { "font-weight": 600 });
     parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160, height: 10, fill: color("panel"), stroke: color("line") }));
     parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160 * one.share, height: 10, fill: color("bar") }));
     text(MARGIN + 282, y + 12, `${one.words[0]} ${one.words[1]} bits`, { "font-size": 12 });
@@ -103,7 +103,7 @@ function tokens(parts, { line = { tokens: [], position: 0 }, colors, bold }, lay
   const [start, stop] = layout.grid ? [0, line.tokens.length] : windowOf(line);
   let x = left;
   if (start > 0) x = put("…", x, "", false);
-  for (let i = start; i < stop; i += 1) x = put(visible(line.tokens[i]), x, changeClass(colors?.[i]), i === line.position);
+  for (let i = start; i < stop; i += 1) x = put(line.tokens[i], x, changeClass(colors?.[i]), i === line.position);
   return stop < line.tokens.length ? put("…", x, "", false) : x;
 
   function put(words, at, tinted, here) {

@@ -9,7 +9,7 @@ import { makeEpsilon } from "./epsilon.js";
 import { drawCounts, drawFacts, drawMadeWith } from "./facts.js";
 import { makeMembers } from "./members.js";
 import { unpack } from "./wire.js";
-import { printable, short, visible } from "./words.js";
+import { short } from "./words.js";
 
 const LONGEST = 120; // characters of an input above its reading
 
@@ -73,7 +73,7 @@ export function mountReading(root, packed, options = {}) {
     const groups = cut(reading, shown.epsilon, shown.at, column ? (i) => column.values[i] : null);
     const n = inside(reading, groups, shown.epsilon, shown.at);
     const own = shown.epsilon === reading.epsilon && shown.at === null;
-    fill(headline, code(reading.site), " at ", code(visible(reading.query.at)), " · ",
+    fill(headline, code(reading.site), " at ", code(reading.query.at), " · ",
       headlineOf(reading, shown, n));
     fill(stale, own ? null : staleWords(reading, shown));
     for (const one of [knows, bits, facts]) one?.classList.toggle("other", !own);
@@ -105,13 +105,13 @@ function staleWords(reading, shown) {
 }
 
 function place(reading) {
-  const input = reading.query.tokens.slice(1, -1).map(printable).join("");
-  return h("p", { class: "place" }, printable(reading.study), " · ", h("span", { class: "input" }, input.slice(0, LONGEST)),
+  const { input } = reading.words;
+  return h("p", { class: "place" }, reading.study, " · ", h("span", { class: "input" }, input.slice(0, LONGEST)),
     input.length > LONGEST ? "…" : "", reading.query.tokens.length ? ` · position ${reading.query.position}` : "a vector of your own");
 }
 
 function code(text) {
-  return h("code", {}, printable(text));
+  return h("code", {}, text);
 }
 
 function controls(reading, shown, { all, colored, measured, roles, update }) {
@@ -123,7 +123,7 @@ function controls(reading, shown, { all, colored, measured, roles, update }) {
   tint.value = shown.tint;
   const at = h("select", { id: `${id}-at`, on: { change: () => update({ at: at.value === "" ? null : Number(at.value) }) } },
     h("option", { value: "" }, reading.position_rule === "same" ? "the position read" : "each input’s best position"),
-    reading.query.tokens.map((text, i) => h("option", { value: i }, `${i}: ${visible(roles?.[i] ?? text)}`)));
+    reading.query.tokens.map((text, i) => h("option", { value: i }, `${i}: ${roles?.[i] ?? text}`)));
   return h("div", { class: "controls" },
     colored || measured ? h("label", { for: `${id}-tint` }, "colour by ", tint) : null,
     measured && reading.query.tokens.length <= 64 ? h("label", { for: `${id}-at` }, "distance at ", at) : null,
@@ -140,7 +140,7 @@ function columnsMenu(all, shown, update) {
       update({ columns: all.filter((one) => chosen.has(one)) });
     } } });
     box.checked = shown.columns.includes(name);
-    return h("label", {}, box, printable(name));
+    return h("label", {}, box, name);
   });
   return h("details", { class: "menu" }, h("summary", {}, "columns"), h("div", { class: "menu-body" }, boxes));
 }
@@ -151,6 +151,6 @@ function legend(colored, reading) {
   return h("details", { class: "menu scale-menu" },
     h("summary", {}, "lowered ", h("span", { class: "ramp", "aria-hidden": "true" },
       steps.map((step) => h("i", { class: step ? `${step > 0 ? "p" : "m"}${Math.abs(step)}` : "" }))), " raised"),
-    h("div", { class: "menu-body text" }, h("p", {}, printable(reading.colors_about)),
+    h("div", { class: "menu-body text" }, h("p", {}, reading.colors_about),
       h("p", {}, "A frame marks the position that counts.")));
 }

@@ -3,7 +3,6 @@
  */
 
 import { h } from "./dom.js";
-import { printable } from "./words.js";
 
 /**
  * A table; rows with a share get a bar as their last cell.
@@ -13,7 +12,7 @@ export function drawTable({ caption, columns, rows }) {
   const bars = rows.some((row) => row.bar !== null);
   return framedTable(caption, bars ? [...columns, ""] : columns, rows.map(({ cells, kind, bar }) =>
     h("tr", { class: kind.replaceAll(" ", "-") },
-      cells.map((cell, i) => (i ? h("td", {}, printable(cell)) : h("th", { scope: "row" }, printable(cell)))),
+      cells.map((cell, i) => (i ? h("td", {}, cell) : h("th", { scope: "row" }, cell))),
       bar === null ? null : barCell(bar))));
 }
 
@@ -21,7 +20,7 @@ export function drawTable({ caption, columns, rows }) {
 export function framedTable(caption, columns, rows) {
   return h("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": caption },
     h("table", { class: "plain" }, h("caption", {}, caption),
-      h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, printable(name))))), h("tbody", {}, rows)));
+      h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
 }
 
 /** A share as a bar in a cell of a table. */
@@ -32,5 +31,5 @@ export function barCell(share) {
 /** Names with what is said under each. */
 export function drawTerms(terms) {
   return h("dl", { class: "said-list" }, terms.map(([name, words]) =>
-    h("div", {}, h("dt", {}, printable(name)), h("dd", {}, printable(words)))));
+    h("div", {}, h("dt", {}, name), h("dd", {}, words))));
 }

@@ -4,7 +4,7 @@
 
 import { h } from "./dom.js";
 import { changeClass, nearClass } from "./scale.js";
-import { visible, width } from "./words.js";
+import { width } from "./words.js";
 
 const GRID_WIDTH = 100; // characters of the widest table with a column for each token
 const BEFORE = 52; // characters shown before the position read, where tokens have no columns
@@ -24,10 +24,10 @@ const WIDEST = 18; // characters of the widest token at the position read
 export function layoutOf(reading) {
   const rows = [reading.query, ...reading.samples];
   const columns = Math.max(...rows.map((row) => row.tokens.length));
-  const known = new Map();
+  const widthOf = new Map();
   const wide = (token) => {
-    if (!known.has(token)) known.set(token, width(token));
-    return known.get(token);
+    if (!widthOf.has(token)) widthOf.set(token, width(token));
+    return widthOf.get(token);
   };
   if (columns <= GRID_WIDTH) {
     const widths = Array.from({ length: columns }, (_, i) =>
@@ -67,7 +67,7 @@ export function tokenCells(layout, line, tint, role) {
 /** One token as text, with its index for those who ask what is known of it. */
 export function token(line, i, tinted, props = {}) {
   const names = ["tok", tinted, i === line.position ? "here" : ""].filter(Boolean).join(" ");
-  return h("span", { class: names, "data-i": i, ...props }, visible(line.tokens[i]));
+  return h("span", { class: names, "data-i": i, ...props }, line.tokens[i]);
 }
 
 /** The first and last index (exclusive) of the tokens that fit around the position read. */

@@ -19,6 +19,8 @@ export interface Table {
 export interface Words<Names extends string = string> {
   heading: string;
   place: string;
+  /** Of a reading, without begin and end tokens. */
+  input: string;
   sentences: string[];
   facts: string[][];
   settings: string[][];
@@ -52,6 +54,7 @@ export interface FeatureBits {
 }
 
 export interface Query {
+  /** As they are shown, once the reading is unpacked. */
   tokens: string[];
   position: number;
   at: string;
@@ -75,10 +78,15 @@ interface ReadingOf<Text> {
   words: Words<"shares" | "bits" | "curve" | "sources">;
 }
 
-export type Sample = SampleOf<string>;
-export type Reading = ReadingOf<string>;
-/** A reading whose tokens and values are indexes into `strings`. */
-export type PackedReading = ReadingOf<number> & { strings: string[] };
+interface Identified {
+  /** Equal for equal tokens. */
+  ids: number[];
+}
+
+export type Sample = SampleOf<string> & Identified;
+export type Reading = Omit<ReadingOf<string>, "query" | "samples"> & { query: Query & Identified; samples: Sample[] };
+/** A reading whose tokens are indexes into `shown`, and whose values are indexes into `strings`. */
+export type PackedReading = ReadingOf<number> & { strings: string[]; shown: string[]; query_ids: number[] };
 
 export interface CellBits {
   bits: number;
@@ -178,6 +186,8 @@ export interface Study {
 export interface Tokens {
   input: string;
   tokens: string[];
+  /** The tokens as text in which nothing is hidden. */
+  shown: string[];
   roles: string[];
   eligible: boolean[];
   default: number;

@@ -1,39 +1,10 @@
 /**
- * Numbers and tokens as text. Whole sentences come with the documents: Python makes them.
+ * Numbers as text. Sentences come with the documents: Python makes them, and shows what is hidden in names and tokens.
  */
-
-const MARKS = { " ": "·", "\n": "↵", "\t": "⇥", "\r": "␍" };
-const HIDDEN = /^[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zs}\p{Zl}\p{Zp}]$/u;
-const JOINER = "\u200d"; // emoji families are held together by it
-
-/**
- * A token as text in which nothing is hidden, by the rule of `visible` in `report/reading.py`.
- * @param {string} token
- */
-export function visible(token) {
-  if (!token) return "∅";
-  const characters = Array.from(token);
-  const shown = characters.map((c) => visibleCharacter(c, characters.length === 1)).join("");
-  return /^\p{M}/u.test(shown) ? `◌${shown}` : shown;
-}
-
-/**
- * A name or a sentence with its spaces as they are, and everything else that is hidden made visible.
- * @param {string} text
- */
-export function printable(text) {
-  return Array.from(text, (c) => (c === " " ? " " : visibleCharacter(c, false))).join("");
-}
-
-function visibleCharacter(character, alone) {
-  if (character in MARKS) return MARKS[character];
-  if (!HIDDEN.test(character) || (character === JOINER && !alone)) return character;
-  return `⟨${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
-}
 
 /** How many characters wide a token is drawn. */
 export function width(token) {
-  return Array.from(visible(token)).length;
+  return Array.from(token).length;
 }
 
 /** @param {number} n */
@@ -74,11 +45,9 @@ export function short(x) {
   return `${Number(x.toPrecision(4))}`;
 }
 
-/** One decimal; only none and all are written 0.0% and 100.0%. */
+/** Four digits at most. */
 export function percent(share) {
-  if (share > 0 && share < 0.0005) return "<0.1%";
-  if (share >= 0.9995 && share < 1) return ">99.9%";
-  return `${(100 * share).toFixed(1)}%`;
+  return `${short(100 * share)}%`;
 }
 
 /** Without decimals. */

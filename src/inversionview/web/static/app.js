@@ -47,16 +47,17 @@ async function begin() {
     event.preventDefault(); // the address after # is the state
     $("answer").focus();
   });
-  let known;
+  /** @type {import("./report/types").Study[]} */
+  let studies;
   try {
-    known = await get("/api/studies");
+    ({ studies } = await get("/api/studies"));
   } catch (error) {
     fill($("ask"), h("p", { class: "wrong", role: "alert" }, error.message),
       h("button", { type: "button", class: "small", on: { click: () => location.reload() } }, "Try again"));
     return;
   }
-  const store = makeStore(stateAt(location.hash, known.studies), (hash) => stateAt(hash, known.studies));
-  const studyOf = (name) => known.studies.find((one) => one.name === name);
+  const store = makeStore(stateAt(location.hash, studies), (hash) => stateAt(hash, studies));
+  const studyOf = (name) => /** @type {import("./report/types").Study} */ (studies.find((one) => one.name === name));
   const read = makeReadView({ store, studyOf });
   const map = makeMapView({ store, studyOf });
   const attention = makeAttentionView({ store, studyOf });
@@ -86,13 +87,13 @@ async function begin() {
   }
 
   const ask = mountAsk($("ask"), {
-    store, studies: known.studies,
-    onTokens: (found) => {
-      tokens = { ...found, study: store.get().study };
-      if (found.input === store.get().input) show();
+    store, studies,
+    onTokens: (of) => {
+      tokens = { ...of, study: store.get().study };
+      if (of.input === store.get().input) show();
     },
-    onMap: (found) => {
-      map.take(found);
+    onMap: (document) => {
+      map.take(document);
       if (store.get().view === "map") map.show(store.get());
     },
   });

@@ -4,7 +4,6 @@
 
 import { fill, h, unique } from "./report/dom.js";
 import { roving } from "./report/roving.js";
-import { visible } from "./report/words.js";
 import { AskError, get, pathOf, post } from "./api.js";
 import { makeSettings } from "./settings.js";
 import { makeSites } from "./sites.js";
@@ -30,8 +29,9 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   const sites = makeSites({ onChoose: (site) => store.set({ site, cut: "" }), onMap });
   const settings = makeSettings({ store });
   const where = h("p", { class: "hint", "aria-live": "polite" });
+  /** @type {import("./report/types").Tokens | null} */
   let tokens = null;
-  let asked = 0;
+  let questions = 0;
   let seed = 0;
 
   fill(root,
@@ -66,29 +66,29 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
 
   async function take() {
     clearTimeout(typed);
-    const found = await look(field.value);
-    if (found) store.set({ input: found.input, at: fitting(found), cut: "" });
+    const typedIn = await look(field.value);
+    if (typedIn) store.set({ input: typedIn.input, at: fitting(typedIn), cut: "" });
   }
 
   /** The chosen position, if this input has it too. */
-  function fitting(found) {
+  function fitting({ roles, eligible }) {
     const { at } = store.get();
-    return found.roles.some((role, i) => role === at && found.eligible[i]) ? at : "";
+    return roles.some((role, i) => role === at && eligible[i]) ? at : "";
   }
 
   /** Ask for the tokens of an input; null where it is none, which is said. */
   async function look(text) {
-    asked += 1;
-    const mine = asked;
+    questions += 1;
+    const mine = questions;
     try {
-      const found = await post(pathOf(store.get().study, "tokens"), { input: text });
-      if (mine !== asked) return null;
+      const answer = await post(pathOf(store.get().study, "tokens"), { input: text });
+      if (mine !== questions) return null;
       fill(wrong);
       field.removeAttribute("aria-invalid");
-      show(found);
-      return found;
+      show(answer);
+      return answer;
     } catch (error) {
-      if (mine !== asked) return null;
+      if (mine !== questions) return null;
       fill(wrong, error instanceof AskError ? error.message : `${error}`);
       field.setAttribute("aria-invalid", "true");
       chips.classList.add("old");
@@ -96,27 +96,29 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
     }
   }
 
-  function show(found) {
-    tokens = found;
+  /** @param {import("./report/types").Tokens} of */
+  function show(of) {
+    tokens = of;
     chips.classList.remove("old");
     draw();
-    onTokens(found);
+    onTokens(of);
   }
 
   function draw() {
     if (!tokens) return;
+    const { input, roles, shown, eligible } = tokens;
     const position = positionOf(tokens, store.get().at);
     const focused = chips.contains(document.activeElement) ? /** @type {any} */ (document.activeElement).dataset.rove : null;
     fill(chips, tokens.tokens.map((token, i) => h("button", {
-      type: "button", class: "chip", "data-rove": tokens.eligible[i] ? i : null, disabled: !tokens.eligible[i], "aria-pressed": `${i === position}`,
-      "aria-label": `${visible(token)}, position ${i}${tokens.roles[i] === `${i}` ? "" : `, ${visible(tokens.roles[i])}`}`,
-      on: { click: () => store.set({ input: tokens.input, at: tokens.roles[i], cut: "" }) },
-    }, h("span", { class: "tok" }, visible(token)), tokens.roles[i] === token || tokens.roles[i] === `${i}` ? null : h("small", {}, visible(tokens.roles[i])))));
+      type: "button", class: "chip", "data-rove": eligible[i] ? i : null, disabled: !eligible[i], "aria-pressed": `${i === position}`,
+      "aria-label": `${shown[i]}, position ${i}${roles[i] === `${i}` ? "" : `, ${roles[i]}`}`,
+      on: { click: () => store.set({ input, at: roles[i], cut: "" }) },
+    }, h("span", { class: "tok" }, shown[i]), roles[i] === token || roles[i] === `${i}` ? null : h("small", {}, roles[i]))));
     if (focused) chips.querySelector(`[data-rove="${focused}"]`)?.focus();
     rove.reset();
     intoView(chips, chips.querySelector('[aria-pressed="true"]'));
-    const role = tokens.roles[position];
-    fill(where, "Which token’s activation is read: ", h("code", {}, visible(role)), role === `${position}` ? "" : ` (index ${position})`);
+    const role = roles[position];
+    fill(where, "Which token’s activation is read: ", h("code", {}, role), role === `${position}` ? "" : ` (index ${position})`);
     sites.choose(store.get().site, role);
   }
 
@@ -135,8 +137,8 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   async function another() {
     seed += 1;
     try {
-      const { examples: found } = await get(`${pathOf(store.get().study, "examples")}?n=1&seed=${1000 + seed}`);
-      choose(found[0]);
+      const { examples: drawn } = await get(`${pathOf(store.get().study, "examples")}?n=1&seed=${1000 + seed}`);
+      choose(drawn[0]);
     } catch (error) {
       fill(wrong, error.message);
     }
@@ -162,8 +164,8 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
       if (field.value !== state.input) field.value = state.input;
       fit();
       if (changed.has("study") || tokens?.input !== state.input) {
-        const found = await look(state.input);
-        if (found && found.input !== state.input && store.get().input === state.input) store.set({ input: found.input }, true);
+        const spelled = (await look(state.input))?.input; // as the task spells it
+        if (spelled && spelled !== state.input && store.get().input === state.input) store.set({ input: spelled }, true);
       }
     }
     if (["study", "input", "at", "site"].some((name) => changed.has(name))) draw();

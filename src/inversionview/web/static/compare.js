@@ -8,7 +8,7 @@ import { fill, h } from "./report/dom.js";
 import { shareKnown } from "./report/scale.js";
 import { layoutOf, tintOf, tokenCells } from "./report/tokens.js";
 import { unpack } from "./report/wire.js";
-import { distanceText, fixed, many, printable, short, signed, visible } from "./report/words.js";
+import { distanceText, fixed, many, short, signed } from "./report/words.js";
 import { pathOf, readingQuestion } from "./api.js";
 import { makeJob } from "./job.js";
 import { unpinned } from "./state.js";
@@ -35,10 +35,10 @@ export function makeCompare({ store, studyOf, kept }) {
   function next() {
     const [pin] = waiting;
     if (!pin || job.running()) return;
-    const asked = unpinned(pin);
-    const columns = studyOf(asked.study).features.map((feature) => feature.name).slice(0, 32);
-    const { kind, body: question } = readingQuestion(asked, columns);
-    job.run(pathOf(asked.study, kind), question, { done: (result) => {
+    const query = unpinned(pin);
+    const columns = studyOf(query.study).features.map((feature) => feature.name).slice(0, 32);
+    const { kind, body: question } = readingQuestion(query, columns);
+    job.run(pathOf(query.study, kind), question, { done: (result) => {
       kept.set(pin, result);
       waiting = waiting.filter((one) => one !== pin);
       draw(store.get());
@@ -65,25 +65,25 @@ export function makeCompare({ store, studyOf, kept }) {
   }
 
   function bitsTable(columns) {
-    const found = columns.map(({ reading }) => new Map(reading ? featuresByBits(reading).map((one, i) => [one.name, { ...one, interval: intervalOf(reading, one.name) }]) : []));
-    const names = orderOf(found);
+    const featuresOf = columns.map(({ reading }) => new Map(reading ? featuresByBits(reading).map((one, i) => [one.name, { ...one, interval: intervalOf(reading, one.name) }]) : []));
+    const names = orderOf(featuresOf);
     return h("table", { class: "compare-table" },
       h("caption", { class: "unseen" }, "Bits about features, a column for each pinned reading"),
       h("thead", {}, h("tr", {}, h("td"), columns.map(heading))),
-      h("tbody", {}, names.map((name) => h("tr", {}, h("th", { scope: "row" }, printable(name)),
-        found.map((map, i) => h("td", {}, bitsCell(map.get(name), i ? found[0].get(name) : null)))))));
+      h("tbody", {}, names.map((name) => h("tr", {}, h("th", { scope: "row" }, name),
+        featuresOf.map((features, i) => h("td", {}, bitsCell(features.get(name), i ? featuresOf[0].get(name) : null)))))));
   }
 
   function heading({ pin, reading }) {
-    const asked = unpinned(pin);
+    const query = unpinned(pin);
     const members = reading ? `${many(reading.counts.inside, "input")} inside ε = ${short(reading.epsilon)}` : "asking…";
     return h("th", { scope: "col" },
-      h("span", { class: "pin-place" }, h("code", {}, printable(asked.site)), " at ", h("code", {}, visible(reading?.query.at ?? asked.at))),
-      h("span", { class: "pin-input" }, printable(asked.study), " · ", h("code", {}, printable(asked.input))),
+      h("span", { class: "pin-place" }, h("code", {}, query.site), " at ", h("code", {}, reading?.query.at ?? query.at)),
+      h("span", { class: "pin-input" }, query.study, " · ", h("code", {}, query.input)),
       h("span", { class: "hint" }, members),
       h("span", { class: "pin-tools" },
-        h("button", { type: "button", class: "small", on: { click: () => store.set({ ...asked, pins: store.get().pins, view: "read" }) } }, "read"),
-        h("button", { type: "button", class: "small", "aria-label": `Unpin ${asked.site} at ${visible(asked.at)}`,
+        h("button", { type: "button", class: "small", on: { click: () => store.set({ ...query, pins: store.get().pins, view: "read" }) } }, "read"),
+        h("button", { type: "button", class: "small", "aria-label": `Unpin ${query.site} at ${query.at}`,
           on: { click: () => store.set({ pins: store.get().pins.filter((one) => one !== pin) }) } }, "unpin")));
   }
 
@@ -102,15 +102,15 @@ export function makeCompare({ store, studyOf, kept }) {
 }
 
 function intervalOf(reading, name) {
-  return reading.bits.find((known) => known.name === name)?.interval ?? null;
+  return reading.bits.find((feature) => feature.name === name)?.interval ?? null;
 }
 
 /** Features that some reading knows something of, those that differ most first. */
-function orderOf(found) {
-  const names = [...new Set(found.flatMap((map) => [...map.keys()]))];
-  const shares = (name) => found.map((map) => map.get(name)).filter(Boolean).map((one) => shareKnown(one.bits, one.of));
+function orderOf(featuresOf) {
+  const names = [...new Set(featuresOf.flatMap((map) => [...map.keys()]))];
+  const shares = (name) => featuresOf.map((map) => map.get(name)).filter(Boolean).map((one) => shareKnown(one.bits, one.of));
   const spread = (name) => Math.max(...shares(name)) - Math.min(...shares(name));
-  const most = (name) => Math.max(...found.map((map) => map.get(name)?.bits ?? -Infinity));
+  const most = (name) => Math.max(...featuresOf.map((map) => map.get(name)?.bits ?? -Infinity));
   return names.filter((name) => most(name) > 0.05).sort((a, b) => spread(b) - spread(a) || most(b) - most(a)).slice(0, FEATURES);
 }
 

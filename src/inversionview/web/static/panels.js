@@ -7,7 +7,7 @@ import { featuresByBits } from "./report/bits.js";
 import { mountCausal } from "./report/causal.js";
 import { fill, h, unique } from "./report/dom.js";
 import { mountTests } from "./report/hypothesis.js";
-import { count, percent, printable } from "./report/words.js";
+import { count, percent } from "./report/words.js";
 import { pathOf, readingQuestion } from "./api.js";
 import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
@@ -37,12 +37,12 @@ export function makePanels({ store, studyOf }) {
 
   return {
     element,
-    show(state, found) {
-      tokens = found;
+    show(state, of) {
+      tokens = of;
       const question = questionOf(state);
       if (question === now) return;
       now = question;
-      for (const panel of [test, causal, head, reach]) panel.clear(state, found);
+      for (const panel of [test, causal, head, reach]) panel.clear(state, of);
     },
     /** @param {import("./report/types").PackedReading} reading */
     read(reading) {
@@ -95,15 +95,15 @@ function testPanel({ store, studyOf, body }) {
 /** Conditions that this query meets, made of the features that are known best. */
 export function ideas(reading) {
   // a packed reading is enough: names, bits, and the query's own values
-  const known = featuresByBits(reading).filter((one) => one.value && one.value !== "none");
-  const names = new Set(known.map((one) => one.name));
+  const features = featuresByBits(reading).filter((one) => one.value && one.value !== "none");
+  const names = new Set(features.map((one) => one.name));
   const isSum = (one) => one.name.includes("+") && one.name.split("+").every((part) => names.has(part));
   const name = (one) => (/^[A-Za-z_]\w*$/.test(one.name) ? one.name : isSum(one) ? one.name.replaceAll("+", " + ") : `\`${one.name}\``);
   const is = (one) => `${name(one)} == ${/^\d+$/.test(one.value) ? one.value : `"${one.value}"`}`;
-  const numbers = known.filter((one) => /^\d+$/.test(one.value) && /^[A-Za-z_]\w*$/.test(one.name));
-  const found = known.slice(0, 3).map(is);
-  if (numbers.length > 1) found.push(`${is(numbers[0])} and ${is(numbers[1])}`);
-  return [...new Set(found)];
+  const numbers = features.filter((one) => /^\d+$/.test(one.value) && /^[A-Za-z_]\w*$/.test(one.name));
+  const conditions = features.slice(0, 3).map(is);
+  if (numbers.length > 1) conditions.push(`${is(numbers[0])} and ${is(numbers[1])}`);
+  return [...new Set(conditions)];
 }
 
 function causalPanel({ store, body }) {
@@ -162,7 +162,7 @@ function reachPanel({ store, studyOf, body }) {
   const go = h("button", { type: "button", class: "primary" }, "Count");
   go.addEventListener("click", () => {
     const { read } = body();
-    job.run(pathOf(store.get().study, "coverage"), read, { done: ({ document: found }) => fill(out, words(found)) });
+    job.run(pathOf(store.get().study, "coverage"), read, { done: ({ document }) => fill(out, words(document)) });
   });
   const element = panel("What did the draws reach?",
     "Runs every input of the domain once, and counts which members were drawn.", h("div", { class: "ask-line" }, go), job.element, out);
@@ -176,11 +176,12 @@ function reachPanel({ store, studyOf, body }) {
   };
 }
 
-function words(found) {
-  const off = Object.entries(found.total_variation).sort((a, b) => b[1] - a[1]).slice(0, 3);
+/** @param {import("./report/types").Coverage} coverage */
+function words(coverage) {
+  const off = Object.entries(coverage.total_variation).sort((a, b) => b[1] - a[1]).slice(0, 3);
   return [
-    h("p", { class: "verdict" }, h("b", {}, `${count(found.found)} of ${count(found.members)} members`), ` were drawn: ${percent(found.recall)} of them, and ${percent(found.reach)} of their probability.`),
+    h("p", { class: "verdict" }, h("b", {}, `${count(coverage.found)} of ${count(coverage.members)} members`), ` were drawn: ${percent(coverage.recall)} of them, and ${percent(coverage.reach)} of their probability.`),
     h("p", { class: "hint" }, "Furthest from the truth, as a distribution over the weighted members: ",
-      off.map(([name, tv], i) => [i ? ", " : "", h("b", {}, printable(name)), ` by ${percent(tv)}`]), " (total variation)."),
+      off.map(([name, tv], i) => [i ? ", " : "", h("b", {}, name), ` by ${percent(tv)}`]), " (total variation)."),
   ];
 }

@@ -4,7 +4,6 @@
 
 import { h } from "./report/dom.js";
 import { mountReading } from "./report/reading.js";
-import { visible } from "./report/words.js";
 import { pathOf, readingQuestion } from "./api.js";
 import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
@@ -24,7 +23,7 @@ export function makeReadView({ store, studyOf }) {
   const element = h("div", { class: "read-view" }, job.element, shown, panels.element);
   let view = null;
   let key = "";
-  let asked = "";
+  let answered = ""; // the question whose answer is shown or on its way
   let tokens = null;
   /** @type {Map<string, any>} */
   const kept = new Map();
@@ -36,20 +35,20 @@ export function makeReadView({ store, studyOf }) {
     return study.features.map((feature) => feature.name).slice(0, MOST_COLUMNS);
   }
 
-  /** @param {import("./state.js").State} state @param {import("./report/types").Tokens} found the tokens of its input */
-  function show(state, found) {
-    tokens = found;
+  /** @param {import("./state.js").State} state @param {import("./report/types").Tokens} of the tokens of its input */
+  function show(state, of) {
+    tokens = of;
     const question = questionOf(state);
-    panels.show(state, found);
-    if (question === asked) {
+    panels.show(state, of);
+    if (question === answered) {
       if (view && key) view.cutAt(state.cut ? Number(state.cut) : view.reading.epsilon);
       drawPin(state);
       return;
     }
-    asked = question;
+    answered = question;
     key = "";
     const study = studyOf(state.study);
-    const { kind, body } = readingQuestion({ ...state, at: found.roles[positionOf(found, state.at)] }, columnsOf(study));
+    const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study));
     shown.classList.add("old");
     shown.setAttribute("aria-busy", "true");
     job.run(pathOf(state.study, kind), body, {
@@ -62,7 +61,7 @@ export function makeReadView({ store, studyOf }) {
       },
       failed: () => {
         shown.setAttribute("aria-busy", "false");
-        asked = "";
+        answered = "";
       },
       stopped: () => shown.setAttribute("aria-busy", "false"),
     });
@@ -105,7 +104,7 @@ export function makeReadView({ store, studyOf }) {
 
   function fileName() {
     const state = store.get();
-    return [state.study, state.site, visible(state.at || "last")].join("-").replace(/[^\p{L}\p{N}.=+-]+/gu, "_");
+    return [state.study, state.site, state.at || "last"].join("-").replace(/[^\p{L}\p{N}.=+-]+/gu, "_");
   }
 
   return { element, show, kept, cancel: () => job.stop() };

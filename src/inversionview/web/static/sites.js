@@ -6,7 +6,6 @@ import { fill, h } from "./report/dom.js";
 import { bestOf, cellAt } from "./report/map.js";
 import { roving } from "./report/roving.js";
 import { changeClass } from "./report/scale.js";
-import { printable, visible } from "./report/words.js";
 import { get, pathOf } from "./api.js";
 import { makeJob } from "./job.js";
 
@@ -99,7 +98,7 @@ export function makeSites({ onChoose, onMap }) {
     rove.reset();
     say(now.site);
     fill(legend, map && map.ats.includes(now.at)
-      ? ["Colour and name: the feature a site knows best at ", h("code", {}, visible(now.at)), " (", map.input === null ? "mean over inputs" : "of one input", ")."]
+      ? ["Colour and name: the feature a site knows best at ", h("code", {}, now.at), " (", map.input === null ? "mean over inputs" : "of one input", ")."]
       : map ? ["The map has no column for this position."]
         : ["Not mapped yet: measure once what each site knows, and see it here. ", make]);
   }
@@ -110,9 +109,9 @@ export function makeSites({ onChoose, onMap }) {
     const pressed = site.name === now.site;
     return h("button", {
       type: "button", class: `site ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": site.name,
-      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${cell ? printable(cell.says) : "nothing was measured"}` : ""}`,
+      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${cell ? cell.says : "nothing was measured"}` : ""}`,
       on: { click: () => onChoose(site.name), pointerenter: () => say(site.name), focus: () => say(site.name) },
-    }, wide ? null : best ? h("b", {}, broken(printable(best.name))) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
+    }, wide ? null : best ? h("b", {}, broken(best.name)) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
   }
 
   function say(name) {
@@ -120,7 +119,7 @@ export function makeSites({ onChoose, onMap }) {
     const cell = cellAt(map, name, now.at);
     const best = bestOf(cell);
     fill(said, h("code", {}, name), ` ${wordsOf(study, name)}`, map && map.ats.includes(now.at)
-      ? best ? [" knows best ", h("b", {}, printable(best.name)), printable(cell.says.slice(best.name.length))] : " knows little here"
+      ? best ? [" knows best ", h("b", {}, best.name), cell.says.slice(best.name.length)] : " knows little here"
       : "");
   }
 

@@ -66,12 +66,14 @@ export function makeAttentionView({ store, studyOf }) {
   const body = h("div", {});
   const element = h("div", { class: "card" }, h("h2", {}, "What every head looks at"),
     h("p", { class: "hint" }, "A row for the token that looks, a column for each token before it that is looked at; the shaded row is the position read."), job.element, body);
-  let asked = "";
-  let found = null;
+  let answered = "";
+  /** @type {import("./report/types").Attention | null} */
+  let attention = null;
 
   function draw(state, tokens) {
     const site = studyOf(state.study).sites.find((one) => one.name === state.site);
-    mountAttention(body, found, {
+    if (!attention) return;
+    mountAttention(body, attention, {
       position: positionOf(tokens, state.at),
       chosen: site && site.head !== null ? { layer: site.layer, head: site.head } : null,
       readable: (layer, head) => studyOf(state.study).sites.some((one) => one.name === `a${layer}.${head}`),
@@ -83,19 +85,19 @@ export function makeAttentionView({ store, studyOf }) {
     element,
     show(state, tokens) {
       const question = `${state.study} ${tokens.input}`;
-      if (question === asked) {
-        if (found) draw(state, tokens);
+      if (question === answered) {
+        draw(state, tokens);
         return;
       }
-      asked = question;
-      found = null;
+      answered = question;
+      attention = null;
       fill(body);
       job.run(pathOf(state.study, "attention"), { input: tokens.input }, {
         done: (result) => {
-          found = result.document;
+          attention = result.document;
           draw(store.get(), tokens);
         },
-        failed: () => { asked = ""; },
+        failed: () => { answered = ""; },
       });
     },
   };
