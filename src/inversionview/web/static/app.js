@@ -32,13 +32,17 @@ function themeButton() {
   draw();
 }
 
-/** The state that the address gives, filled up with what its study starts with. */
+/**
+ * The state that the address gives, filled up with what its study starts with.
+ * @param {string} hash
+ * @param {import("./report/types").Study[]} studies
+ */
 function stateAt(hash, studies) {
   const given = parse(hash);
   const study = studies.find((one) => one.name === given.study) ?? studies[0];
   const start = given.input !== undefined ? {} : study.start;
   const site = study.sites.some((one) => one.name === given.site) ? given.site : study.start.site;
-  return { ...DEFAULTS, how: study.parts.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
+  return { ...DEFAULTS, how: study.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
 }
 
 async function begin() {

@@ -24,6 +24,7 @@ export function makeSettings({ store }) {
       row("candidates", how), row("number", n, "drawn; of all inputs, the nearest that are listed"), row("ε", epsilon, "0.1, null:0.01 or causal:0.05"), row("distance", metric),
       row("positions", rule), drawn, row("seed", seed, "same seed, same draws")));
   const fields = { how, n, seed, epsilon, metric, rule, temperatures, prior };
+  /** @type {import("./report/types").Study | null} */
   let study = null;
 
   for (const [name, field] of Object.entries(fields)) {
@@ -35,11 +36,12 @@ export function makeSettings({ store }) {
     });
   }
 
+  /** @param {import("./report/types").Study} next */
   function open(next) {
     study = next;
-    fill(how, study.parts.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
-      study.enumerable ? h("option", { value: "exact" }, `all ${study.size.toLocaleString("en-US")} inputs (exact)`) : null,
-      Object.entries(study.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
+    fill(how, next.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
+      next.enumerable ? h("option", { value: "exact" }, `all ${next.size?.toLocaleString("en-US")} inputs (exact)`) : null,
+      Object.entries(next.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
   }
 
   function show(state) {
