@@ -36,12 +36,13 @@ function themeButton() {
  * The state that the address gives, filled up with what its study starts with.
  * @param {string} hash
  * @param {import("./report/types").Study[]} studies
+ * @returns {import("./state.js").State}
  */
 function stateAt(hash, studies) {
   const given = parse(hash);
   const study = studies.find((one) => one.name === given.study) ?? studies[0];
   const start = given.input !== undefined ? {} : study.start;
-  const site = study.sites.some((one) => one.name === given.site) ? given.site : study.start.site;
+  const { name: site } = study.sites.find((one) => one.name === given.site) ?? { name: study.start.site };
   return { ...DEFAULTS, how: study.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
 }
 
