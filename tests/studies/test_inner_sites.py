@@ -70,3 +70,23 @@ def test_a_decoder_trained_on_a_view_belongs_to_that_view(study):
     other.add_view("subspace", of="x0.post", encode=torch.eye(other.d_model)[:, :4])
     with pytest.raises(UserError, match="was trained on the probed model"):
         check_belongs(decoder, other, "mine")
+
+
+def test_kept_activations_of_a_view_are_of_that_view_alone(tmp_path):
+    from inversionview.preimage.index import IndexedDomain, build_index
+    from tests.preimage.tiny import probed, task
+
+    model = ProbedModel(probed().model, convention=probed().convention)
+    model.add_view("part", of="x0.post", encode=torch.eye(model.d_model)[:, :3])
+    for site in ("part", "z0.0"):
+        build_index(model, task(), site, tmp_path)
+    domain = IndexedDomain(tmp_path, model, task())
+    assert set(map(str, domain.sites)) == {"part", "z0.0"}
+    kept = next(iter(domain.blocks(domain.sites, None))).read.at
+    assert {str(site): next(iter(values.values())).shape[1] for site, values in kept.items()} == {
+        str(site): model.width(site) for site in domain.sites
+    }
+    other = ProbedModel(model.model, convention=model.convention)
+    other.add_view("part", of="x1.post", encode=torch.eye(model.d_model)[:, :3])
+    with pytest.raises(UserError, match="fingerprint"):
+        IndexedDomain(tmp_path, other, task())
