@@ -25,7 +25,7 @@ help:
 	@echo "make demo    install, then read one activation of the bundled addition model"
 	@echo "make test    install what development needs, then run the tests but the slow ones (ARGS=... goes to pytest)"
 	@echo "make test-all  run the slow ones, too, as CI does"
-	@echo "make lint    style and types"
+	@echo "make lint    style and types, of Python and JavaScript"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
 	@echo "make studies measure what docs/studies says, and write and print these pages"
 	@echo "make docs    write the generated pages of docs"
