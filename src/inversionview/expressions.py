@@ -152,10 +152,10 @@ class _Compiler:
         while prefix in self.text:
             prefix += "_"
 
-        def identifier(found: re.Match[str]) -> str:
-            if not found[0].startswith("`"):
-                return found[0]  # a string, in which a backtick is a character like any other
-            self.quoted[f"{prefix}{len(self.quoted)}"] = found[0][1:-1]
+        def identifier(match: re.Match[str]) -> str:
+            if not match[0].startswith("`"):
+                return match[0]  # a string, in which a backtick is a character like any other
+            self.quoted[f"{prefix}{len(self.quoted)}"] = match[0][1:-1]
             return list(self.quoted)[-1]
 
         if "#" in re.sub(_QUOTED, "", self.text):

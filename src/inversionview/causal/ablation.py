@@ -140,12 +140,12 @@ def _names(task: Task, tokens: Tokens, places: Positions, outputs: Sequence[str 
         if not outputs:
             raise UserError("give at least one output to look at, or none for those that predict the answer")
         return list(outputs)
-    found: dict[str | int, int] = {}
+    positions: dict[str | int, int] = {}
     # Inputs of one shape have the same roles; a thousand of them show all shapes that are not very rare.
     for row, place in zip(tokens[:1000], places[:1000].tolist(), strict=True):
         for position in predicting(task, row[None], place).tolist():
-            found.setdefault(task.role(row, position), position)
-    return sorted(found, key=found.__getitem__)
+            positions.setdefault(task.role(row, position), position)
+    return sorted(positions, key=positions.__getitem__)
 
 
 def _replacements(

@@ -129,16 +129,16 @@ def make_pairs(
     clean, at = clean[at >= 0], at[at >= 0]
     if not len(clean):
         raise UserError(f"no clean input has a position {target!r}")
-    found = _Contrasts(task, clean, at, target, contrast_where)
+    contrasts = _Contrasts(task, clean, at, target, contrast_where)
     for _ in range(tries):
-        if not found.offer(draw(clean[found.missing])):
+        if not contrasts.offer(draw(clean[contrasts.missing])):
             break
-    left_out["contrast"] = len(found.missing)
-    if len(found.missing) == len(clean):
-        raise UserError(found.why_none(contrast, tries))
+    left_out["contrast"] = len(contrasts.missing)
+    if len(contrasts.missing) == len(clean):
+        raise UserError(contrasts.why_none(contrast, tries))
     kept = torch.ones(len(clean), dtype=torch.bool)
-    kept[found.missing] = False
-    return Pairs(task, clean[kept], found.tokens[kept], at[kept], found.at[kept], left_out)
+    kept[contrasts.missing] = False
+    return Pairs(task, clean[kept], contrasts.tokens[kept], at[kept], contrasts.at[kept], left_out)
 
 
 def positions_at(task: Task, tokens: Tokens, at: str | int, which: str = "given") -> Positions:
@@ -167,12 +167,12 @@ def target_positions(task: Task, tokens: Tokens, target: str | int) -> Positions
 
     Where an answer is too short for the role, it is the end token, if that is a part of what the model has to predict.
     """
-    found = positions_at(task, tokens, target, "clean")
-    if (found == 0).any():
+    positions = positions_at(task, tokens, target, "clean")
+    if (positions == 0).any():
         raise UserError("the target cannot be the begin token, since nothing predicts it: give a later position")
     end = first_end(tokens, task.end)
     predicted = task.answer_mask(tokens).gather(1, end[:, None])[:, 0]
-    return torch.where((found < 0) & predicted, end, found)
+    return torch.where((positions < 0) & predicted, end, positions)
 
 
 class _Contrasts:

@@ -86,9 +86,9 @@ def select_heads(
     at = torch.as_tensor(positions)
     for start in range(0, batch, block):
         rows = slice(start, start + block)
-        found = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
-        counts += (found > least).sum(dim=2)
-        totals += found.sum(dim=2)
+        proximities = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
+        counts += (proximities > least).sum(dim=2)
+        totals += proximities.sum(dim=2)
     return HeadSelection(
         tuple(
             Counted(str(site), float(count) / batch, float(total) / batch)
@@ -103,13 +103,13 @@ def select_heads(
 def _proximities(probed: ProbedModel, tokens: Tensor, positions: Tensor) -> Float[Tensor, "layer part batch"]:
     """Normalised, in fp64; of each layer its input first, then its heads."""
     kinds = ("resid_pre", "head", "attn_out")
-    found = probed.capture(tokens, [site for site in probed.sites if site.kind in kinds], positions)
+    activations = probed.capture(tokens, [site for site in probed.sites if site.kind in kinds], positions)
     layers = []
     for layer in range(probed.n_layers):
-        before = found[Site("resid_pre", layer)]
-        heads = torch.stack([found[Site("head", layer, head)] for head in range(probed.n_heads)])
+        before = activations[Site("resid_pre", layer)]
+        heads = torch.stack([activations[Site("head", layer, head)] for head in range(probed.n_heads)])
         parts = torch.cat([before[None], heads_in_stream(probed, layer, heads)]).double()
-        whole = before.double() + found[Site("attn_out", layer)].double()
+        whole = before.double() + activations[Site("attn_out", layer)].double()
         near = (whole.abs().sum(dim=-1) - (whole - parts).abs().sum(dim=-1)).clamp_min(_FLOOR)
         layers.append(near / near.sum(dim=0))
     return torch.stack(layers).cpu()

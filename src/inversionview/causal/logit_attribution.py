@@ -60,8 +60,8 @@ class LogitAttribution:
         """
         if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < self.values.shape[1]:
             raise UserError(f"tokens to rank must be from 0 to {self.values.shape[1] - 1}")
-        asked = tokens.reshape(len(tokens), -1).to(self.values.device)
-        own = self.values.gather(1, asked)
+        ids = tokens.reshape(len(tokens), -1).to(self.values.device)
+        own = self.values.gather(1, ids)
         higher = torch.stack([(self.values > value[:, None]).sum(dim=1) for value in own.unbind(1)], dim=1)
         return higher.reshape(tokens.shape)
 
@@ -86,14 +86,14 @@ def logit_attribution(
         raise UserError(f"{site} is not written in the basis of the residual stream, so it adds no logits directly")
     last = Site("resid_post", probed.n_layers - 1)
     if site.kind == "head" and site.layer is not None:
-        asked = [Site("head", site.layer, head) for head in range(probed.n_heads)]
-        found = probed.capture(tokens, [*asked, last], positions)
-        heads = torch.stack([found[head] for head in asked])
-        value = heads_in_stream(probed, site.layer, heads)[asked.index(site)]
+        layer_heads = [Site("head", site.layer, head) for head in range(probed.n_heads)]
+        activations = probed.capture(tokens, [*layer_heads, last], positions)
+        heads = torch.stack([activations[head] for head in layer_heads])
+        value = heads_in_stream(probed, site.layer, heads)[layer_heads.index(site)]
     else:
-        found = probed.capture(tokens, [site, last], positions)
-        value = found[site]
-    return LogitAttribution(str(site), readout.contributions(value, found[last]))
+        activations = probed.capture(tokens, [site, last], positions)
+        value = activations[site]
+    return LogitAttribution(str(site), readout.contributions(value, activations[last]))
 
 
 class StreamParts(NamedTuple):
@@ -114,15 +114,15 @@ def stream_parts(probed: ProbedModel, tokens: Tensor, positions: int | Tensor) -
     """
     last = Site("resid_post", probed.n_layers - 1)
     sites = [site for site in probed.sites if not site.kind.startswith("resid")]
-    found = probed.capture(tokens, [*sites, last], positions)
-    parts = {str(site): found[site] for site in sites if site.layer is None}
+    activations = probed.capture(tokens, [*sites, last], positions)
+    parts = {str(site): activations[site] for site in sites if site.layer is None}
     for layer in range(probed.n_layers):
         heads = [Site("head", layer, head) for head in range(probed.n_heads)]
-        added = heads_in_stream(probed, layer, torch.stack([found[head] for head in heads]))
+        added = heads_in_stream(probed, layer, torch.stack([activations[head] for head in heads]))
         parts |= {str(head): value for head, value in zip(heads, added, strict=True)}
-        parts[f"attn{layer} bias"] = found[Site("attn_out", layer)] - added.sum(dim=0)
-        parts[f"m{layer}"] = found[Site("mlp_out", layer)]
-    return StreamParts(tuple(parts), torch.stack(list(parts.values())), found[last])
+        parts[f"attn{layer} bias"] = activations[Site("attn_out", layer)] - added.sum(dim=0)
+        parts[f"m{layer}"] = activations[Site("mlp_out", layer)]
+    return StreamParts(tuple(parts), torch.stack(list(parts.values())), activations[last])
 
 
 class LogitParts(NamedTuple):

@@ -41,7 +41,7 @@ def draw_pool(
 
     Raises `UserError` where none is found.
     """
-    query, found = preimage.query, []
+    query, pools = preimage.query, []
     (z_q,) = query_activations(probed, task, [query])
     drawn = outside = run = 0
     while outside < n and drawn < _DRAWS * n and run < _RUNS * n:
@@ -57,7 +57,7 @@ def draw_pool(
             comparable &= shares(held, preimage, tokens, near.positions.clamp_min(0))
         tokens, positions, distance = tokens[comparable], near.positions[comparable], near.distances[comparable]
         inside = distance.double() <= preimage.epsilon
-        found.append(Pool(tokens[~inside], positions[~inside], distance[~inside], tokens[inside], positions[inside]))
+        pools.append(Pool(tokens[~inside], positions[~inside], distance[~inside], tokens[inside], positions[inside]))
         outside += int((~inside).sum())
     if not outside:
         sharing = f" that share {' and '.join(feature.name for feature in held)} with it" if held else ""
@@ -65,7 +65,7 @@ def draw_pool(
             f"of {drawn:,} inputs from the prior none{sharing} is a non-member at ε = {preimage.epsilon:g}, so there "
             "is nothing to compare members with: use a smaller epsilon, or hold less equal"
         )
-    columns = [torch.cat(column) for column in zip(*found, strict=True)]
+    columns = [torch.cat(column) for column in zip(*pools, strict=True)]
     return Pool(*(column[:n] for column in columns[:3]), *columns[3:])
 
 

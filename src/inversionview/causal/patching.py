@@ -50,17 +50,17 @@ def patch_effects(
     for configuration in wanted:
         _check_distinct(configuration, sites, run.places)
     sets = list(dict.fromkeys(frozenset(configuration.sites) for configuration in wanted))
-    found = torch.empty(2 + len(sets), len(run.tokens), dtype=torch.float64)
+    differences = torch.empty(2 + len(sets), len(run.tokens), dtype=torch.float64)
     for rows in _blocks(probed, run):
-        for i, differences in enumerate(_differences(probed, run.take(rows), sites, sets)):
-            found[i, rows] = differences
-    _check_numbers(found)
+        for i, difference in enumerate(_differences(probed, run.take(rows), sites, sets)):
+            differences[i, rows] = difference
+    _check_numbers(differences)
     return PatchEffects(
         direction=cast(Direction, direction),
         configurations=tuple(wanted),
-        clean=found[0 if into_clean else 1].numpy(),
-        contrast=found[1 if into_clean else 0].numpy(),
-        patched=found[[2 + sets.index(frozenset(configuration.sites)) for configuration in wanted]].numpy(),
+        clean=differences[0 if into_clean else 1].numpy(),
+        contrast=differences[1 if into_clean else 0].numpy(),
+        patched=differences[[2 + sets.index(frozenset(configuration.sites)) for configuration in wanted]].numpy(),
         left_out=left_out,
     )
 
@@ -83,16 +83,18 @@ class _Runs(NamedTuple):
 
 def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> tuple[_Runs, Mapping[str, int]]:
     """The pairs that have every position, as runs, and how many were left out."""
-    found = {at: pairs.places(at) for at in dict.fromkeys(site.at for site in sites)}
+    places = {at: pairs.places(at) for at in dict.fromkeys(site.at for site in sites)}
     has = torch.ones(len(pairs), dtype=torch.bool)
-    for at, both in found.items():
+    for at, both in places.items():
         here = (both.clean >= 0) & (both.contrast >= 0)
         if not here.any():
             raise UserError(f"no pair of the {len(pairs):,} has a position {at!r} in both of its inputs")
         has &= here
     if not has.any():
-        raise UserError(f"no pair of the {len(pairs):,} has all the positions {', '.join(found)} in both of its inputs")
-    clean, contrast = (torch.stack([found[site.at][i] for site in sites], dim=1)[has] for i in range(2))
+        raise UserError(
+            f"no pair of the {len(pairs):,} has all the positions {', '.join(places)} in both of its inputs"
+        )
+    clean, contrast = (torch.stack([places[site.at][i] for site in sites], dim=1)[has] for i in range(2))
     kept = pairs.where(has, "position")
     answers = torch.stack([kept.answer, kept.contrast_answer], dim=1)
     ours = kept.clean, kept.contrast, kept.clean_target, kept.contrast_target, clean, contrast
@@ -137,11 +139,11 @@ def _values(probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite]) -> list
     names = tuple(dict.fromkeys(site.site for site in sites))
     tokens = run.source[:, : 1 + int(run.source_places.max())]
     if (run.source_places == run.source_places[:, :1]).all():
-        found = probed.capture(tokens, names, run.source_places[:, 0])
-        return [found[site.site] for site in sites]
-    found = probed.capture(tokens, names)
+        activations = probed.capture(tokens, names, run.source_places[:, 0])
+        return [activations[site.site] for site in sites]
+    activations = probed.capture(tokens, names)
     rows = torch.arange(len(tokens))
-    return [found[site.site][rows, run.source_places[:, i]] for i, site in enumerate(sites)]
+    return [activations[site.site][rows, run.source_places[:, i]] for i, site in enumerate(sites)]
 
 
 def _check_distinct(

@@ -115,16 +115,16 @@ def use(
         others = measured(pool.tokens[wanted], pool.positions[wanted])
         own = measured(members.tokens, members.positions)
     by_group = {name: (others.of(place[a]), others.of(place[b])) for name, (a, b) in groups.items()}
-    known = {found.name: found for found in preimage_bits(preimage, task, [feature.name for feature in chosen])}
+    bits = {one.name: one for one in preimage_bits(preimage, task, [feature.name for feature in chosen])}
     inside, (nearest, random) = _effect(own, members.weights), map(_effect, by_group.pop(_ALL))
     apart, interval = difference(random, inside)
     verdict, why_not = whole_verdict(inside, random, apart, interval)
-    found = []
+    uses = []
     for feature in chosen:
         group = _FeatureGroups(*by_group[feature.name], _stand_in(preimage, [feature, *held], pool, members, own))
-        one = _feature_use(task, preimage, feature, known.get(feature.name), group)
+        one = _feature_use(task, preimage, feature, bits.get(feature.name), group)
         words = feature_verdict(one, [other.name for other in held], len(pool.tokens))
-        found.append(dataclasses.replace(one, verdict=words[0], why_not=words[1]))
+        uses.append(dataclasses.replace(one, verdict=words[0], why_not=words[1]))
     return Use(
         study=query.study,
         input=query.needed_input("a causal check"),
@@ -149,7 +149,7 @@ def use(
         interval=interval,
         verdict=verdict,
         why_not=why_not,
-        features=tuple(found),
+        features=tuple(uses),
     )
 
 
@@ -160,15 +160,15 @@ def output_positions(task: Task, query: Query, outputs: Sequence[str | int] | No
         return predicting(task, tokens, query.position)
     if not outputs or isinstance(outputs, str):
         raise UserError("outputs are a list of positions, such as ['=', 'A1']")
-    found = [int(task.position_of(tokens, at)[0]) if isinstance(at, str) else at for at in outputs]
+    positions = [int(task.position_of(tokens, at)[0]) if isinstance(at, str) else at for at in outputs]
     length = len(task.token_strings(tokens[0]))
-    for at, position in zip(outputs, found, strict=True):
+    for at, position in zip(outputs, positions, strict=True):
         if not query.position <= position < length:
             raise UserError(
                 f"an output must be a position of {query.input} from {query.role} on, where the activation is "
                 f"replaced, and {at!r} is none"
             )
-    return torch.tensor(found)
+    return torch.tensor(positions)
 
 
 def _members(preimage: Preimage, n: int, generator: Generator) -> _Members:
@@ -217,12 +217,12 @@ def _stand_in(
         return None
     rows = shares(shared, preimage, members.tokens, members.positions).nonzero()[:, 0]
     weights = members.weights[rows]
-    found = _effect(own.of(rows), weights / weights.sum().clamp_min(1e-300))
-    return found if found.n >= LEAST_INPUTS else None
+    effect = _effect(own.of(rows), weights / weights.sum().clamp_min(1e-300))
+    return effect if effect.n >= LEAST_INPUTS else None
 
 
 def _feature_use(
-    task: Task, preimage: Preimage, feature: Feature, known: FeatureBits | None, group: _FeatureGroups
+    task: Task, preimage: Preimage, feature: Feature, bits: FeatureBits | None, group: _FeatureGroups
 ) -> FeatureUse:
     """One feature, without its verdict."""
     query = preimage.query
@@ -232,8 +232,8 @@ def _feature_use(
     return FeatureUse(
         feature.name,
         feature.values[code],
-        None if known is None else known.bits,
-        None if known is None else known.of,
+        None if bits is None else bits.bits,
+        None if bits is None else bits.of,
         sharing,
         differing,
         *difference(differing, sharing),
@@ -242,16 +242,16 @@ def _feature_use(
     )
 
 
-def _effect(found: _Measured, weights: Float[Tensor, " batch"] | None = None) -> Effect:
+def _effect(measured: _Measured, weights: Float[Tensor, " batch"] | None = None) -> Effect:
     """Weighted means, with the interval of the weighted mean of independent draws."""
-    n = len(found.by_output)
+    n = len(measured.by_output)
     if not n:
         return Effect(0, None, None, None, None, ())
-    kl = found.by_output.amax(dim=1)
+    kl = measured.by_output.amax(dim=1)
     w = torch.full((n,), 1 / n, dtype=torch.float64) if weights is None else weights
     mean, interval, square = float(w @ kl), None, float((w * w).sum())
     if n > 1 and square < 1:
         half = 1.96 * math.sqrt(float(w @ (kl - mean) ** 2) / (1 - square) * square)
         interval = (mean - half, mean + half)
-    same = 1 - float(w @ (~found.same_top).double())  # so 1 where all are, whatever the weights' rounding
-    return Effect(n, mean, interval, float(kl.max()), same, tuple((w @ found.by_output).tolist()))
+    same = 1 - float(w @ (~measured.same_top).double())  # so 1 where all are, whatever the weights' rounding
+    return Effect(n, mean, interval, float(kl.max()), same, tuple((w @ measured.by_output).tolist()))

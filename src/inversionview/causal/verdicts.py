@@ -43,21 +43,21 @@ def whole_verdict(
     return (None if used is None else "used" if used else "not used"), why_not
 
 
-def feature_verdict(found: FeatureUse, held: Sequence[str], drawn: int) -> tuple[Verdict | None, str | None]:
+def feature_verdict(use: FeatureUse, held: Sequence[str], drawn: int) -> tuple[Verdict | None, str | None]:
     """What the thresholds say; or the reason, where the inputs or the interval do not allow a verdict."""
-    if found.name in held:
+    if use.name in held:
         return None, "it is held equal"
-    if (not found.differing.n and drawn >= LEAST_INPUTS) or (found.of is not None and found.of < 1e-9):
+    if (not use.differing.n and drawn >= LEAST_INPUTS) or (use.of is not None and use.of < 1e-9):
         among = f" that share {' and '.join(held)}" if held else ""
         return None, f"it is the same in all {drawn:,} non-members{among}"
-    if found.share is None:
+    if use.share is None:
         return None, "the members of the preimage are too few, or their weights too uneven, to tell what is encoded"
-    if found.share < ENCODED:
+    if use.share < ENCODED:
         return "not encoded", None
-    for group, which in ((found.sharing, "share it"), (found.differing, "do not share it")):
+    for group, which in ((use.sharing, "share it"), (use.differing, "do not share it")):
         if group.n < LEAST_INPUTS:
             return None, f"only {group.n} of {drawn:,} non-members {which}, and at least {LEAST_INPUTS} are needed"
-    used, why_not = _is_used(found.difference, found.interval, found.differing)
+    used, why_not = _is_used(use.difference, use.interval, use.differing)
     return (None if used is None else "used" if used else "merely present"), why_not
 
 

@@ -46,6 +46,6 @@ def token_colors(
 
 def _probabilities(decoder: Decoder, tokens: Tokens, z: Float[Tensor, " d_model"], index: int) -> PerPosition:
     order = torch.from_numpy(np.lexsort(tokens.numpy().T[::-1]))  # neighbours that begin alike are scored together
-    found = torch.empty(tokens.shape)
-    found[order] = score(decoder, tokens[order], z, index)[0].exp()
-    return found
+    probabilities = torch.empty(tokens.shape)
+    probabilities[order] = score(decoder, tokens[order], z, index)[0].exp()
+    return probabilities

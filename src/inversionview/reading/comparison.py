@@ -25,8 +25,8 @@ def compare(sample: Preimage, exact: Preimage, task: Task) -> Comparison:
     mass = {row.tobytes(): weight for row, weight in zip(exact.tokens.astype(np.int64), exact.weights, strict=True)}
     if not mass:
         raise UserError("the exact preimage is empty: use a larger epsilon")
-    found = [row.tobytes() for row in sample.tokens[sample.inside].astype(np.int64)]
-    reached = [mass[row] for row in found if row in mass]
+    members = [row.tobytes() for row in sample.tokens[sample.inside].astype(np.int64)]
+    reached = [mass[row] for row in members if row in mass]
     return Comparison(len(reached) / len(mass), float(sum(reached)), _distances(sample, exact, task))
 
 

@@ -17,8 +17,8 @@ def compiled(task: Task, text: str) -> Expression:
 
 def evaluated(task: Task, expression: Expression, tokens: Tokens, positions: Positions) -> Tensor:
     """What an expression is for each input `[batch]`; features that ask for a position get `positions`."""
-    found: Tensor = expression({name: task.features[name].compute(tokens, positions) for name in expression.features})
-    return found
+    values: Tensor = expression({name: task.features[name].compute(tokens, positions) for name in expression.features})
+    return values
 
 
 def holds(task: Task, condition: str, tokens: Tokens, positions: Positions) -> InputMask:

@@ -71,7 +71,7 @@ def feature_map(
                     inside = within_distance(reader[site], z, epsilon[str(site), role], metric)
                     counts[site, role].add(inside.float() @ weights)
         advance(len(block.tokens))
-    return [_cell(task, str(site), role, features, found.total) for (site, role), found in counts.items()]
+    return [_cell(task, str(site), role, features, count.total) for (site, role), count in counts.items()]
 
 
 class _Counts:
@@ -82,8 +82,8 @@ class _Counts:
     def __init__(self) -> None:
         self.total = np.zeros((0, 0))
 
-    def add(self, found: Float[Tensor, "query value"]) -> None:
-        self.total = found.double().numpy() + (self.total if self.total.size else 0.0)
+    def add(self, masses: Float[Tensor, "query value"]) -> None:
+        self.total = masses.double().numpy() + (self.total if self.total.size else 0.0)
 
 
 def query_readers(
@@ -109,7 +109,7 @@ def _prefix_weights(
     """
     at = eligible_role(task, block.tokens, role)
     width = sum(len(feature.values) for feature in features)
-    found = {}
+    by_position = {}
     for t in sorted(set(at.tolist()) - {-1}):
         rows = (at == t).nonzero()[:, 0]
         tokens, positions, prefix = block.tokens[rows], at[rows], block.read.tree.owners[t].cpu()[rows]
@@ -120,8 +120,8 @@ def _prefix_weights(
             column = start + feature.compute(tokens, positions)
             weights.view(-1).index_add_(0, prefix * width + column, mass)
             start += len(feature.values)
-        found[t] = weights
-    return found
+        by_position[t] = weights
+    return by_position
 
 
 def _cell(

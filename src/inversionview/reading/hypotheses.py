@@ -87,26 +87,26 @@ def _from_function(task: Task, function: Callable[[str], Hashable], query: Query
 
     def value(text: str) -> Hashable:
         try:
-            found = function(text)
-            if isinstance(found, (np.generic, Tensor)):
-                found = found.item()
-            hash(found)
+            result = function(text)
+            if isinstance(result, (np.generic, Tensor)):
+                result = result.item()
+            hash(result)
         except Exception as error:  # whatever the user's code may raise is the user's to see
             told = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"the hypothesis {name} fails on the input {text!r}: {told}") from error
-        return found
+        return result
 
     def answers(tokens: Tokens) -> InputMask:
-        found = [value(task.decode(row)) for row in tokens]
+        values = [value(task.decode(row)) for row in tokens]
         if not is_condition:
-            return torch.tensor([other == wanted for other in found], dtype=torch.bool)
-        for row, answer in zip(tokens, found, strict=True):
+            return torch.tensor([other == wanted for other in values], dtype=torch.bool)
+        for row, answer in zip(tokens, values, strict=True):
             if not isinstance(answer, bool):
                 raise UserError(
                     f"the hypothesis {name} gives {wanted} for {query.input!r} but {answer!r} for "
                     f"{task.decode(row)!r}: let it give True or False for every input, or neither for any"
                 )
-        return torch.tensor(found, dtype=torch.bool)
+        return torch.tensor(values, dtype=torch.bool)
 
     wanted = value(query.needed_input("a test of a hypothesis"))
     is_condition = isinstance(wanted, bool)
@@ -122,8 +122,8 @@ def padded_row(task: Task, query: Query) -> Tokens:
 
 def _places(task: Task, tokens: Tokens, role: str) -> Tensor:
     """Where the role is, or the last eligible position of an input that lacks it (they count under rule `any`)."""
-    found = eligible_role(task, tokens, role)
-    return torch.where(found < 0, last_eligible(task, tokens), found)
+    positions = eligible_role(task, tokens, role)
+    return torch.where(positions < 0, last_eligible(task, tokens), positions)
 
 
 class Consistency(NamedTuple):
@@ -170,8 +170,8 @@ def is_row(tokens: Int[np.ndarray, "candidate pos"], row: Sequence[int]) -> Bool
     """Which inputs are the one of `row`, which ends with the end token: after that there is only padding."""
     if len(row) > tokens.shape[1]:
         return np.zeros(len(tokens), dtype=bool)
-    found: Bool[np.ndarray, " candidate"] = (tokens[:, : len(row)] == np.array(row)).all(axis=1)
-    return found
+    matches: Bool[np.ndarray, " candidate"] = (tokens[:, : len(row)] == np.array(row)).all(axis=1)
+    return matches
 
 
 def nothing_but_the_query(drawn: int | None) -> Consistency:

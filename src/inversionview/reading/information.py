@@ -50,16 +50,16 @@ def feature_masses(
     features: Sequence[Feature], tokens: Tokens, positions: Positions, weights: Float[np.ndarray, "*any batch"]
 ) -> list[Float[np.ndarray, "*any value"]]:
     """Weight of every value of every feature among these inputs; `weights` may be several sets of weights."""
-    found: list[np.ndarray] = []
+    masses: list[np.ndarray] = []
     for feature in features:
         codes, n = _codes(feature, tokens, positions), len(feature.values)
         if weights.ndim == 1:
-            found.append(np.bincount(codes, weights=weights, minlength=n).astype(np.float64))  # whole numbers if empty
+            masses.append(np.bincount(codes, weights=weights, minlength=n).astype(np.float64))  # whole numbers if empty
             continue
         one_hot = np.zeros((len(tokens), n))
         one_hot[np.arange(len(tokens)), codes] = 1
-        found.append(weights @ one_hot)
-    return found
+        masses.append(weights @ one_hot)
+    return masses
 
 
 def _codes(feature: Feature, tokens: Tokens, positions: Positions) -> Int[np.ndarray, " batch"]:
@@ -87,10 +87,10 @@ def base_masses(task: Task, role: str | None) -> dict[str, Float[np.ndarray, " v
     Exact where the task can enumerate; elsewhere from 20,000 draws. Features that ask for a position get the role's, or
     without a role the last eligible one.
     """
-    known = _bases.setdefault(task, {})
-    if role not in known or known[role].keys() != task.features.keys():  # a task may be given more features later
-        known[role] = _base_masses(task, role)
-    return known[role]
+    by_role = _bases.setdefault(task, {})
+    if role not in by_role or by_role[role].keys() != task.features.keys():  # a task may be given more features later
+        by_role[role] = _base_masses(task, role)
+    return by_role[role]
 
 
 def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:

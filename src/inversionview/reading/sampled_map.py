@@ -67,9 +67,9 @@ def sampled_map(
             first = search.run(few, generator)
         plan = plan.around([_centres(task, few, i, members) for i, members in enumerate(first.members)])
     with stage("map", plan.total):
-        found = search.run(plan, generator)
-    weights = [plan.weights(i, members.tokens) for i, members in enumerate(found.members)]
-    return [search.cell(found, weights, k, draws) for k in range(len(search.cells))]
+        drawn = search.run(plan, generator)
+    weights = [plan.weights(i, members.tokens) for i, members in enumerate(drawn.members)]
+    return [search.cell(drawn, weights, k, draws) for k in range(len(search.cells))]
 
 
 class _Part(NamedTuple):
@@ -87,7 +87,7 @@ class _Members(NamedTuple):
     inside: Bool[Tensor, "cell batch"]
 
 
-class _Found(NamedTuple):
+class _Drawn(NamedTuple):
     members: list[_Members]
     base: dict[str, list[Float[np.ndarray, " value"]]]
     """How many draws from the prior have each value of each feature, by role."""
@@ -180,7 +180,7 @@ class _Search:
         """Which of the inputs each query of a role is."""
         self.z_q = {role: query_readers(probed, task, self.sites, role, rows, metric) for role, rows in queries.items()}
 
-    def run(self, plan: _Plan, generator: Generator) -> _Found:
+    def run(self, plan: _Plan, generator: Generator) -> _Drawn:
         """Draw, and keep what is inside."""
         kept: list[list[_Members]] = [[] for _ in self.inputs]
         width = [len(feature.values) for feature in self.features]
@@ -200,12 +200,12 @@ class _Search:
         members = [
             _Members(torch.cat([m.tokens for m in own]), torch.cat([m.inside for m in own], dim=1)) for own in kept
         ]
-        return _Found(members, base)
+        return _Drawn(members, base)
 
     def _inside(
         self, tokens: Tokens, at: Mapping[str, Int[Tensor, " batch"]], owner: int | None
     ) -> Bool[Tensor, "cell input batch"]:
-        found = torch.zeros(len(self.cells), len(self.inputs), len(tokens), dtype=torch.bool)
+        inside = torch.zeros(len(self.cells), len(self.inputs), len(tokens), dtype=torch.bool)
         end = max(2, max(int(positions.max()) for positions in at.values()) + 1)
         acts = self.probed.capture(tokens[:, :end], self.sites)
         for k, (site, role) in enumerate(self.cells):
@@ -217,15 +217,15 @@ class _Search:
                 place = rows.to(acts[site].device), at[role][rows].to(acts[site].device)
                 z, z_q = acts[site][place].float().cpu(), self.z_q[role][site][queries]
                 near = within_distance(z_q, z, self.epsilon[str(site), role], self.metric)
-                found[k, self.of_role[role][queries][:, None], rows] = near
-        return found
+                inside[k, self.of_role[role][queries][:, None], rows] = near
+        return inside
 
-    def cell(self, found: _Found, weights: Sequence[np.ndarray], k: int, draws: int) -> MapCell:
+    def cell(self, drawn: _Drawn, weights: Sequence[np.ndarray], k: int, draws: int) -> MapCell:
         """What one cell knows."""
         site, role = self.cells[k]
-        each = [_masses(self.task, self.features, role, found.members[i], weights[i], k) for i in self.of_role[role]]
-        base = found.base[role]
-        known = [
+        each = [_masses(self.task, self.features, role, drawn.members[i], weights[i], k) for i in self.of_role[role]]
+        base = drawn.base[role]
+        knowledge = [
             _knowledge(np.stack([total[f] for total, _ in each]), np.stack([square[f] for _, square in each]), base[f])
             for f in range(len(self.features))
         ]
@@ -237,12 +237,12 @@ class _Search:
             site=str(site),
             role=role,
             features=tuple(feature.name for feature in self.features),
-            of=np.array([one.of for one in known]),
+            of=np.array([one.of for one in knowledge]),
             size_bits=size_bits,
-            bits=np.stack([one.bits for one in known], axis=1),
-            divergence=np.stack([one.divergence for one in known], axis=1),
+            bits=np.stack([one.bits for one in knowledge], axis=1),
+            divergence=np.stack([one.divergence for one in knowledge], axis=1),
             size_se=size_se,
-            bits_se=np.stack([one.se for one in known], axis=1),
+            bits_se=np.stack([one.se for one in knowledge], axis=1),
             effective=effective,
         )
 

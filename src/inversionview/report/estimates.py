@@ -62,7 +62,7 @@ def completeness_facts(completeness: Completeness) -> list[Fact]:
 
 def best_bits(bits: Sequence[FeatureBits]) -> list[FeatureBits]:
     """Return the features to be shown, most bits first."""
-    return sorted(bits, key=lambda known: -known.bits)[:TOP_FEATURES]
+    return sorted(bits, key=lambda feature: -feature.bits)[:TOP_FEATURES]
 
 
 def share_known(bits: float, of: float) -> float:
@@ -93,12 +93,12 @@ def percent(share: float) -> str:
     return ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
 
 
-def bits_row(known: FeatureBits, *, exact: bool) -> tuple[str, str, str]:
+def bits_row(feature: FeatureBits, *, exact: bool) -> tuple[str, str, str]:
     """Return bits, the entropy they are of, and the interval, as words."""
-    interval = known.interval
+    interval = feature.interval
     if exact or interval is None:
-        return (f"{known.bits:.2f}" if exact else f"about {known.bits:.1f}"), f"of {known.of:.2f}", ""
-    return f"{known.bits:.2f}", f"of {known.of:.2f}", f"({_interval_of_bits(interval)})"
+        return (f"{feature.bits:.2f}" if exact else f"about {feature.bits:.1f}"), f"of {feature.of:.2f}", ""
+    return f"{feature.bits:.2f}", f"of {feature.of:.2f}", f"({_interval_of_bits(interval)})"
 
 
 def curve_rows(curve: Sequence[CurvePoint], epsilon: float, *, exact: bool) -> list[tuple[bool, list[str]]]:

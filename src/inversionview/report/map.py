@@ -8,9 +8,9 @@ from inversionview.report.reading import printable, visible
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
 
 
-def mark(known: float) -> str:
+def mark(share: float) -> str:
     """Return the sign of a share: known, known partly, or less."""
-    return "●" if known >= KNOWN_SHARE else "◐" if known >= PARTLY else "○"
+    return "●" if share >= KNOWN_SHARE else "◐" if share >= PARTLY else "○"
 
 
 def rows(document: Map) -> Iterator[tuple[str, list[Cell | None]]]:

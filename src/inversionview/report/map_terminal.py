@@ -60,12 +60,12 @@ def render_map_terminal(document: Map, console: Console) -> None:
 
 def _first_known(document: Map) -> Iterator[Text]:
     """Say, of each feature, from which site on it is known at which positions."""
-    known = first_known(document)
-    if not known:
+    first_sites = first_known(document)
+    if not first_sites:
         return
     yield Text("known from", style="bold")
-    width = max(cell_len(printable(name)) for name in known)
-    for name, places in known.items():
+    width = max(cell_len(printable(name)) for name in first_sites)
+    for name, places in first_sites.items():
         words = "  ".join(f"{visible(at)} {printable(site)}" for at, site in places.items())
         yield Text.assemble(f" {printable(name).ljust(width)}  ", (words, "dim"))
     yield Text("")
@@ -117,13 +117,13 @@ def _face(cell: Cell | None) -> _Face | None:
     if best is None:
         return _Face("·", "", [], Style.null())
     others = [printable(name) for name in cell.knows if name != best]
-    bits, known = cell.bits[best].bits, cell.bits[best].share
-    return _Face(printable(best), f"{bits:.1f}{mark(known)}", others, tint(_strength(known)))
+    bits, share = cell.bits[best].bits, cell.bits[best].share
+    return _Face(printable(best), f"{bits:.1f}{mark(share)}", others, tint(_strength(share)))
 
 
-def _strength(known: float) -> float:
+def _strength(share: float) -> float:
     """Return the change that is tinted fully where a feature is known, clearly where it is partly, else weakly."""
-    return {"●": 1.0, "◐": 0.5, "○": 0.2}[mark(known)] if known > 0 else 0.0
+    return {"●": 1.0, "◐": 0.5, "○": 0.2}[mark(share)] if share > 0 else 0.0
 
 
 def _raised(document: Map) -> str:

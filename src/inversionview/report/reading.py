@@ -70,8 +70,8 @@ def facts(reading: Reading) -> list[Fact]:
 def headline(reading: Reading) -> str:
     """Say how many inputs are inside epsilon, or how many were found to be."""
     inside = reading.counts.inside
-    found = "" if reading.exact else "found "
-    return f"{inside:,} input{'' if inside == 1 else 's'} {found}inside ε = {reading.epsilon:g}"
+    word = "" if reading.exact else "found "
+    return f"{inside:,} input{'' if inside == 1 else 's'} {word}inside ε = {reading.epsilon:g}"
 
 
 def summary(reading: Reading) -> str:

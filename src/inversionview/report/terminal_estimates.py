@@ -36,10 +36,10 @@ def estimate_tables(reading: Reading) -> list[RenderableType]:
 
 def _bits(reading: Reading) -> Table:
     table = plain_table("", "", "", "", "", right=(1,), header=False)
-    for known in best_bits(reading.bits):
-        bits, of, interval = bits_row(known, exact=reading.exact)
-        bar = "━" * round(BAR * share_known(known.bits, known.of))
-        table.add_row(Text(printable(known.name)), bits, of, bar, interval)
+    for feature in best_bits(reading.bits):
+        bits, of, interval = bits_row(feature, exact=reading.exact)
+        bar = "━" * round(BAR * share_known(feature.bits, feature.of))
+        table.add_row(Text(printable(feature.name)), bits, of, bar, interval)
     return table
 
 

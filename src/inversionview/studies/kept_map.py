@@ -34,7 +34,7 @@ def kept_map(study: Study) -> Map | None:
         return None
 
 
-def keep_map(study: Study, found: Map) -> None:
+def keep_map(study: Study, document: Map) -> None:
     """Put the map of the whole study at its default settings into its folder, if one may write there.
 
     Not into that of a bundled study: it has one, and is no place for what is made later.
@@ -42,21 +42,21 @@ def keep_map(study: Study, found: Map) -> None:
     if study.folder is None or study.folder in bundled_studies().values():
         return
     with suppress(UserError):
-        write_map(study.folder, study.parts.fingerprint, found)
+        write_map(study.folder, study.parts.fingerprint, document)
 
 
-def write_map(folder: Path, fingerprint: str, found: Map) -> None:
+def write_map(folder: Path, fingerprint: str, document: Map) -> None:
     """Write `map.json`. Raises `UserError` when it cannot be written."""
-    content = {"schema": 1, "fingerprint": fingerprint, "map": found.to_dict()}
+    content = {"schema": 1, "fingerprint": fingerprint, "map": document.to_dict()}
     write_atomic(folder / FILE, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 def _is_of(study: Study, content: Any) -> bool:
     if not isinstance(content, dict) or content.get("schema") != 1 or not isinstance(content.get("map"), dict):
         return False
-    found = content["map"]
+    document = content["map"]
     return (
         content.get("fingerprint") == study.parts.fingerprint
-        and found.get("schema") == convert.SCHEMA
-        and found.get("task") == study.task.name
+        and document.get("schema") == convert.SCHEMA
+        and document.get("task") == study.task.name
     )
