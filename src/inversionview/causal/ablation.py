@@ -119,8 +119,10 @@ def ablate(
     if early.any():
         name = names[int(early.nonzero()[0])]
         raise UserError(f"the output at {name!r} comes before {at!r}, and nothing done there reaches it")
-    values = _replacements(probed, task, tokens, places, probed.site(site), given, kind, generator)
-    measured = _measured(probed, tokens, probed.site(site), places, values, looked)
+    values = _replacements(
+        probed, task, tokens, places, site=probed.site(site), sources=given, kind=kind, generator=generator
+    )
+    measured = _measured(probed, tokens, probed.site(site), places, values=values, looked=looked)
     return Ablation(
         str(probed.site(site)), str(at), cast(Kind, kind), len(given), seed, tuple(map(str, names)), *measured
     )
@@ -149,7 +151,7 @@ def _names(task: Task, tokens: Tokens, places: Positions, outputs: Sequence[str 
 
 
 def _replacements(
-    probed: ProbedModel, task: Task, tokens: Tokens, places: Positions, site: Site, sources: Sources, kind: str,
+    probed: ProbedModel, task: Task, tokens: Tokens, places: Positions, *, site: Site, sources: Sources, kind: str,
     generator: Generator,
 ) -> Activations:  # fmt: skip
     """What each input's activation is replaced by, from the sources at the same role."""
@@ -192,7 +194,7 @@ def _others(tokens: Tokens, sources: Sources, pad: int, role: str, generator: Ge
 
 
 def _measured(
-    probed: ProbedModel, tokens: Tokens, site: Site, places: Positions, values: Activations,
+    probed: ProbedModel, tokens: Tokens, site: Site, places: Positions, *, values: Activations,
     looked: Int[Tensor, "batch output"],
 ) -> tuple[Float[Tensor, "batch output"], Float[Tensor, "batch output"]]:  # fmt: skip
     """KL and change of the top logit of each input at each output, in blocks; NaN where there is no such output."""

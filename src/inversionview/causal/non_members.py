@@ -35,7 +35,7 @@ class Pool(NamedTuple):
 
 
 def draw_pool(
-    probed: ProbedModel, task: Task, preimage: Preimage, held: Sequence[Feature], n: int, generator: Generator
+    probed: ProbedModel, task: Task, preimage: Preimage, held: Sequence[Feature], *, n: int, generator: Generator
 ) -> Pool:
     """Draw inputs that share the features `held` with the query until `n` are non-members, fewer where these are rare.
 

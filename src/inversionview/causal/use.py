@@ -107,7 +107,7 @@ def use(
 
     members = _members(preimage, n_members, query_generator(seed, "causal members", query))
     generator = query_generator(seed, "causal non-members", query)
-    pool = draw_pool(probed, task, preimage, held, _POOL * n_others, generator)
+    pool = draw_pool(probed, task, preimage, held, n=_POOL * n_others, generator=generator)
     groups = _groups(preimage, chosen, pool, n_others)
     wanted = torch.unique(torch.cat([rows for pair in groups.values() for rows in pair]))
     place = torch.full((len(pool.tokens),), -1).scatter(0, wanted, torch.arange(len(wanted)))

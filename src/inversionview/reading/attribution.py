@@ -28,6 +28,7 @@ def token_colors(
     probed: ProbedModel,
     task: Task,
     tokens: Tokens,
+    *,
     site: Site | str,
     z_q: Float[Tensor, " d_model"],
 ) -> PerPosition:

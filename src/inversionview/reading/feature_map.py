@@ -61,7 +61,9 @@ def feature_map(
     """
     domain = ModelDomain(probed, task) if domain is None else domain
     places, features = [probed.site(site) for site in sites], chosen_features(task)
-    readers = {role: query_readers(probed, task, places, role, tokens, metric) for role, tokens in queries.items()}
+    readers = {
+        role: query_readers(probed, task, places, role, tokens, metric=metric) for role, tokens in queries.items()
+    }
     counts = {(site, role): _Counts() for site in places for role in queries if (str(site), role) in epsilon}
     for block in domain.blocks(places, tuple(queries)):
         for role, reader in readers.items():
@@ -87,7 +89,7 @@ class _Counts:
 
 
 def query_readers(
-    probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, metric: Metric
+    probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, *, metric: Metric
 ) -> dict[Site, Float[Tensor, "query d_model"]]:
     """The query activations at every site."""
     positions = eligible_role(task, tokens, role)

@@ -59,7 +59,7 @@ def sampled_map(
     As `feature_map`, with standard errors and effective numbers of members. Entropies get the correction of Miller and
     Madow (1955). Raises `UserError` for a query that lacks its role, or an activation of norm 0.
     """
-    search = _Search(probed, task, sites, queries, epsilon, metric)
+    search = _Search(probed, task, sites, queries, epsilon=epsilon, metric=metric)
     plan = _Plan.of(task, search.inputs, draws, draws_given)
     if plan.parts and _CENTRES:
         few = _Plan.of(task, search.inputs, max(1, int(draws * _FIRST_SHARE)), max(1, int(draws_given * _FIRST_SHARE)))
@@ -168,6 +168,7 @@ class _Search:
         task: Task,
         sites: Sequence[str],
         queries: Mapping[str, Tokens],
+        *,
         epsilon: Mapping[tuple[str, str], float],
         metric: Metric,
     ) -> None:
@@ -178,7 +179,9 @@ class _Search:
         sizes = [len(tokens) for tokens in queries.values()]
         self.of_role: dict[str, Int[Tensor, " query"]] = dict(zip(queries, torch.split(which, sizes), strict=True))
         """Which of the inputs each query of a role is."""
-        self.z_q = {role: query_readers(probed, task, self.sites, role, rows, metric) for role, rows in queries.items()}
+        self.z_q = {
+            role: query_readers(probed, task, self.sites, role, rows, metric=metric) for role, rows in queries.items()
+        }
 
     def run(self, plan: _Plan, generator: Generator) -> _Drawn:
         """Draw, and keep what is inside."""
@@ -223,7 +226,7 @@ class _Search:
     def cell(self, drawn: _Drawn, weights: Sequence[np.ndarray], k: int, draws: int) -> MapCell:
         """What one cell knows."""
         site, role = self.cells[k]
-        each = [_masses(self.task, self.features, role, drawn.members[i], weights[i], k) for i in self.of_role[role]]
+        each = [_masses(self.task, self.features, role, drawn.members[i], weights[i], k=k) for i in self.of_role[role]]
         base = drawn.base[role]
         knowledge = [
             _knowledge(np.stack([total[f] for total, _ in each]), np.stack([square[f] for _, square in each]), base[f])
@@ -248,7 +251,13 @@ class _Search:
 
 
 def _masses(
-    task: Task, features: Sequence[Feature], role: str, members: _Members, weights: Float[np.ndarray, " batch"], k: int
+    task: Task,
+    features: Sequence[Feature],
+    role: str,
+    members: _Members,
+    weights: Float[np.ndarray, " batch"],
+    *,
+    k: int,
 ) -> tuple[list[Float[np.ndarray, " value"]], list[Float[np.ndarray, " value"]]]:
     """Weights of every value of every feature among the members of one cell, and the squares of the weights."""
     rows = members.inside[k].nonzero()[:, 0]

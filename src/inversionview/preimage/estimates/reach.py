@@ -46,7 +46,7 @@ def expected_reach(
         return ShareEstimate(None, None, 0, "no input is inside ε")
     site = decoder.config.sites.index(exact.query.site)
     weights = np.exp(exact.log_prior[rows])
-    reached = chance_to_be_drawn(decoder, exact.tokens[rows], np.log(weights), activation, site, draws)
+    reached = chance_to_be_drawn(decoder, exact.tokens[rows], np.log(weights), activation, site, draws=draws)
     share = float((weights * reached).sum() / weights.sum())
     if whole:
         return ShareEstimate(share, None, len(rows))
@@ -60,6 +60,7 @@ def chance_to_be_drawn(
     log_prior: Float[np.ndarray, " candidate"],
     activation: Float[torch.Tensor, " d_activation"],
     site_index: int,
+    *,
     draws: Sequence[tuple[float | None, int]],
 ) -> Float[np.ndarray, " candidate"]:
     """For each input, `1 - Π_k (1 - q_k)^{n_k}`; `draws` as in `expected_reach`."""

@@ -75,7 +75,7 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
         members = tokens[torch.from_numpy(rows)]
         log_prior = task.log_prior(members).double().numpy()
         index = decoder.config.sites.index(query.site)
-        drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, [(1.0, REACH_DRAWS)])
+        drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, draws=[(1.0, REACH_DRAWS)])
         shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
     error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
     return Reach(REACH_DRAWS, cells, float(np.mean(shares)), error)

@@ -81,6 +81,6 @@ def _colored(parts: Parts, decoder: Decoder, preimages: list[Preimage]) -> list[
         activations = query_activations(parts.probed, parts.task, [preimage.query for preimage in preimages])
         for preimage, z_q in zip(preimages, activations, strict=True):
             tokens = torch.from_numpy(preimage.tokens)
-            colors = token_colors(decoder, parts.probed, parts.task, tokens, preimage.query.site, z_q)
+            colors = token_colors(decoder, parts.probed, parts.task, tokens, site=preimage.query.site, z_q=z_q)
             colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
     return colored

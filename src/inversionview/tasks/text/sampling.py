@@ -49,7 +49,7 @@ def block_rows(width: int, vocab_size: int) -> int:
 
 
 def sample_texts(
-    probed: ProbedModel, vocabulary: Vocabulary, starts: Starts, n: int, width: int, generator: Generator
+    probed: ProbedModel, vocabulary: Vocabulary, starts: Starts, *, n: int, width: int, generator: Generator
 ) -> Tokens:
     """Draw `n` inputs [n, width]; half of them as long as `width` allows."""
     most = width - 2

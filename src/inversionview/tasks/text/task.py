@@ -104,7 +104,7 @@ class TextTask(Task):
         _check_model(probed, vocabulary, length)
         generator = torch.Generator().manual_seed(seed)
         starts = Starts.of(probed, vocabulary, generator)
-        windows = sample_texts(probed, vocabulary, starts, n, length + 1, generator)
+        windows = sample_texts(probed, vocabulary, starts, n=n, width=length + 1, generator=generator)
         return cls(vocabulary, windows, starts=starts, probed=lambda: probed, words=words)
 
     @property
@@ -135,7 +135,9 @@ class TextTask(Task):
         drawn from the model where that is at hand, so that they are independent of what was trained on.
         """
         if split == "all" and self.starts is not None and self._probed is not None and n <= _MOST_NEW:
-            return sample_texts(self._probed(), self.vocabulary, self.starts, n, self.max_length, generator)
+            return sample_texts(
+                self._probed(), self.vocabulary, self.starts, n=n, width=self.max_length, generator=generator
+            )
         if split == "all":
             return self.windows[torch.randint(len(self.windows), (n,), generator=generator)]
         side = self._sides[split]
