@@ -86,9 +86,9 @@ def test_the_floor_agrees_with_one_query_at_a_time(monkeypatch):
     kept = {}
     real = rates._hits
 
-    def spy(probed, task, names, candidates, activations, roles, *rest):
+    def spy(probed, task, names, candidates, *, activations, roles, **rest):
         kept["floor"] = (candidates, activations, roles)
-        return real(probed, task, names, candidates, activations, roles, *rest)
+        return real(probed, task, names, candidates, activations=activations, roles=roles, **rest)
 
     monkeypatch.setattr(rates, "_hits", spy)
     from inversionview.decoder.training import make_decoder
