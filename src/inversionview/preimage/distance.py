@@ -11,7 +11,7 @@ from inversionview.errors import UserError
 
 
 def distances(
-    z: Float[Tensor, "*any d_model"], z_q: Float[Tensor, "*any_or_one d_model"], metric: Metric = "euclidean"
+    z: Float[Tensor, "*any width"], z_q: Float[Tensor, "*any_or_one width"], metric: Metric = "euclidean"
 ) -> Float[Tensor, "*any"]:
     """Distances in fp32 of activations from the query activations, which are broadcast to them.
 
@@ -29,7 +29,7 @@ def distances(
 
 
 def pairwise_distances(
-    z_q: Float[Tensor, "query d_model"], z: Float[Tensor, "prefix d_model"], metric: Metric = "euclidean"
+    z_q: Float[Tensor, "query width"], z: Float[Tensor, "prefix width"], metric: Metric = "euclidean"
 ) -> Float[Tensor, "query prefix"]:
     """Distances in fp32 of every activation from every query activation, as `distances` has them; raises as it does."""
     z, z_q = z.float(), z_q.float()
@@ -44,8 +44,8 @@ def pairwise_distances(
 
 
 def within_distance(
-    z_q: Float[Tensor, "query d_model"],
-    z: Float[Tensor, "prefix d_model"],
+    z_q: Float[Tensor, "query width"],
+    z: Float[Tensor, "prefix width"],
     epsilon: float,
     metric: Metric = "euclidean",
 ) -> Bool[Tensor, "query prefix"]:
@@ -68,7 +68,7 @@ def within_distance(
     return inside
 
 
-def _checked_length(z_q: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any"]:
+def _checked_length(z_q: Float[Tensor, "*any width"]) -> Float[Tensor, "*any"]:
     length: Tensor = z_q.norm(dim=-1)
     if not torch.isfinite(length).all():
         raise UserError("the query activation is not finite: the probed model overflows there, so use a wider dtype")

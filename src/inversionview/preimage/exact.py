@@ -50,7 +50,7 @@ def exact_preimages(
     queries: Sequence[Query],
     *,
     criterion: Criterion,
-    activations: Float[Tensor, "query d_model"] | None = None,
+    activations: Float[Tensor, "query width"] | None = None,
     domain: Domain | None = None,
     into: Float[np.ndarray, "query input"] | None = None,
 ) -> list[Preimage]:
@@ -88,7 +88,7 @@ def exact_distances(
     queries: Sequence[Query],
     *,
     criterion: Criterion = DEFAULT,
-    activations: Float[Tensor, "query d_model"] | None = None,
+    activations: Float[Tensor, "query width"] | None = None,
     domain: Domain | None = None,
 ) -> Float[np.ndarray, "query input"]:
     """Distances of all inputs of the domain, in the order of `Task.enumerate`; infinite where the rule allows none.
@@ -109,7 +109,7 @@ def scan_domain(
     queries: Sequence[Query],
     *,
     criterion: Criterion,
-    activations: Float[Tensor, "query d_model"] | None = None,
+    activations: Float[Tensor, "query width"] | None = None,
     domain: Domain | None = None,
 ) -> Iterator[Scan]:
     """Compare every input of the domain with every query, block by block, on the CPU; raises as `exact_preimages`."""

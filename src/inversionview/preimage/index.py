@@ -149,7 +149,7 @@ class _Part(NamedTuple):
     positions: dict[str | None, list[int]]
     """Positions that were needed for a role; None for all eligible ones."""
 
-    def rows_of(self, array: Float[Tensor, "row d_model"], t: int) -> Float[Tensor, "prefix d_model"]:
+    def rows_of(self, array: Float[Tensor, "row width"], t: int) -> Float[Tensor, "prefix width"]:
         return array[self.first[t] : self.first[t] + len(self.tree.rows[t])]
 
     def needed(self, task: Task, roles: Sequence[str] | None) -> list[int]:
@@ -215,7 +215,7 @@ class _Kept:
         }
         self._verified: dict[int, Tensor] = {}
 
-    def at(self, t: int) -> Float[Tensor, "prefix d_model"]:
+    def at(self, t: int) -> Float[Tensor, "prefix width"]:
         """The activations at a position. Raises `UserError` naming the file when they are not what was written."""
         if t not in self._arrays:
             raise _damaged(self._folder, self._folder / FILE, f"it lacks position {t}")
@@ -276,14 +276,14 @@ def _file(folder: Path, t: int) -> Path:
     return folder / f"{t}.f32"
 
 
-def _map(file: Path, count: int, d_model: int) -> Float[np.ndarray, "prefix d_model"]:
+def _map(file: Path, count: int, width: int) -> Float[np.ndarray, "prefix width"]:
     assert sys.byteorder == "little", "the files are little-endian, and are read as they are"
     # Copy on write: PyTorch takes no array that cannot be written to.
-    return np.memmap(file, dtype=np.float32, mode="c", shape=(count, d_model))
+    return np.memmap(file, dtype=np.float32, mode="c", shape=(count, width))
 
 
-def _checked_size(folder: Path, t: int, count: int, d_model: int) -> Path:
-    file, size = _file(folder, t), 4 * count * d_model
+def _checked_size(folder: Path, t: int, count: int, width: int) -> Path:
+    file, size = _file(folder, t), 4 * count * width
     if not file.is_file():
         raise _damaged(folder, file, "it is missing")
     if file.stat().st_size != size:
@@ -291,7 +291,7 @@ def _checked_size(folder: Path, t: int, count: int, d_model: int) -> Path:
     return file
 
 
-def _checksum(array: Float[np.ndarray, "prefix d_model"]) -> int:
+def _checksum(array: Float[np.ndarray, "prefix width"]) -> int:
     return zlib.crc32(array.data)
 
 

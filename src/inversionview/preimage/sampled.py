@@ -58,7 +58,7 @@ def sampled_preimages(
     *,
     criterion: Criterion,
     seed: int = 0,
-    activations: Float[Tensor, "query d_model"] | None = None,
+    activations: Float[Tensor, "query width"] | None = None,
 ) -> list[Preimage]:
     """One preimage a query, in their order; inputs, positions and sites may all differ.
 
@@ -108,7 +108,7 @@ def query_activations(probed: ProbedModel, task: Task, queries: Sequence[Query])
     return activations
 
 
-def _draw(source: Source, z_q: Float[Tensor, "query d_model"], queries: Sequence[Query], seed: int) -> Draws:
+def _draw(source: Source, z_q: Float[Tensor, "query width"], queries: Sequence[Query], seed: int) -> Draws:
     generators = [query_generator(seed, source.name, query) for query in queries]
     if isinstance(source, DecoderSource):  # says itself how far it is
         return source.propose(z_q, queries, generators)
@@ -140,7 +140,7 @@ def _verify(
     task: Task,
     queries: Sequence[Query],
     candidates: Sequence[_Candidates],
-    z_q: Float[Tensor, "query d_model"],
+    z_q: Float[Tensor, "query width"],
     *,
     metric: Metric,
 ) -> list[PerPosition]:
@@ -156,7 +156,7 @@ def _verify(
 
 
 def _densities(
-    task: Task, query: Query, candidates: _Candidates, z_q: Float[Tensor, " d_model"], sources: Sequence[Source]
+    task: Task, query: Query, candidates: _Candidates, z_q: Float[Tensor, " width"], sources: Sequence[Source]
 ) -> _Densities:
     """Every known density of every candidate in the domain, by teacher forcing: one pass for all temperatures."""
     weighed = [source for source in sources if source.density is not None]

@@ -30,7 +30,7 @@ def token_colors(
     tokens: Tokens,
     *,
     site: Site | str,
-    z_q: Float[Tensor, " d_model"],
+    z_q: Float[Tensor, " width"],
 ) -> PerPosition:
     """Change of each token's probability, given the tokens before it, from the uninformed activation to `z_q`.
 
@@ -45,7 +45,7 @@ def token_colors(
     return informed - uninformed
 
 
-def _probabilities(decoder: Decoder, tokens: Tokens, z: Float[Tensor, " d_model"], index: int) -> PerPosition:
+def _probabilities(decoder: Decoder, tokens: Tokens, z: Float[Tensor, " width"], index: int) -> PerPosition:
     order = torch.from_numpy(np.lexsort(tokens.numpy().T[::-1]))  # neighbours that begin alike are scored together
     probabilities = torch.empty(tokens.shape)
     probabilities[order] = score(decoder, tokens[order], z, index)[0].exp()

@@ -90,7 +90,7 @@ class _Counts:
 
 def query_readers(
     probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, *, metric: Metric
-) -> dict[Site, Float[Tensor, "query d_model"]]:
+) -> dict[Site, Float[Tensor, "query width"]]:
     """The query activations at every site."""
     positions = eligible_role(task, tokens, role)
     if (positions < 0).any():

@@ -95,7 +95,7 @@ class PatchedRun:
 
     @torch.no_grad()
     def effects(self, values: Activations) -> Effects:
-        """What each of these activations, `[batch, d_model]` in the model's convention, does in the own one's place."""
+        """What each of these activations, `[batch, width]` in the model's convention, does in the own one's place."""
         kl, same = [], []
         top = self.clean.argmax(dim=-1).cpu()
         for part in torch.split(values, self._block):

@@ -108,7 +108,7 @@ def in_epsilon(
 
 def _own_site(
     probed: ProbedModel, tokens: Tokens, positions: Int[Tensor, " query"], names: Sequence[str]
-) -> Float[Tensor, "query d_model"]:
+) -> Float[Tensor, "query width"]:
     """The activation of each query at its own site, the first n being of the first site, and so on."""
     n = len(tokens) // len(names)
     parts = zip(names, torch.split(tokens, n), torch.split(positions, n), strict=True)
@@ -118,7 +118,7 @@ def _own_site(
 
 
 def _one_each(
-    decoder: Decoder, activations: Float[Tensor, "query d_model"], index: Int[Tensor, " query"], generator: Generator
+    decoder: Decoder, activations: Float[Tensor, "query width"], index: Int[Tensor, " query"], generator: Generator
 ) -> Tokens:
     device = next(decoder.parameters()).device
     return sample(decoder, activations.to(device), index.to(device), 1, generator=generator).tokens[:, 0].cpu()
@@ -130,7 +130,7 @@ def _hits(
     names: Sequence[str],
     candidates: Tokens,
     *,
-    activations: Float[Tensor, "query d_model"],
+    activations: Float[Tensor, "query width"],
     roles: Sequence[str],
     limits: Float[Tensor, " site"],
     metric: Metric,

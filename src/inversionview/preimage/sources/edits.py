@@ -33,7 +33,7 @@ ChainTokens = Int[Tensor, "query chain pos"]
 class _Targets(NamedTuple):
     """What the chains of one call walk around, with one random stream a query."""
 
-    activations: Float[Tensor, "query d_model"]
+    activations: Float[Tensor, "query width"]
     queries: Sequence[Query]
     generators: Sequence[Generator]
 
@@ -98,7 +98,7 @@ class EditSource:
 
     @torch.no_grad()
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` members for every query. Raises `UserError` for a query none of whose starts is a member."""
         targets = _Targets(activations, queries, generators)

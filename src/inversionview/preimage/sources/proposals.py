@@ -69,7 +69,7 @@ class Source(Protocol):
         ...
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw for every query, whose randomness comes from its own generator alone."""
         ...
@@ -100,7 +100,7 @@ class DecoderSource:
         return None if self.noise or self.cosine is not None else DecoderDensity(self.temperature)
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
         device = next(self.decoder.parameters()).device
@@ -137,7 +137,7 @@ class PriorSource:
         return PriorDensity()
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
         tokens = torch.stack([self.task.sample(self.n, generator=generator) for generator in generators])
@@ -164,7 +164,7 @@ class PriorGivenSource:
         return GivenDensity(self.condition)
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
         for query in queries:

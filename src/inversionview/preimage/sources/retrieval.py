@@ -92,7 +92,7 @@ class RetrievalSource:
         """There is none: what is proposed is not drawn."""
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """The nearest inputs of every query. Raises `UserError` where too few of the corpus have the query's role."""
         assert self.corpus is not None
@@ -110,7 +110,7 @@ class RetrievalSource:
         what = "distinct inputs" + (f" with the position {role}" if role else "")
         return f"n is {self.n}, but the corpus has {there_are} {what}: ask for fewer, or give a larger corpus"
 
-    def _search(self, index: _Index, z_q: Float[Tensor, " d_model"]) -> Int[np.ndarray, " candidate"]:
+    def _search(self, index: _Index, z_q: Float[Tensor, " width"]) -> Int[np.ndarray, " candidate"]:
         """Rows of the corpus, nearest first.
 
         One query at a time: faiss compares many with a matrix product, which loses small distances to rounding and
@@ -165,7 +165,7 @@ class RetrievalSource:
         self.forwards += len(self.corpus)
         return {key: self._built(torch.cat(vectors[key]), torch.cat(owners[key])) for key in keys}
 
-    def _built(self, vectors: Float[Tensor, "vector d_model"], owners: Int[Tensor, " vector"]) -> _Index:
+    def _built(self, vectors: Float[Tensor, "vector width"], owners: Int[Tensor, " vector"]) -> _Index:
         faiss = _faiss()
         width = vectors.shape[1]
         flat = faiss.IndexFlatL2(width) if self.criterion.metric == "euclidean" else faiss.IndexFlatIP(width)
@@ -184,7 +184,7 @@ class RetrievalSource:
         positions = eligible_role(self.task, tokens, role)
         return torch.arange(tokens.shape[1]) == positions[:, None]  # -1 is no position
 
-    def _comparable(self, z: Float[Tensor, "vector d_model"]) -> Float[Tensor, "vector d_model"]:
+    def _comparable(self, z: Float[Tensor, "vector width"]) -> Float[Tensor, "vector width"]:
         """Vectors whose Euclidean distance, or inner product for the cosine, orders them as the metric does."""
         if self.criterion.metric == "euclidean":
             return z

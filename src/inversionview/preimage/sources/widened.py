@@ -45,7 +45,7 @@ class VariedSource:
         """There is none: a draw depends on those before it."""
 
     def propose(
-        self, activations: Float[Tensor, "query d_model"], queries: Sequence[Query], generators: Sequence[Generator]
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
     ) -> Draws:
         """Draw `n` inputs for every query."""
         device = next(self.decoder.parameters()).device

@@ -84,7 +84,7 @@ class _Look(NamedTuple):
 
     kind: str
     query: Query
-    activation: Float[Tensor, " d_model"]
+    activation: Float[Tensor, " width"]
 
     @property
     def reads_the_query(self) -> bool:
