@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -339,7 +341,8 @@ def test_every_candidate_has_the_density_of_every_component_whoever_drew_it():
         Fixed(rows("B995+984=1979E", "B995+984=1978E", "B615+861=1476E"), "given"),
     ]
     [found] = sampled_preimages(probed(), few, [asked], sources, criterion=Criterion.parse(0.5))
-    assert found.components == (("decoder t=0.5", 15), ("decoder t=2", 15), ("prior", 40))
+    components = [dataclasses.astuple(component) for component in found.components]
+    assert components == [("decoder t=0.5", 15), ("decoder t=2", 15), ("prior", 40)]
     assert found.log_densities.shape == (3, len(found))
     inside = found.in_domain
     assert set(np.array(found.inputs)[inside]) > {"995+984=1979"}
