@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -13,13 +13,13 @@ from torch import Generator, Tensor
 
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
+from inversionview.results.patching import Replacement
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 from inversionview.tasks.outputs import captured, divergence, inputs_at_once, predicting
 from inversionview.tasks.positions import first_end
 
-Kind = Literal["mean", "resample"]
 Sources = Int[Tensor, "source source_pos"]
 """Inputs of the task that activations are taken from."""
 
@@ -48,7 +48,7 @@ class Ablation:
 
     site: str
     at: str
-    kind: Kind
+    kind: Replacement
     sources: int
     """Inputs that the activations were taken from."""
     seed: int
@@ -100,8 +100,8 @@ def ablate(
     Raises `UserError` for another kind, no inputs, a position that some input lacks or that comes after an output, and
     sources of which none (for `resample`, no other input) has the role.
     """
-    if kind not in get_args(Kind):
-        raise UserError(f"unknown kind of ablation {kind!r}: use {' or '.join(get_args(Kind))}")
+    if kind not in get_args(Replacement):
+        raise UserError(f"unknown kind of ablation {kind!r}: use {' or '.join(get_args(Replacement))}")
     if not len(tokens):
         raise UserError("give at least one input to ablate")
     generator = Generator().manual_seed(seed)
@@ -124,7 +124,7 @@ def ablate(
     )
     measured = _measured(probed, tokens, probed.site(site), places, values=values, looked=looked)
     return Ablation(
-        str(probed.site(site)), str(at), cast(Kind, kind), len(given), seed, tuple(map(str, names)), *measured
+        str(probed.site(site)), str(at), cast(Replacement, kind), len(given), seed, tuple(map(str, names)), *measured
     )
 
 

@@ -7,21 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from inversionview.errors import UserError
 from inversionview.results import patching, show
-from inversionview.results.patching import Patching
+from inversionview.results.patching import Direction, Order, Patching
 from inversionview.sites import Site
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Direction = Literal["contrast-into-clean", "clean-into-contrast"]
-Order = Literal["forward", "reverse", "both", "each", "together"]
 
 
 @dataclass(frozen=True)

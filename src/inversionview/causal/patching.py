@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.causal.contrast import Pairs
-from inversionview.causal.effects import Configuration, Direction, PatchEffects, PatchSite
+from inversionview.causal.effects import Configuration, PatchEffects, PatchSite
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
+from inversionview.results.patching import Direction
 from inversionview.shapes import Activations, Positions, Tokens
 
 _BLOCK_VALUES = 2**26

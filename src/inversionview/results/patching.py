@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from inversionview.results import convert
+
+Direction = Literal["contrast-into-clean", "clean-into-contrast"]
+"""Which run's activations go into which."""
+Order = Literal["forward", "reverse", "both", "each", "together"]
+"""One site more each time, forward or in reverse; or one at a time; or all at once."""
+Replacement = Literal["mean", "resample"]
+"""What an ablated activation gives way to: the mean over other inputs, or one of theirs."""
 
 
 @dataclass(frozen=True)

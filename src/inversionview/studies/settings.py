@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Order = Literal["forward", "reverse", "both", "each", "together"]
-Direction = Literal["contrast-into-clean", "clean-into-contrast"]
-Kind = Literal["mean", "resample"]
+from inversionview.results.patching import Direction, Order, Replacement
 
 _SEED = "Same seed, same result."
 
@@ -118,7 +116,7 @@ class CausalSettings:
 class AblateSettings:
     """How an activation is replaced by those of other inputs."""
 
-    kind: Kind = _option("mean")
+    kind: Replacement = _option("mean")
     outputs: tuple[str | int, ...] | None = _option(None)
     seed: int = _option(0)
 

@@ -22,6 +22,7 @@ from inversionview.reading.comparison import compare
 from inversionview.results.evaluation import Comparison, Evaluation, Validation
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Map
+from inversionview.results.patching import Direction, Order, Replacement
 from inversionview.results.preimage import Preimage, Query
 from inversionview.results.use import Use
 from inversionview.sites import Site
@@ -32,13 +33,10 @@ from inversionview.studies.recipes import TaskSource
 from inversionview.studies.settings import (
     AblateSettings,
     CausalSettings,
-    Direction,
     EvaluateSettings,
     ExactSettings,
     HeadSettings,
-    Kind,
     MapSettings,
-    Order,
     PatchSettings,
     ReadSettings,
     TestSettings,
@@ -353,7 +351,7 @@ class Study:
         return causal(self.parts, query, self.criterion.but(epsilon, metric, position_rule), settings)
 
     def ablate(
-        self, inputs: str | Sequence[str], site: str | Site, at: str | int, *, kind: Kind = "mean",
+        self, inputs: str | Sequence[str], site: str | Site, at: str | int, *, kind: Replacement = "mean",
         outputs: Sequence[str | int] | None = None, seed: int = 0,
     ) -> Ablation:  # fmt: skip
         """Replace the activation at a site and position of each input, and compare the predictions after it.
