@@ -88,7 +88,7 @@ ASKED = {
 """Of each study: an input, a position, a site, a feature, a target and a contrast."""
 
 
-@pytest.mark.parametrize("name", ASKED)
+@pytest.mark.parametrize("name", [*list(ASKED)[:3], pytest.param("facts-small", marks=pytest.mark.slow)])
 def test_every_study_answers_in_words_and_in_json(name, capsys):
     text, at, site, _, target, contrast = ASKED[name]
     for args in (
@@ -102,6 +102,7 @@ def test_every_study_answers_in_words_and_in_json(name, capsys):
         assert (document["schema"], document["study"]) == (1, name)
 
 
+@pytest.mark.slow
 def test_facts_can_be_tested_and_tried_for_use(capsys):
     text, at, site, feature, *_ = ASKED["facts-small"]
     assert cli.main(["causal", "facts-small", text, "--at", at, "--site", site, "-n", "20", "--json"]) == 0

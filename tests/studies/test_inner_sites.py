@@ -8,6 +8,7 @@ import torch
 import inversionview as iv
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from tests.preimage.tiny import FewSums, few_sums, probed
 
 INPUT = "615+861=1476"
 
@@ -35,7 +36,8 @@ def test_it_is_read_from_the_prior_where_the_decoder_was_not_trained_on_it(study
 
 
 def test_a_patch_and_a_map_of_a_view(study):
-    cells = study.map(INPUT, sites=["subspace", "z0.1"]).cells
+    few = FewSums(sorted({615, 861, *range(100, 1000, 30)}))
+    cells = iv.Study(study.probed, few, epsilon=0.1, name="few").map(INPUT, sites=["subspace", "z0.1"]).cells
     assert {cell.site for cell in cells} == {"subspace", "z0.1"}
     effects = study.patch(target="A1", sites="subspace@=,x0.post@=", contrast="change:F1", n=20, order="each").to_dict()
     through_it, whole = (effect["patched"] for effect in effects["effects"])
@@ -74,13 +76,13 @@ def test_a_decoder_trained_on_a_view_belongs_to_that_view(study):
 
 def test_kept_activations_of_a_view_are_of_that_view_alone(tmp_path):
     from inversionview.preimage.index import IndexedDomain, build_index
-    from tests.preimage.tiny import probed, task
 
+    few = few_sums()
     model = ProbedModel(probed().model, convention=probed().convention)
     model.add_view("part", of="x0.post", encode=torch.eye(model.d_model)[:, :3])
     for site in ("part", "z0.0"):
-        build_index(model, task(), site, tmp_path)
-    domain = IndexedDomain(tmp_path, model, task())
+        build_index(model, few, site, tmp_path)
+    domain = IndexedDomain(tmp_path, model, few)
     assert set(map(str, domain.sites)) == {"part", "z0.0"}
     kept = next(iter(domain.blocks(domain.sites, None))).read.at
     assert {str(site): next(iter(values.values())).shape[1] for site, values in kept.items()} == {
@@ -89,4 +91,4 @@ def test_kept_activations_of_a_view_are_of_that_view_alone(tmp_path):
     other = ProbedModel(model.model, convention=model.convention)
     other.add_view("part", of="x1.post", encode=torch.eye(model.d_model)[:, :3])
     with pytest.raises(UserError, match="fingerprint"):
-        IndexedDomain(tmp_path, other, task())
+        IndexedDomain(tmp_path, other, few)

@@ -110,6 +110,7 @@ def test_the_small_model_fits_its_sentences():
     assert sizes["n_positions"] == task.max_length
 
 
+@pytest.mark.slow
 def test_the_bundled_study_names_the_indirect_object_and_its_decoder_finds_members():
     study = iv.load_study("ioi-small")
     rows = study.task.sample(2000, generator=torch.Generator().manual_seed(0), split="held-out")
