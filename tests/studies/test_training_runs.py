@@ -137,7 +137,7 @@ def test_an_interrupted_run_is_no_readable_study_yet_and_resumes_to_the_same_los
     result = train_decoder("addition", cut, model=model, budget=Budget(steps=8), seed=3, logger=stop_at(3))
     assert result.interrupted
     with pytest.raises(UserError, match="has no decoder yet"):
-        _ = load_study(cut).decoder
+        load_study(cut).evaluate(2)
     result = train_decoder("addition", cut, resume=True)
     assert (result.steps, result.interrupted) == (8, False)
     assert losses(cut) == losses(whole)

@@ -10,6 +10,7 @@ import pytest
 from inversionview.criterion import EpsilonRule, parse_epsilon
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.curve import GRID, epsilon_curve
+from inversionview.results.estimates import CurvePoint
 
 FORMS = "number above 0, such as 0.1,.* null:0.01,.* causal:0.05"
 
@@ -77,37 +78,37 @@ def test_the_curve_counts_what_is_inside():
     d = distances()
     d[10:60], d[60:100] = np.nan, np.inf
     curve = epsilon_curve(d, epsilons=[0.37, 0.1])
-    assert [point["epsilon"] for point in curve] == sorted({*GRID, 0.37})
+    assert [point.epsilon for point in curve] == sorted({*GRID, 0.37})
     assert GRID == (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
     for point in curve:
-        inside = sum(float(x) <= point["epsilon"] for x in d)
-        assert point["inside"] == inside > 0
-        assert point["floor"] == pytest.approx(inside / 500)
-        assert point["log2_domain_over_preimage"] == pytest.approx(np.log2(410 / inside))
+        inside = sum(float(x) <= point.epsilon for x in d)
+        assert point.inside == inside > 0
+        assert point.floor == pytest.approx(inside / 500)
+        assert point.log2_domain_over_preimage == pytest.approx(np.log2(410 / inside))
 
 
 def test_a_weighted_curve_counts_prior_mass():
     d, weights = distances(), np.random.default_rng(2).random(500) * 7
     d[400:] = np.nan
     for point in epsilon_curve(d, weights.astype(np.float32)):
-        mask = d.astype(np.float64) <= point["epsilon"]
-        assert point["inside"] == mask.sum()
-        assert point["floor"] == pytest.approx(weights[mask].sum() / weights.sum())
+        mask = d.astype(np.float64) <= point.epsilon
+        assert point.inside == mask.sum()
+        assert point.floor == pytest.approx(weights[mask].sum() / weights.sum())
         bits = np.log2(weights[:400].sum() / weights[mask].sum())
-        assert point["log2_domain_over_preimage"] == pytest.approx(bits)
+        assert point.log2_domain_over_preimage == pytest.approx(bits)
     assert epsilon_curve(d, np.full(500, 3.0)) == epsilon_curve(d)
 
 
 def test_the_curve_is_monotone_and_ends_at_the_whole_domain():
     curve = epsilon_curve(distances(), epsilons=[100.0])
     for name, sign in (("inside", 1), ("floor", 1), ("log2_domain_over_preimage", -1)):
-        assert all(sign * (b[name] - a[name]) >= 0 for a, b in pairwise(curve))
-    assert curve[-1] == {"epsilon": 100.0, "inside": 500, "log2_domain_over_preimage": 0.0, "floor": 1.0}
+        assert all(sign * (getattr(b, name) - getattr(a, name)) >= 0 for a, b in pairwise(curve))
+    assert curve[-1] == CurvePoint(epsilon=100.0, inside=500, log2_domain_over_preimage=0.0, floor=1.0)
 
 
 def test_an_empty_preimage_has_no_bits():
     first = epsilon_curve(np.array([0.5, np.nan], dtype=np.float32))[0]
-    assert first == {"epsilon": 0.001, "inside": 0, "log2_domain_over_preimage": None, "floor": 0.0}
+    assert first == CurvePoint(epsilon=0.001, inside=0, log2_domain_over_preimage=None, floor=0.0)
 
 
 @pytest.mark.parametrize("wrong", [np.ones(3), -np.ones(4), np.zeros(4), np.array([1, 1, 1, np.nan])])
