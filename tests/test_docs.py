@@ -37,9 +37,12 @@ COMMANDS = [
 ]
 
 
+LONG = ("causal", "completeness", "epsilon", "exact", "extending", "information", "text")
+"""Pages of docs that try in many ways what takes a while."""
+
+
 def page(name):
-    """Reading and mapping takes long where a page tries it in many ways."""
-    long = name in {f"docs/{topic}.md" for topic in ("causal", "completeness", "epsilon", "exact", "information")}
+    long = name in {f"docs/{topic}.md" for topic in LONG}
     return pytest.param(name, marks=pytest.mark.slow if long else ())
 
 
