@@ -173,7 +173,8 @@ def test_activations_at_mixes_sites_in_one_forward():
         torch.testing.assert_close(together[i], alone)
 
 
-@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_train_the_decoder_that_one_does(kind, tmp_path):
     if kind != "sums":
         random_model("gpt2").save_pretrained(tmp_path / "backbone")

@@ -69,6 +69,7 @@ def test_its_own_text_is_read(folder, capsys):
     assert all(one["distance"] <= found["epsilon"] for one in found["samples"] if one["inside"])
 
 
+@pytest.mark.slow
 def test_the_page_is_made_of_what_is_measured(folder, monkeypatch, capsys):
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 50)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)

@@ -88,7 +88,9 @@ ASKED = {
 """Of each study: an input, a position, a site, a feature, a target and a contrast."""
 
 
-@pytest.mark.parametrize("name", [*list(ASKED)[:3], pytest.param("facts-small", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", [*list(ASKED)[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in list(ASKED)[2:])]
+)
 def test_every_study_answers_in_words_and_in_json(name, capsys):
     text, at, site, _, target, contrast = ASKED[name]
     for args in (
