@@ -37,7 +37,7 @@ COMMANDS = [
 ]
 
 
-LONG = ("causal", "completeness", "epsilon", "exact", "extending", "information", "text")
+LONG = ("causal", "completeness", "epsilon", "exact", "extending", "information", "sources", "text")
 """Pages of docs that try in many ways what takes a while."""
 
 

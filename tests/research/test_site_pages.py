@@ -22,6 +22,7 @@ from tests.tasks.facts.files import large_bear
 from tests.tasks.ioi.tiny import words
 from tests.tokenizers import byte_tokenizer
 
+pytestmark = pytest.mark.slow
 FACTS = [
     Fact(relation, subject, found, kind)
     for subject, capital, people in (

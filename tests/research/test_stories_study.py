@@ -19,6 +19,7 @@ from research import stories_page, stories_study
 from research.stories_features import WordEnds, add_features
 from tests.studies.story_model import save_story_model
 
+pytestmark = pytest.mark.slow
 SITES = ("x0.pre", "a0.1", "a1.2", "a3.3", "a3.6")
 
 
@@ -69,7 +70,6 @@ def test_its_own_text_is_read(folder, capsys):
     assert all(one["distance"] <= found["epsilon"] for one in found["samples"] if one["inside"])
 
 
-@pytest.mark.slow
 def test_the_page_is_made_of_what_is_measured(folder, monkeypatch, capsys):
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 50)
     monkeypatch.setattr("inversionview.reading.information.PRIOR_DRAWS", 200)

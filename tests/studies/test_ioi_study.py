@@ -123,6 +123,7 @@ def test_the_bundled_study_names_the_indirect_object_and_its_decoder_finds_membe
     assert found.mean.same.rate > found.mean.same.floor + 0.2
 
 
+@pytest.mark.slow
 def test_a_head_of_the_bundled_study_holds_the_name_that_comes_next():
     study = iv.load_study("ioi-small")
     query = study.query("When Alice saw Paul in the garden, Paul gave the book to Alice.", at="END", site="a2.1")

@@ -11,9 +11,9 @@ import transformers
 from tests.tokenizers import byte_tokenizer
 
 FAMILIES = (
-    "gpt2", "llama", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt_neox", "qwen3", "gemma3_text"))
+    "gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "gpt_neox", "qwen3", "gemma3_text"))
 )  # fmt: skip
-"""Of the whole way from the command line to a reading the first two tell most: `tests/probed` tries every one."""
+"""Of the whole way from the command line to a reading the first tells most: `tests/probed` tries every one."""
 _SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
           "max_position_embeddings": 32}  # fmt: skip
 

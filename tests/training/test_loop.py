@@ -313,6 +313,7 @@ def test_the_logger_is_closed_whatever_happens(tmp_path):
     assert (logger.steps, logger.closed) == ([3, 6], True)
 
 
+@pytest.mark.slow
 def test_two_processes_compute_what_one_does(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module"]
