@@ -181,3 +181,12 @@ def closed():
 def test_a_folder_without_permission_is_refused(closed):
     with pytest.raises(UserError, match="cannot write into the folder"):
         files.new_folder(closed)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match="cannot write into the folder"):
+        files.new_folder(tmp_path)

@@ -88,14 +88,14 @@ def new_folder(path: str | Path, *, resume: bool = False) -> Path:
     Raises `UserError` when there is something at `path` already, or nothing can be written there.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path} is a file; the output needs a folder of its own")
-    if not resume and path.is_dir() and any(path.iterdir()):
-        raise UserError(
-            f"the folder {path} exists and is not empty; give another, remove it, or resume the run that made it"
-        )
     probe = path / f".{secrets.token_hex(4)}{_PART}"
     try:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file; the output needs a folder of its own")
+        if not resume and path.is_dir() and any(path.iterdir()):
+            raise UserError(
+                f"the folder {path} exists and is not empty; give another, remove it, or resume the run that made it"
+            )
         path.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
