@@ -21,7 +21,6 @@ from inversionview.criterion import Criterion
 from inversionview.preimage.epsilon.null import null_epsilon
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
-from inversionview.preimage.verification import eligible_role
 from inversionview.reading.feature_map import MapCell
 from inversionview.reading.hypotheses import is_row
 from inversionview.reading.sampled_map import sampled_map
@@ -31,6 +30,7 @@ from inversionview.studies.description import TRAINING
 from inversionview.studies.study import Study, load_study
 from inversionview.studies.verbs.map import LEAST_MEMBERS, MOST_SHORT
 from inversionview.tasks.base import Split
+from inversionview.tasks.positions import eligible_role
 from inversionview.tasks.text.task import TextTask
 from inversionview.training import saved_config
 from research.documents import Document

@@ -29,7 +29,7 @@ GROUND = (
     "training",
 )
 GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "results")
-HOUSE = ("probed", "tasks", "decoder", "preimage", "reading", "causal", "studies", "web", "cli")
+HOUSE = ("probed", "tasks", "bank", "decoder", "preimage", "reading", "causal", "studies", "web", "cli")
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
 LIGHT = ("inversionview", "inversionview.cli", "inversionview.sites", "inversionview.errors", "inversionview.files",

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.domain import ModelDomain, checked_enumerable, domain_size, eligible_role, needed
+from inversionview.preimage.domain import ModelDomain, checked_enumerable, domain_size, needed
 from inversionview.sites import Site
+from inversionview.tasks.positions import eligible_role
 from tests.preimage.tiny import FewSums, few_sums, probed, rows, task
 
 SUMS = rows("B100+100=200E", "B500+495=995E", "B505+495=1000E", "B615+861=1476E")

@@ -11,12 +11,13 @@ from torch import Generator, Tensor
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.sampled import query_activations
-from inversionview.preimage.verification import Best, best, eligible_distances, eligible_role
+from inversionview.preimage.verification import Best, best, eligible_distances
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Preimage
 from inversionview.shapes import InputMask, PerInput, Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.outputs import captured
+from inversionview.tasks.positions import eligible_role
 
 _DRAWS, _RUNS = 50, 5
 """Inputs that are drawn, and run, at most for each that is wanted; most may be members, or not share a feature."""

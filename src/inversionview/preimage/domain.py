@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import PrefixActivations, ProbedModel
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import eligible_role
 
 BLOCK = 8192
 """Inputs that are run together; more would leave the processor's caches."""

@@ -24,13 +24,13 @@ from inversionview.preimage.domain import (
 )
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.texts import Decoded, Repeated
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import OneInput
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import eligible_role
 
 
 class Scan(NamedTuple):

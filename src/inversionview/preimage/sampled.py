@@ -23,13 +23,14 @@ from inversionview.preimage.sources.proposals import (
     Source,
     query_generator,
 )
-from inversionview.preimage.verification import at_role, best, eligible_distances, eligible_role, rows_by_site
+from inversionview.preimage.verification import at_role, best, eligible_distances, rows_by_site
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.results.estimates import Component
 from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import InputMask, PerPosition, Tokens
 from inversionview.tasks.base import Conditional, Task
+from inversionview.tasks.positions import eligible_role
 
 
 class _Densities(NamedTuple):

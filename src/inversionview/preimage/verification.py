@@ -59,22 +59,6 @@ def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:
     return {site: torch.tensor([i for i, other in enumerate(sites) if other == site]) for site in dict.fromkeys(sites)}
 
 
-def eligible_role(task: Task, tokens: Tokens, role: str) -> Positions:
-    """Position of a role in each input, -1 where it lacks it or the position is not an eligible one."""
-    positions = task.position_of(tokens, role)
-    eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
-    return torch.where(eligible, positions, -1)
-
-
-def role_positions(task: Task, tokens: Tokens, roles: Sequence[str]) -> Positions:
-    """The same with a role of its own for each input."""
-    positions = torch.full((len(tokens),), -1)
-    for role in dict.fromkeys(roles):
-        rows = torch.tensor([i for i, other in enumerate(roles) if other == role])
-        positions[rows] = eligible_role(task, tokens[rows], role)
-    return positions
-
-
 def best(everywhere: PerPosition) -> Best:
     """The position of least distance (ties: the lowest index) among those that are not NaN: rule `any`."""
     least, positions = everywhere.nan_to_num(nan=torch.inf).min(dim=1).values, _first_least(everywhere)

@@ -14,13 +14,13 @@ from inversionview.criterion import Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
 from inversionview.reading.information import base_masses, chosen_features, divergence, entropy
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Feature, Task
+from inversionview.tasks.positions import eligible_role
 
 
 class MapCell(NamedTuple):

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.expressions import NONE
-from inversionview.preimage.verification import eligible_role
 from inversionview.reading.conditions import compiled, evaluated
 from inversionview.results.estimates import Interval
 from inversionview.results.estimators import clopper_pearson
 from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.tasks.base import Task
-from inversionview.tasks.positions import last_eligible
+from inversionview.tasks.positions import eligible_role, last_eligible
 
 Given = str | Callable[[str], Hashable]
 """How a user gives a hypothesis: a feature, an expression, or a function of the typed input."""

@@ -16,14 +16,13 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
-from inversionview.preimage.verification import eligible_role
 from inversionview.results.estimates import FeatureBits
 from inversionview.results.estimators import LEAST_SIZE
 from inversionview.results.importance import inclusion
 from inversionview.results.preimage import Preimage
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
-from inversionview.tasks.positions import last_eligible
+from inversionview.tasks.positions import eligible_role, last_eligible
 
 PRIOR_DRAWS = 20_000
 """Draws from the prior that stand for it where the domain cannot be enumerated."""

@@ -20,13 +20,13 @@ from torch import Generator, Tensor
 
 from inversionview.criterion import Metric
 from inversionview.preimage.distance import within_distance
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.reading.feature_map import MapCell, query_readers
 from inversionview.reading.information import chosen_features, entropy, feature_masses
 from inversionview.shapes import OneInput, Tokens
 from inversionview.tasks.base import Conditional, Feature, Task
+from inversionview.tasks.positions import eligible_role
 
 DRAWS = 200_000
 """Draws from the prior, shared by all queries."""

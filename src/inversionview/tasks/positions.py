@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -43,6 +44,26 @@ def between_begin_and_end(tokens: Tokens, end: int) -> PositionMask:
 
 class _Readable(Protocol):
     def eligible(self, tokens: Tokens) -> PositionMask: ...
+
+
+class _Named(_Readable, Protocol):
+    def position_of(self, tokens: Tokens, role: str) -> Positions: ...
+
+
+def eligible_role(task: _Named, tokens: Tokens, role: str) -> Positions:
+    """Position of a role in each input, -1 where it lacks it or the position is not an eligible one."""
+    positions = task.position_of(tokens, role)
+    eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
+    return torch.where(eligible, positions, -1)
+
+
+def role_positions(task: _Named, tokens: Tokens, roles: Sequence[str]) -> Positions:
+    """The same with a role of its own for each input."""
+    positions = torch.full((len(tokens),), -1)
+    for role in dict.fromkeys(roles):
+        rows = torch.tensor([i for i, other in enumerate(roles) if other == role])
+        positions[rows] = eligible_role(task, tokens[rows], role)
+    return positions
 
 
 def last_eligible(task: _Readable, tokens: Tokens) -> Positions:

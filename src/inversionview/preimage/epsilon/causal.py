@@ -14,12 +14,13 @@ from torch import Tensor
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.verification import at_role, best, eligible_distances, eligible_role
+from inversionview.preimage.verification import at_role, best, eligible_distances
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, PerInput, Positions, Tokens
 from inversionview.tasks.base import Task
 from inversionview.tasks.outputs import PatchedRun, predicting
+from inversionview.tasks.positions import eligible_role
 
 _BLOCK_INPUTS = 256
 """Candidates that are tried before it is known whether the next ones are needed."""

@@ -15,13 +15,13 @@ from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
-from inversionview.preimage.verification import best, eligible_role, role_positions
+from inversionview.preimage.verification import best
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
-from inversionview.tasks.positions import draw_positions
+from inversionview.tasks.positions import draw_positions, eligible_role, role_positions
 
 CONFIDENCE = 0.95
 FEWEST_INSIDE = 10

@@ -16,10 +16,11 @@ from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import Anywhere, Places
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
-from inversionview.preimage.verification import at_role, best, eligible_distances, role_positions, within
+from inversionview.preimage.verification import at_role, best, eligible_distances, within
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Split, Task
+from inversionview.tasks.positions import role_positions
 
 
 class Hits(NamedTuple):

@@ -18,11 +18,12 @@ from inversionview.criterion import Criterion
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import DecoderSource, Draws
-from inversionview.preimage.verification import at_role, best, eligible_distances, role_positions, rows_by_site, within
+from inversionview.preimage.verification import at_role, best, eligible_distances, rows_by_site, within
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, PerInput, Tokens
 from inversionview.tasks.base import Editable, Task
+from inversionview.tasks.positions import role_positions
 
 _BLOCK = 4096
 """Inputs whose log-probability the decoder computes at once."""

@@ -15,12 +15,12 @@ from torch import Generator, Tensor
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import Draws
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import PositionMask, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import eligible_role
 
 _BLOCK = 4096
 """Inputs of the corpus that are run at once, at most."""

@@ -17,7 +17,6 @@ from inversionview.preimage.domain import checked_enumerable
 from inversionview.preimage.exact import scan_domain
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
-from inversionview.preimage.verification import eligible_role
 from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import (
     Consistency,
@@ -37,6 +36,7 @@ from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.studies.parts import Parts, checked_site, decoder_for, measured
 from inversionview.studies.settings import TestSettings
+from inversionview.tasks.positions import eligible_role
 
 RANDOM_INPUT, BEGIN, DIRECTION, NOTHING = "random input", "begin token", "random direction", "no activation"
 """The controls: the activation of an input for which the hypothesis does not hold, the one at the begin token, a random

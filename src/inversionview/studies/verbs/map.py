@@ -14,7 +14,6 @@ from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
 from inversionview.preimage.epsilon.null import null_epsilon
-from inversionview.preimage.verification import eligible_role
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.conditions import holds
@@ -25,7 +24,7 @@ from inversionview.shapes import Tokens
 from inversionview.studies.parts import Parts, checked_site
 from inversionview.studies.settings import MapSettings
 from inversionview.tasks.base import Conditional, Task
-from inversionview.tasks.positions import last_eligible
+from inversionview.tasks.positions import eligible_role, last_eligible
 
 LEAST_MEMBERS = 30
 """Effective members that a query should have in a sampled map."""
