@@ -4,12 +4,17 @@ import errno
 import json
 import os
 import resource
+import signal
+import subprocess
+import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from inversionview import files
@@ -152,18 +157,107 @@ def test_missing_files_are_named(tmp_path):
         files.read_tensors(tmp_path)
 
 
-def test_a_new_folder_is_empty_and_writable(tmp_path):
-    path = files.new_folder(tmp_path / "a" / "b")
-    assert names(path) == []
-    assert files.new_folder(path) == path
-    (path / "x").write_text(json.dumps(1))
-    with pytest.raises(UserError, match="exists and is not empty"):
-        files.new_folder(path)
-    assert files.new_folder(path, resume=True) == path
-    with pytest.raises(UserError, match="is a file"):
-        files.new_folder(path / "x")
-    with pytest.raises(UserError, match="cannot write into the folder"):
-        files.new_folder(path / "x" / "y")
+def test_a_claimed_folder_was_empty_and_is_writable(tmp_path):
+    path = tmp_path / "a" / "b"
+    with files.claimed(path) as held:
+        assert held == path
+        assert names(path) == [".claim"]
+        (path / "x").write_text(json.dumps(1))
+    assert names(path) == ["x"]
+    with pytest.raises(UserError, match="exists and is not empty"), files.claimed(path):
+        pass
+    with files.claimed(path, resume=True):
+        assert names(path) == [".claim", "x"]
+    with pytest.raises(UserError, match="is a file"), files.claimed(path / "x"):
+        pass
+    with pytest.raises(UserError, match="cannot write into the folder"), files.claimed(path / "x" / "y"):
+        pass
+    assert names(path) == ["x"]
+
+
+def test_a_claimed_folder_that_stays_empty_goes_again_with_its_parents(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.claimed(tmp_path / "a" / "b"):
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+    (tmp_path / "a").mkdir()
+    with files.claimed(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_is_claimed_by_one_at_a_time(tmp_path, resume):
+    said = rf"out is being written by another run \(process {os.getpid()} on \S+\): wait until that is done"
+    other_way = tmp_path / "link"
+    other_way.symlink_to("out")
+    with files.claimed(tmp_path / "out"), pytest.raises(UserError, match=said.replace("out", "link", 1)):
+        files.claimed(other_way, resume=resume).__enter__()
+    with files.claimed(tmp_path / "out", resume=resume):
+        pass
+
+
+def test_who_waits_gets_a_folder_when_it_is_let_go(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        with files.claimed(tmp_path):
+            waiting = pool.submit(files.claimed(tmp_path, resume=True, wait=30).__enter__)
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.3)
+        assert waiting.result(timeout=30) == tmp_path
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from inversionview import files
+with files.claimed(sys.argv[1]), files.atomic_folder(Path(sys.argv[1]) / "model") as part:
+    (part / "half").write_text("1")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_run_left_claimed_is_free_and_what_it_had_not_finished_goes(tmp_path):
+    out = tmp_path / "out"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert names(out) == [".claim", ".model.claim", ".model.part"]
+    with files.claimed(out), files.atomic_folder(out / "model"):
+        pass
+    assert names(out) == ["model"]
+
+
+def test_two_that_write_one_folder_do_not_mix(tmp_path):
+    with files.atomic_folder(tmp_path / "study", new=True) as part:
+        (part / "a").write_text("1")
+        with pytest.raises(UserError, match="study is being written by"), files.atomic_folder(tmp_path / "study"):
+            pass
+    with pytest.raises(UserError, match="not empty"), files.atomic_folder(tmp_path / "study", new=True):
+        pass
+    assert (names(tmp_path), names(tmp_path / "study")) == (["study"], ["a"])
+
+
+def test_entries_appear_in_a_claimed_folder_together_and_replace_what_was_there(tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task" / "old").touch()
+    (tmp_path / "kept").touch()
+    with pytest.raises(ZeroDivisionError), files.filled(tmp_path, "study.json") as part:
+        (part / "study.json").write_text(str(1 // 0))
+    assert names(tmp_path) == ["kept", "task"]
+    with files.filled(tmp_path, "study.json") as part:
+        (part / "study.json").write_text("{}")
+        (part / "task").mkdir()
+        (part / "task" / "new").touch()
+        assert names(tmp_path) == [".new.part", "kept", "task"]
+    assert (names(tmp_path), names(tmp_path / "task")) == (["kept", "study.json", "task"], ["new"])
+
+
+@pytest.mark.parametrize("fault", [
+    Exception("No space left on device (os error 28)"),  # of tokenizers
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+])  # fmt: skip
+def test_a_full_disk_is_known_when_rust_says_it(tmp_path, fault):
+    with pytest.raises(UserError, match="the disk is full"), files.atomic_folder(tmp_path / "model"):
+        raise fault
+    assert names(tmp_path) == []
 
 
 @pytest.fixture
@@ -180,7 +274,7 @@ def closed():
 
 def test_a_folder_without_permission_is_refused(closed):
     with pytest.raises(UserError, match="cannot write into the folder"):
-        files.new_folder(closed)
+        files.claimed(closed).__enter__()
 
 
 def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
@@ -189,4 +283,4 @@ def test_a_folder_that_may_not_be_looked_into_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(UserError, match="cannot write into the folder"):
-        files.new_folder(tmp_path)
+        files.claimed(tmp_path).__enter__()

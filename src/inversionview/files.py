@@ -10,10 +10,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
+import socket
+import sys
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +26,7 @@ from inversionview.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PART = ".part"
+_PART, _CLAIM = ".part", ".claim"
 
 
 @contextmanager
@@ -34,44 +38,45 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_PART}")
     try:
-        part.touch(exist_ok=False)
-        mode = part.stat().st_mode
-        yield part
-        part.chmod(mode)  # safetensors makes files that only their owner may read
-        _to_disk(part)
-        os.replace(part, path)
-        _to_disk(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with _writing(path):
+            part.touch(exist_ok=False)
+            mode = part.stat().st_mode
+            yield part
+            part.chmod(mode)  # safetensors makes files that only their owner may read
+            _to_disk(part)
+            os.replace(part, path)
+            _to_disk(path.parent)
     finally:
         with suppress(OSError):
             part.unlink()
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     """Give a temporary folder to fill, which becomes `path` when the block ends well and vanishes when it does not.
 
-    A folder that was there is set aside as `.NAME.old` until the new one is in place, then removed. Two renames are not
-    one: after a kill between them only the `.old` is there, and `restore_folder(path)` brings it back. What must not
-    know that instant uses a new name each time, as the checkpoints do. An `OSError` becomes a `UserError`.
+    A folder that was there is set aside as `.NAME.old` until the new one is in place, then removed; with `new` one that
+    has content is a `UserError`, as it is when another process is writing it. Two renames are not one: after a kill
+    between them only the `.old` is there, and `restore_folder(path)` brings it back. What must not know that instant
+    uses a new name each time, as the checkpoints do. What goes wrong in writing becomes a `UserError`.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}{_PART}")
-    try:
-        restore_folder(path)
-        shutil.rmtree(part, ignore_errors=True)  # left by a killed run
-        part.mkdir(parents=True)
-        yield part
-        for file in sorted(part.rglob("*")):
-            if file.is_file():
-                file.chmod(part.stat().st_mode & 0o666)  # as in atomic_file
-            _to_disk(file)
-        _swap(part, path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _held(path.with_name(f".{path.name}{_CLAIM}"), path):
+            try:
+                restore_folder(path)
+                if new:
+                    with claimed(path):
+                        pass
+                shutil.rmtree(part, ignore_errors=True)  # left by a killed run
+                part.mkdir()
+                yield part
+                _settle(part)
+                _swap(part, path)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def restore_folder(path: str | Path) -> None:
@@ -82,26 +87,138 @@ def restore_folder(path: str | Path) -> None:
         old.rename(path)
 
 
-def new_folder(path: str | Path, *, resume: bool = False) -> Path:
-    """Make a folder for results, with its parents; with `resume` one that has content is welcome.
+@contextmanager
+def claimed(path: str | Path, *, resume: bool = False, wait: float = 0) -> Iterator[Path]:
+    """Hold a folder for results from before the first long step to the last write, so that no other run writes there.
 
-    Raises `UserError` when there is something at `path` already, or nothing can be written there.
+    It is made, with its parents, and goes again where nothing was put into it. With `resume` one that has content is
+    welcome. The claim is a locked file `.claim` in it that says who holds it; what a killed run left claimed is free.
+    Of processes that work together one claims for all. Others are waited for up to `wait` seconds.
+
+    Raises `UserError` when another run holds it, there is something at `path` already, or nothing can be written there.
     """
     path = Path(path)
-    probe = path / f".{secrets.token_hex(4)}{_PART}"
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        if path.exists() and not path.is_dir():
-            raise UserError(f"{path} is a file; the output needs a folder of its own")
-        if not resume and path.is_dir() and any(path.iterdir()):
-            raise UserError(
-                f"the folder {path} exists and is not empty; give another, remove it, or resume the run that made it"
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
+        with ExitStack() as held:
+            try:
+                if not path.is_dir():
+                    _check_new(path)
+                path.mkdir(parents=True, exist_ok=True)
+                claim = path / _CLAIM
+                was_killed = claim.exists()
+                held.enter_context(_held(claim, path, wait))
+                if not resume:
+                    if was_killed:
+                        _remove_parts(path)
+                    _check_new(path)
+            except OSError as error:
+                raise UserError(f"cannot write into the folder {path}: {_reason(error)}") from error
+            yield path
+    finally:
+        with suppress(OSError):  # it holds the results
+            for folder in made:
+                folder.rmdir()
+
+
+@contextmanager
+def filled(folder: Path, last: str) -> Iterator[Path]:
+    """Give a temporary folder to fill, whose entries move into the claimed `folder` when the block ends well.
+
+    None of them is there before all are written, and `last`, which says that they are there, comes last.
+    """
+    part = folder / f".new{_PART}"
+    try:
+        with _writing(folder):
+            shutil.rmtree(part, ignore_errors=True)  # left by a killed run
+            part.mkdir()
+            yield part
+            _settle(part)
+            for entry in sorted(part.iterdir(), key=lambda entry: entry.name == last):
+                if entry.is_dir():
+                    _swap(entry, folder / entry.name)
+                else:
+                    os.replace(entry, folder / entry.name)
+            _to_disk(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _held(claim: Path, what: Path, wait: float = 0) -> Iterator[None]:
+    """Hold the lock of a claim file. The system lets go of it when its process ends, however that does."""
+    until = time.monotonic() + wait
+    while (handle := _locked(claim)) is None:
+        if time.monotonic() >= until:
+            raise UserError(f"{what} is being written by {_holder(claim)}: wait until that is done, or give another")
+        time.sleep(0.05)
+    try:
+        os.truncate(handle, 0)
+        os.write(handle, json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            claim.unlink()
+        os.close(handle)
+
+
+def _locked(claim: Path) -> int | None:
+    """A handle of the claim file with its lock; None where another has it."""
+    handle = os.open(claim, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if _lock(handle) and claim.exists() and os.path.samestat(os.fstat(handle), claim.stat()):
+            return handle
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)  # held, or released and removed since it was opened
+    return None
+
+
+def _lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(handle, 2**20, os.SEEK_SET)  # what is locked there cannot be read
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+            os.lseek(handle, 0, os.SEEK_SET)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise UserError(f"cannot write into the folder {path}: {_reason(error)}") from error
-    return path
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
+            return False
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):  # a file system that knows no locks
+            raise
+    return True
+
+
+def _holder(claim: Path) -> str:
+    try:
+        holder = json.loads(claim.read_bytes())
+        return f"another run (process {holder['process']} on {holder['host']})"
+    except (OSError, ValueError, LookupError, TypeError):  # just now claimed, or let go
+        return "another run"
+
+
+def _check_new(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; the output needs a folder of its own")
+    if path.exists() and any(entry.name != _CLAIM for entry in path.iterdir()):
+        raise UserError(
+            f"the folder {path} exists and is not empty; give another, remove it, or resume the run that made it"
+        )
+
+
+def _remove_parts(path: Path) -> None:
+    """Remove what a run that was killed had not written to its end."""
+    for entry in (*path.glob(f".*{_PART}"), *path.glob(f".*{_CLAIM}")):  # but for its own, which has no name before it
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
@@ -120,15 +237,11 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Map
 
     Raises `UserError` when it cannot be written; the old file is left.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     ready = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     with atomic_file(path) as part:
-        try:
-            save_file(ready, part, dict(metadata or {}))
-        except SafetensorError as error:  # how a full disk looks from there
-            raise UserError(f"cannot write {path}: {_one_line(error)}") from error
+        save_file(ready, part, dict(metadata or {}))
 
 
 def read_json(path: str | Path, what: str) -> Any:
@@ -222,8 +335,28 @@ def _to_disk(path: Path) -> None:
         os.close(handle)
 
 
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {path}: {_reason(error)}")
+def _settle(part: Path) -> None:
+    """Have all that is in a folder on the disk, with the usual permissions."""
+    for file in sorted(part.rglob("*")):
+        if file.is_file():
+            file.chmod(part.stat().st_mode & 0o666)  # as in atomic_file
+        _to_disk(file)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A failure to write as a `UserError`; the Rust of safetensors and tokenizers raises errors of no kind for it."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error)}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if (number := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        reason = _reason(OSError(int(number[1]), os.strerror(int(number[1]))))
+        raise UserError(f"cannot write {path}: {reason}") from error
 
 
 def _reason(error: OSError) -> str:

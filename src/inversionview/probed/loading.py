@@ -52,7 +52,7 @@ def load(
         _check_safetensors(file)
     spread = _spread(device, device_map)
     try:
-        model, report = _quietly(
+        model, report = quietly(
             AutoModelForCausalLM.from_pretrained,
             folder,
             dtype=_dtype(dtype),
@@ -70,8 +70,8 @@ def load(
     return (model if spread else model.to(_device(device))).eval(), _tokenizer(tokenizer, folder)
 
 
-def _quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call without transformers' progress bar and its report of what did not fit, which `load` turns into an error."""
+def quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call without transformers' progress bar and its report of what did not fit, which loading turns into an error."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

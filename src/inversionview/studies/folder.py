@@ -13,7 +13,8 @@ from inversionview.criterion import Criterion, EpsilonRule, SiteEpsilons, checke
 from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
-from inversionview.files import atomic_folder, new_folder
+from inversionview.files import atomic_folder
+from inversionview.probed.loading import quietly
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
@@ -155,7 +156,7 @@ def save_parts(parts: Parts, folder: str | Path) -> None:
         raise UserError(f"the view {view} is of this session: a study that is kept reads the model's own sites")
     TASKS.find(parts.task.name)  # or nobody could open it again
     described = describe(parts, name=parts.name)
-    with atomic_folder(new_folder(folder)) as part:
+    with atomic_folder(folder, new=True) as part:
         keep_model(parts.probed, part / PROBED)
         keep_task(parts.task, part)
         if parts.decoder is not None:
@@ -189,7 +190,7 @@ def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> S
 
 def keep_model(probed: ProbedModel, folder: Path) -> None:
     """Write a model and its tokenizer."""
-    probed.model.save_pretrained(folder)
+    quietly(probed.model.save_pretrained, folder)
     if probed.tokenizer is not None:
         probed.tokenizer.save_pretrained(folder)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
-from inversionview.files import atomic_folder, new_folder
+from inversionview.files import claimed, filled
 from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
@@ -34,6 +35,7 @@ from inversionview.studies.recipes import (
     DECODER_RECIPES,
     Budget,
     DecoderRecipe,
+    ProbedRecipe,
     TaskSource,
     decoder_recipe,
     probed_recipe,
@@ -47,6 +49,7 @@ from inversionview.training import (
     TrainingConfig,
     TrainingResult,
     default_device,
+    has_checkpoint,
     saved_config,
     train,
 )
@@ -95,29 +98,34 @@ def train_probed(
     out, budget = Path(out), budget or Budget()
     plan = probed_recipe(recipe)(budget, seed or 0)
     config = _config(plan.training, out, budget, seed, resume=resume)
-    _claim(out, resume=resume)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        # Fused attention is slow in the backward pass for sequences as short as these.
-        fields = {**plan.model, "attn_implementation": "eager"}
-        model = GPT2LMHeadModel(GPT2Config(**fields))
-    nn.Module.to(model, default_device())
-    task = get_task(plan.task) if plan.make_task is None else plan.make_task()
-    objective = ProbedObjective(model, task, config.seed)
-    result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
-    if result.interrupted or not _is_first_process():
-        return result, None
-    probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
+    with _claimed(out, resume=resume):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            # Fused attention is slow in the backward pass for sequences as short as these.
+            fields = {**plan.model, "attn_implementation": "eager"}
+            model = GPT2LMHeadModel(GPT2Config(**fields))
+        nn.Module.to(model, default_device())
+        task = get_task(plan.task) if plan.make_task is None else plan.make_task()
+        objective = ProbedObjective(model, task, config.seed)
+        result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        if result.interrupted or not _is_first_process():
+            return result, None
+        probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
+        _write_probed(out, plan, probed, task)
+    return result, held_out_accuracy(probed, objective.task)
+
+
+def _write_probed(out: Path, plan: ProbedRecipe, probed: ProbedModel, task: Task) -> None:
+    """The study of a model that was trained, which has no decoder yet."""
     reading = plan.reading or plan.task
     read = decoder_recipe(reading)(Budget(), 0)
     limit = 1.0 if isinstance(read.epsilon, str) else read.epsilon  # a rule is measured when a decoder is trained
     parts = LiveParts(out.resolve().name, probed, task, None, Criterion.parse(limit, read.metric),
                       _chosen_sites(read, probed, task), read.read)  # fmt: skip
-    keep_task(task, out)
-    on_disk.write_description(
-        out, describe(parts, name=parts.name, probed=_keep(probed, None, out), recipe=_other(reading, task))
-    )
-    return result, held_out_accuracy(probed, objective.task)
+    with filled(out, on_disk.FILE) as part:
+        keep_model(probed, part / PROBED)
+        keep_task(task, part)
+        on_disk.write_description(part, describe(parts, name=parts.name, recipe=_other(reading, task)))
 
 
 def train_decoder(
@@ -158,9 +166,9 @@ def train_decoder(
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
-    probed, task = _made(target, plan, task_source, device_map)
-    check_fits(probed, task)
     with _claimed(out, resume=resume):
+        probed, task = _made(target, plan, task_source, device_map)
+        check_fits(probed, task)
         parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task)
         names = [probed.site(site) for site in parts.sites]
         places = None if parts.read == ANYWHERE else make_places(parts.read, probed, task, names)
@@ -168,17 +176,17 @@ def train_decoder(
             measured = site_epsilons(parts.criterion, parts.sites, probed=probed, task=task)
             parts = dataclasses.replace(parts, criterion=measured)
         made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
-    decoder = made.to(probed.device)
-    if not resume and _is_first_process():
-        _write(out, target, parts, pretrained)
-    data = dataclasses.replace(plan.data, seed=config.seed)
-    rates = _Rates(parts, plan.rate_queries, places)
-    objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
-    result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
-    if not result.interrupted and _is_first_process():
-        save_decoder(decoder, out / DECODER)
-        described = on_disk.read_description(out)
-        on_disk.write_description(out, dataclasses.replace(described, decoder=DECODER))
+        decoder = made.to(probed.device)
+        if not resume and _is_first_process():
+            _write(out, target, parts, pretrained)
+        data = dataclasses.replace(plan.data, seed=config.seed)
+        rates = _Rates(parts, plan.rate_queries, places)
+        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
+        result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        if not result.interrupted and _is_first_process():
+            save_decoder(decoder, out / DECODER)
+            described = on_disk.read_description(out)
+            on_disk.write_description(out, dataclasses.replace(described, decoder=DECODER))
     return result
 
 
@@ -196,13 +204,16 @@ def _resumed(out: Path, probed: ProbedModel, task: Task) -> LiveParts:
 def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained | None) -> None:
     """The study before its decoder is trained."""
     from_, rank = (pretrained.source, pretrained.lora_rank) if pretrained is not None else ("", 0)
-    kept = _keep(parts.probed, target.model, out)
-    keep_task(parts.task, out)
-    described = describe(
-        parts, name=parts.name, probed=kept, recipe=_other(target.recipe, parts.task), dtype=target.dtype,
-        decoder_from=from_, lora_rank=rank,
-    )  # fmt: skip
-    on_disk.write_description(out, described)
+    kept = _elsewhere(parts.probed, target.model)
+    with filled(out, on_disk.FILE) as part:
+        if kept is None:
+            keep_model(parts.probed, part / PROBED)
+        keep_task(parts.task, part)
+        described = describe(
+            parts, name=parts.name, probed=kept or PROBED, recipe=_other(target.recipe, parts.task), dtype=target.dtype,
+            decoder_from=from_, lora_rank=rank,
+        )  # fmt: skip
+        on_disk.write_description(part, described)
 
 
 def _other(recipe: str, task: Task) -> str:
@@ -371,38 +382,36 @@ def _gentle(config: TrainingConfig, pretrained: Pretrained | None) -> TrainingCo
     return dataclasses.replace(config, learning_rate=LORA_RATE if pretrained.lora_rank else PRETRAINED_RATE)
 
 
-def _claim(out: Path, *, resume: bool) -> None:
-    if _is_first_process():
-        new_folder(out, resume=resume)
-
-
 @contextmanager
 def _claimed(out: Path, *, resume: bool) -> Iterator[None]:
-    """The folder of a run from before anything takes long; it goes again where nothing comes of the run."""
-    new = not out.exists()
-    _claim(out, resume=resume)
-    try:
+    """The folder of a run, from before anything takes long; where nothing comes of the run that can be resumed, it is
+    left as it was.
+    """
+    if not _is_first_process():
         yield
-    except UserError:
-        if new and _is_first_process():
-            with suppress(OSError):  # somebody put something there
-                out.rmdir()
-        raise
+        return
+    with claimed(out, resume=resume):
+        try:
+            yield
+        except BaseException:
+            if not resume and not has_checkpoint(out / TRAINING):
+                for name in (PROBED, TASK, TRAINING):
+                    shutil.rmtree(out / name, ignore_errors=True)
+                (out / on_disk.FILE).unlink(missing_ok=True)
+            raise
 
 
 def _chosen_sites(plan: DecoderRecipe, probed: ProbedModel, task: Task) -> tuple[str, ...]:
     return default_sites(probed, plan.kinds) if plan.choose_sites is None else plan.choose_sites(probed, task)
 
 
-def _keep(probed: ProbedModel, source: str | Path | None, out: Path) -> str:
-    """Copy a model into the study, or give the name by which it is found again when it is too large for that."""
+def _elsewhere(probed: ProbedModel, source: str | Path | None) -> str | None:
+    """The path or name by which a model is found again that is too large to be copied; None for one to be copied."""
     size = sum(p.numel() * p.element_size() for p in probed.model.parameters())
-    if source is not None and size >= COPIED_BELOW:
-        source = _model_of(source)
-        return str(Path(source).resolve()) if Path(source).is_dir() else str(source)
-    with atomic_folder(out / PROBED) as part:
-        keep_model(probed, part)
-    return PROBED
+    if source is None or size < COPIED_BELOW:
+        return None
+    source = _model_of(source)
+    return str(Path(source).resolve()) if Path(source).is_dir() else str(source)
 
 
 def _is_first_process() -> bool:

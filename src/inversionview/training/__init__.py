@@ -1,6 +1,6 @@
 """One training loop, for decoders and probed models: it trains an `Objective` and knows nothing else."""
 
-from inversionview.training.checkpoint import saved_config
+from inversionview.training.checkpoint import has_checkpoint, saved_config
 from inversionview.training.config import Objective, TrainingConfig
 from inversionview.training.logging import JsonLines, Logger, Loggers, ProgressBar, Trackers
 from inversionview.training.loop import TrainingResult, train
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingResult",
     "default_device",
     "fast_dtype",
+    "has_checkpoint",
     "matmul_rate",
     "saved_config",
     "train",

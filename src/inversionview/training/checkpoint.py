@@ -78,8 +78,10 @@ def save_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
         }
         write_json(part / "state.json", state)
     for other in [*out.glob("checkpoint-*"), *out.glob(".checkpoint-*")]:
-        if other != path:
+        if other.is_dir() and other != path:
             shutil.rmtree(other, ignore_errors=True)
+        elif other.is_file():  # the claim of a run that was killed
+            other.unlink(missing_ok=True)
     return path
 
 
@@ -89,6 +91,11 @@ def newest_checkpoint(out: Path) -> Path:
     if not folders:
         raise UserError(f"there is no checkpoint in {out} to resume from; start the run without resuming")
     return folders[-1]
+
+
+def has_checkpoint(out: Path) -> bool:
+    """Whether the run in this folder can be resumed."""
+    return any(path.is_dir() for path in out.glob("checkpoint-*"))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from inversionview.errors import UserError
-from inversionview.files import new_folder
+from inversionview.files import claimed
 from inversionview.training.budget import Clock, Planner
 from inversionview.training.checkpoint import (
     Checkpoint,
@@ -66,27 +67,26 @@ def train(
     those of a run that was never stopped. Under `torchrun` or `accelerate launch` the processes train together and the
     first one writes. SIGINT and SIGTERM end the run after the step under way, with a checkpoint.
 
-    Raises `UserError` when `out` has content (without `resume`) or none (with it), the checkpoint is damaged, of
-    another model or another config, the loss is no longer a number, or the disk is full.
+    Raises `UserError` when `out` has content (without `resume`) or none (with it) or another run writes there, the
+    checkpoint is damaged, of another model or another config, the loss is no longer a number, or the disk is full.
     """
     clock = Clock()
     out = Path(out)
     processes = Processes(accelerator, _device(objective))
     if config.batch_size % processes.world:
         raise UserError(f"batch_size {config.batch_size} cannot be shared equally by {processes.world} processes")
-    if processes.is_first:
-        new_folder(out, resume=resume)
-    processes.wait_for_all()
-    run = _Run(objective, config, out, processes, clock, resume=resume)
-    loggers = Loggers()
-    if processes.is_first:
-        lines = JsonLines(out / "metrics.jsonl", keep_until=run.progress.step)
-        loggers = Loggers(lines, *([logger] if logger else []))
-    try:
+    with ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(claimed(out, resume=resume))
+        processes.wait_for_all()
+        run = _Run(objective, config, out, processes, clock, resume=resume)
+        loggers = Loggers()
+        if processes.is_first:
+            lines = JsonLines(out / "metrics.jsonl", keep_until=run.progress.step)
+            loggers = Loggers(lines, *([logger] if logger else []))
+        held.callback(loggers.close)
         with stop_on_signals() as stop:
             return run.go(stop, loggers)
-    finally:
-        loggers.close()
 
 
 class _Run:
