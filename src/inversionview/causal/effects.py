@@ -156,12 +156,12 @@ def _or_none(value: float) -> float | None:
 
 
 def parse_patch_sites(
-    text: str, at: str | int | None = None, parse: Callable[[str], Site] = Site.parse
+    text: str, at: str | int | None = None, select: Callable[[str], Sequence[Site]] = lambda name: [Site.parse(name)]
 ) -> tuple[PatchSite, ...]:
     """Sites separated by commas, each at a position of its own or else at `at`: `a0.0@letter,embed@letter,a1.0`.
 
-    `parse` makes a site of a name; `ProbedModel.site` takes views as well. Raises `UserError` for what is no site, and
-    one without a position.
+    `select` makes sites of a name; `ProbedModel.select_sites` takes kinds, layers and views as well: `a18-24@END`.
+    Raises `UserError` for what is no site, and one without a position.
     """
     sites = []
     for part in (part.strip() for part in text.split(",")):
@@ -171,8 +171,8 @@ def parse_patch_sites(
                 f"{text!r} must be sites separated by commas, each with its position after an @ unless one is given "
                 "for all, such as a0.0@=,a1.0@A1"
             )
-        site = parse(name)
-        sites.append(PatchSite(site, own or str(at), f"{site}@{own}" if own else str(site)))
+        for site in select(name):
+            sites.append(PatchSite(site, own or str(at), f"{site}@{own}" if own else str(site)))
     return tuple(sites)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import at_option, json_option, metric_option, names, settings_options
+from inversionview.cli.options import at_option, json_option, metric_option, model_options, names, settings_options
 from inversionview.cli.output import print_json
-from inversionview.studies.settings import TestSettings
+from inversionview.studies.settings import SITES_HELP, TestSettings
 
 
 @click.command("test")
@@ -17,14 +17,15 @@ from inversionview.studies.settings import TestSettings
 @click.argument("input_", metavar="INPUT")
 @click.argument("hypothesis")
 @at_option
-@click.option("--sites", required=True, help="Activation sites, separated by commas; p-values are corrected for them.")
+@click.option("--sites", required=True, metavar="LIST", help=f"{SITES_HELP}; p-values are corrected for them.")
 @click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
 @metric_option
 @settings_options(TestSettings)
+@model_options("Test")
 @json_option
 def test(
     settings: TestSettings, *, study: str, input_: str, hypothesis: str, at: str | None, sites: str, as_json: bool,
-    **criterion: Any,
+    model: str | None, convention: str | None, **criterion: Any,
 ) -> None:  # fmt: skip
     """Test a hypothesis about what an activation says.
 
@@ -36,8 +37,8 @@ def test(
     from inversionview.report.terminal_tables import render_hypotheses_terminal
     from inversionview.results import convert
 
-    opened = open_for(study)
-    queries = [opened.query(input_, at, site) for site in names(sites)]
+    opened = open_for(study, model, convention)
+    queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
     tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
     if as_json:
         print_json({"schema": 1, "study": opened.name, "input": input_, "tests": convert.plain(tests)})

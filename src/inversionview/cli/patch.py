@@ -15,7 +15,9 @@ from inversionview.studies.settings import PatchSettings
 @click.command()
 @click.argument("study")
 @click.option("--target", required=True, help="Token that is predicted: a role, or an index (the begin token is 0).")
-@click.option("--sites", required=True, metavar="SITE[@POS],...", help="Sites to patch: a0.0@letter,embed@letter,a1.0.")
+@click.option(
+    "--sites", required=True, metavar="SITE[@POS],...", help="Sites to patch: a0.0@letter,embed@letter,a18-24."
+)
 @click.option("--contrast", required=True, metavar="change:POS,...|random|flip",
               help="What the other run is of: POS drawn anew, another input, or a least change.")  # fmt: skip
 @settings_options(PatchSettings)

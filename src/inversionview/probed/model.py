@@ -35,6 +35,7 @@ from inversionview.probed.loading import load
 from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
 from inversionview.probed.selfcheck import check
+from inversionview.probed.site_groups import select
 from inversionview.probed.taps import Tap, taps
 from inversionview.probed.views import Map, View, origin, view
 from inversionview.progress import still_wanted
@@ -153,6 +154,13 @@ class ProbedModel:
     def site(self, name: Site | str) -> Site:
         """The site of this name, or the view. Raises UserError, which names the sites there are, when there is none."""
         return _site(name, self._parts, self._views)
+
+    def select_sites(self, names: Iterable[Site | str] | Site | str) -> tuple[Site, ...]:
+        """The sites that names stand for, each once: single ones, kinds (`heads`), and layers (`a18-24`, `x2-5`).
+
+        Kinds and layers choose from `sites`; see `site_groups.select`, and for what raises UserError.
+        """
+        return select(names, self.sites, self.site)
 
     def find_site(self, name: Site | str) -> Site | None:
         """The site of this name, or None where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from inversionview.decoder.places import ANYWHERE
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.site_groups import select
 from inversionview.results.preimage import Query
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -123,6 +124,16 @@ def checked_site(parts: Parts, site: str | Site | None) -> str:
         lacks = f"the decoder of {parts.name} was not trained on" if parts.has_decoder else f"{parts.name} has no"
         raise UserError(f"{lacks} site {name}; {there_are}")
     return name
+
+
+def checked_sites(parts: Parts, names: Iterable[str | Site] | str | Site) -> tuple[str, ...]:
+    """Short names of the sites that names stand for: single ones, kinds and layers, which choose from the study's.
+
+    Raises `UserError` as `checked_site` and `probed.site_groups.select` do.
+    """
+    there = [parts.probed.site(site) for site in parts.sites]
+    chosen = select(names, there, lambda name: parts.probed.site(checked_site(parts, name)))
+    return tuple(map(str, chosen))
 
 
 def decoder_for(parts: Parts, queries: Sequence[Query]) -> Decoder | None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from inversionview.results.patching import Direction, Order, Replacement
 
 _SEED = "Same seed, same result."
+SITES_HELP = "By commas: sites, layers (a18-24, m3-7, x2-5), or heads, residual, mlps, attention, all"
 
 
 def _option(default: Any, help_: str | None = None, **more: str) -> Any:
@@ -55,7 +56,7 @@ class MapSettings:
     where: str | None = _option(
         None, "Only inputs that meet a condition over features: 'C1 == \"no\"'.", metavar="COND"
     )
-    sites: tuple[str, ...] | None = _option(None, "Sites to map, separated by commas.  [default: the study's]")
+    sites: tuple[str, ...] | None = _option(None, f"{SITES_HELP}.  [default: the study's]", metavar="LIST")
     draws: int = _option(200_000, "Where the inputs cannot be enumerated: inputs drawn from the prior.")
     draws_given: int = _option(1000, "And, a query and condition, from the prior given what they share.")
     seed: int = _option(0, _SEED)
@@ -174,7 +175,7 @@ class TrainSettings:
     )
     convention: Literal["raw", "tl"] | None = _option(None, "Form of the activations.  [default: the study's]")
     sites: tuple[str, ...] | None = _option(
-        None, "Sites to train on, separated by commas.  [default: the study's, or the paper's choice]"
+        None, f"{SITES_HELP}.  [default: the study's, or the paper's choice]", metavar="LIST"
     )
     epsilon: str | None = _option(
         None, "Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"

@@ -28,7 +28,7 @@ from inversionview.results.use import Use
 from inversionview.sites import Site
 from inversionview.studies.folder import DeviceMap, open_folder, save_parts, with_model
 from inversionview.studies.opening import open_domain
-from inversionview.studies.parts import LiveParts, Parts
+from inversionview.studies.parts import LiveParts, Parts, checked_sites
 from inversionview.studies.recipes import TaskSource
 from inversionview.studies.settings import (
     AblateSettings,
@@ -112,10 +112,10 @@ class Study:
     ) -> None:
         """A study of live objects. `epsilon`, `metric`: what makes an input a member, where nothing else is asked for.
 
-        `name`: what results call it, by default the task's; `sites`: those to read, by default the decoder's, or all
-        of the model's.
+        `name`: what results call it, by default the task's; `sites`: those to read, kinds (`heads`) and layers
+        (`a18-24`) among them, by default the decoder's, or all of the model's.
         """
-        chosen = None if sites is None else tuple(str(probed.site(site)) for site in sites)
+        chosen = None if sites is None else tuple(map(str, probed.select_sites(sites)))
         criterion = Criterion.parse(epsilon, metric)
         self.parts: Parts = LiveParts(name or task.name, probed, task, decoder, criterion, chosen)
         self._indexes: Indexes = {}
@@ -155,6 +155,13 @@ class Study:
     def sites(self) -> tuple[str, ...]:
         """Short names of the sites that can be read."""
         return self.parts.sites
+
+    def select_sites(self, names: Sequence[str | Site] | str) -> tuple[str, ...]:
+        """The sites that names stand for: single ones, kinds such as `heads`, and layers such as `a18-24` or `x2-5`.
+
+        Raises `UserError` for a name that stands for no site of the study.
+        """
+        return checked_sites(self.parts, names)
 
     @property
     def criterion(self) -> Criterion:

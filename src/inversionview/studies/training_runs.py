@@ -25,6 +25,7 @@ from inversionview.files import claimed, filled
 from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.site_groups import select
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
@@ -69,7 +70,7 @@ class Target:
     model: str | Path | None
     convention: str
     sites: tuple[str, ...] | None
-    """None: the default ones of the model."""
+    """Names as they were given, kinds and layers among them; None: the default ones of the model."""
     criterion: Criterion
     fingerprint: str | None = None
     """Of the model, where it is known which one it must be."""
@@ -191,7 +192,8 @@ def train_decoder(
 
 
 def _parts(out: Path, target: Target, plan: DecoderRecipe, probed: ProbedModel, task: Task) -> LiveParts:
-    sites = target.sites or _chosen_sites(plan, probed, task)
+    chosen = None if target.sites is None else tuple(map(str, probed.select_sites(target.sites)))
+    sites = chosen or _chosen_sites(plan, probed, task)
     return LiveParts(out.resolve().name, probed, task, None, target.criterion, sites, plan.read)
 
 
@@ -291,7 +293,6 @@ def _with(
     resume: bool,
 ) -> Target:
     """The target with what was asked for in its place; when resuming, that must be what is there already."""
-    names = None if sites is None else tuple(str(Site.parse(site)) for site in sites)
     if not resume:
         if model is not None:
             target = dataclasses.replace(target, model=model, sites=None, fingerprint=None, dtype="")
@@ -299,7 +300,11 @@ def _with(
             target = dataclasses.replace(target, dtype=dtype, fingerprint=None)
         if target.model is None and target.fingerprint is None:
             raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
-        return dataclasses.replace(target, convention=convention or target.convention, sites=names or target.sites)
+        return dataclasses.replace(
+            target, convention=convention or target.convention, sites=tuple(sites or ()) or target.sites
+        )
+    begun_with = [Site.named(site) for site in target.sites or ()]
+    names = None if sites is None else tuple(map(str, select(sites, begun_with, Site.parse)))
     for what, given, there in (
         ("convention", convention, target.convention),
         ("sites", names, target.sites),

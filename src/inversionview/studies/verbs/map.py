@@ -21,7 +21,7 @@ from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.reading.sampled_map import sampled_map
 from inversionview.results.map import Cell, CellBits, Map, with_best
 from inversionview.shapes import Tokens
-from inversionview.studies.parts import Parts, checked_site
+from inversionview.studies.parts import Parts, checked_sites
 from inversionview.studies.settings import MapSettings
 from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import eligible_role, last_eligible
@@ -49,7 +49,7 @@ def make_map(
     probed, task, epsilon, metric = parts.probed, parts.task, criterion.epsilon, criterion.metric
     queries, where, seed = settings.queries, settings.where, settings.seed
     draws, draws_given = settings.draws, settings.draws_given
-    sites = [checked_site(parts, site) for site in (parts.sites if settings.sites is None else settings.sites)]
+    sites = parts.sites if settings.sites is None else checked_sites(parts, settings.sites)
     exact = task.size is not None
     if not exact and (draws < 1 or draws_given < 0):
         raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
@@ -85,7 +85,7 @@ def make_map(
         domain=task.size,
         drawn=None if exact else draws,
         drawn_given=None if exact else given,
-        sites=tuple(sites),
+        sites=sites,
         ats=tuple(by_role),
         cells=tuple(with_best(_measured(cell, limits[cell.site, cell.role], constant)) for cell in cells),
     )

@@ -16,12 +16,12 @@ def patch(
     parts: Parts, target: str | int, sites: str | Sequence[str | PatchSite], contrast: str, settings: PatchSettings
 ) -> PatchEffects:
     """Draw pairs of inputs and patch the activations of one run into the other; see `Study.patch`."""
-    at, n = settings.at, settings.n
+    at, n, select = settings.at, settings.n, parts.probed.select_sites
     named = [sites] if isinstance(sites, str) else sites
     places = tuple(
         place
         for name in named
-        for place in ((name,) if isinstance(name, PatchSite) else parse_patch_sites(name, at, parts.probed.site))
+        for place in ((name,) if isinstance(name, PatchSite) else parse_patch_sites(name, at, select))
     )
     for place in places:
         parts.probed.site(place.site)  # before pairs are drawn, which takes longer
