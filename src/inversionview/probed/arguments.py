@@ -40,6 +40,12 @@ def checked_positions(positions: Any, tokens: Tensor) -> Tensor:
     return at.long().expand(batch)
 
 
+def checked_at(positions: Any, tokens: Tensor) -> Tensor:
+    """Positions `[batch]`, or `[batch, n]` where so many of each input are given. Raises UserError."""
+    several = isinstance(positions, Tensor) and positions.dim() == 2
+    return checked_places(positions, tokens, 0) if several else checked_positions(positions, tokens)
+
+
 def checked_places(positions: Any, tokens: Tensor, start: int) -> Tensor:
     """Positions `[batch, n]`, counted from `start`, of `[batch]`, `[batch, n]` or one index. Raises UserError."""
     try:

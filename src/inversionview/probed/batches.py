@@ -1,4 +1,4 @@
-"""Which inputs of a batch are run together where one position of each is asked for."""
+"""Which inputs of a batch are run together where some positions of each are asked for."""
 
 from __future__ import annotations
 
@@ -46,3 +46,21 @@ def run_together(positions: Positions, most: int) -> Iterator[Together]:
         rows = order[start : start + max(1, most // length)]
         yield Together(rows, length)
         start += len(rows)
+
+
+def run_by_length(lengths: Int[Tensor, " batch"], most: int, most_rows: int) -> Iterator[Together]:
+    """All rows, the longest first, in parts of at most `most` tokens and `most_rows` rows (or of one row).
+
+    The rows of a part have one length, so that no padding is run; shorter ones only fill up a part that would be so
+    small that reading the weights takes longer than running them.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    lengths = lengths[order]
+    start = 0
+    while start < len(order):
+        length = max(1, int(lengths[start]))
+        fits = max(1, min(most // length, most_rows))
+        alike = int((lengths[start : start + fits] == length).sum())
+        count = min(fits, max(alike, FEWEST_TOKENS // length))
+        yield Together(order[start : start + count], length)
+        start += count

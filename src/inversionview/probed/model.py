@@ -20,6 +20,7 @@ from inversionview.probed.access import ACCESS, all_sites, checked_site
 from inversionview.probed.architectures import Architecture, Parts, locate
 from inversionview.probed.arguments import (
     after_prefix,
+    checked_at,
     checked_places,
     checked_positions,
     checked_tokens,
@@ -208,33 +209,34 @@ class ProbedModel:
     ) -> dict[Site, Tensor]:
         """The activations of `tokens` at `sites`, by site in the order asked for.
 
-        `tokens`: integers `[batch, pos]`. `positions`: integers `[batch]`, or one index for all inputs. The activations
-        are `[batch, pos, width]`, or with `positions` `[batch, width]`; then no token after an input's position is
-        needed, and inputs are run in parts of about one length. Raises UserError for tokens, sites or positions that
-        the model does not have.
+        `tokens`: integers `[batch, pos]`. `positions`: integers `[batch]` or `[batch, n]`, or one index for all inputs.
+        The activations are `[batch, pos, width]`, or with `positions` `[batch, width]` or `[batch, n, width]`; then no
+        token after an input's last position is needed, and inputs are run in parts of about one length. Raises
+        UserError for tokens, sites or positions that the model does not have.
         """
         plan = self._plan((sites,) if isinstance(sites, (Site, str)) else tuple(sites))
         tokens = checked_tokens(tokens, self._parts)
-        at = None if positions is None else checked_positions(positions, tokens)
+        at = None if positions is None else checked_at(positions, tokens)
         batch = tokens.shape[0]
         if not (batch and plan.taps):
-            shape = (batch, tokens.shape[1]) if at is None else (batch,)
+            shape = (batch, tokens.shape[1]) if at is None else tuple(at.shape)
             return {site: self._parts.embed.weight.new_empty(*shape, self.width(site)) for site in plan.sites}
         if at is None:
             return self._run_to(plan, tokens, None)
         activations: dict[Site, Tensor] = {}
-        for rows, length in run_together(at, tokens_at_once(self.d_model, self.device)):
+        deepest = at if at.dim() == 1 else at.amax(dim=1)
+        for rows, length in run_together(deepest, tokens_at_once(self.d_model, self.device)):
             part = self._run_to(plan, tokens[rows, :length], at[rows])
             if len(rows) == batch:
                 return part
             for site, values in part.items():
-                activations.setdefault(site, values.new_empty(batch, values.shape[-1]))[rows] = values
+                activations.setdefault(site, values.new_empty(batch, *values.shape[1:]))[rows] = values
         return activations
 
     def _run_to(self, plan: _Plan, tokens: Tensor, at: Tensor | None) -> dict[Site, Tensor]:
         """One forward as far as the deepest site; what `capture` gives of these rows, on the model's first device."""
         batch = tokens.shape[0]
-        rows = torch.arange(batch)
+        rows = torch.arange(batch) if at is None or at.dim() == 1 else torch.arange(batch)[:, None]
         activations: dict[Site, Tensor] = {}
         missing = {tap.point for tap in plan.taps}
 
