@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from inversionview.tasks import TASKS, get_task
 from inversionview.tasks.base import Task
 from inversionview.tasks.listed import ListedTask
 from inversionview.tasks.vocabulary import Characters, word_tokenizer
+from tests.tokenizers import byte_tokenizer
 
 SENTENCES = (
     "The cat sat on the mat.", "The dog sat on the mat.", "The cat ran.", "A dog ran to the old cat.", "A bird sang.",
@@ -27,6 +29,25 @@ def task() -> ListedTask:
     return ListedTask.of_texts(
         "animals", word_tokenizer(SENTENCES), SENTENCES, places={"animal": ANIMALS}, features={"animal": ANIMALS}
     )
+
+
+def test_a_role_is_played_by_a_whole_word():
+    texts = ("A catalogue and a cat.", "A cat and a dog.")
+    task = ListedTask.of_texts("cats", byte_tokenizer(), texts, places={"cat": ["cat", "cat"], "dog": ["", "dog"]})
+    rows = next(task.enumerate())
+    said = [task.decode(row[: place + 1]) for row, place in zip(rows, task.places(rows)["cat"], strict=True)]
+    assert [text.removeprefix(task.tokenizer.bos_token) for text in said] == ["A catalogue and a cat", "A cat"]
+    assert task.places(rows)["dog"][0] == -1
+    with pytest.raises(UserError, match=r"'A catalogue and a cat\.' has no word 'og'"):
+        ListedTask.of_texts("cats", byte_tokenizer(), texts, places={"dog": ["og", "dog"]})
+
+
+def test_an_input_may_be_typed_with_its_accents_composed_or_not():
+    texts = ["A café by the sea.", unicodedata.normalize("NFD", "Zoë ran."), "A dog."]
+    task = ListedTask.of_texts("accents", byte_tokenizer(), texts)
+    for text in texts:
+        for form in ("NFC", "NFD"):
+            assert task.decode(task.encode(unicodedata.normalize(form, text))) == text
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from inversionview.tasks.base import Feature, Split, Task
 from inversionview.tasks.mistakes import where_it_leaves
 from inversionview.tasks.prefixes import PrefixTree
 from inversionview.tasks.vocabulary import Symbols, Vocabulary
+from inversionview.tasks.words import forms
 
 HELD_OUT = 0.25
 """Share of the inputs that are held out."""
@@ -51,8 +52,9 @@ class ListedTask(Task):
         """Of these texts; a quarter of them, at least one, is held out, by hashes.
 
         `tokenizer`: a Hugging Face tokenizer, or `tasks.vocabulary.Characters`. `places`: for each role the word that
-        plays it in each text, whose last token is the position. `features`: for each name its value in each text.
-        Raises `UserError` for fewer than two texts, two that are equal, or as many words or values as there are not.
+        plays it in each text, whose last token is the position; empty where none does. `features`: for each name its
+        value in each text. Raises `UserError` for fewer than two texts, two that are equal, as many words or values as
+        there are not, and a word that is not in its text.
         """
         vocabulary = tokenizer if isinstance(tokenizer, Symbols) else Vocabulary(tokenizer)
         for what, listed in {**(places or {}), **(features or {})}.items():
@@ -66,7 +68,7 @@ class ListedTask(Task):
         held_out[smallest_hashes(texts, HELD_OUT)] = True
         rows = torch.stack([vocabulary.row(of_text, width) for of_text in ids])
         at = {
-            role: torch.tensor([vocabulary.find(row, word) for row, word in zip(rows, words, strict=True)])
+            role: torch.tensor([_found(vocabulary, *one) for one in zip(rows, texts, words, strict=True)])
             for role, words in (places or {}).items()
         }
         task = cls(vocabulary, rows, held_out=held_out, places=at)
@@ -77,9 +79,11 @@ class ListedTask(Task):
         return task
 
     def encode(self, text: str) -> OneInput:
-        """Tokens [pos] of one of the inputs; its final full stop may be left out. Raises `UserError` for any other."""
+        """Tokens [pos] of one of the inputs; its final full stop may be left out, and its accented letters typed as one
+        character or two. Raises `UserError` for any other.
+        """
         typed = text.strip()
-        for said in (typed, f"{typed}."):
+        for said in (form + stop for form in forms(typed) for stop in ("", ".")):
             row = self.vocabulary.row(self.vocabulary.ids(said))
             if int(self.index(row[None])[0]) >= 0:
                 return row
@@ -140,6 +144,13 @@ class ListedTask(Task):
     def _of_row(self, column: torch.Tensor, tokens: Tokens, value: int | bool) -> torch.Tensor:
         """What a column [input] has for each row [batch], `value` for what is no input."""
         return _at(self.index(tokens), column, value)
+
+
+def _found(vocabulary: Symbols, row: OneInput, text: str, word: str) -> int:
+    position = vocabulary.find(row, word)
+    if word and position < 0:
+        raise UserError(f"{text!r} has no word {word!r}: give for each text the whole word that plays the role, or ''")
+    return position
 
 
 def _at(index: Positions, column: torch.Tensor, value: int | bool) -> torch.Tensor:

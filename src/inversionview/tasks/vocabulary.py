@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ from inversionview.errors import UserError
 from inversionview.files import write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
 from inversionview.tasks.positions import first_end
+from inversionview.tasks.words import ends
 
 _CONFIG = "vocabulary.json"
 SPECIAL_WORDS = ("<begin>", "<end>", "<pad>", "<unknown>")
@@ -61,13 +63,18 @@ class Symbols(Protocol):
         return row[: row.index(self.end, 1) + 1] if self.end in row[1:] else row
 
     def find(self, tokens: OneInput, word: str, number: int = 1) -> int:
-        """Position of the last token of the n-th occurrence of a word, or of any string, in a row; -1 without it."""
-        ids, most = self.inner(tokens), 0
-        for position in range(1, len(ids) + 1):
-            most = max(most, self.text(ids[:position]).count(word))
-            if most >= number:
-                return position
-        return -1
+        """Position of the last token of the n-th occurrence of a whole word, or of words, in a row; -1 without it."""
+        ids = self.inner(tokens)
+        text = self.text(ids)
+        at = self.word_ends(text, word)
+        if len(at) < number:
+            return -1
+        said = text[: at[number - 1]]
+        return bisect_left(range(1, len(ids)), True, key=lambda n: self.text(ids[:n]).startswith(said)) + 1
+
+    def word_ends(self, text: str, word: str) -> list[int]:
+        """Behind which character of a text each occurrence of a word ends."""
+        return ends(text, word)
 
 
 class Characters(Symbols):
@@ -87,6 +94,10 @@ class Characters(Symbols):
     def text(self, ids: Sequence[int]) -> str:
         """Their symbols; `_` for padding inside a malformed row."""
         return "".join(self.symbols[token] if token < len(self.symbols) else "_" for token in ids)
+
+    def word_ends(self, text: str, word: str) -> list[int]:
+        """Behind which character each occurrence ends; any string is a word where each character is a token."""
+        return [one.end() for one in re.finditer(re.escape(word), text)] if word else []
 
     def strings(self, tokens: OneInput) -> list[str]:
         """One symbol a position, up to and including the first end token."""

@@ -16,6 +16,7 @@ from inversionview.reading.information import base_masses
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, get_task
 from inversionview.tasks.base import Feature
+from inversionview.tasks.text.features import word_feature
 from inversionview.tasks.text.sampling import block_rows
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
@@ -112,8 +113,11 @@ def test_positions_have_names(given):
     assert given.position_of(row[None], "dog#3").tolist() == [-1]
     assert given.position_of(row[None], "6").tolist() == [-1]
     assert given.role(row, 3) == "3"
-    with pytest.raises(UserError, match="has no position 'cat'"):
-        find_position(given, row, "cat")
+    for name in ("cat", "og", "do", "dog#3", "#", "2#1", "first#1"):
+        with pytest.raises(UserError, match=f"has no position '{name}'; .* or a whole word of it .*: WORD#2"):
+            find_position(given, row, name)
+    with pytest.raises(UserError, match="occurrences count from 1: write zebra#1"):
+        find_position(given, row, "zebra#0")
 
 
 def test_features_need_no_labels(given):
@@ -129,6 +133,8 @@ def test_features_need_no_labels(given):
     assert named("position") == ["2", "1"]
     assert named("length") == ["4", "4"]
     assert named("has:dog") == ["yes", "no"]
+    part = word_feature("do", given.vocabulary, given.decode)
+    assert part.compute(rows, positions).tolist() == [0, 0]
 
 
 def test_a_feature_of_ones_own():

@@ -64,6 +64,8 @@ def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:
             return position
     text = task.decode(tokens)
     there_are = f"its positions are {' '.join(reversed(roles))}, or {eligible[0]} to {eligible[-1]}"
+    if isinstance(task, Findable):
+        there_are += ", or a whole word of it (its second occurrence: WORD#2)"
     if index is not None and 0 <= index < len(task.token_strings(tokens)):
         which = "begin" if index < eligible[0] else "end"
         raise UserError(f"position {index} of {text} is its {which} token, which is never read; {there_are}")

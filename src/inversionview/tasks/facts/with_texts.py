@@ -19,6 +19,7 @@ from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.facts.task import ROLES, FactsTask
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.words import forms
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -52,7 +53,7 @@ class FactsAndTextsTask(Task):
 
         Raises `UserError` where it is empty, too long, or has what the tokenizer does not know.
         """
-        for said in (text.strip(), f"{text.strip()}."):
+        for said in (form + stop for form in forms(text.strip()) for stop in ("", ".")):
             row = self.vocabulary.row(self.vocabulary.ids(said))
             if int(self.facts.index(row[None])[0]) >= 0:
                 return row

@@ -9,6 +9,7 @@ import torch
 from inversionview.shapes import OneInput, Positions, Tokens
 from inversionview.tasks.base import Feature
 from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.words import ends
 
 OFFSETS = (0, -1, -2)
 
@@ -28,10 +29,10 @@ def window_features(
 
 
 def word_feature(word: str, vocabulary: Vocabulary, decode: Callable[[OneInput], str]) -> Feature:
-    """Whether the text holds a word, or any string."""
+    """Whether the text holds a whole word, or several in a row."""
 
     def compute(tokens: Tokens, positions: Positions) -> Positions:
-        return torch.tensor([int(word in decode(row)) for row in tokens], dtype=torch.long)
+        return torch.tensor([bool(ends(decode(row), word)) for row in tokens], dtype=torch.long)
 
     return Feature(f"has:{word}", ("no", "yes"), compute, f"whether {word!r} occurs")
 

@@ -25,6 +25,7 @@ from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
 from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.words import occurrence
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -39,8 +40,8 @@ _MOST_NEW = 10_240
 class TextTask(Task):
     """Windows of text of at most `length` tokens, the begin token included.
 
-    Positions have no names but their index; `position_of` also takes `first`, `last`, and a word: `dog` is the last
-    token of its first occurrence, `dog#2` of its second. Made by `from_texts` or `sampled`.
+    Positions have no names but their index; `position_of` also takes `first`, `last`, and a whole word: `dog` is the
+    last token of its first occurrence, `dog#2` of its second. Made by `from_texts` or `sampled`.
     """
 
     name = "text"
@@ -178,10 +179,7 @@ class TextTask(Task):
         """Position of `first`, `last`, or of the last token of a word (`dog`, `dog#2`) in one input; -1 without it."""
         if name in ("first", "last"):
             return int(self.position_of(tokens[None], name)[0])
-        word, _, number = name.partition("#")
-        if not word or (number and not number.isdecimal()):
-            raise UserError(f"a text has no position {name!r}: use first, last, an index, or a word: dog, dog#2")
-        return self.vocabulary.find(tokens, word, int(number or 1))
+        return self.vocabulary.find(tokens, *occurrence(name))
 
     @cached_property
     def _own_features(self) -> dict[str, Feature]:
