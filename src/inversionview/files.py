@@ -16,7 +16,7 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -272,15 +272,23 @@ def checked_schema(document: Any, path: str | Path, what: str, schema: int) -> d
     return document
 
 
-def read_tensors(path: str | Path, *, device: str = "cpu") -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file by name.
+def read_tensors(path: str | Path, names: Iterable[str] | None = None, *, device: str = "cpu") -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file by name: those of these `names`, without reading the others, or all.
 
-    Raises `UserError` when it is missing, unreadable, damaged or truncated.
+    Raises `UserError` when it is missing, unreadable, damaged or truncated, or lacks one of them.
     """
     from safetensors import safe_open
 
     with _reading_tensors(path), safe_open(path, framework="pt", device=device) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a dict, has no iteration
+        return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+
+
+def read_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file by name, from its beginning; raises as `read_tensors` does."""
+    from safetensors import safe_open
+
+    with _reading_tensors(path), safe_open(path, framework="pt") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 -- not a dict
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -73,6 +73,24 @@ def read_places(probed: ProbedModel, tokens: Tokens, places: Places, sites: Sequ
         yield Read(rows, {site: values.cpu() for site, values in captured.items()})
 
 
+def read_all(
+    probed: ProbedModel, tokens: Tokens, places: Places, sites: Sequence[Site], roles: Sequence[str]
+) -> dict[tuple[Site, str], Float[Tensor, "run width"]]:
+    """What is captured for these sites, whose roles are at `places`, by its own site and role; all of it at once."""
+    sources = tuple(dict.fromkeys(map(Coordinates(probed).source, sites)))
+    kept = {
+        (source, role): torch.empty(len(tokens), probed.width(source), dtype=probed.model.dtype)
+        for source in sources
+        for role in roles
+    }
+    for read in read_places(probed, tokens, places, sources):
+        for source, values in read.values.items():
+            for place, role in enumerate(roles):
+                kept[source, role][read.rows] = values[:, place]
+        advance(len(read.rows))
+    return kept
+
+
 @dataclass(frozen=True, eq=False)
 class Vectors(Mapping[tuple[Site, str], Tensor]):
     """By site and role `[row, coord]`, in fp32, made when asked for; NaN in rows that lack the role."""

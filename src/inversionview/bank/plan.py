@@ -49,15 +49,18 @@ class BankPlan:
         """What it will hold, as one says it."""
         return f"{len(self.tokens):,} inputs, {len(self.sites):,} sites, {' '.join(self.roles)}: {in_words(self.bytes)}"
 
-    def check_size(self, folder: Path | None, most: int | None = None) -> None:
-        """Raise `UserError` where it is larger than `most` bytes, or than what is usual or free where it is to lie."""
+    def check_size(self, folder: Path | None, most: int | None = None, *, there: int = 0) -> None:
+        """Raise `UserError` where it is larger than `most` bytes, or than what is usual or free where it is to lie.
+
+        `there`: how many bytes of it lie there already.
+        """
         where, limit = ("of memory", int(SHARE_OF_MEMORY * free_memory()))
         if folder is not None:
             where, limit = ("on disk", MOST_ON_DISK)
         limit = limit if most is None else most
         if folder is not None:
-            there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-            limit = min(limit, shutil.disk_usage(there).free)
+            place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+            limit = min(limit, shutil.disk_usage(place).free + there)
         if self.bytes > limit:
             n = len(self.tokens) * limit // self.bytes
             raise UserError(
