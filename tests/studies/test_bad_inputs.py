@@ -10,7 +10,8 @@ import pytest
 import transformers
 
 from inversionview import cli
-from inversionview.tasks.text import files as text_files
+from inversionview.tasks.text import formats
+from inversionview.tasks.text.files import read_texts
 from tests.studies.text_models import random_model, some_texts
 from tests.tasks.facts.files import write_bear
 from tests.tokenizers import byte_tokenizer
@@ -42,6 +43,8 @@ def folder(tmp_path_factory):
         "binary.txt": bytes(range(256)) * 9,
         "zeros.txt": b"abc\0def\n" * 9,
         "rows.jsonl": "\n".join(json.dumps({"body": text}) for text in texts).encode(),
+        "broken.txt": "\n".join(texts).encode() + b"\nA caf\xff",
+        "half.jsonl": b'{"text": "one"}\n{"text": "\\ud800 two"}\n',
         "odd.jsonl": b'{"text": "one"}\n{"text": \n',
         "odd.parquet": b"PAR1 not at all",
     }
@@ -93,12 +96,14 @@ def test_a_model_without_a_tokenizer(folder, capsys, recipe, more):
         ("empty.txt", "holds no text: every one is empty"),
         ("blank.txt", "holds no text: every one is empty"),
         ("short.txt", "give 2 different windows of up to 19 tokens, too few to learn from: give at least 100"),
-        ("binary.txt", "is not text in UTF-8: byte 128 cannot be read"),
-        ("zeros.txt", "is not text: it holds bytes of value 0"),
+        ("binary.txt", "binary.txt is not text: it holds a byte of value 0"),
+        ("zeros.txt", "line 1 of"),
+        ("broken.txt", "broken.txt is not text in UTF-8: its byte 6 is 0xff"),
+        ("half.jsonl", "half.jsonl holds half a character, \\ud800: mend that text"),
         ("odd.jsonl", "line 2 of"),
         ("odd.parquet", "is damaged or not Parquet"),
         ("none.txt", "there is no file"),
-        ("rows.jsonl", "column 'text' of"),
+        ("rows.jsonl", "column 'text' of line 1 of"),
     ],
 )
 def test_texts_that_are_none(folder, capsys, file, said):
@@ -114,12 +119,12 @@ def test_a_column_that_is_not_there_beside_those_that_are(folder, capsys):
 
 
 def test_one_endless_line_is_cut_and_of_json_refused(folder, capsys, monkeypatch):
-    monkeypatch.setattr(text_files, "LONGEST_LINE", 3000)
-    monkeypatch.setattr(text_files, "LONGEST_ROW", 5000)
+    monkeypatch.setattr(formats, "LONGEST_LINE", 3000)
+    monkeypatch.setattr(formats, "LONGEST_ROW", 5000)
     line = " ".join(some_texts(3000))
     (folder / "endless.txt").write_text(line)
     (folder / "endless.jsonl").write_text(json.dumps({"text": line}))
-    [only] = text_files.read_texts(str(folder / "endless.txt"))
+    [only] = read_texts(str(folder / "endless.txt"))
     assert only == line[:3000]
     said = refused(capsys, folder, "text", "--model", folder / "model", "--texts", folder / "endless.jsonl")
     assert "line 1 of" in said

@@ -81,3 +81,14 @@ def test_where_each_character_is_a_token_any_string_is_found():
     assert [symbols.find(row, word) for word in ("b", "cb", "=", "")] == [2, 4, 5, -1]
     assert symbols.find(row, "b", 2) == 4
     assert symbols.find(torch.tensor([4, 5]), "b") == -1
+
+
+def test_a_text_that_cannot_be_written_in_utf_8_is_one_line():
+    vocabulary = Vocabulary(byte_tokenizer())
+    for text in ("ab\ud800", "ab\udcff"):
+        for cut in (vocabulary.ids, lambda text: vocabulary.all_ids(["good", text]), vocabulary.known_ids):
+            with pytest.raises(
+                UserError, match=r"^character 3 of 'ab.* is half a character or a broken byte: "
+            ) as caught:
+                cut(text)
+            str(caught.value).encode()

@@ -135,13 +135,18 @@ class Vocabulary(Symbols):
 
     def ids(self, text: str) -> list[int]:
         """The tokens of a text, without begin and end; what looks like a special token in it is plain text."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+        return self.all_ids([text])[0]
 
     def all_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of many texts at once, which is much faster."""
         if not texts:
             return []
-        encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        try:
+            encoded = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)
+        except (TypeError, UnicodeError):  # how a text looks from there that cannot be written in UTF-8
+            for text in texts:
+                _check_is_whole(text)
+            raise
         return list(encoded["input_ids"])
 
     def known_ids(self, text: str) -> list[int]:
@@ -206,6 +211,16 @@ class Vocabulary(Symbols):
             raise UserError(
                 f"the tokenizer in {folder} cannot be loaded: {' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def _check_is_whole(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise UserError(
+            f"character {error.start + 1} of {text!r} is half a character or a broken byte: {half!r}"
+        ) from None
 
 
 def word_tokenizer(texts: Iterable[str]) -> Any:

@@ -8,7 +8,6 @@ COUNTERFACT (arXiv 2202.05262) is one JSON list, with a prompt and paraphrases f
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from inversionview.errors import UserError
 from inversionview.files import read_json
 from inversionview.tasks.facts.tables import BEAR, Fact, FactTable, Phrasing
+from inversionview.tasks.text.formats import file_rows
 
 RELATIONS = ("metadata_relations.json", "relation_info.json")
 """Where BEAR says what it says of its relations."""
@@ -30,7 +30,7 @@ def read_facts(path: str | Path) -> FactTable:
     path = Path(path).expanduser()
     if path.is_dir():
         return read_bear(path)
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix.lower() == ".json" and path.is_file():
         return read_counterfact(path)
     what = "is neither a folder nor a .json file" if path.exists() else "is not there"
     raise UserError(f"{path} {what}: give a folder of BEAR, or a COUNTERFACT file such as counterfact.json")
@@ -99,12 +99,11 @@ def _bear_templates(folder: Path) -> dict[str, list[str]]:
 
 def _bear_facts(path: Path, relation: str) -> list[Fact]:
     facts = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for place, row in file_rows(path, None):
         try:
-            row = json.loads(line)
             facts.append(Fact(relation, row["sub_label"], row["obj_label"], relation))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"line {number} of {path} is no fact of BEAR: {error!r}") from error
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{place} is no fact of BEAR: {error!r}") from error
     return facts
 
 

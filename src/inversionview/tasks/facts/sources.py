@@ -63,7 +63,7 @@ def short_sentences(texts: Iterable[str]) -> Iterator[str]:
 def _facts(source: str) -> FactTable | None:
     """The facts of a source, or None where it is of texts."""
     path = Path(source).expanduser()
-    if is_bear(path) or path.suffix == ".json":
+    if is_bear(path) or path.suffix.lower() == ".json":
         return read_facts(path)
     rows = iter_rows(source)
     first = next(rows, None)
