@@ -221,6 +221,24 @@ def _remove_parts(path: Path) -> None:
             entry.unlink()
 
 
+def cache_folder(name: str) -> Path:
+    """A folder of that name for what can be made again: in `INVERSIONVIEW_CACHE`, or where the platform keeps caches.
+
+    Raises `UserError` when it cannot be made.
+    """
+    home = Path.home()
+    usual = {"darwin": home / "Library" / "Caches", "win32": Path(os.environ.get("LOCALAPPDATA") or home)}
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or usual.get(sys.platform, home / ".cache"))
+    folder = Path(os.environ.get("INVERSIONVIEW_CACHE") or caches / "inversionview") / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the cache {folder}: {_reason(error)}; INVERSIONVIEW_CACHE names another"
+        ) from error
+    return folder
+
+
 def write_atomic(path: str | Path, data: bytes | str) -> None:
     """Write a whole file, text as UTF-8; raises `UserError` when it cannot be written, and then leaves the old file."""
     with atomic_file(path) as part:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from inversionview.errors import UserError
-from inversionview.probed import loading
+from inversionview.probed import places
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from tests.paths import SHARED
@@ -225,13 +225,13 @@ class Hub:
     def __init__(self, source, answer=None):
         self.source, self.answer, self.fetched, self.asked = source, answer, False, 0
 
-    def snapshot_download(self, name, allow_patterns, local_files_only=False):
+    def snapshot_download(self, name, revision=None, allow_patterns=None, local_files_only=False):
         if local_files_only and not self.fetched:
             raise huggingface_hub.errors.LocalEntryNotFoundError("not here")
         self.fetched = True
         return str(self.source)
 
-    def model_info(self, name, timeout):
+    def model_info(self, name, revision, timeout):
         assert timeout <= 10
         self.asked += 1
         if self.answer is not None:
@@ -241,8 +241,8 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     hub = Hub(tmp_path)
-    monkeypatch.setattr(loading, "snapshot_download", hub.snapshot_download)
-    monkeypatch.setattr(loading.HfApi, "model_info", lambda self, name, timeout: hub.model_info(name, timeout))
+    monkeypatch.setattr(places, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(places.HfApi, "model_info", lambda self, *args, **options: hub.model_info(*args, **options))
     return hub
 
 
@@ -257,7 +257,7 @@ def test_an_unreachable_hub_is_one_line_and_soon():
     # The real client, at a port where nobody listens.
     api = huggingface_hub.HfApi
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
+        patch.setattr(places, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         with pytest.raises(UserError, match=r"no local copy.*hub cannot be reached") as caught:
             ProbedModel.from_pretrained("nobody/has-this-model")

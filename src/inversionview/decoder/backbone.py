@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from inversionview.errors import UserError
 from inversionview.probed.fingerprint import fingerprint
-from inversionview.probed.loading import load
+from inversionview.probed.loading import Loading, load
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 """What transformers calls a layer that sees all earlier tokens, and one that sees the latest of them."""
@@ -37,7 +37,7 @@ class SlotShape(NamedTuple):
 
 def load_backbone(name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
     """A pretrained model in fp32, on the CPU, and its tokenizer if there is one; `UserError` where it is damaged."""
-    return load(name_or_path, device="cpu", dtype=torch.float32, readable=False)
+    return load(name_or_path, how=Loading(device="cpu", dtype=torch.float32), readable=False)
 
 
 def new_backbone(fields: dict[str, Any]) -> PreTrainedModel:

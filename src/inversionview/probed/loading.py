@@ -1,61 +1,113 @@
-"""Loading a causal language model and its tokenizer from a folder or from the Hugging Face hub."""
+"""Loading a causal language model and its tokenizer as people have them: a folder, a hub name, GGUF, an adapter.
+
+Whatever it is becomes an ordinary folder first (`places`, `gguf`), which transformers loads; an adapter is then added
+to its base's weights (`adapters`).
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import copy
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
+from inversionview.probed.adapters import base_of, has_adapter, is_adapter, merged
 from inversionview.probed.architectures import architecture_of
+from inversionview.probed.gguf import converted
+from inversionview.probed.places import INDEX, one_line, place_of
+from inversionview.probed.quiet import quietly
+from inversionview.probed.tokenizers import has_tokenizer, load_tokenizer, set_begin
 
-_INDEX = "model.safetensors.index.json"
-_TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json")
-_FILES = ("config.json", "generation_config.json", "model*.safetensors", _INDEX, *_TOKENIZER_FILES)
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """The ways in which transformers spreads a model over the GPUs there are."""
-_HUB_TIMEOUT = 5.0
-"""Seconds to wait for the hub's first answer."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is found and loaded, beside its name or path."""
+
+    revision: str | None = None
+    """On the hub: a branch, a tag or a commit, such as `step1000`."""
+    base: str | Path | None = None
+    """The model that an adapter is added to; None: the one that it names."""
+    begin: str | None = None
+    """The token that stands before a text; None: the tokenizer's."""
+    device: str | torch.device | None = None
+    dtype: str | torch.dtype | None = None
+    device_map: str | dict[str, Any] | None = None
 
 
 def load(
-    name_or_path: str | Path,
-    tokenizer: Any = None,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    *,
-    device_map: str | dict[str, Any] | None = None,
-    readable: bool = True,
+    name_or_path: str | Path, tokenizer: Any = None, how: Loading = Loading(), *, readable: bool = True
 ) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`.
 
     Unless it need not be `readable`, its architecture must be one whose sites are known.
     """
-    folder = _folder(name_or_path)
+    spread, numbers = _spread(how), _dtype(how.dtype)
+    place = place_of(name_or_path, how.revision)
+    if is_adapter(place):
+        model, own = _with_adapter(place, tokenizer, how, readable=readable)
+    elif how.base is not None:
+        raise UserError(f"{name_or_path} is a model and no adapter, so it needs no base")
+    else:
+        folder = place if place.is_dir() else converted(place, numbers, readable=readable)
+        model = _load_folder(folder, numbers, spread, readable=readable)
+        own = load_tokenizer(tokenizer, folder)
+    if how.begin is not None:
+        own = copy.deepcopy(own) if own is tokenizer else own
+        set_begin(own, how.begin)
+    if not spread:
+        torch.nn.Module.to(model, device_of(how.device))
+    return model.eval(), own
+
+
+def checked_live(model: object) -> None:
+    """Raise UserError for what is no plain Hugging Face model in memory."""
+    if isinstance(model, (str, Path)):
+        raise UserError(f"give a model in memory, or load it: ProbedModel.from_pretrained({str(model)!r})")
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(f"a probed model is made of a Hugging Face causal language model, not {type(model).__name__}")
+    if has_adapter(model):
+        raise UserError(
+            "this model has an adapter beside its weights: give model.merge_and_unload(), which adds it to them "
+            "(of a copy, copy.deepcopy(model), where yours is still to be trained)"
+        )
+
+
+def _with_adapter(place: Path, tokenizer: Any, how: Loading, *, readable: bool) -> tuple[PreTrainedModel, Any]:
+    base, revision = (how.base, None) if how.base is not None else base_of(place)
+    own = place if tokenizer is None and has_tokenizer(place) else tokenizer
+    try:
+        model, its = load(base, own, replace(how, revision=revision, base=None, begin=None), readable=readable)
+    except UserError as error:
+        raise UserError(
+            f"the base of the adapter in {place} cannot be had (base, --base gives another): {error}"
+        ) from error
+    model = merged(model, place)
+    _log.warning("the adapter in %s is merged into %s", place, base)
+    return model, its
+
+
+def _load_folder(
+    folder: Path, numbers: torch.dtype | None, spread: dict[str, Any], *, readable: bool
+) -> PreTrainedModel:
     _check_config(folder / "config.json", readable=readable)
     for file in _weight_files(folder):
         _check_safetensors(file)
-    spread = _spread(device, device_map)
     try:
         model, report = quietly(
             AutoModelForCausalLM.from_pretrained,
             folder,
-            dtype=_dtype(dtype),
+            dtype=numbers or "auto",
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
@@ -63,65 +115,23 @@ def load(
             **spread,
         )
     except Exception as error:  # anything at all, for a configuration that is not what it should be
-        raise UserError(f"the model in {folder} cannot be loaded: {_one_line(error)}") from error
+        raise UserError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
     if report["missing_keys"]:  # transformers would go on with random numbers in their place
         missing = sorted(report["missing_keys"])
         raise UserError(f"the weights in {folder} lack {len(missing)} of the model's tensors, {missing[0]} among them")
-    return (model if spread else model.to(_device(device))).eval(), _tokenizer(tokenizer, folder)
-
-
-def quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call without transformers' progress bar and its report of what did not fit, which loading turns into an error."""
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        return load(*args, **options)
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
-
-
-def _folder(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        return path
-    name = str(name_or_path)
-    if path.exists():
-        raise UserError(f"{path} is a file: give the folder that holds config.json and model.safetensors")
-    if isinstance(name_or_path, Path) or not _HUB_NAME.fullmatch(name):
-        raise UserError(f"there is no folder {path}, and that is no name of a model on the hub either")
-    return _from_hub(name)
-
-
-def _from_hub(name: str) -> Path:
-    try:
-        local = Path(snapshot_download(name, allow_patterns=list(_FILES), local_files_only=True))
-        if (local / "config.json").exists() and _weight_files(local):
-            return local
-    except (LocalEntryNotFoundError, HFValidationError, UserError):
-        pass
-    try:
-        HfApi().model_info(name, timeout=_HUB_TIMEOUT)
-        return Path(snapshot_download(name, allow_patterns=list(_FILES)))
-    except GatedRepoError as error:
-        raise UserError(
-            f"the model {name} is gated: ask for access on its page, then log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"there is no folder {name}, and no model of that name on the hub that you may read") from error
-    except Exception as error:  # of the HTTP library, which is another one in each major version of huggingface_hub
-        raise UserError(
-            f"there is no folder {name}, no local copy of a model of that name, "
-            f"and the hub cannot be reached: {_one_line(error)}"
-        ) from error
+    return model  # type: ignore[no-any-return]
 
 
 def _check_config(file: Path, *, readable: bool) -> None:
     fields = read_json(file, "model configuration")
     if not isinstance(fields, dict) or "model_type" not in fields:
         raise UserError(f"{file} is no configuration of a Hugging Face model: it has no model_type")
+    if quantised := fields.get("quantization_config"):
+        method = quantised.get("quant_method", "some way") if isinstance(quantised, dict) else "some way"
+        raise UserError(
+            f"the weights in {file.parent} are quantised ({method}), and activations are read from models in floating "
+            "point: give the model that it was made of, or a GGUF file, which is turned back"
+        )
     if readable:
         architecture_of(fields["model_type"])
 
@@ -129,7 +139,7 @@ def _check_config(file: Path, *, readable: bool) -> None:
 def _weight_files(folder: Path) -> list[Path]:
     if (folder / "model.safetensors").exists():
         return [folder / "model.safetensors"]
-    if not (folder / _INDEX).exists():
+    if not (folder / INDEX).exists():
         pickled = any(folder.glob("*.bin"))
         advice = (
             "its weights are pickled, which is never read; save it with save_pretrained"
@@ -137,13 +147,13 @@ def _weight_files(folder: Path) -> list[Path]:
             else "it has no weights"
         )
         raise UserError(f"there is no model.safetensors in {folder}: {advice}")
-    index = read_json(folder / _INDEX, "index of the model's weights")
+    index = read_json(folder / INDEX, "index of the model's weights")
     if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
-        raise UserError(f"{folder / _INDEX} is damaged: it has no weight_map")
+        raise UserError(f"{folder / INDEX} is damaged: it has no weight_map")
     files = [folder / file for file in sorted(set(index["weight_map"].values()))]
     for file in files:
         if not file.exists():
-            raise UserError(f"{file} is missing, which {_INDEX} names")
+            raise UserError(f"{file} is missing, which {INDEX} names")
     return files
 
 
@@ -152,52 +162,38 @@ def _check_safetensors(file: Path) -> None:
         with safe_open(file, framework="pt"):
             pass
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is damaged or truncated: {_one_line(error)}") from error
+        raise UserError(f"{file} is damaged or truncated: {one_line(error)}") from error
 
 
-def _tokenizer(tokenizer: Any, folder: Path) -> Any:
-    if tokenizer is not None and not isinstance(tokenizer, (str, Path)):
-        return tokenizer
-    if tokenizer is None:
-        if not any(folder.glob("tokenizer*")):
-            return None
-        tokenizer = folder
-    try:
-        return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
-    except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file
-        raise UserError(f"the tokenizer in {tokenizer} cannot be loaded: {_one_line(error)}") from error
-
-
-def _spread(device: str | torch.device | None, device_map: str | dict[str, Any] | None) -> dict[str, Any]:
+def _spread(how: Loading) -> dict[str, Any]:
     """What transformers is told of several devices; the one device is checked before a large model is read."""
-    if device_map is None:
-        _device(device)
+    if how.device_map is None:
+        device_of(how.device)
         return {}
-    if device is not None:
+    if how.device is not None:
         raise UserError("give a device or a device_map, not both")
-    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
-        raise UserError(f"unknown device_map {device_map!r}: use {', '.join(DEVICE_MAPS)}, or a device by module")
-    return {"device_map": device_map}
+    if isinstance(how.device_map, str) and how.device_map not in DEVICE_MAPS:
+        raise UserError(f"unknown device_map {how.device_map!r}: use {', '.join(DEVICE_MAPS)}, or a device by module")
+    return {"device_map": how.device_map}
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def device_of(device: str | torch.device | None) -> torch.device:
+    """The device of this name; without one the first GPU, Apple's among them, or the CPU. UserError: there is none."""
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         torch.empty(0, device=device)
         return torch.device(device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"there is no device {device} here: {_one_line(error)}") from error
+        raise UserError(f"there is no device {device} here: {one_line(error)}") from error
 
 
-def _dtype(dtype: str | torch.dtype | None) -> str | torch.dtype:
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None:
-        return "auto"
+        return None
     numbers = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(numbers, torch.dtype) or not numbers.is_floating_point:
         raise UserError(f"unknown type of numbers {dtype!r}: use float32, bfloat16 or float16")
     return numbers
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

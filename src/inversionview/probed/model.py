@@ -32,7 +32,7 @@ from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
-from inversionview.probed.loading import load
+from inversionview.probed.loading import Loading, checked_live, load
 from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
 from inversionview.probed.selfcheck import check
@@ -90,6 +90,7 @@ class ProbedModel:
         *,
         architecture: Architecture | None = None,
     ):
+        checked_live(model)
         self.model = model
         self.tokenizer = tokenizer
         self._parts = locate(model, architecture)
@@ -118,20 +119,27 @@ class ProbedModel:
         cls,
         name_or_path: str | Path,
         tokenizer: Any = None,
+        revision: str | None = None,
         convention: str = "raw",
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         *,
+        begin: str | None = None,
+        base: str | Path | None = None,
         device_map: str | dict[str, Any] | None = None,
     ) -> ProbedModel:
-        """A probed model from a folder, or from the hub by its name: the local copy if there is one.
+        """A probed model from a folder, a `.gguf` file, or the hub by its name: the local copy if there is one.
 
         `tokenizer`: a tokenizer, or the folder or name of one; without it, the one beside the model if there is one.
-        `device`: without it, the GPU if there is one. `device_map`, in its place, spreads the layers over several, as
-        in transformers: `auto`, or a device by module. `dtype`: without it, as saved. Weights are read from safetensors
-        only. Raises UserError when there is no such model, or its files are damaged or of a type that cannot be read.
+        `revision`: of the hub, a branch, tag or commit. `device`: without it, the GPU if there is one. `device_map`, in
+        its place, spreads the layers over several, as in transformers: `auto`, or a device by module. `dtype`: without
+        it, as saved; of GGUF float32. `begin`: the token that stands before a text, in place of the tokenizer's own.
+        Of an adapter's folder (PEFT) the adapter is merged into `base`, by default the model that it names. Weights are
+        read from safetensors and GGUF only. Raises UserError when there is no such model, or its files are damaged or
+        of a type that cannot be read.
         """
-        model, own_tokenizer = load(name_or_path, tokenizer, device, dtype, device_map=device_map)
+        how = Loading(revision, base, begin, device, dtype, device_map)
+        model, own_tokenizer = load(name_or_path, tokenizer, how)
         return cls(model, own_tokenizer, convention)
 
     @property

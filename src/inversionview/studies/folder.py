@@ -14,8 +14,9 @@ from inversionview.decoder.loading import load_decoder, save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder
-from inversionview.probed.loading import quietly
+from inversionview.probed.gguf import as_plain
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.quiet import quietly
 from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
     DECODER,
@@ -190,7 +191,8 @@ def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> S
 
 def keep_model(probed: ProbedModel, folder: Path) -> None:
     """Write a model and its tokenizer."""
-    quietly(probed.model.save_pretrained, folder)
+    with as_plain(probed.model):
+        quietly(probed.model.save_pretrained, folder)
     if probed.tokenizer is not None:
         probed.tokenizer.save_pretrained(folder)
 
