@@ -304,6 +304,7 @@ def test_nothing_is_left_behind(name, training):
     probed.capture(TOKENS, every_site(probed))
     probed.capture(TOKENS, "x0.pre", 1)
     probed.logits(TOKENS, [Patch(site, 1, torch.zeros(probed.width(site))) for site in every_site(probed)])
+    probed.rerun(probed.clean_run(TOKENS, 1), [Patch("x1.pre", 1, torch.zeros(probed.d_model))], of=TOKENS)
     probed.attention(TOKENS, 1)
     with pytest.raises(UserError):
         probed.capture(TOKENS, "x7.pre")

@@ -202,10 +202,9 @@ def _measured(
     kl, top = [], []
     for rows, at, value, where in zip(*(torch.split(p, block) for p in (tokens, places, values, looked)), strict=True):
         there = torch.where(where < 0, at[:, None], where)
-        rows, start = rows[:, : int(there.max()) + 1], int(at.min())
-        prefix = probed.prefix(rows[:, :start]) if start else None  # the same in both runs
-        clean = probed.logits(rows, positions=there, prefix=prefix)
-        ablated = probed.logits(rows, [Patch(site, at, value)], positions=there, prefix=prefix)
+        run = probed.clean_run(rows[:, : int(there.max()) + 1], int(at.min()))
+        clean = probed.rerun(run, positions=there)
+        ablated = probed.rerun(run, [Patch(site, at, value)], positions=there)
         best = clean.argmax(dim=-1, keepdim=True)
         change = (ablated.gather(-1, best) - clean.gather(-1, best))[..., 0].double().cpu()
         moved = divergence(clean, ablated)

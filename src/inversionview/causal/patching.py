@@ -13,7 +13,10 @@ from torch import Tensor
 from inversionview.causal.contrast import Pairs
 from inversionview.causal.effects import Configuration, PatchEffects, PatchSite
 from inversionview.errors import UserError
+from inversionview.probed.batches import FEWEST_TOKENS
 from inversionview.probed.model import Patch, ProbedModel
+from inversionview.probed.rerun import CleanRun
+from inversionview.progress import advance, stage
 from inversionview.results.patching import Direction
 from inversionview.shapes import Activations, Positions, Tokens
 
@@ -52,9 +55,9 @@ def patch_effects(
         _check_distinct(configuration, sites, run.places)
     sets = list(dict.fromkeys(frozenset(configuration.sites) for configuration in wanted))
     differences = torch.empty(2 + len(sets), len(run.tokens), dtype=torch.float64)
-    for rows in _blocks(probed, run):
-        for i, difference in enumerate(_differences(probed, run.take(rows), sites, sets)):
-            differences[i, rows] = difference
+    with stage("patch", len(run.tokens) * len(sets)):
+        for rows in _blocks(probed, run):
+            differences[:, rows] = _differences(probed, run.take(rows), sites, sets)
     _check_numbers(differences)
     return PatchEffects(
         direction=cast(Direction, direction),
@@ -105,46 +108,74 @@ def _runs(pairs: Pairs, sites: Sequence[PatchSite], *, into_clean: bool) -> tupl
 
 
 def _blocks(probed: ProbedModel, run: _Runs) -> Iterator[Positions]:
-    """Rows that are run together: those next to each other that are first patched at the same position."""
-    first, sites = run.places.min(dim=1).values, run.places.shape[1]
-    order = (first * run.tokens.shape[1] + run.target).argsort(stable=True)
-    kept = run.tokens.shape[1] * probed.d_model * (2 * probed.n_layers + sites) + 4 * probed.vocab_size
-    return iter(torch.split(order, max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // kept))))
+    """Rows that are run together: those that are first patched at one position, so that nothing before it is rerun."""
+    length, sites = run.tokens.shape[1], run.places.shape[1]
+    first = torch.minimum(run.places.min(dim=1).values, run.target - 1)
+    order = (first * length + run.target).argsort(stable=True)
+    kept = length * probed.d_model * (3 * probed.n_layers + 4) + sites * probed.d_model
+    block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // kept))
+    for rows in torch.split(order, torch.unique_consecutive(first[order], return_counts=True)[1].tolist()):
+        yield from torch.split(rows, block)
 
 
 def _differences(
     probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite], sets: Sequence[AbstractSet[PatchSite]]
-) -> Iterator[Float[Tensor, " batch"]]:
+) -> Float[Tensor, "run batch"]:
     """Logit differences of the run that is patched, of the other, and of the first patched with each set of sites."""
     read = run.target - 1
     end = 1 + max(int(read.max()), int(run.places.max()))  # what comes after is not run
-    stem = min(int(read.min()), int(run.places.min()))
-    tokens = run.tokens[:, :end]
-    prefix = probed.prefix(tokens[:, :stem]) if stem else None
+    clean = probed.clean_run(run.tokens[:, :end], min(int(read.min()), int(run.places.min())))
     values = _values(probed, run, sites)
-
-    def difference(logits: Float[Tensor, "batch vocab"]) -> Float[Tensor, " batch"]:
-        both = logits.gather(1, run.answers.to(logits.device)).cpu().double()
-        return both[:, 0] - both[:, 1]
-
-    yield difference(probed.logits(tokens, positions=read, prefix=prefix))
     source = run.source[:, : int(run.source_target.max())]
-    yield difference(probed.logits(source, positions=run.source_target - 1))
-    for some in sets:
-        patches = [Patch(site.site, run.places[:, i], values[i]) for i, site in enumerate(sites) if site in some]
-        yield difference(probed.logits(tokens, patches, positions=read, prefix=prefix))
+    differences = torch.empty(2 + len(sets), len(read), dtype=torch.float64)
+    differences[0] = _difference(probed.rerun(clean, positions=read, of=run.answers))
+    differences[1] = _difference(probed.logits(source, positions=run.source_target - 1, of=run.answers))
+    for some in _stacks(probed, clean, sets):
+        n, rows = len(some), torch.arange(len(read)).repeat(len(some))
+        patches = []
+        for i, site in enumerate(sites):
+            where = [k for k, one in enumerate(some) if site in sets[one]]
+            if where:
+                here = (torch.tensor(where)[:, None] * len(read) + torch.arange(len(read))).flatten()
+                value = values[i].repeat(len(where), 1)
+                patches.append(Patch(site.site, run.places[:, i].repeat(len(where)), value, here))
+        logits = probed.rerun(clean, patches, rows=rows, positions=read.repeat(n), of=run.answers.repeat(n, 1))
+        differences[2 + torch.tensor(some)] = _difference(logits).view(n, -1)
+        advance(len(rows))
+    return differences
+
+
+def _difference(logits: Float[Tensor, "batch 2"]) -> Float[Tensor, " batch"]:
+    both = logits.cpu().double()
+    return both[:, 0] - both[:, 1]
+
+
+def _stacks(probed: ProbedModel, clean: CleanRun, sets: Sequence[AbstractSet[PatchSite]]) -> Iterator[list[int]]:
+    """Sets of sites that go through the model side by side, each in a copy of the inputs.
+
+    Those that begin in one layer, as far as memory bears it; and later ones too while there are so few tokens that
+    reading the layers' weights takes longer than multiplying by them.
+    """
+    inputs, length = clean.tokens.shape
+    first = [min(probed.layer_of(site.site) for site in one) for one in sets]
+    kept = length * probed.d_model * 2 * probed.n_layers + (length - clean.start) * 16 * probed.d_model
+    most, fewest = max(1, _BLOCK_VALUES // (inputs * kept)), FEWEST_TOKENS // (inputs * (length - clean.start))
+    stack: list[int] = []
+    for i in sorted(range(len(sets)), key=first.__getitem__):
+        if stack and (len(stack) >= most or (first[i] > first[stack[0]] and len(stack) >= fewest)):
+            yield stack
+            stack = []
+        stack.append(i)
+    yield stack
 
 
 def _values(probed: ProbedModel, run: _Runs, sites: Sequence[PatchSite]) -> list[Activations]:
     """What the other run has at each site, in one forward."""
-    names = tuple(dict.fromkeys(site.site for site in sites))
-    tokens = run.source[:, : 1 + int(run.source_places.max())]
-    if (run.source_places == run.source_places[:, :1]).all():
-        activations = probed.capture(tokens, names, run.source_places[:, 0])
-        return [activations[site.site] for site in sites]
-    activations = probed.capture(tokens, names)
-    rows = torch.arange(len(tokens))
-    return [activations[site.site][rows, run.source_places[:, i]] for i, site in enumerate(sites)]
+    ats = list(dict.fromkeys(site.at for site in sites))
+    places = torch.stack([run.source_places[:, [site.at for site in sites].index(at)] for at in ats], dim=1)
+    tokens = run.source[:, : 1 + int(places.max())]
+    activations = probed.capture(tokens, list(dict.fromkeys(site.site for site in sites)), places)
+    return [activations[probed.site(site.site)][:, ats.index(site.at)] for site in sites]
 
 
 def _check_distinct(

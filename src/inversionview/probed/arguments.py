@@ -60,8 +60,27 @@ def checked_places(positions: Any, tokens: Tensor, start: int) -> Tensor:
 def after_prefix(positions: Tensor, start: int) -> Tensor:
     """Positions counted from `start`. Raises UserError for one before it."""
     if start and positions.numel() and int(positions.min()) < start:
-        raise UserError(f"position {int(positions.min())} lies in the prefix, whose {start} tokens are not run again")
+        raise UserError(f"position {int(positions.min())} comes before position {start}, from which on inputs are rerun")
     return positions - start
+
+
+def checked_rows(rows: Any, batch: int) -> Tensor:
+    """Some rows of a batch `[row]`. Raises UserError unless they are distinct rows that there are."""
+    if not isinstance(rows, Tensor) or rows.dim() != 1 or not _is_whole(rows):
+        raise UserError("the rows of a patch must be a tensor of integers [row]")
+    if _outside(rows, batch) is not None or len(torch.unique(rows)) != len(rows):
+        raise UserError(f"the rows of a patch must be distinct ones of 0 to {batch - 1}")
+    return rows.long()
+
+
+def checked_of(of: Any, tokens: Tensor, vocab_size: int) -> Tensor:
+    """Tokens `[batch, some]` whose logits are wanted. Raises UserError where the vocabulary lacks them."""
+    if not isinstance(of, Tensor) or of.dim() != 2 or len(of) != len(tokens) or not _is_whole(of):
+        raise UserError(f"the tokens whose logits are wanted must be integers [batch, some] for {len(tokens)} inputs")
+    wrong = _outside(of, vocab_size)
+    if wrong is not None:
+        raise UserError(f"there is no logit of token {wrong}: the model's are of 0 to {vocab_size - 1}")
+    return of.to(tokens.device, torch.long)
 
 
 def checked_value(given: Any, site: Site, width: int, batch: int, like: Tensor) -> Tensor:

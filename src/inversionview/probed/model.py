@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,10 @@ from inversionview.probed.architectures import Architecture, Parts, locate
 from inversionview.probed.arguments import (
     after_prefix,
     checked_at,
+    checked_of,
     checked_places,
     checked_positions,
+    checked_rows,
     checked_tokens,
     checked_value,
 )
@@ -34,7 +37,8 @@ from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
 from inversionview.probed.loading import Loading, checked_live, load
 from inversionview.probed.patching import Patch, Write, edits
-from inversionview.probed.prefixes import Prefix, PrefixTree, prefix_tree, stem_length
+from inversionview.probed.prefixes import PrefixTree, prefix_tree, stem_length
+from inversionview.probed.rerun import CleanRun, Instead, from_layer, only_tokens, recording, running
 from inversionview.probed.selfcheck import check
 from inversionview.probed.site_groups import select
 from inversionview.probed.taps import Tap, taps
@@ -96,6 +100,7 @@ class ProbedModel:
         self._parts = locate(model, architecture)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
+        self._blocks = tuple(layer.block for layer in self._parts.layers)
         self._head: nn.Linear | None = model.get_output_embeddings()
         # A vocabulary's logits at positions nobody asked for can be most of a forward. On several devices the model
         # would index with positions that lie on another one than its states.
@@ -321,57 +326,107 @@ class ProbedModel:
             output = self._parts.run(self._parts.decoder, tokens, **options)
         return None if output is None else output.past_key_values
 
-    def prefix(self, tokens: Tensor) -> Prefix:
-        """Run the first tokens `[batch, pos]` of some inputs once, for `logits` of these inputs under many patches.
-
-        A single row `[1, pos]` serves any number of inputs that begin with it. Raises UserError as `capture` does.
-        """
-        tokens = checked_tokens(tokens, self._parts)
-        if not len(tokens):
-            return Prefix(tokens, None)
-        with self._forward():
-            output = self._parts.run(self._parts.decoder, tokens, use_cache=True)
-        cache = getattr(output, "past_key_values", None)
-        return Prefix(tokens, cache if hasattr(cache, "batch_repeat_interleave") else None)
-
     def logits(
         self,
         tokens: Tensor,
         patches: Sequence[Patch] = (),
         *,
         positions: int | Tensor | None = None,
-        prefix: Prefix | None = None,
+        of: Tensor | None = None,
     ) -> Tensor:
         """The model's logits, with activations replaced by `patches` (the last wins where two meet at one place).
 
         `[batch, pos, vocab]`; with `positions`, an index or `[batch]`, only there: `[batch, vocab]`, and with
-        `[batch, n]` `[batch, n, vocab]`. `prefix`: the beginning of these inputs as `prefix` ran it, which is not run
-        again; logits, patches and positions are then of what comes after, still counted from the first token.
-        Raises UserError for tokens, sites, positions or values that do not fit the model.
+        `[batch, n]` `[batch, n, vocab]`. `of`: tokens `[batch, some]` whose logits alone are wanted, in place of the
+        vocabulary's, and then in fp32. Raises UserError for tokens, sites, positions or values that do not fit the
+        model.
         """
+        tokens = checked_tokens(tokens, self._parts)
+        return self._logits(tokens, tokens, patches, positions=positions, of=of, start=0, instead={}, options={})
+
+    def clean_run(self, tokens: Tensor, start: int = 0) -> CleanRun:
+        """Run some inputs `[batch, pos]` once, for `rerun` of them, which begins at position `start`.
+
+        Kept are the keys and values before `start`, and the residual stream of every layer from there on. Raises
+        UserError as `capture` does.
+        """
+        tokens = checked_tokens(tokens, self._parts)
+        if start:
+            checked_positions(start, tokens)
+        outputs: list[Any] = []
+        cache = None
+        if start and len(tokens):
+            with self._forward():
+                output = self._parts.run(self._parts.decoder, tokens[:, :start], use_cache=True)
+            cache = getattr(output, "past_key_values", None)
+            cache = cache if all(hasattr(part, "batch_select_indices") for part in getattr(cache, "layers", [0])) else None
+        run = CleanRun(tokens, start if cache is not None else 0, cache, ())
+        if len(tokens):
+            options = run.options(torch.arange(len(tokens)), 0)
+            with self._forward(instead=recording(self._blocks, outputs)):
+                self._parts.run(self._parts.decoder, tokens[:, run.start :], **options)
+        return replace(run, outputs=tuple(outputs))
+
+    def rerun(
+        self,
+        run: CleanRun,
+        patches: Sequence[Patch] = (),
+        *,
+        rows: Tensor | None = None,
+        positions: int | Tensor | None = None,
+        of: Tensor | None = None,
+    ) -> Tensor:
+        """What `logits` gives of inputs of a clean run, under patches, with no more run again than these can reach.
+
+        `rows`: which of its inputs, in which order and how often, so that many patches of one input go through the
+        model together; by default each once. Positions are counted from the first token; without them, the logits are
+        of those from the run's `start` on. Raises UserError as `logits` does, and for positions before that.
+        """
+        rows = torch.arange(len(run.tokens)) if rows is None else rows
+        tokens = run.tokens[rows.to(run.tokens.device)]
+        layer = min((self.layer_of(patch.site) for patch in patches), default=self.n_layers)
+        instead = from_layer(self._blocks, layer, run, rows)
+        return self._logits(
+            tokens, tokens[:, run.start :], patches, positions=positions, of=of, start=run.start, instead=instead,
+            options=run.options(rows, layer),
+        )  # fmt: skip
+
+    def layer_of(self, site: Site | str) -> int:
+        """The layer in which a site, or what a view is of, lies; 0 for the embeddings. Raises UserError as `site`."""
+        return origin(self.site(site), self._views)[0].layer or 0
+
+    def _logits(
+        self, tokens: Tensor, rest: Tensor, patches: Sequence[Patch], *, positions: int | Tensor | None,
+        of: Tensor | None, start: int, instead: Instead, options: dict[str, Any],
+    ) -> Tensor:  # fmt: skip
+        """Logits of `rest`, the tokens from `start` on, by a forward with `options` and some modules replaced."""
         if self._head is None:
             raise UserError(
                 f"{type(self.model).__name__} has no language modelling head: load it as a causal language model"
             )
-        tokens = checked_tokens(tokens, self._parts)
-        start = 0 if prefix is None else prefix.fits(tokens)
         writes = [self._write(patch, tokens, start) for patch in patches]
         places = None if positions is None else checked_places(positions, tokens, start)
-        batch, rest = len(tokens), tokens[:, start:]
+        of = None if of is None else checked_of(of, tokens, self._head.out_features)
+        batch = len(tokens)
         if not batch:  # the attention of Hugging Face models fails on it
             shape = tuple(rest.shape) if positions is None else tuple(torch.as_tensor(positions).shape) or (0,)
-            return self._parts.embed.weight.new_empty(*shape, self._head.out_features)
-        options = {} if prefix is None or not start else prefix.options(batch)
+            return self._parts.embed.weight.new_empty(*shape, self._head.out_features if of is None else of.shape[1])
         kept = torch.unique(places) if places is not None and self._keeps_some else None
         if kept is not None:
-            options["logits_to_keep"] = kept
-        with self._forward(edits(writes, batch, self._parts, self._convention)):
+            options = {**options, "logits_to_keep": kept}
+        wanted = torch.arange(rest.shape[1], device=tokens.device).expand(batch, -1) if places is None else places
+        columns = wanted if kept is None else torch.searchsorted(kept, wanted.contiguous())
+        # Another class than Linear, as an adapter's, does more than multiply by a weight.
+        few = of is not None and type(self._head) is nn.Linear
+        if of is not None and few:
+            instead = {**instead, **only_tokens(self._head, of, columns)}
+        with self._forward(edits(writes, batch, self._parts, self._convention), instead):
             logits: Tensor = self._parts.run(self.model, rest, **options).logits
-        if places is None:
-            return logits
-        columns = places if kept is None else torch.searchsorted(kept, places.contiguous())
-        there = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
-        return there if torch.as_tensor(positions).dim() == 2 else there[:, 0]
+        if places is not None and not few:
+            logits = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
+        if of is not None and not few:
+            logits = logits.float().gather(2, of.to(logits.device)[:, None].expand(-1, logits.shape[1], -1))
+        return logits[:, 0] if places is not None and torch.as_tensor(positions).dim() < 2 else logits
 
     def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
         """Attention probabilities of a layer's heads: row p holds what position p attends to, and sums to 1.
@@ -414,10 +469,11 @@ class ProbedModel:
         return patterns
 
     @contextmanager
-    def _forward(self, changes: Iterable[tuple[Point, Edit]] = ()) -> Iterator[None]:
-        """A forward as in evaluation, one at a time, with these changes."""
+    def _forward(self, changes: Iterable[tuple[Point, Edit]] = (), instead: Instead | None = None) -> Iterator[None]:
+        """A forward as in evaluation, one at a time, with these changes and modules replaced."""
         still_wanted()
-        with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), editing(changes):
+        decoder = self._parts.decoder
+        with lock_of(decoder), as_in_evaluation(self._modules, self.device), running(instead or {}), editing(changes):
             yield
 
     def _write(self, patch: Patch, tokens: Tensor, start: int) -> Write:
@@ -425,5 +481,7 @@ class ProbedModel:
         base, views = origin(site, self._views)
         if any(step.decode is None for step in views):
             raise UserError(f"{site} is a view with no way back, so it cannot be patched: add it with decode=...")
-        value = checked_value(patch.value, site, self.width(site), tokens.shape[0], self._parts.embed.weight)
-        return Write(base, views, after_prefix(checked_positions(patch.positions, tokens), start), value)
+        rows = torch.arange(len(tokens)) if patch.rows is None else checked_rows(patch.rows, len(tokens))
+        here = tokens[rows.to(tokens.device)]
+        value = checked_value(patch.value, site, self.width(site), len(here), self._parts.embed.weight)
+        return Write(base, views, rows, after_prefix(checked_positions(patch.positions, here), start), value)

@@ -22,32 +22,44 @@ class Patch:
     """One site's activation replaced at one position of each input.
 
     `positions` is an index for all inputs or `[batch]`; `value` is `[width]` or `[batch, width]` of the site, in
-    the convention of the model it is given to. That they fit is checked by the model. At a view `x` becomes
+    the convention of the model it is given to. With `rows`, distinct indices into the batch, these inputs alone are
+    patched, and `positions` and `value` are theirs. That they fit is checked by the model. At a view `x` becomes
     `x + decode(value) - decode(encode(x))`, so that what the view does not hold stays.
     """
 
     site: Site | str
     positions: int | Tensor
     value: Tensor
+    rows: Tensor | None = None
 
 
 class Write(NamedTuple):
-    """A checked patch: `positions` are `[batch]`, `value` fits the site's width and the model's device and type."""
+    """A checked patch of some rows of a batch; `value` fits the site's width and the model's device and type."""
 
     site: Site
     """The model's own site."""
     views: tuple[View, ...]
     """From that site to the one that `value` is for."""
+    rows: Tensor
     positions: Tensor
+    """One a row."""
     value: Tensor
+
+    def places(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Index of what it writes in `[batch, pos, width]` on a device."""
+        return self.rows.to(device), self.positions.to(device)
 
     def into(self, tensor: Tensor, convention: Raw | Folded) -> None:
         """Write the value over the site's own `[batch, pos, width]` in place."""
-        rows, at = torch.arange(tensor.shape[0], device=tensor.device), self.positions.to(tensor.device)
-        new = self.value.to(tensor.device)
+        places = self.places(tensor.device)
+        tensor[places] = self.over(tensor[places], convention)
+
+    def over(self, values: Tensor, convention: Raw | Folded) -> Tensor:
+        """What the site's own values `[row, width]` become."""
+        new = self.value.to(values.device)
         if self.views:
-            new = replaced(convention.read(self.site, tensor[rows, at]), self.views, new)
-        tensor[rows, at] = convention.to_raw(self.site, new)
+            new = replaced(convention.read(self.site, values), self.views, new)
+        return convention.to_raw(self.site, new)
 
 
 def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
@@ -101,8 +113,8 @@ def _mid_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) 
     def block_output(tensor: Tensor) -> Tensor:
         new = tensor.clone()
         for write in writes:
-            rows, at = torch.arange(tensor.shape[0], device=tensor.device), write.positions.to(tensor.device)
-            new[rows, at] = seen[0][rows, at]
+            places = write.places(tensor.device)
+            new[places] = seen[0][places]
         return new
 
     return (
@@ -122,10 +134,18 @@ def _result_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folde
 
     def change(output: Tensor) -> Tensor:
         assert site.layer is not None
-        result: Tensor = seen[0] @ parts.output_weight(site.layer)[site.head]
+        # Of the places that are written alone, each once: as many heads may be patched, each in rows of its own.
+        places = [write.places(output.device) for write in writes]
+        written = torch.zeros(output.shape[:2], dtype=torch.bool, device=output.device)
+        for place in places:
+            written[place] = True
+        index = written.flatten().cumsum(0).view_as(written) - 1
+        result = seen[0][written] @ parts.output_weight(site.layer)[site.head]
         new = result.clone()
-        for write in writes:
-            write.into(new, convention)
-        return output + (new - result)
+        for write, place in zip(writes, places, strict=True):
+            new[index[place]] = write.over(new[index[place]], convention)
+        changed = output.clone()
+        changed[written] += new - result
+        return changed
 
     return [(before, remember), (before._replace(before=False), change)]

@@ -5,15 +5,12 @@ The activation of a causal model at position t depends on the first t + 1 tokens
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from inversionview.errors import UserError
 from inversionview.shapes import Tokens
 
 _WORTH = 0.9
@@ -31,34 +28,6 @@ class PrefixTree(NamedTuple):
     """For each length t + 1 and each input, the index of its prefix among those of that length."""
     rows: tuple[Int[Tensor, " prefix"], ...]
     """For each length t + 1, an input (a row of the batch) that begins with each prefix."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prefix:
-    """The first tokens of some inputs, run once, for later forwards that only run what comes after them."""
-
-    tokens: Tokens
-    """One row an input, or a single one that all inputs begin with."""
-    cache: Any
-    """Keys and values as the model's library keeps them; None where the model has no such thing."""
-
-    def fits(self, tokens: Tokens) -> int:
-        """How many columns of `tokens` need no run. Raises UserError unless every input begins with its prefix."""
-        batch, length = self.tokens.shape
-        if batch not in (1, len(tokens)):
-            raise UserError(f"the prefix is of {batch} inputs, and there are {len(tokens)}: run one for these inputs")
-        if length >= tokens.shape[1] or not torch.equal(self.tokens.expand(len(tokens), -1), tokens[:, :length]):
-            raise UserError("the inputs must begin with the tokens of the prefix, and go on after it")
-        return length if self.cache is not None else 0
-
-    def options(self, batch: int) -> dict[str, Any]:
-        """What a forward of the rest is told; a copy, because the forward writes into it."""
-        if self.cache is None:
-            return {}
-        cache = copy.deepcopy(self.cache)
-        if len(self.tokens) != batch:
-            cache.batch_repeat_interleave(batch)
-        return {"past_key_values": cache, "use_cache": True}
 
 
 def prefix_tree(tokens: Tokens) -> PrefixTree:

@@ -80,7 +80,8 @@ class Effects(NamedTuple):
 class PatchedRun:
     """One input's run, and what becomes of its output when the activation at one site and position is replaced.
 
-    `tokens`: the input, `outputs`: positions, none before `position`. Only what comes after `position` is run again.
+    `tokens`: the input, `outputs`: positions, none before `position`. Of each run only what comes after `position`, and
+    the layers from the site's on, are run again.
     """
 
     @torch.no_grad()
@@ -88,9 +89,8 @@ class PatchedRun:
         self, probed: ProbedModel, tokens: OneInput, site: Site | str, position: int, outputs: Int[Tensor, " output"]
     ) -> None:
         self._probed, self._site, self._position, self._outputs = probed, site, position, outputs
-        self._tokens = tokens[None, : int(outputs.max()) + 1]
-        self._prefix = probed.prefix(self._tokens[:, :position]) if position else None
-        self._block = inputs_at_once(probed, self._tokens.shape[1] - position, len(outputs))
+        self._run = probed.clean_run(tokens[None, : int(outputs.max()) + 1], position)
+        self._block = inputs_at_once(probed, int(outputs.max()) + 1 - position, len(outputs))
         self.clean: Float[Tensor, "output vocab"] = self._logits(1)[0]
 
     @torch.no_grad()
@@ -106,6 +106,5 @@ class PatchedRun:
         return Effects(torch.cat(kl), torch.cat(same))
 
     def _logits(self, batch: int, *patches: Patch) -> Float[Tensor, "batch output vocab"]:
-        outputs = self._outputs.expand(batch, -1)
-        tokens = self._tokens.expand(batch, -1)
-        return self._probed.logits(tokens, patches, positions=outputs, prefix=self._prefix)
+        rows = torch.zeros(batch, dtype=torch.long)
+        return self._probed.rerun(self._run, patches, rows=rows, positions=self._outputs.expand(batch, -1))
