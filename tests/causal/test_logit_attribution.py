@@ -6,10 +6,16 @@ import pytest
 import torch
 from transformers import GPT2Model
 
-from inversionview.causal.logit_attribution import logit_attribution, logit_parts, stream_parts
+from inversionview.causal.contrast import make_pairs
+from inversionview.causal.effects import PatchSite
+from inversionview.causal.logit_attribution import attribute_heads, logit_attribution, logit_parts, stream_parts
+from inversionview.causal.patching import patch_effects
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.readout import Readout, frozen
+from inversionview.sites import Site
+from tests.causal.tiny import addition
+from tests.causal.tiny import probed as probed_of_sums
 from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
 
 TOKENS, AT = some_tokens(), torch.tensor([1, 4, 8])
@@ -151,3 +157,28 @@ def test_mistakes_are_one_line(gpt2):
     headless = ProbedModel(GPT2Model(gpt2.model.config).eval())
     with pytest.raises(UserError, match="no language modelling head"):
         logit_attribution(headless, TOKENS, "m0", AT)
+
+
+@pytest.mark.parametrize("block", [2**26, 1])
+def test_every_part_of_a_logit_difference_at_once(block, monkeypatch):
+    monkeypatch.setattr("inversionview.causal.logit_attribution._BLOCK_VALUES", block)
+    model = probed_of_sums()
+    pairs = make_pairs(addition(), 12, target="A1", contrast="change:F1,S1")
+    found = attribute_heads(model, pairs)
+    both = torch.stack([pairs.answer, pairs.contrast_answer], dim=1)
+    for part in found.parts:
+        if "bias" in part.part:
+            continue
+        alone = logit_attribution(model, pairs.clean, part.part, pairs.clean_target - 1).values.gather(1, both).double()
+        apart = alone[:, 0] - alone[:, 1]
+        assert part.mean == pytest.approx(float(apart.mean()), abs=1e-5)
+        assert part.se == pytest.approx(float(apart.std() / 12**0.5), abs=1e-5)
+    clean = patch_effects(model, pairs, [[PatchSite(Site("head", 0, 0), "=")]]).clean
+    assert sum(part.mean for part in found.parts) + found.constant == pytest.approx(clean.mean(), abs=1e-4)
+    assert [part.part for part in found.heads] == ["a0.0", "a0.1", "a1.0", "a1.1", "a2.0", "a2.1"][: len(found.heads)]
+    assert found.n == len(pairs)
+
+
+def test_one_input_has_no_standard_error():
+    pairs = make_pairs(addition(), 1, target="A1", contrast="change:F1,S1")
+    assert {part.se for part in attribute_heads(probed_of_sums(), pairs).parts} == {None}

@@ -141,6 +141,37 @@ def test_a_batch_of_one_equals_a_batch_of_many(task, monkeypatch):
         assert patch_effects(probed(task), pairs, made).patched == pytest.approx(whole.patched, abs=1e-5)
 
 
+@pytest.mark.parametrize("stacked", [1, 2**26])
+def test_many_sites_go_through_the_model_side_by_side(stacked, monkeypatch):
+    """In any company the same, and far fewer forwards than configurations."""
+    pairs, made = (
+        counts(6),
+        sets(f"{HEADS},x0.post,m1,embed", "letter") + sets("a0.0@letter,a1.1@:,x1.pre@2", order="both"),
+    )
+    alone = [patch_effects(probed("counting"), pairs, [one]).patched[0] for one in made]
+    forwards, own = [], ProbedModel.rerun
+    monkeypatch.setattr(ProbedModel, "rerun", lambda self, *a, **k: forwards.append(1) or own(self, *a, **k))
+    if stacked == 1:
+        monkeypatch.setattr(patching, "_BLOCK_VALUES", 1)
+        monkeypatch.setattr(patching, "_BLOCK_INPUTS", 6)
+    found = patch_effects(probed("counting"), pairs, made)
+    assert found.patched == pytest.approx(np.stack(alone), abs=1e-5)
+    if stacked > 1:
+        assert len(forwards) < len(made)
+
+
+def test_a_run_is_rerun_from_the_position_that_is_patched_whatever_others_are(monkeypatch):
+    pairs, lengths = counts(40), []
+    own = ProbedModel.clean_run
+    monkeypatch.setattr(
+        ProbedModel,
+        "clean_run",
+        lambda self, tokens, start: lengths.append(tokens.shape[1] - start) or own(self, tokens, start),
+    )
+    patch_effects(probed("counting"), pairs, sets("a0.0@:"))
+    assert set(lengths) == {1}, "the position that predicts, whose place differs between inputs"
+
+
 def test_the_other_run_is_captured_once(monkeypatch):
     calls = []
 

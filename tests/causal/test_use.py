@@ -61,10 +61,11 @@ class Fake:
         z = z if positions is not None else z[:, None].expand(-1, tokens.shape[1], -1)
         return {Site.parse(site): z for site in sites}
 
-    def prefix(self, tokens):
-        return None
+    def clean_run(self, tokens, start):
+        return tokens
 
-    def logits(self, tokens, patches, *, positions, prefix):
+    def rerun(self, run, patches, *, rows, positions):
+        tokens = run[rows]
         z = patches[0].value if patches else self.capture(tokens, ["x0.post"], 0)[Site.parse("x0.post")]
         self.runs += len(tokens)
         logits = torch.zeros(len(tokens), self.vocab_size)

@@ -60,7 +60,10 @@ def test_rows_of_a_run_may_be_repeated_and_have_patches_of_their_own(probed):
     run, rows, at = probed.clean_run(TOKENS, 3), torch.tensor([5, 0, 5, 2]), AT[[5, 0, 5, 2]]
     values = torch.randn(2, probed.d_model, generator=torch.Generator().manual_seed(1))
     for site in probed.sites:
-        some = [Patch(site, at[[0]], values[:1], rows=torch.tensor([0])), Patch(site, 4, values[1], rows=torch.tensor([3]))]
+        some = [
+            Patch(site, at[[0]], values[:1], rows=torch.tensor([0])),
+            Patch(site, 4, values[1], rows=torch.tensor([3])),
+        ]
         found = probed.rerun(run, some, rows=rows, positions=at)
         first, last = (TOKENS[[5]], [Patch(site, at[0], values[0])]), (TOKENS[[2]], [Patch(site, 4, values[1])])
         close(found[:1], probed.logits(*first, positions=at[:1]))
@@ -72,7 +75,9 @@ def test_rows_of_a_run_may_be_repeated_and_have_patches_of_their_own(probed):
 def test_only_the_layers_that_a_patch_reaches_are_run_again(gpt2, site, monkeypatch):
     run, ran = gpt2.clean_run(TOKENS, 4), []
     for layer, block in enumerate(gpt2.model.transformer.h):
-        monkeypatch.setattr(block.attn, "forward", lambda *a, own=block.attn.forward, i=layer, **k: ran.append(i) or own(*a, **k))
+        monkeypatch.setattr(
+            block.attn, "forward", lambda *a, own=block.attn.forward, i=layer, **k: ran.append(i) or own(*a, **k)
+        )
     gpt2.rerun(run, [Patch(site, 5, torch.zeros(gpt2.width(site)))], positions=8)
     assert ran == {"embed": [0, 1], "x0.post": [0, 1]}.get(site, [1])
     ran.clear()
@@ -88,7 +93,9 @@ def test_logits_of_some_tokens_are_those_among_all(probed):
         close(probed.logits(TOKENS, changes, of=of), whole.gather(2, of[:, None].expand(-1, 9, -1)))
         close(probed.logits(TOKENS, changes, of=of, positions=AT), whole[rows[:, 0], AT].gather(1, of))
         two = torch.stack([AT, AT - 4 + 3], dim=1)
-        close(probed.rerun(run, changes, of=of, positions=two), whole[rows, two].gather(2, of[:, None].expand(-1, 2, -1)))
+        close(
+            probed.rerun(run, changes, of=of, positions=two), whole[rows, two].gather(2, of[:, None].expand(-1, 2, -1))
+        )
 
 
 def test_the_whole_vocabularys_logits_are_never_there_where_a_few_are_wanted(gpt2, monkeypatch):
@@ -112,7 +119,10 @@ def test_a_head_that_does_more_than_multiply_gives_its_own_logits_of_some_tokens
     model.lm_head = Shifted(own.in_features, own.out_features, bias=False)
     model.lm_head.weight = own.weight
     shifted = ProbedModel(model)
-    close(shifted.logits(TOKENS, of=TOKENS[:, :2], positions=AT), shifted.logits(TOKENS, positions=AT).gather(1, TOKENS[:, :2]))
+    close(
+        shifted.logits(TOKENS, of=TOKENS[:, :2], positions=AT),
+        shifted.logits(TOKENS, positions=AT).gather(1, TOKENS[:, :2]),
+    )
 
 
 def test_a_run_of_another_thread_is_whole_while_one_begins_at_a_layer(gpt2):
@@ -176,8 +186,14 @@ def test_no_inputs_have_no_logits(gpt2):
         ),
         (lambda p: p.logits(TOKENS, of=TOKENS[0]), "integers .batch, some. for 6 inputs"),
         (lambda p: p.logits(TOKENS, of=TOKENS + VOCAB), f"the model's are of 0 to {VOCAB - 1}"),
-        (lambda p: p.logits(TOKENS, [Patch("x0.pre", 2, torch.zeros(16), torch.tensor([6]))]), "distinct ones of 0 to 5"),
-        (lambda p: p.logits(TOKENS, [Patch("x0.pre", 2, torch.zeros(16), torch.tensor([1, 1]))]), "distinct ones of 0 to 5"),
+        (
+            lambda p: p.logits(TOKENS, [Patch("x0.pre", 2, torch.zeros(16), torch.tensor([6]))]),
+            "distinct ones of 0 to 5",
+        ),
+        (
+            lambda p: p.logits(TOKENS, [Patch("x0.pre", 2, torch.zeros(16), torch.tensor([1, 1]))]),
+            "distinct ones of 0 to 5",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(gpt2, ask, words):

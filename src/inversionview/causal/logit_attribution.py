@@ -13,6 +13,7 @@ in it. So for a part v of a stream x, LayerNorm gives `W_U (Î³ (v - mean(v)) / Ï
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +21,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inversionview.causal.contrast import Pairs
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.readout import Readout, heads_in_stream
 from inversionview.shapes import Activations
 from inversionview.sites import Site
+
+_BLOCK_VALUES = 2**26
+"""Numbers that are held at once for the parts of some streams."""
 
 # Tokens and positions are annotated as plain tensors: what is wrong with them is the user's to mend, and checked there.
 
@@ -144,3 +149,65 @@ def logit_parts(probed: ProbedModel, tokens: Tensor, positions: int | Tensor) ->
     added = (readout.contributions(value, stream) for value in values)
     parts = tuple(LogitAttribution(*row) for row in zip(names, added, strict=True))
     return LogitParts(parts, readout.constant())
+
+
+@dataclass(frozen=True)
+class PartEffect:
+    """What one part of the stream adds to a logit difference, over some inputs."""
+
+    part: str
+    """A site's short name, or `attn0 bias`."""
+    mean: float
+    """In logits."""
+    se: float | None
+    """Standard error of the mean over inputs; None for one input."""
+
+
+@dataclass(frozen=True)
+class DifferenceParts:
+    """The logit difference of answer and contrast answer as a sum over everything that writes to the stream."""
+
+    parts: tuple[PartEffect, ...]
+    """In the order of a forward, every head by itself."""
+    constant: float
+    """From the unembedding's and the final norm's biases, in the mean."""
+    n: int
+    """Inputs."""
+
+    @property
+    def heads(self) -> tuple[PartEffect, ...]:
+        """The heads alone, in the order of a forward."""
+        return tuple(part for part in self.parts if part.part[0] == "a" and "." in part.part)
+
+
+@torch.no_grad()
+def attribute_heads(probed: ProbedModel, pairs: Pairs) -> DifferenceParts:
+    """What every head, and every other part of the stream, adds directly to the difference of the answers' logits.
+
+    Of the clean runs, where they predict their targets: beside `patch_effects` of the same pairs. Runs in blocks.
+    Raises `UserError` for a model without head.
+    """
+    readout = Readout(probed)
+    both = torch.stack([pairs.answer, pairs.contrast_answer], dim=1)
+    values: list[Float[Tensor, "part some"]] = []
+    names: tuple[str, ...] = ()
+    for rows in torch.arange(len(pairs)).split(max(1, _BLOCK_VALUES // _stream_values(probed))):
+        names, parts, stream = stream_parts(probed, pairs.clean[rows], pairs.clean_target[rows] - 1)
+        values.append(readout.differences(parts, stream, both[rows]).double().cpu())
+    biases = readout.constant().double().cpu()[both]
+    by_part = torch.cat(values, dim=1)
+    n = by_part.shape[1]
+    errors = by_part.std(dim=1) / math.sqrt(n) if n > 1 else [None] * len(by_part)
+    return DifferenceParts(
+        tuple(
+            PartEffect(name, float(mean), None if se is None else float(se))
+            for name, mean, se in zip(names, by_part.mean(dim=1), errors, strict=True)
+        ),
+        float((biases[:, 0] - biases[:, 1]).mean()),
+        n,
+    )
+
+
+def _stream_values(probed: ProbedModel) -> int:
+    """Numbers that the parts of one input's stream are, and copies of them on the way."""
+    return 4 * probed.d_model * probed.n_layers * (probed.n_heads + 2)

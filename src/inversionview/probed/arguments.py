@@ -60,7 +60,9 @@ def checked_places(positions: Any, tokens: Tensor, start: int) -> Tensor:
 def after_prefix(positions: Tensor, start: int) -> Tensor:
     """Positions counted from `start`. Raises UserError for one before it."""
     if start and positions.numel() and int(positions.min()) < start:
-        raise UserError(f"position {int(positions.min())} comes before position {start}, from which on inputs are rerun")
+        raise UserError(
+            f"position {int(positions.min())} comes before position {start}, from which on inputs are rerun"
+        )
     return positions - start
 
 

@@ -359,7 +359,9 @@ class ProbedModel:
             with self._forward():
                 output = self._parts.run(self._parts.decoder, tokens[:, :start], use_cache=True)
             cache = getattr(output, "past_key_values", None)
-            cache = cache if all(hasattr(part, "batch_select_indices") for part in getattr(cache, "layers", [0])) else None
+            cache = (
+                cache if all(hasattr(part, "batch_select_indices") for part in getattr(cache, "layers", [0])) else None
+            )
         run = CleanRun(tokens, start if cache is not None else 0, cache, ())
         if len(tokens):
             options = run.options(torch.arange(len(tokens)), 0)

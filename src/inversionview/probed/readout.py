@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inversionview.errors import UserError
@@ -41,6 +41,18 @@ class Readout:
         norm, weight = frozen(self._parts.final_norm, self._parts.architecture.norm, stream), self._head.weight
         logits: Tensor = norm(parts).to(weight.device) @ weight.float().T
         return logits.to(parts.device)
+
+    @torch.no_grad()
+    def differences(
+        self, parts: Parts, stream: Activations, tokens: Int[Tensor, "batch 2"]
+    ) -> Float[Tensor, "*part batch"]:
+        """What each part adds to the logit of an input's first token above that of its second; as `contributions`."""
+        norm, both = (
+            frozen(self._parts.final_norm, self._parts.architecture.norm, stream),
+            tokens.to(self._head.weight.device),
+        )
+        apart = self._head.weight[both[:, 0]].float() - self._head.weight[both[:, 1]].float()
+        return torch.einsum("...bd,bd->...b", norm(parts), apart.to(parts.device))
 
     @torch.no_grad()
     def constant(self) -> Float[Tensor, " vocab"]:

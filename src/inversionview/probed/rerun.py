@@ -104,9 +104,7 @@ def _parted(output: Any) -> tuple[Tensor, tuple[Any, ...] | None]:
     return (output[0], output[1:]) if isinstance(output, tuple) else (output, None)
 
 
-def only_tokens(
-    head: nn.Linear, tokens: Int[Tensor, "batch token"], columns: Int[Tensor, "batch place"]
-) -> Instead:
+def only_tokens(head: nn.Linear, tokens: Int[Tensor, "batch token"], columns: Int[Tensor, "batch place"]) -> Instead:
     """Have the unembedding give `[batch, place, token]`: some tokens' logits, in fp32, at some columns of the stream.
 
     What the model makes of its logits after that, a scale or a cap, is the same for each and acts on these.
