@@ -24,11 +24,12 @@ GROUND = (
     "expressions",
     "progress",
     "registry",
+    "seeds",
     "results",
     "report",
     "training",
 )
-GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "results")
+GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "seeds", "results")
 HOUSE = ("probed", "tasks", "bank", "decoder", "preimage", "reading", "causal", "studies", "web", "cli")
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""

@@ -15,6 +15,7 @@ from inversionview.bank.passes import Beginnings, distinct_beginnings, role_plac
 from inversionview.errors import UserError
 from inversionview.probed.coordinates import Coordinates
 from inversionview.probed.model import ProbedModel
+from inversionview.seeds import seeded
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Split, Task
@@ -103,7 +104,7 @@ def plan_bank(
     chosen, named = tuple(dict.fromkeys(map(probed.site, sites))), tuple(dict.fromkeys(roles))
     if not chosen:
         raise UserError("give at least one site for the bank, such as heads")
-    tokens = task.sample(n, generator=torch.Generator().manual_seed(seed), split=split)
+    tokens = task.sample(n, generator=seeded(seed), split=split)
     places = role_places(task, tokens, named)
     for role, at in zip(named, places.unbind(1), strict=True):
         if not bool((at >= 0).any()):

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.results.patching import Replacement
+from inversionview.seeds import seeded
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -104,7 +105,7 @@ def ablate(
         raise UserError(f"unknown kind of ablation {kind!r}: use {' or '.join(get_args(Replacement))}")
     if not len(tokens):
         raise UserError("give at least one input to ablate")
-    generator = Generator().manual_seed(seed)
+    generator = seeded(seed)
     given = task.sample(SOURCES, generator=generator, split="held-out") if sources is None else sources
     places = _places(task, tokens, at)
     if (places < 0).any():

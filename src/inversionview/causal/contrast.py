@@ -13,6 +13,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.reading.conditions import holds
+from inversionview.seeds import seeded
 from inversionview.shapes import InputMask, Positions, Tokens
 from inversionview.tasks.base import Contrastable, Flippable, Split, Task
 from inversionview.tasks.positions import after_end, first_end, last_eligible
@@ -117,7 +118,7 @@ def make_pairs(
     """
     if n < 1 or tries < 1:
         raise UserError(f"the number of {'pairs' if n < 1 else 'tries'} must be at least 1, not {min(n, tries)}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     draw = _drawing(task, contrast, split, generator)
     clean = task.sample(n, generator=generator, split=split)
     met = _meets(task, where, clean)

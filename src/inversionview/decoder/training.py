@@ -19,6 +19,7 @@ from inversionview.decoder.pretrained import pretrained_decoder
 from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from inversionview.seeds import seeded
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
@@ -109,7 +110,7 @@ class DecoderObjective:
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
         """Make one rank's equal slice of the global batch of `step`."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+        generator = seeded(self.config.seed, step)
         tokens, positions, site_index = self.places.draw(size, self.weights, generator)
         share = 1.0 if step < self.config.full_steps else self.config.full_share
         whole = torch.rand(size, generator=generator) < share

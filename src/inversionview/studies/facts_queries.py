@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from inversionview.decoder.places import ROLE, Attended
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from inversionview.seeds import seeded
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.studies.settings import HeadSettings
@@ -56,6 +56,6 @@ def choose_queries(probed: ProbedModel, task: Task, head: str | Site, n: int, *,
     if site.kind != "head" or site not in probed.sites:
         raise UserError(f"{head} is no head of this model; heads are written as a0.0")
     places = Attended(probed, task, (site,))
-    tokens, positions, _ = places.at([site], n, torch.Generator().manual_seed(seed), "all")
+    tokens, positions, _ = places.at([site], n, seeded(seed), "all")
     to_begin = probed.attention_to(tokens, [site])[site].float().cpu()
     return Queries(tokens, positions, to_begin.gather(1, positions[:, None])[:, 0])

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from inversionview.errors import UserError
 from inversionview.results.patching import Direction, Order, Replacement
+from inversionview.seeds import LARGEST, checked_seed
 
 _SEED = "Same seed, same result."
 SITES_HELP = "By commas: sites, layers (a18-24, m3-7, x2-5), or heads, residual, mlps, attention, all"
@@ -23,8 +25,19 @@ def _option(default: Any, help_: str | None = None, **more: str) -> Any:
     return field(default=default, metadata={"help": help_, **more})
 
 
+class _Checked:
+    """Numbers that are too large for anything are refused where they are given, not where they overflow."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name == "seed" and value is not None:
+                checked_seed(value)
+            elif isinstance(value, int) and abs(value) > LARGEST:
+                raise UserError(f"{name.replace('_', ' ')} must be a number below {LARGEST + 1}, not {value}")
+
+
 @dataclass(frozen=True)
-class ReadSettings:
+class ReadSettings(_Checked):
     """How a preimage is sampled."""
 
     n: int = _option(1000, "Candidates to draw; with --exact, members to show.", short="-n")
@@ -37,7 +50,7 @@ class ReadSettings:
 
 
 @dataclass(frozen=True)
-class ExactSettings:
+class ExactSettings(_Checked):
     """How a preimage is enumerated."""
 
     seed: int = _option(0, _SEED)
@@ -49,7 +62,7 @@ class ExactSettings:
 
 
 @dataclass(frozen=True)
-class MapSettings:
+class MapSettings(_Checked):
     """How a map is made."""
 
     queries: int = _option(100, "Random inputs a cell, without INPUT.")
@@ -63,7 +76,7 @@ class MapSettings:
 
 
 @dataclass(frozen=True)
-class TestSettings:
+class TestSettings(_Checked):
     """How a hypothesis is tested."""
 
     __test__ = False  # no test, whatever its name says
@@ -77,7 +90,7 @@ class TestSettings:
 
 
 @dataclass(frozen=True)
-class PatchSettings:
+class PatchSettings(_Checked):
     """How activations are put into another run."""
 
     at: str | int | None = _option(None, "Position of the sites that name none: a role, or an index.")
@@ -93,7 +106,7 @@ class PatchSettings:
 
 
 @dataclass(frozen=True)
-class CausalSettings:
+class CausalSettings(_Checked):
     """How it is tried whether what is encoded is used."""
 
     n: int = _option(500, "Inputs of each group.", short="-n")
@@ -114,7 +127,7 @@ class CausalSettings:
 
 
 @dataclass(frozen=True)
-class AblateSettings:
+class AblateSettings(_Checked):
     """How an activation is replaced by those of other inputs."""
 
     kind: Replacement = _option("mean")
@@ -123,7 +136,7 @@ class AblateSettings:
 
 
 @dataclass(frozen=True)
-class HeadSettings:
+class HeadSettings(_Checked):
     """How heads are chosen."""
 
     at: str = _option("END")
@@ -133,7 +146,7 @@ class HeadSettings:
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(_Checked):
     """How a decoder is measured."""
 
     n: int = _option(2000, "Held-out queries a site.", short="-n")
@@ -142,7 +155,7 @@ class EvaluateSettings:
 
 
 @dataclass(frozen=True)
-class ValidateSettings:
+class ValidateSettings(_Checked):
     """How the estimates are checked against exact preimages."""
 
     cells: int = _option(208, "Random queries to check.")
@@ -157,7 +170,7 @@ class ValidateSettings:
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(_Checked):
     """How long a training run is, and how it starts."""
 
     minutes: float | None = _option(None, "Length of the run in minutes of wall time.")
@@ -167,7 +180,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainSettings(_Checked):
     """What a decoder is trained for, where it differs from what the study or recipe says."""
 
     model: str | None = _option(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from inversionview.seeds import seeded
 from inversionview.shapes import Tokens
 from inversionview.tasks import Task
 
@@ -23,7 +23,7 @@ class ProbedObjective:
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Tokens:
         """Tokens [size / world, pos]; a pure function of (seed, step)."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = seeded(self.seed, step)
         tokens = self.task.sample(size, generator=generator, split="train")[rank::world]
         return tokens.to(next(self.module.parameters()).device)
 

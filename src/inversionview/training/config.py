@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from inversionview.errors import UserError
+from inversionview.seeds import checked_seed
 
 PRECISIONS = ("auto", "fp32", "bf16")
 
@@ -49,6 +50,7 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= least):
                 raise UserError(f"{name} must be a number of at least {least}, not {value}")
+        checked_seed(self.seed)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise UserError(f"minutes must be more than 0, not {self.minutes}")
         if self.final_fraction > 1:
@@ -82,7 +84,6 @@ _LEAST = {
     "warmup_steps": 0,
     "final_fraction": 0,
     "steps": 1,
-    "seed": 0,
     "checkpoint_every_seconds": 0,
     "log_every": 1,
 }

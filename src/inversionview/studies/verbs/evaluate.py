@@ -14,6 +14,7 @@ from inversionview.preimage.estimates.reach import chance_to_be_drawn
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
 from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach
+from inversionview.seeds import seeded
 from inversionview.sites import Site
 from inversionview.studies.parts import Parts, needed_decoder
 from inversionview.studies.settings import EvaluateSettings
@@ -30,7 +31,7 @@ def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -
     """In-ε rates of decoder samples at every site, completeness and accuracy; see `Study.evaluate`."""
     decoder, probed, task, n, seed = needed_decoder(parts), parts.probed, parts.task, settings.n, settings.seed
     criterion = site_epsilons(criterion, decoder.config.sites, probed=probed, task=task)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     sites = [Site.parse(name) for name in decoder.config.sites]
     places = make_places(parts.read, probed, task, sites)
     samples, floor, _ = in_epsilon(decoder, probed, task, n, criterion=criterion, generator=generator, places=places)
@@ -62,7 +63,7 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
     decoder, probed, task = needed_decoder(parts), parts.probed, parts.task
     if cells < 1 or task.size is None:
         return None
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     queries = random_cells(task, decoder.config.sites, cells, parts.name, generator)
     chosen = []
     for truth in exact_sets(probed, task, queries, criterion):
@@ -83,7 +84,7 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
 
 def held_out_accuracy(probed: ProbedModel, task: Task, *, seed: int = 0) -> float:
     """Exact match of the probed model's answers on held-out inputs."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return exact_match(probed, task, task.sample(ACCURACY_INPUTS, generator=generator, split="held-out"))
 
 

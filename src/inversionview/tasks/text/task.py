@@ -19,6 +19,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.files import read_tensors, write_atomic, write_tensors
+from inversionview.seeds import seeded
 from inversionview.shapes import InputMask, OneInput, PerInput, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.positions import first_end
@@ -103,7 +104,7 @@ class TextTask(Task):
         _check_length(length)
         vocabulary = Vocabulary(probed.tokenizer)
         _check_model(probed, vocabulary, length)
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(seed)
         starts = Starts.of(probed, vocabulary, generator)
         windows = sample_texts(probed, vocabulary, starts, n=n, width=length + 1, generator=generator)
         return cls(vocabulary, windows, starts=starts, probed=lambda: probed, words=words)
