@@ -18,6 +18,7 @@ METHODS = {
     "preimages": (settings.ReadSettings, CRITERION, {"queries", "progress"}),
     "exact_preimage": (settings.ExactSettings, CRITERION, {"query"}),
     "exact_preimages": (settings.ExactSettings, CRITERION, {"queries"}),
+    "bank": (settings.BankSettings, set(), {"at", "folder"}),
     "map": (settings.MapSettings, CRITERION - {"position_rule"}, {"text"}),
     "test": (settings.TestSettings, CRITERION, {"queries", "hypothesis"}),
     "patch": (settings.PatchSettings, set(), {"target", "sites", "contrast"}),
@@ -30,6 +31,7 @@ METHODS = {
 """By method: its settings, what of the criterion it takes, and what it is about."""
 COMMANDS = {
     "read": (settings.ReadSettings, settings.ExactSettings),
+    "bank": (settings.BankSettings,),
     "map": (settings.MapSettings,),
     "test": (settings.TestSettings,),
     "patch": (settings.PatchSettings,),

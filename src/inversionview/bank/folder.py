@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from inversionview import __version__
 from inversionview.bank.bank import Bank
 from inversionview.bank.belonging import belonging, check_belongs
 from inversionview.bank.passes import Beginnings, read_all
@@ -200,7 +200,7 @@ def _together(processes: Processes, step: Callable[[], None]) -> None:
 def _description(probed: ProbedModel, task: Task, plan: BankPlan, store: FolderStore) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
-        "version": __version__,
+        "version": version("inversionview"),
         "finished": False,
         **belonging(probed, task, plan.sites),
         "seed": plan.seed,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from inversionview import __version__
+from inversionview.cli.bank import bank
 from inversionview.cli.causal import causal
 from inversionview.cli.demo import demo
 from inversionview.cli.evaluate import evaluate, validate
@@ -88,6 +89,6 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, studies, read, map_, test, patch, causal, serve, train, train_probed, evaluate, validate,
+    demo, studies, read, bank, map_, test, patch, causal, serve, train, train_probed, evaluate, validate,
 ):  # fmt: skip
     cli.add_command(command)

@@ -62,6 +62,17 @@ class ExactSettings(_Checked):
 
 
 @dataclass(frozen=True)
+class BankSettings(_Checked):
+    """What a bank holds."""
+
+    sites: tuple[str, ...] | None = _option(None, f"{SITES_HELP}.  [default: the study's]", metavar="LIST")
+    n: int = _option(4000, "Inputs to draw.", short="-n")
+    seed: int = _option(0, _SEED)
+    split: Literal["all", "train", "held-out"] = _option("all", "Of which side of the task's split.")
+    most: float | None = _option(None, "Largest size in GB.  [default: 8 on disk, if so much is free]", metavar="GB")
+
+
+@dataclass(frozen=True)
 class MapSettings(_Checked):
     """How a map is made."""
 

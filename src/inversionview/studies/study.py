@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from inversionview.bank.bank import Bank
 from inversionview.causal.ablation import Ablation
 from inversionview.causal.effects import PatchEffects, PatchSite
 from inversionview.causal.head_selection import HeadSelection
@@ -32,6 +33,7 @@ from inversionview.studies.parts import LiveParts, Parts, checked_sites
 from inversionview.studies.recipes import TaskSource
 from inversionview.studies.settings import (
     AblateSettings,
+    BankSettings,
     CausalSettings,
     EvaluateSettings,
     ExactSettings,
@@ -44,6 +46,7 @@ from inversionview.studies.settings import (
 )
 from inversionview.studies.verbs.ablate import ablate_inputs
 from inversionview.studies.verbs.attribution import attribute, choose_heads
+from inversionview.studies.verbs.bank import make_for, plan_for
 from inversionview.studies.verbs.causal import causal
 from inversionview.studies.verbs.evaluate import evaluation
 from inversionview.studies.verbs.exact import Indexes, exact
@@ -53,7 +56,7 @@ from inversionview.studies.verbs.patch import patch
 from inversionview.studies.verbs.query import make_query, vector_query
 from inversionview.studies.verbs.read import read
 from inversionview.studies.verbs.validate import validate
-from inversionview.tasks import Task
+from inversionview.tasks import Split, Task
 
 Epsilon = EpsilonLike
 """A number, `null:0.01` (a share of unrelated pairs), `causal:0.05` (nats), or one for each site or query."""
@@ -276,6 +279,20 @@ class Study:
         settings = ExactSettings(seed, curve, None if index is None else Path(index), given)
         criterion = self.criterion.but(epsilon, metric, position_rule)
         return exact(self.parts, queries, criterion, settings, indexes=self._indexes)
+
+    def bank(
+        self, at: str | int | Sequence[str | int], *, sites: Sequence[str] | None = None, n: int = 4000, seed: int = 0,
+        split: Split = "all", most: float | None = None, folder: str | Path | None = None,
+    ) -> Bank:  # fmt: skip
+        """The activations of `n` inputs of the prior at sites and positions, from one pass that keeps them all.
+
+        Heads are kept in their own dimensions. In memory, or with `folder` on disk, where a bank that was not finished
+        goes on; `inversionview.bank.folder.load_bank` reads it again. `most`: its largest size in GB, by default half
+        of the free memory, or 8 on disk. Raises `UserError` for settings that cannot be, or a bank that is too large.
+        """
+        settings = BankSettings(None if sites is None else tuple(sites), n, seed, split, most)
+        planned = plan_for(self.parts, [at] if isinstance(at, (str, int)) else at, settings)
+        return make_for(self.parts, planned, settings, None if folder is None else Path(folder))[0]
 
     def map(
         self, text: str | None = None, *, queries: int = 100, where: str | None = None,

@@ -1,0 +1,55 @@
+"""The command `bank`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from inversionview.cli.opened import open_for
+from inversionview.cli.options import FOLDER, json_option, model_options, names, settings_options
+from inversionview.cli.output import print_json
+from inversionview.studies.settings import BankSettings
+
+
+@click.command()
+@click.argument("study")
+@click.option("--at", required=True, metavar="POS,...", help="Positions to keep: roles such as END, or indices.")
+@settings_options(BankSettings)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the bank; one that is not finished goes on.")
+@model_options("Run")
+@json_option
+def bank(
+    settings: BankSettings, *, study: str, at: str, out: Path, model: str | None, convention: str | None, as_json: bool
+) -> None:
+    """Keep the activations of a sample of the inputs.
+
+    One pass over inputs drawn from the prior, which keeps every chosen site at every chosen position, heads in their
+    own dimensions. It is read again with --bank. Under torchrun or accelerate launch the processes share the work.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from inversionview.bank.plan import in_words
+    from inversionview.progress import told
+    from inversionview.studies.verbs.bank import make_for, plan_for
+
+    opened, is_first = open_for(study, model, convention), os.environ.get("RANK", "0") == "0"
+    planned = plan_for(opened.parts, names(at), settings)
+    if is_first:
+        click.echo(f"bank: {planned.words}", err=True)
+    with Progress(console=Console(stderr=True), transient=True, disable=not is_first) as bar:
+        task = bar.add_task("inputs", total=None)
+        with told(lambda stage, done, of, partial: bar.update(task, completed=done, total=of)):
+            summary = make_for(opened.parts, planned, settings, out)[1]
+    if not is_first:
+        return
+    if as_json:
+        print_json(summary.to_dict())
+    else:
+        click.echo(
+            f"{summary.inputs:,} inputs, {summary.runs:,} of them run, in {summary.seconds:,.1f} s: "
+            f"{len(summary.sites):,} sites at {' '.join(summary.ats)}, {in_words(summary.bytes)}"
+        )
+        click.echo(f"wrote the bank {out}")
