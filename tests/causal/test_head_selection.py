@@ -8,11 +8,10 @@ from inversionview.causal.head_selection import select_heads
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from tests.probed.tiny import LAYER_NORM, MODELS, some_tokens, tiny
+from tests.probed.tiny import LAYER_NORM, MODELS, NORM_AFTER_HEADS, some_tokens, tiny
 
 TOKENS = some_tokens(batch=8, length=7)
 AT = torch.tensor([1, 2, 3, 4, 5, 6, 1, 0])
-THROUGH_A_NORM = ("gemma2", "gemma3_text", "gemma3")
 """Their heads are not added to the stream as they are."""
 CASES = [(name, "raw") for name in MODELS] + [(name, "tl") for name in LAYER_NORM]
 
@@ -44,7 +43,7 @@ def by_hand(probed: ProbedModel, least: float) -> dict[str, tuple[float, float]]
 
 
 @pytest.mark.parametrize(
-    "probed", [case for case in CASES if case[0] not in THROUGH_A_NORM], ids=" ".join, indirect=True
+    "probed", [case for case in CASES if case[0] not in NORM_AFTER_HEADS], ids=" ".join, indirect=True
 )
 def test_it_is_what_the_formula_gives_input_by_input(probed, monkeypatch):
     assert probed._parts.architecture.attn_out == probed._parts.architecture.attention

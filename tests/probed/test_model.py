@@ -8,7 +8,7 @@ from transformers import GPT2Model
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.sites import Site
-from tests.probed.tiny import LENGTH, MODELS, SEQUENTIAL, VOCAB, every_site, some_tokens, tiny
+from tests.probed.tiny import LENGTH, MODELS, NORM_AFTER_HEADS, SEQUENTIAL, VOCAB, every_site, some_tokens, tiny
 
 TOKENS = some_tokens()
 POSITIONS = torch.tensor([1, 8, 4])
@@ -46,13 +46,14 @@ def test_sites_add_up(probed):
             close(values[Site("resid_mid", layer)], before + attention)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "gemma" not in name])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in NORM_AFTER_HEADS])
 def test_heads_and_bias_add_up_to_attention(name):
     probed = ProbedModel(tiny(name))
     for layer, block in enumerate(probed._parts.layers):
         values = probed.capture(TOKENS, [*(Site("head", layer, head) for head in range(4)), Site("attn_out", layer)])
         attention = values.pop(Site("attn_out", layer))
-        close(sum(values.values()) + (0 if block.projection.bias is None else block.projection.bias), attention)
+        bias = 0 if block.projection.bias is None else block.projection.bias
+        close(sum(values.values()) + bias * probed._parts.multipliers.get("attn_out", 1), attention)
 
 
 def test_one_site_alone_is_the_same_as_among_all(probed):

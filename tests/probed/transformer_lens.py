@@ -1,5 +1,6 @@
 """The bridge of TransformerLens to a model, and the names it has for our sites."""
 
+import contextlib
 import copy
 import logging
 import warnings
@@ -15,7 +16,8 @@ def bridge_to(model, convention):
         model = copy.deepcopy(model)  # the bridge changes the model it is given
         bridge = build_bridge_from_module(model, type(model).__name__, hf_config=model.config)
         bridge.enable_compatibility_mode(disable_warnings=True, no_processing=convention == "raw")
-        bridge.set_use_attn_result(True)
+        with contextlib.suppress(NotImplementedError):  # it has all of OPT and GPT-J but their heads' results
+            bridge.set_use_attn_result(True)
     finally:
         logging.disable(logging.NOTSET)
     return bridge

@@ -9,8 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from inversionview.errors import UserError
-from inversionview.probed.architectures import LayerParts, Parts
 from inversionview.probed.hooks import Point
+from inversionview.probed.parts import LayerParts, Parts
 from inversionview.sites import KINDS, Site
 
 
@@ -25,8 +25,8 @@ class Access:
     width: Callable[[Parts], int] = lambda parts: parts.d_model
     heads: Callable[[Parts], int] | None = None
     """Of kinds with a head: how many there are in a layer."""
-    cut: Callable[[Parts, Tensor], Tensor] | None = None
-    """Of kinds with a head: the view `[..., head, number]` of that tensor."""
+    cut: Callable[[Parts, Tensor, int], Tensor] | None = None
+    """Of kinds with a head: the view `[..., number]` of one head in that tensor."""
     form: Literal["in place", "stream", "result"] = "in place"
     """`stream`: a sum that no module puts out; `result`: never a tensor, but the cut times W_O of its head."""
     centred: bool = False
@@ -37,8 +37,8 @@ class Access:
     """It is among `ProbedModel.sites`, which studies and maps choose from."""
 
 
-def _heads_of_z(parts: Parts, tensor: Tensor) -> Tensor:
-    return tensor.view(*tensor.shape[:-1], parts.n_heads, parts.d_head)
+def _head_of_z(parts: Parts, tensor: Tensor, head: int) -> Tensor:
+    return tensor.narrow(-1, head * parts.d_head, parts.d_head)
 
 
 def _attention_input(role: Literal["query", "key", "value"], constant: Literal["value"] | None = None) -> Access:
@@ -46,7 +46,7 @@ def _attention_input(role: Literal["query", "key", "value"], constant: Literal["
         lambda parts, layer: getattr(layer, role),
         width=lambda parts: parts.d_head,
         heads=lambda parts: parts.n_heads if role == "query" else parts.n_kv_heads,
-        cut=lambda parts, tensor: parts.cut(role, tensor),
+        cut=lambda parts, tensor, head: parts.cut(role, tensor, head),
         constant=constant,
         listed=False,
     )
@@ -64,7 +64,7 @@ ACCESS: dict[str, Access] = {
         before=True,
         width=lambda parts: parts.d_head,
         heads=lambda parts: parts.n_heads,
-        cut=_heads_of_z,
+        cut=_head_of_z,
         constant="value",
         listed=False,
     ),
@@ -72,7 +72,7 @@ ACCESS: dict[str, Access] = {
         lambda parts, layer: layer.projection,
         before=True,
         heads=lambda parts: parts.n_heads,
-        cut=_heads_of_z,
+        cut=_head_of_z,
         form="result",
         centred=True,
         constant="result",
@@ -97,7 +97,7 @@ def point_of(site: Site, parts: Parts) -> Point:
 def cut(site: Site, parts: Parts, tensor: Tensor) -> Tensor:
     """The view `[..., number]` of one site in the tensor at its point; of a head before its projection."""
     row = ACCESS[site.kind]
-    return tensor if row.cut is None else row.cut(parts, tensor)[..., site.head, :]
+    return tensor if row.cut is None or site.head is None else row.cut(parts, tensor, site.head)
 
 
 def all_sites(parts: Parts, *, listed: bool = True) -> tuple[Site, ...]:

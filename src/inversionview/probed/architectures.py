@@ -6,14 +6,10 @@ with `register_architecture`, for loading by name. The check in `selfcheck` says
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any, Literal, get_args
-
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from typing import Any, Literal
 
 from inversionview.errors import UserError
 
@@ -36,21 +32,34 @@ class Architecture:
     projection: str
     """The attention's output projection, whose input is the heads' concatenated z."""
     attn_out: str
-    """The module whose output attention adds to the residual stream (Gemma: a norm after the projection)."""
+    """The module whose output attention adds to the residual stream (Gemma, OLMo 2: a norm after the projection)."""
     mlp_out: str
     down: str | None
     """The MLP's projection back to the stream, whose input is the neurons' activations; None where there is no one."""
-    ln1: str
-    ln2: str
-    """The norm whose input is resid_mid, unless attention and MLP run in parallel."""
+    ln1: str | None
+    """The norm before attention; None where it reads the residual stream as it is."""
+    ln2: str | None
+    """The module whose input is resid_mid; None where attention and MLP run in parallel."""
     norm: Literal["LayerNorm", "RMSNorm"]
     query: str
     key: str
     value: str
     """The modules that make queries, keys (before rotary positions and a norm of theirs) and values; or one module."""
     layout: Literal["queries|keys|values", "by head", "apart"]
-    """How a module's output is cut: all queries, then keys, then values; these three head by head; of its own each."""
+    """How a module's output is cut: all queries, then keys, then values; by key-value head, the queries that share it,
+    then it; of its own each."""
     is_parallel: Callable[[Any], bool] = lambda config: False
+    kv_heads: Callable[[Any], int | None] = lambda config: getattr(config, "num_key_value_heads", None)
+    """How many heads keys and values have; None for as many as queries."""
+    multipliers: Mapping[str, str] = field(default_factory=dict)
+    """Of a kind of site, the field of the configuration with the number that the model multiplies such a value by
+    before it adds it to the stream (Granite)."""
+    logit_scale: Callable[[Any], float] = lambda config: 1.0
+    """What the model multiplies its logits by after the unembedding."""
+    unreadable: Callable[[Any], str | None] = lambda config: None
+    """Why no site is where the row says in a model of this configuration; None where all are."""
+    varied: Callable[[Any], dict[str, Any]] = lambda config: {}
+    """What of the row is otherwise in a model of this configuration."""
 
 
 _GPT2 = Architecture(
@@ -113,6 +122,100 @@ _LLAMA = Architecture(
 )
 
 
+def _unreadable_opt(config: Any) -> str | None:
+    if config.word_embed_proj_dim != config.hidden_size:
+        return f"its embeddings have {config.word_embed_proj_dim} numbers and its residual stream {config.hidden_size}"
+    if not config.do_layer_norm_before:
+        return "its norms come after attention and MLP were added, so no residual stream runs through it"
+    return "it has no final norm" if config._remove_final_layer_norm else None
+
+
+_OPT = Architecture(
+    decoder="model.decoder",
+    embed="embed_tokens",
+    pos_embed="embed_positions",
+    blocks="layers",
+    final_norm="final_layer_norm",
+    attention="self_attn",
+    projection="self_attn.out_proj",
+    attn_out="self_attn",
+    mlp_out="fc2",
+    down="fc2",
+    ln1="self_attn_layer_norm",
+    ln2="final_layer_norm",
+    norm="LayerNorm",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    layout="apart",
+    unreadable=_unreadable_opt,
+)
+_GPTJ = Architecture(
+    decoder="transformer",
+    embed="wte",
+    pos_embed=None,
+    blocks="h",
+    final_norm="ln_f",
+    attention="attn",
+    projection="attn.out_proj",
+    attn_out="attn",
+    mlp_out="mlp",
+    down="mlp.fc_out",
+    ln1="ln_1",
+    ln2=None,
+    norm="LayerNorm",
+    query="attn.q_proj",
+    key="attn.k_proj",
+    value="attn.v_proj",
+    layout="apart",
+    is_parallel=lambda config: True,
+)
+_FALCON = Architecture(
+    decoder="transformer",
+    embed="word_embeddings",
+    pos_embed=None,
+    blocks="h",
+    final_norm="ln_f",
+    attention="self_attention",
+    projection="self_attention.dense",
+    attn_out="self_attention",
+    mlp_out="mlp",
+    down="mlp.dense_4h_to_h",
+    ln1="input_layernorm",
+    ln2="post_attention_layernorm",
+    norm="LayerNorm",
+    query="self_attention.query_key_value",
+    key="self_attention.query_key_value",
+    value="self_attention.query_key_value",
+    layout="by head",
+    is_parallel=lambda config: config.new_decoder_architecture or config.parallel_attn,
+    kv_heads=lambda config: (
+        config.num_kv_heads if config.new_decoder_architecture else 1 if config.multi_query else None
+    ),
+    varied=lambda config: (
+        {"ln1": "ln_attn"} if config.new_decoder_architecture and config.num_ln_in_parallel_attn != 1 else {}
+    ),
+)
+_PHI = replace(
+    _LLAMA,
+    final_norm="final_layernorm",
+    projection="self_attn.dense",
+    down="mlp.fc2",
+    ln2=None,
+    norm="LayerNorm",
+    is_parallel=lambda config: True,
+)
+_COHERE = replace(
+    _LLAMA,
+    ln2=None,
+    norm="LayerNorm",
+    is_parallel=lambda config: True,
+    logit_scale=lambda config: config.logit_scale,
+)
+_FUSED = "self_attn.qkv_proj"
+_MOE = replace(_LLAMA, down=None)
+
+
 def _gemma(decoder: str) -> Architecture:
     return replace(
         _LLAMA,
@@ -133,6 +236,26 @@ ARCHITECTURES: dict[str, Architecture] = {
     "gemma2": _gemma("model"),
     "gemma3": _gemma("model.language_model"),
     "gemma3_text": _gemma("model"),
+    "opt": _OPT,
+    "gptj": _GPTJ,
+    "phi": _PHI,
+    "phi3": replace(_LLAMA, query=_FUSED, key=_FUSED, value=_FUSED, layout="queries|keys|values"),
+    "falcon": _FALCON,
+    "stablelm": replace(_LLAMA, norm="LayerNorm", is_parallel=attrgetter("use_parallel_residual")),
+    "olmo2": replace(_gemma("model"), ln1=None, ln2="mlp"),
+    "granite": replace(
+        _LLAMA,
+        multipliers={
+            "embed": "embedding_multiplier",
+            **dict.fromkeys(("head", "attn_out", "mlp_out"), "residual_multiplier"),
+        },
+        logit_scale=lambda config: 1 / config.logits_scaling,
+    ),
+    "qwen3_moe": _MOE,
+    "mixtral": _MOE,
+    "smollm3": _LLAMA,
+    "cohere": _COHERE,
+    "starcoder2": replace(_LLAMA, down="mlp.c_proj", norm="LayerNorm"),
 }
 
 
@@ -151,155 +274,3 @@ def register_architecture(model_type: str, row: Architecture) -> None:
     if not isinstance(row, Architecture):
         raise UserError(f"a row of the table is an inversionview.Architecture, not {type(row).__name__}")
     ARCHITECTURES[model_type] = row
-
-
-Affine = nn.Linear | Conv1D
-AttentionInput = Literal["query", "key", "value"]
-
-_OPTIONS = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
-
-
-@dataclass(frozen=True)
-class LayerParts:
-    """The modules of one block that carry its sites; `ln2` is None where attention and MLP run in parallel."""
-
-    block: nn.Module
-    attention: nn.Module
-    projection: Affine
-    attn_out: nn.Module
-    mlp_out: nn.Module
-    down: Affine | None
-    ln1: nn.Module
-    ln2: nn.Module | None
-    query: nn.Module
-    key: nn.Module
-    value: Affine
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The modules of a model that carry its sites."""
-
-    architecture: Architecture
-    decoder: PreTrainedModel
-    embed: nn.Embedding
-    pos_embed: nn.Module | None
-    final_norm: nn.Module
-    layers: tuple[LayerParts, ...]
-    n_heads: int
-    n_kv_heads: int
-    """Heads that keys and values have; as many query heads in a row share one."""
-    d_head: int
-    d_model: int
-    d_mlp: int
-    """Neurons of an MLP; 0 where these have no one projection."""
-
-    def run(self, model: nn.Module, tokens: Tensor, **options: Any) -> Any:
-        """The output of the decoder, or of the model around it, for tokens `[batch, pos]`.
-
-        Every option is given, since their defaults are whatever the model's configuration says. Tokens are embedded
-        first, by the model's own embedding, because GPT-2 warns of missing masks when it sees padding among token ids.
-        """
-        return model(inputs_embeds=self.embed(tokens), **{**_OPTIONS, **options})
-
-    def output_weight(self, layer: int) -> Tensor:
-        """W_O of one layer, a view of the model's weight: `[head, d_head, d_model]`."""
-        return _input_by_output(self.layers[layer].projection).view(self.n_heads, self.d_head, self.d_model)
-
-    def value_weight(self, layer: int) -> tuple[Tensor, Tensor | None]:
-        """W_V `[d_model, head, d_head]` and b_V `[head, d_head]` of one layer, for each head that attends."""
-        module = self.layers[layer].value
-        return self._shared_values(_input_by_output(module)), (
-            None if module.bias is None else self._shared_values(module.bias)
-        )
-
-    def _shared_values(self, tensor: Tensor) -> Tensor:
-        return self.cut("value", tensor).repeat_interleave(self.n_heads // self.n_kv_heads, dim=-2)
-
-    def cut(self, role: AttentionInput, tensor: Tensor) -> Tensor:
-        """The view `[..., head, d_head]` of queries, keys or values in what their module puts out."""
-        by_head, index = tensor.view(*tensor.shape[:-1], -1, self.d_head), get_args(AttentionInput).index(role)
-        match self.architecture.layout:
-            case "queries|keys|values":
-                start = (0, self.n_heads, self.n_heads + self.n_kv_heads)[index]
-                return by_head.narrow(-2, start, self.n_heads if role == "query" else self.n_kv_heads)
-            case "by head":
-                return by_head.view(*tensor.shape[:-1], -1, 3, self.d_head)[..., index, :]
-            case "apart":
-                return by_head
-
-
-def _input_by_output(module: Affine) -> Tensor:
-    return module.weight if isinstance(module, Conv1D) else module.weight.T
-
-
-def locate(model: PreTrainedModel, architecture: Architecture | None = None) -> Parts:
-    """The parts of a Hugging Face model, with or without its language modelling head.
-
-    `architecture`: without it, the row for the model's type. Raises UserError when there is none, or the model is not
-    built as it says.
-    """
-    architecture = architecture or architecture_of(model.config.model_type)
-    try:
-        parts = _locate(model, architecture)
-    except (AttributeError, IndexError) as error:
-        raise _not_as_usual(model, str(error)) from error
-    width, d_model = parts.n_heads * parts.d_head, parts.d_model
-    for layer, part in enumerate(parts.layers):
-        weight = part.projection.weight
-        if not weight.is_floating_point() or _input_by_output(part.projection).shape != (width, d_model):
-            shape = f"{weight.dtype} {tuple(weight.shape)}"
-            raise _not_as_usual(model, f"the attention of layer {layer} has an output projection of {shape}")
-    if any(parameter.is_meta for parameter in parts.decoder.parameters()):
-        raise UserError(
-            f"weights of this {type(model).__name__} are not in memory (offloaded): use bfloat16, or devices that hold "
-            "all of it"
-        )
-    return parts
-
-
-def _not_as_usual(model: PreTrainedModel, why: str) -> UserError:
-    return UserError(
-        f"this {type(model).__name__} is not built as models of type {model.config.model_type!r} are ({why}): "
-        "give an unmodified, unquantised Hugging Face causal language model"
-    )
-
-
-def _locate(model: PreTrainedModel, architecture: Architecture) -> Parts:
-    decoder = model if hasattr(model, architecture.blocks) else attrgetter(architecture.decoder)(model)
-    config = decoder.config
-    parallel = architecture.is_parallel(config)
-    layers = tuple(_locate_layer(architecture, block, parallel) for block in getattr(decoder, architecture.blocks))
-    n_heads = config.num_attention_heads
-    return Parts(
-        architecture=architecture,
-        decoder=decoder,
-        embed=getattr(decoder, architecture.embed),
-        pos_embed=getattr(decoder, architecture.pos_embed) if architecture.pos_embed else None,
-        final_norm=getattr(decoder, architecture.final_norm),
-        layers=layers,
-        n_heads=n_heads,
-        n_kv_heads=getattr(config, "num_key_value_heads", None) or n_heads,
-        d_head=_input_by_output(layers[0].projection).shape[0] // n_heads,
-        d_model=config.hidden_size,
-        d_mlp=0 if layers[0].down is None else _input_by_output(layers[0].down).shape[0],
-    )
-
-
-def _locate_layer(architecture: Architecture, block: nn.Module, parallel: bool) -> LayerParts:
-    def part(path: str) -> Any:
-        return attrgetter(path)(block)
-
-    return LayerParts(
-        block=block,
-        attention=part(architecture.attention),
-        projection=part(architecture.projection),
-        attn_out=part(architecture.attn_out),
-        mlp_out=part(architecture.mlp_out),
-        down=part(architecture.down) if architecture.down else None,
-        ln1=part(architecture.ln1),
-        ln2=None if parallel else part(architecture.ln2),
-        query=part(architecture.query),
-        key=part(architecture.key),
-        value=part(architecture.value),
-    )

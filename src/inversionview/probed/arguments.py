@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.probed.architectures import Parts
+from inversionview.probed.parts import Parts
 from inversionview.sites import Site
 
 

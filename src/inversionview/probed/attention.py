@@ -18,14 +18,15 @@ def pattern(attention: nn.Module, args: tuple[Any, ...], options: dict[str, Any]
     plain: Any = copy.copy(attention)
     plain.__dict__.pop("forward", None)  # of accelerate, where a model lies on several devices: the original's forward
     plain.config = copy.deepcopy(plain.config)
+    # The mask in the arguments is of the kind that the model's own attention takes, which may be none at all.
+    as_given = plain.config._attn_implementation == "eager" and options.get("attention_mask") is not None
     plain.config._attn_implementation = "eager"
-    mask = _mask(plain, length, next(attention.parameters()))
+    mask = options["attention_mask"] if as_given else _mask(plain, length, next(attention.parameters()))
     probabilities: Tensor = plain.forward(*args, **{**options, "attention_mask": mask})[1]
     return probabilities
 
 
 def _mask(attention: Any, length: int, like: Tensor) -> Tensor:
-    # The mask in the arguments is of the kind that the model's own attention takes, which may be none at all.
     window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
     index = torch.arange(length, device=like.device)
     behind = index[:, None] - index

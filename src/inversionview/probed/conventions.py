@@ -9,7 +9,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.probed.access import ACCESS
-from inversionview.probed.architectures import Parts
+from inversionview.probed.parts import Parts
 from inversionview.sites import Site
 
 Name = Literal["raw", "tl"]
@@ -35,7 +35,7 @@ class _Fold(NamedTuple):
 
 
 class Raw:
-    """The values that the model itself computes."""
+    """The values that the model itself computes; where it multiplies them before it adds them to the stream, so."""
 
     name: Name = "raw"
 
@@ -44,15 +44,18 @@ class Raw:
 
     def read(self, site: Site, values: Tensor) -> Tensor:
         """The model's own values `[..., width]` at a site, in this convention; always a new tensor."""
-        return values.clone()
+        factor = self.parts.multipliers.get(site.kind)
+        return values.clone() if factor is None else values * factor
 
     def to_raw(self, site: Site, values: Tensor) -> Tensor:
         """Values `[..., width]` at a site in this convention as the model's own."""
-        return values
+        factor = self.parts.multipliers.get(site.kind)
+        return values if factor is None else values / factor
 
     def head_map(self, layer: int) -> HeadMap:
         """How the heads of a layer are read from their z."""
-        return HeadMap(self.parts.output_weight(layer), None)
+        weight, factor = self.parts.output_weight(layer), self.parts.multipliers.get("head")
+        return HeadMap(weight if factor is None else weight * factor, None)
 
 
 class Folded:
@@ -103,7 +106,7 @@ class Folded:
 
     def _fold(self, layer: int) -> _Fold:
         part = self.parts.layers[layer]
-        sources = (part.projection.weight, part.value.weight, part.value.bias, part.ln1.bias)
+        sources = (part.projection.weight, part.value.weight, part.value.bias, getattr(part.ln1, "bias", None))
         state = tuple(number for t in sources if isinstance(t, Tensor) for number in (t.data_ptr(), t._version))
         kept = self._kept.get(layer)
         if kept is None or kept[0] != state:  # the caller may have trained the model on since
@@ -115,7 +118,7 @@ class Folded:
         # In fp32 at least, and rounded once when a head is read: the constants are of the model, not of an activation.
         weight = _wide(self.parts.output_weight(layer))
         value_weight, value_bias = self.parts.value_weight(layer)
-        value_weight, norm_bias = _wide(value_weight), self.parts.layers[layer].ln1.bias
+        value_weight, norm_bias = _wide(value_weight), getattr(self.parts.layers[layer].ln1, "bias", None)
         constant = torch.zeros_like(value_weight[0]) if value_bias is None else _wide(value_bias)
         if isinstance(norm_bias, Tensor):
             constant = constant + torch.einsum("d,dhk->hk", _wide(norm_bias), value_weight)

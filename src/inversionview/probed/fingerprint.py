@@ -31,6 +31,24 @@ _FIELDS = (
     "query_pre_attn_scalar",
     "attn_logit_softcapping",
     "final_logit_softcapping",
+    "activation",
+    "rotary_dim",
+    "parallel_attn",
+    "num_ln_in_parallel_attn",
+    "new_decoder_architecture",
+    "multi_query",
+    "alibi",
+    "qk_layernorm",
+    "use_qk_norm",
+    "norm_epsilon",
+    "no_rope_layers",
+    "embedding_multiplier",
+    "residual_multiplier",
+    "attention_multiplier",
+    "logits_scaling",
+    "logit_scale",
+    "num_experts_per_tok",
+    "norm_topk_prob",
 )
 
 
@@ -52,7 +70,7 @@ def fingerprint(decoder: nn.Module, head: nn.Module | None) -> str:
 
 def _tensors(decoder: nn.Module, head: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
     own = decoder.state_dict()
-    yield from own.items()
+    yield from ((name.replace("_orig_mod.", ""), tensor) for name, tensor in own.items())  # of a compiled layer
     shared = {(tensor.device, tensor.data_ptr()) for tensor in own.values()}
     for name, tensor in head.state_dict().items() if head is not None else ():
         if (tensor.device, tensor.data_ptr()) not in shared:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from inversionview.errors import UserError
 
 Edit = Callable[[Tensor], Tensor | None]
 """Gets the tensor at a point; returns its replacement, or None to leave it as it is."""
@@ -28,16 +32,26 @@ class Stop(BaseException):
 
 
 @contextmanager
-def editing(edits: Iterable[tuple[Point, Edit]]) -> Iterator[None]:
-    """Apply edits to the forwards that this thread runs inside the block, and stop the block on `Stop`.
+def editing(edits: Iterable[tuple[Point, Edit]], batch: int) -> Iterator[None]:
+    """Apply edits to the forwards of `batch` inputs that this thread runs inside the block, which ends on `Stop`.
 
-    Forwards of the same modules in other threads are neither read, changed nor stopped.
+    Forwards of the same modules in other threads are neither read, changed nor stopped. What a model has as
+    `[batch * pos, width]` (OPT's MLP) is seen as `[batch, pos, width]`. Raises UserError when a forward ended and
+    passed an edit by, as one that was compiled or replaced would.
     """
-    thread = threading.get_ident()
+    wanted = list(edits)
+    here, waiting = _Forward(threading.get_ident(), batch), set(range(len(wanted)))
     handles: list[RemovableHandle] = []
     try:
-        handles.extend(_register(point, edit, thread) for point, edit in edits)
+        for number, (point, edit) in enumerate(wanted):
+            handles.append(_register(point, edit, here, partial(waiting.discard, number)))
         yield
+        if waiting:
+            missed = wanted[min(waiting)][0].module
+            raise UserError(
+                f"a forward of this model does not come by its {type(missed).__name__}, so nothing can be read or "
+                "replaced there: give the model as it was before it was compiled or changed"
+            )
     except Stop:
         pass
     finally:
@@ -45,19 +59,31 @@ def editing(edits: Iterable[tuple[Point, Edit]]) -> Iterator[None]:
             handle.remove()
 
 
-def _register(point: Point, edit: Edit, thread: int) -> RemovableHandle:
+class _Forward(NamedTuple):
+    thread: int
+    batch: int
+
+
+def _register(point: Point, edit: Edit, here: _Forward, seen: Callable[[], None]) -> RemovableHandle:
+    def edited(tensor: Tensor) -> Tensor | None:
+        seen()
+        if tensor.dim() > 2:
+            return edit(tensor)
+        new = edit(tensor.view(here.batch, -1, tensor.shape[-1]))
+        return None if new is None else new.reshape(tensor.shape)
+
     def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if threading.get_ident() != thread:
+        if threading.get_ident() != here.thread:
             return None
-        new = edit(args[0])
+        new = edited(args[0])
         return None if new is None else (new, *args[1:])
 
     def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if threading.get_ident() != thread:
+        if threading.get_ident() != here.thread:
             return None
         if not isinstance(output, tuple):
-            return edit(output)
-        new = edit(output[0])
+            return edited(output)
+        new = edited(output[0])
         return None if new is None else (new, *output[1:])
 
     if point.before:
@@ -106,6 +132,34 @@ def as_in_evaluation(modules: Iterable[nn.Module], device: torch.device) -> Iter
     finally:
         for module in training:
             module.training = True
+
+
+_eager_lock = threading.Lock()
+_eager_blocks = 0
+_stance: Any = None
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Run what was compiled as it is written: compiled code passes by the hooks that were not there when it was made.
+
+    PyTorch has one such setting for all threads, so the first of several blocks sets it and the last takes it back.
+    """
+    global _eager_blocks, _stance
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and to import it takes seconds
+        yield
+        return
+    with _eager_lock:
+        _eager_blocks += 1
+        if _eager_blocks == 1:
+            _stance = torch.compiler.set_stance("force_eager")
+    try:
+        yield
+    finally:
+        with _eager_lock:
+            _eager_blocks -= 1
+            if _eager_blocks == 0:
+                _stance.__exit__(None, None, None)
 
 
 _locks: WeakKeyDictionary[nn.Module, threading.Lock] = WeakKeyDictionary()

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.probed.access import ACCESS, all_sites, checked_site
-from inversionview.probed.architectures import Architecture, Parts, locate
+from inversionview.probed.architectures import Architecture
 from inversionview.probed.arguments import (
     after_prefix,
     checked_at,
@@ -34,8 +34,9 @@ from inversionview.probed.batches import run_together, tokens_at_once
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
-from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, editing, lock_of
+from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, eagerly, editing, lock_of
 from inversionview.probed.loading import Loading, checked_live, load
+from inversionview.probed.parts import Parts, locate, uncompiled
 from inversionview.probed.patching import Patch, Write, edits
 from inversionview.probed.prefixes import PrefixTree, prefix_tree, stem_length
 from inversionview.probed.rerun import CleanRun, Instead, from_layer, only_tokens, recording, running
@@ -94,14 +95,14 @@ class ProbedModel:
         *,
         architecture: Architecture | None = None,
     ):
+        self.model = model = uncompiled(model)
         checked_live(model)
-        self.model = model
         self.tokenizer = tokenizer
         self._parts = locate(model, architecture)
         self._convention = convention_named(convention, self._parts)
         self._modules = tuple(model.modules())
         self._blocks = tuple(layer.block for layer in self._parts.layers)
-        self._head: nn.Linear | None = model.get_output_embeddings()
+        self._head: nn.Linear | None = uncompiled(model.get_output_embeddings())
         # A vocabulary's logits at positions nobody asked for can be most of a forward. On several devices the model
         # would index with positions that lie on another one than its states.
         takes_some = "logits_to_keep" in inspect.signature(model.forward).parameters
@@ -117,7 +118,7 @@ class ProbedModel:
         self.vocab_size = self._parts.embed.num_embeddings
         self.max_length = int(self._parts.decoder.config.max_position_embeddings)
         with self._forward():
-            check(self._parts)
+            check(self._parts, model)
 
     @classmethod
     def from_pretrained(
@@ -265,7 +266,7 @@ class ProbedModel:
 
             return record
 
-        with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
+        with self._forward([(tap.point, edit(tap)) for tap in plan.taps], batch):
             self._parts.run(self._parts.decoder, tokens)
         return {site: activations[site].to(tokens.device) for site in plan.sites}
 
@@ -322,7 +323,7 @@ class ProbedModel:
             return record
 
         output = None
-        with self._forward([(tap.point, edit(tap)) for tap in plan.taps]):
+        with self._forward([(tap.point, edit(tap)) for tap in plan.taps], batch):
             output = self._parts.run(self._parts.decoder, tokens, **options)
         return None if output is None else output.past_key_values
 
@@ -422,7 +423,7 @@ class ProbedModel:
         few = of is not None and type(self._head) is nn.Linear
         if of is not None and few:
             instead = {**instead, **only_tokens(self._head, of, columns)}
-        with self._forward(edits(writes, batch, self._parts, self._convention), instead):
+        with self._forward(edits(writes, batch, self._parts, self._convention), batch, instead):
             logits: Tensor = self._parts.run(self.model, rest, **options).logits
         if places is not None and not few:
             logits = logits[torch.arange(batch, device=logits.device)[:, None], columns.to(logits.device)]
@@ -471,11 +472,13 @@ class ProbedModel:
         return patterns
 
     @contextmanager
-    def _forward(self, changes: Iterable[tuple[Point, Edit]] = (), instead: Instead | None = None) -> Iterator[None]:
-        """A forward as in evaluation, one at a time, with these changes and modules replaced."""
+    def _forward(
+        self, changes: Iterable[tuple[Point, Edit]] = (), batch: int = 0, instead: Instead | None = None
+    ) -> Iterator[None]:
+        """A forward of `batch` inputs as in evaluation, one at a time, with these changes and modules replaced."""
         still_wanted()
-        decoder = self._parts.decoder
-        with lock_of(decoder), as_in_evaluation(self._modules, self.device), running(instead or {}), editing(changes):
+        evaluation, other = as_in_evaluation(self._modules, self.device), running(instead or {})
+        with lock_of(self._parts.decoder), evaluation, eagerly(), other, editing(changes, batch):
             yield
 
     def _write(self, patch: Patch, tokens: Tensor, start: int) -> Write:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from inversionview.probed.access import ACCESS, cut, point_of
-from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Edit, Point
+from inversionview.probed.parts import Parts
 from inversionview.probed.views import View, replaced
 from inversionview.sites import Site
 
@@ -108,7 +108,7 @@ def _mid_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) 
         return seen[0]
 
     def mlp_output(tensor: Tensor) -> None:
-        seen[0] = seen[0] + tensor
+        seen[0] = seen[0] + tensor * parts.multipliers.get("mlp_out", 1.0)
 
     def block_output(tensor: Tensor) -> Tensor:
         new = tensor.clone()

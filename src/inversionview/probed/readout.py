@@ -40,7 +40,7 @@ class Readout:
         """
         norm, weight = frozen(self._parts.final_norm, self._parts.architecture.norm, stream), self._head.weight
         logits: Tensor = norm(parts).to(weight.device) @ weight.float().T
-        return logits.to(parts.device)
+        return self._parts.logit_scale * logits.to(parts.device)
 
     @torch.no_grad()
     def differences(
@@ -52,7 +52,7 @@ class Readout:
             tokens.to(self._head.weight.device),
         )
         apart = self._head.weight[both[:, 0]].float() - self._head.weight[both[:, 1]].float()
-        return torch.einsum("...bd,bd->...b", norm(parts), apart.to(parts.device))
+        return self._parts.logit_scale * torch.einsum("...bd,bd->...b", norm(parts), apart.to(parts.device))
 
     @torch.no_grad()
     def constant(self) -> Float[Tensor, " vocab"]:
@@ -60,7 +60,7 @@ class Readout:
         weight = self._head.weight.float()
         bias = _bias(self._parts.final_norm, weight.new_zeros(weight.shape[1]))
         logits = weight @ bias
-        return logits if self._head.bias is None else logits + self._head.bias.float()
+        return self._parts.logit_scale * (logits if self._head.bias is None else logits + self._head.bias.float())
 
     @property
     def cap(self) -> float | None:

@@ -7,31 +7,32 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from inversionview.errors import UserError
 from inversionview.probed.access import ACCESS, point_of
-from inversionview.probed.architectures import AttentionInput, Parts
 from inversionview.probed.hooks import Edit, Point, editing
+from inversionview.probed.parts import AttentionInput, Parts
 from inversionview.sites import Site
 
 _LENGTH = 5
 
 
-def check(parts: Parts) -> None:
-    """Compare the sites with the model's own hidden states, and with each other.
+def check(parts: Parts, model: nn.Module) -> None:
+    """Compare the sites with the model's own hidden states, and with each other, and patch once.
 
     Call it as in evaluation and with the model's lock held. Raises UserError that says which site disagrees with what.
     """
-    values = _run(parts)
+    tokens = _tokens(parts)
+    values = _run(parts, tokens)
     for site, value in values.items():
         if ACCESS[site.kind].form != "result" and value.shape[-1] != parts.d_model:
             raise _refusal(
                 parts, f"{site} has {value.shape[-1]} numbers a position and not the {parts.d_model} of d_model"
             )
     tolerance = _tolerance(values[Site("embed")])
-    for name, value, expected in _identities(parts, values):
+    patched = _patched(parts, model, tokens)
+    for name, value, expected in (*_identities(parts, values), *_effects(parts, values, patched)):
         if value.shape != expected.shape:
             raise _refusal(parts, f"{name} in shape: {tuple(value.shape)}, {tuple(expected.shape)}")
         error = ((value.to(expected.device) - expected).abs().amax() / expected.abs().amax().clamp_min(1e-6)).item()
@@ -58,13 +59,17 @@ class _Values(dict[Site, Tensor]):
     """What the other modules of a layer put out, by the names of `LayerParts`."""
 
 
-def _run(parts: Parts) -> _Values:
+def _tokens(parts: Parts) -> Tensor:
     """Two inputs that differ in the last token alone."""
     length = min(_LENGTH, parts.decoder.config.max_position_embeddings)
     n_tokens = parts.embed.num_embeddings
     tokens = (torch.arange(2 * length, device=parts.embed.weight.device).view(2, length) * 7) % n_tokens
     tokens[1, :-1] = tokens[0, :-1]
     tokens[1, -1] = (tokens[0, -1] + 1) % n_tokens
+    return tokens
+
+
+def _run(parts: Parts, tokens: Tensor) -> _Values:
     values = _Values()
     values.put_out = {}
     edits = [(point_of(site, parts), _keep(values, site, tokens.device)) for site in _sites(parts)]
@@ -72,9 +77,17 @@ def _run(parts: Parts) -> _Values:
         for name in ("projection", "query", "key", "value", *["down"] * (part.down is not None)):
             point = Point(getattr(part, name), before=False)
             edits.append((point, _keep(values.put_out, (layer, name), tokens.device)))
-    with _no_recording_hooks_left(parts.decoder), editing(edits):
+    with _no_recording_hooks_left(parts.decoder), editing(edits, len(tokens)):
         values.hidden_states = parts.run(parts.decoder, tokens, output_hidden_states=True).hidden_states
     return values
+
+
+def _patched(parts: Parts, model: nn.Module, tokens: Tensor) -> Tensor:
+    """The last hidden states of the whole model when each input's first block gives what the other's gives."""
+    swap = (Point(parts.layers[0].block, before=False), lambda tensor: tensor.flip(0))
+    with _no_recording_hooks_left(model), editing([swap], len(tokens)):
+        states: tuple[Tensor, ...] = parts.run(model, tokens, output_hidden_states=True).hidden_states
+    return states[-1]
 
 
 def _sites(parts: Parts) -> Iterator[Site]:
@@ -97,13 +110,17 @@ def _keep(store: Any, key: Any, device: torch.device) -> Edit:
 
 def _identities(parts: Parts, values: _Values) -> Iterator[tuple[str, Tensor, Tensor]]:
     """(what disagrees with what, a value, what it must equal)."""
-    embedded = values[Site("embed")]
+
+    def added(site: Site) -> Tensor:
+        return values[site] * parts.multipliers.get(site.kind, 1.0)
+
+    embedded = added(Site("embed"))
     if parts.pos_embed is not None:
         embedded = embedded + values[Site("pos_embed")]
     yield "x0.pre differs from the sum of the embeddings", values[Site("resid_pre", 0)], embedded
     for layer, part in enumerate(parts.layers):
         pre, post = values[Site("resid_pre", layer)], values[Site("resid_post", layer)]
-        attn, mlp = values[Site("attn_out", layer)], values[Site("mlp_out", layer)]
+        attn, mlp = added(Site("attn_out", layer)), added(Site("mlp_out", layer))
         if post.shape[1] > 1:
             yield f"x{layer}.post changes with tokens to the right", post[1, :-1], post[0, :-1]
         yield f"x{layer}.pre differs from the model's hidden states", pre, values.hidden_states[layer]
@@ -133,7 +150,7 @@ def _identities_inside(parts: Parts, values: _Values, layer: int) -> Iterator[tu
     first = first if value_bias is None else first + value_bias
     yield f"z of the heads of layer {layer} at position 0 differs from their values", z[:, 0], first
     for role, heads in (("query", parts.n_heads), ("key", parts.n_kv_heads), ("value", parts.n_kv_heads)):
-        if (n := parts.cut(cast(AttentionInput, role), values.put_out[layer, role]).shape[-2]) != heads:
+        if (n := parts.heads_of(cast(AttentionInput, role), values.put_out[layer, role].shape[-1])) != heads:
             raise _refusal(parts, f"layer {layer} has {n} heads of {role} where the configuration has {heads}")
     if part.down is not None:
         down, mlp = values.put_out[layer, "down"], values[Site("mlp_out", layer)]
@@ -141,8 +158,14 @@ def _identities_inside(parts: Parts, values: _Values, layer: int) -> Iterator[tu
         yield f"m{layer} differs from what n{layer} is projected to", mlp, down if inside else part.mlp_out(down)
 
 
+def _effects(parts: Parts, values: _Values, patched: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """A patch must be felt: what follows the first block is a matter of what that block gives."""
+    given = values.hidden_states[-1].flip(0)
+    yield "what the model makes of x0.post of another input differs from that input's hidden states", patched, given
+
+
 @contextmanager
-def _no_recording_hooks_left(model: PreTrainedModel) -> Iterator[None]:
+def _no_recording_hooks_left(model: nn.Module) -> Iterator[None]:
     """Take away the hooks that transformers puts on a model for good when its hidden states are first asked for."""
     flag = "_output_capturing_hooks_installed"
     before = {module: set(module._forward_hooks) for module in model.modules()}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from inversionview.probed.access import ACCESS, cut, point_of
-from inversionview.probed.architectures import Parts
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Point
+from inversionview.probed.parts import Parts
 from inversionview.probed.views import View, encoded, origin
 from inversionview.sites import Site
 
