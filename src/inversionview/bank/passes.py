@@ -45,6 +45,8 @@ class Beginnings(NamedTuple):
 
 def distinct_beginnings(tokens: Tokens, places: Places) -> Beginnings:
     """Find them. Inputs that differ only after what is read share an activation."""
+    if not places.shape[1]:
+        places = places.new_full((len(tokens), 1), -1)
     length = places.amax(dim=1) + 1
     width = max(1, int(length.max())) if len(length) else 1
     cut = tokens[:, :width].masked_fill(torch.arange(width) >= length[:, None], 0)
@@ -92,22 +94,72 @@ def read_all(
 
 
 @dataclass(frozen=True, eq=False)
-class Vectors(Mapping[tuple[Site, str], Tensor]):
-    """By site and role `[row, coord]`, in fp32, made when asked for; NaN in rows that lack the role."""
+class Part:
+    """Some inputs of a pass, and what was read of them at each place."""
 
-    coordinates: Coordinates
+    rows: Int[Tensor, " row"]
+    """Which of the inputs they are."""
+    places: Int[Tensor, "row place"]
+    _coordinates: Coordinates
+    _values: Mapping[Site, Float[Tensor, "run place width"]]
+    _run: Positions
+    """Which of the values each row has."""
+
+    def vectors(self, site: Site) -> Float[Tensor, "row place coord"]:
+        """Coordinates in fp32, in which distances are exact; NaN where a row lacks the place."""
+        return self._made(site, slice(None))
+
+    def vectors_at(self, site: Site, place: int) -> Float[Tensor, "row coord"]:
+        """Those of one place."""
+        return self._made(site, place)
+
+    def _made(self, site: Site, place: slice | int) -> Tensor:
+        values = self._values[self._coordinates.source(site)][:, place]
+        vectors = self._coordinates.of_source(site, values)[self._run]
+        return vectors.masked_fill((self.places[:, place] < 0)[..., None], torch.nan)
+
+
+def read_parts(probed: ProbedModel, tokens: Tokens, places: Places, sites: Iterable[Site | str]) -> Iterator[Part]:
+    """Read `sites` at some positions of each input, part by part, in an order of their own.
+
+    Inputs of which nothing is read are left out. Raises `UserError` for a site that the model has not.
+    """
+    begun, coordinates = distinct_beginnings(tokens, places), Coordinates(probed)
+    order = begun.run.argsort(stable=True)
+    counts = torch.bincount(begun.run + 1, minlength=len(begun.tokens) + 1)
+    ends = counts.cumsum(0)
+    sources = tuple(dict.fromkeys(coordinates.source(probed.site(site)) for site in sites))
+    for read in read_places(probed, begun.tokens, begun.places, sources):
+        rows = torch.cat([order[ends[run] : ends[run + 1]] for run in read.rows.tolist()])
+        run = torch.arange(len(read.rows)).repeat_interleave(counts[1 + read.rows])
+        yield Part(rows, places[rows], coordinates, read.values, run)
+        advance(len(rows))
+
+
+def read_vectors(
+    probed: ProbedModel, tokens: Tokens, places: Places, sites: Sequence[Site]
+) -> dict[Site, Float[Tensor, "batch place coord"]]:
+    """All that `read_parts` gives, in the order of the inputs."""
+    whole: dict[Site, Tensor] = {}
+    for part in read_parts(probed, tokens, places, sites):
+        for site in sites:
+            vectors = part.vectors(site)
+            if site not in whole:
+                whole[site] = vectors.new_full((len(tokens), *vectors.shape[1:]), torch.nan)
+            whole[site][part.rows] = vectors
+    return whole
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors(Mapping[tuple[Site, str], Tensor]):
+    """By site and role `[row, coord]`, made when asked for."""
+
+    part: Part
     sites: tuple[Site, ...]
     roles: tuple[str, ...]
-    read: Mapping[Site, Float[Tensor, "run place width"]]
-    run: Positions
-    """Which of the values each row has."""
-    positions: Mapping[str, Positions]
 
     def __getitem__(self, key: tuple[Site, str]) -> Tensor:
-        site, role = key
-        values = self.read[self.coordinates.source(site)][:, self.roles.index(role)]
-        vectors = self.coordinates.of_source(site, values)[self.run]
-        return vectors.masked_fill((self.positions[role] < 0)[:, None], torch.nan)
+        return self.part.vectors_at(key[0], self.roles.index(key[1]))
 
     def __iter__(self) -> Iterator[tuple[Site, str]]:
         return product(self.sites, self.roles)
@@ -118,7 +170,7 @@ class Vectors(Mapping[tuple[Site, str], Tensor]):
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Some inputs of a pass, and what was read of them."""
+    """Some inputs of a pass, and what was read of them at each role."""
 
     rows: Int[Tensor, " row"]
     """Which of the inputs they are."""
@@ -136,18 +188,14 @@ def pass_over(
     Nothing is kept. Raises `UserError` for a site that the model has not, or a role that the task has not.
     """
     chosen, named = tuple(dict.fromkeys(map(probed.site, sites))), tuple(dict.fromkeys(roles))
-    places = role_places(task, tokens, named)
-    begun, coordinates = distinct_beginnings(tokens, places), Coordinates(probed)
-    order = begun.run.argsort(stable=True)
-    counts = torch.bincount(begun.run + 1, minlength=len(begun.tokens) + 1)
-    ends = counts.cumsum(0)
-    sources = tuple(dict.fromkeys(map(coordinates.source, chosen)))
-    for read in read_places(probed, begun.tokens, begun.places, sources):
-        rows = torch.cat([order[ends[run] : ends[run + 1]] for run in read.rows.tolist()])
-        run = torch.arange(len(read.rows)).repeat_interleave(counts[1 + read.rows])
-        positions = dict(zip(named, places[rows].unbind(1), strict=True))
-        yield Block(rows, positions, Vectors(coordinates, chosen, named, read.values, run, positions))
-        advance(len(rows))
+    for part in read_parts(probed, tokens, role_places(task, tokens, named), chosen):
+        positions = dict(zip(named, part.places.unbind(1), strict=True))
+        yield Block(part.rows, positions, Vectors(part, chosen, named))
+
+
+def eligible_places(task: Task, tokens: Tokens) -> Places:
+    """Every position of each input that may be read, in its own column."""
+    return torch.where(task.eligible(tokens), torch.arange(tokens.shape[1]), -1)
 
 
 def role_places(task: Task, tokens: Tokens, roles: Sequence[str]) -> Places:

@@ -77,6 +77,19 @@ def test_under_rule_same_only_inputs_with_the_role_are_proposed():
     assert (found[:, 12] != 13).all()
     with pytest.raises(UserError, match="n is 3, but the corpus has 2 distinct inputs with the position A4"):
         nearest(source(3, sums), [query(at="A4")])
+    with pytest.raises(UserError, match="n is 1, but the corpus has 0 distinct inputs with the position A4"):
+        nearest(source(1, sums[:1]), [query(at="A4")])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_of_a_head_its_own_dimensions_are_compared(metric):
+    asked = query(at="A4", site="a0.1")
+    retrieval = source(60, metric=metric)
+    [found] = nearest(retrieval, [asked])
+    everything, distances = in_order(asked, corpus(), metric=metric)
+    by_input = dict(zip(everything, distances, strict=True))
+    np.testing.assert_allclose([by_input[tuple(row)] for row in found.tolist()], distances[:60], atol=2e-6)
+    assert [index.vectors.d for index in retrieval._kept.values()] == [8]
 
 
 def test_what_is_proposed_for_a_query_does_not_depend_on_the_queries_beside_it():

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
+from inversionview.bank.passes import eligible_places, read_vectors
 from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
@@ -26,8 +27,8 @@ from inversionview.tasks.positions import draw_positions, eligible_role, role_po
 CONFIDENCE = 0.95
 FEWEST_INSIDE = 10
 """Pairs that must be expected within ε: fewer place a quantile too loosely."""
-_BLOCK_VALUES = 2**23
-"""Activation values that are captured at once."""
+_BLOCK_VALUES = 2**25
+"""Activation values that are held at once."""
 _BLOCK_PAIRS = 4096
 
 
@@ -68,7 +69,7 @@ def null_epsilon(
     if not parsed:
         raise UserError("give at least one site to calibrate epsilon for")
     pairs = _draw(task, n, role, generator)
-    with stage("epsilon", n):
+    with stage("epsilon", 2 * n):
         blocks = _blocks(pairs, probed, parsed)
         apart = np.concatenate([_distances(probed, task, parsed, rows, criterion) for rows in blocks], axis=1)
     apart.sort(axis=1)
@@ -109,31 +110,30 @@ def _with_role(task: Task, n: int, role: str, generator: Generator) -> Tokens:
 
 
 def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site]) -> Iterator[_Pairs]:
-    values = pairs.others.shape[1] * probed.d_model * len(sites)
+    values = pairs.others.shape[1] * sum(map(probed.width, sites))
     block = max(1, min(_BLOCK_PAIRS, _BLOCK_VALUES // values))
     for start in range(0, len(pairs.queries), block):
         yield _Pairs(*(part[start : start + block] for part in pairs))
-        advance(len(pairs.queries[start : start + block]))
 
 
 def _distances(
     probed: ProbedModel, task: Task, sites: Sequence[Site], pairs: _Pairs, criterion: Criterion
 ) -> Float[np.ndarray, "site batch"]:
     """Distance of each other input from its query by the rule; infinity where it has no position."""
-    z_q = probed.capture(pairs.queries, sites, pairs.positions)
-    metric = criterion.metric
-    if criterion.position_rule == "same":
-        z = probed.capture(pairs.others, sites, pairs.places.clamp_min(0))
-        rows = [distances(z[site], z_q[site], metric).cpu().masked_fill(pairs.places < 0, math.inf) for site in sites]
-    else:
-        z = probed.capture(pairs.others, sites)
-        rows = [_least(task, pairs.others, distances(z[site], z_q[site][:, None], metric).cpu()) for site in sites]
+    same = criterion.position_rule == "same"
+    z_q = read_vectors(probed, pairs.queries, pairs.positions[:, None], sites)
+    z = read_vectors(
+        probed, pairs.others, pairs.places[:, None] if same else eligible_places(task, pairs.others), sites
+    )
+    advance(int((pairs.places < 0).sum()) if same else 0)  # those that are not run
+    rows = [
+        best(distances(z[site], z_q[site], criterion.metric)).distances
+        if site in z
+        else torch.full((len(pairs.queries),), math.nan)
+        for site in sites
+    ]
     apart = torch.stack(rows).double().numpy()
     return np.where(np.isnan(apart), math.inf, apart)
-
-
-def _least(task: Task, tokens: Tokens, everywhere: Float[Tensor, "batch pos"]) -> Float[Tensor, " batch"]:
-    return best(everywhere.masked_fill(~task.eligible(tokens), math.nan)).distances
 
 
 def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: Metric) -> bool:

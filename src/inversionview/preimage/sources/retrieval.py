@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from inversionview.bank.passes import read_parts
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.preimage.sources.proposals import Draws
+from inversionview.probed.coordinates import Coordinates
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import PositionMask, Tokens
@@ -22,10 +24,6 @@ from inversionview.sites import Site
 from inversionview.tasks.base import Task
 from inversionview.tasks.positions import eligible_role
 
-_BLOCK = 4096
-"""Inputs of the corpus that are run at once, at most."""
-_BLOCK_VALUES = 2**24
-"""Activation values that are captured at once, of all sites together: 64 MiB."""
 _KEPT_VALUES = 2**28
 """Activation values that indexes kept in memory may hold together: 1 GiB."""
 
@@ -72,9 +70,11 @@ class RetrievalSource:
     forwards: int = field(default=0, init=False)
     """Inputs run through the probed model so far: the corpus, once for each call that asks for new sites or roles."""
     _kept: OrderedDict[_Key, _Index] = field(default_factory=OrderedDict, init=False, repr=False)
+    _coordinates: Coordinates = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _faiss()
+        self._coordinates = Coordinates(self.probed)
         if self.index not in get_args(IndexKind):
             raise UserError(f"unknown index {self.index!r}: use {' or '.join(get_args(IndexKind))}")
         for what, number in (("n", self.n), ("size", self.size)):
@@ -103,7 +103,8 @@ class RetrievalSource:
         for i, key in enumerate(keys):
             if indexes[key].n_inputs < self.n:
                 raise UserError(self._too_few(indexes[key].n_inputs, key[1]))
-            nearest[i] = torch.from_numpy(self._search(indexes[key], activations[i, : self.probed.width(key[0])]))
+            z_q = self._coordinates.of(key[0], activations[i, : self.probed.width(key[0])])
+            nearest[i] = torch.from_numpy(self._search(indexes[key], z_q))
         return Draws(self.corpus[nearest], torch.full(nearest.shape, torch.nan))
 
     def _too_few(self, there_are: int, role: str | None = None) -> str:
@@ -150,20 +151,32 @@ class RetrievalSource:
     def _make(self, keys: Sequence[_Key]) -> dict[_Key, _Index]:
         """Indexes of sites and roles, from one pass over the corpus."""
         assert self.corpus is not None
-        sites = list(dict.fromkeys(site for site, _ in keys))
-        block = max(1, min(_BLOCK, _BLOCK_VALUES // (self.corpus.shape[1] * self.probed.d_model * len(sites))))
+        allowed = {role: self._allowed(self.corpus, role) for _, role in keys}
+        wanted = torch.stack([*allowed.values()]).any(dim=0)
+        columns = wanted.any(dim=0).nonzero()[:, 0]
+        places = torch.where(wanted[:, columns], columns, -1)
         owners: dict[_Key, list[Tensor]] = {key: [] for key in keys}
         vectors: dict[_Key, list[Tensor]] = {key: [] for key in keys}
-        for start in range(0, len(self.corpus), block):
-            rows = self.corpus[start : start + block]
-            everywhere = self.probed.capture(rows, sites)
-            for site, role in keys:
-                z = everywhere[site].float().cpu()
-                allowed = self._allowed(rows, role) & z.isfinite().all(dim=2)  # what overflows is near nothing
-                owners[site, role].append(start + allowed.nonzero()[:, 0])
-                vectors[site, role].append(self._comparable(z[allowed]))
+        sites = list(dict.fromkeys(site for site, _ in keys))
+        for part in read_parts(self.probed, self.corpus, places, sites):
+            for site in sites:
+                z = part.vectors(site)
+                finite = z.isfinite().all(dim=2)  # what overflows is near nothing
+                for key in keys:
+                    if key[0] == site:
+                        there = allowed[key[1]][part.rows][:, columns] & finite
+                        owners[key].append(part.rows[there.nonzero()[:, 0]])
+                        vectors[key].append(self._comparable(z[there]))
         self.forwards += len(self.corpus)
-        return {key: self._built(torch.cat(vectors[key]), torch.cat(owners[key])) for key in keys}
+        return {key: self._in_order(vectors[key], owners[key]) for key in keys}
+
+    def _in_order(self, vectors: Sequence[Tensor], owners: Sequence[Tensor]) -> _Index:
+        """An index of vectors in the order of the corpus, whatever the order in which it was run."""
+        if not vectors:
+            return self._built(torch.empty(0, 1), torch.empty(0, dtype=torch.long))
+        whole, of = torch.cat([*vectors]), torch.cat([*owners])
+        order = of.argsort(stable=True)
+        return self._built(whole[order], of[order])
 
     def _built(self, vectors: Float[Tensor, "vector width"], owners: Int[Tensor, " vector"]) -> _Index:
         faiss = _faiss()
