@@ -22,7 +22,7 @@ from tests.preimage.tiny import gpt2, save_study
 pytestmark = pytest.mark.usefixtures("tiny_runs")
 
 STEPS = (
-    "inversionview.probed.model.ProbedModel.from_pretrained",
+    "inversionview.studies.training_runs.load_probed",
     "inversionview.studies.training_runs.check_fits",
     "inversionview.studies.training_runs.site_epsilons",
     "inversionview.studies.training_runs.make_decoder",

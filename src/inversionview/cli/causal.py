@@ -13,12 +13,11 @@ from inversionview.cli.options import (
     at_option,
     criterion_options,
     json_option,
-    model_options,
     settings_options,
     site_option,
 )
 from inversionview.cli.output import print_json, write_page
-from inversionview.studies.settings import CausalSettings
+from inversionview.studies.settings import CausalSettings, ModelSettings
 
 
 @click.command()
@@ -27,13 +26,12 @@ from inversionview.studies.settings import CausalSettings
 @at_option
 @site_option
 @criterion_options
-@settings_options(CausalSettings)
-@model_options("Look at")
+@settings_options(CausalSettings, ModelSettings)
 @json_option
 @click.option("--html", type=FILE, help="Write what was found as a self-contained HTML file.")
 def causal(
-    settings: CausalSettings, *, study: str, input_: str, at: str | None, site: str, model: str | None,
-    convention: str | None, as_json: bool, html: Path | None, **criterion: Any,
+    settings: CausalSettings, of: ModelSettings, *, study: str, input_: str, at: str | None, site: str,
+    as_json: bool, html: Path | None, **criterion: Any,
 ) -> None:  # fmt: skip
     """Tell whether what an activation encodes is used.
 
@@ -44,7 +42,7 @@ def causal(
 
     from inversionview.report.causal_terminal import render_causal_terminal
 
-    opened = open_for(study, model, convention)
+    opened = open_for(study, of)
     use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
     if html:
         write_page(html, use.to_html())

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import at_option, json_option, metric_option, model_options, names, settings_options
+from inversionview.cli.options import at_option, json_option, metric_option, names, settings_options
 from inversionview.cli.output import print_json
-from inversionview.studies.settings import SITES_HELP, TestSettings
+from inversionview.studies.settings import SITES_HELP, ModelSettings, TestSettings
 
 
 @click.command("test")
@@ -20,12 +20,11 @@ from inversionview.studies.settings import SITES_HELP, TestSettings
 @click.option("--sites", required=True, metavar="LIST", help=f"{SITES_HELP}; p-values are corrected for them.")
 @click.option("--epsilon", type=float, help="Largest distance of a member.  [default: the study's]")
 @metric_option
-@settings_options(TestSettings)
-@model_options("Test")
+@settings_options(TestSettings, ModelSettings)
 @json_option
 def test(
-    settings: TestSettings, *, study: str, input_: str, hypothesis: str, at: str | None, sites: str, as_json: bool,
-    model: str | None, convention: str | None, **criterion: Any,
+    settings: TestSettings, of: ModelSettings, *, study: str, input_: str, hypothesis: str, at: str | None, sites: str,
+    as_json: bool, **criterion: Any,
 ) -> None:  # fmt: skip
     """Test a hypothesis about what an activation says.
 
@@ -37,7 +36,7 @@ def test(
     from inversionview.report.terminal_tables import render_hypotheses_terminal
     from inversionview.results import convert
 
-    opened = open_for(study, model, convention)
+    opened = open_for(study, of)
     queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
     tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
     if as_json:

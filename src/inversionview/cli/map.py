@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import FILE, epsilon_option, json_option, metric_option, model_options, settings_options
+from inversionview.cli.options import FILE, epsilon_option, json_option, metric_option, settings_options
 from inversionview.cli.output import print_json, write_page
-from inversionview.studies.settings import MapSettings
+from inversionview.studies.settings import MapSettings, ModelSettings
 
 
 @click.command("map")
@@ -17,13 +17,12 @@ from inversionview.studies.settings import MapSettings
 @click.argument("input_", metavar="[INPUT]", required=False)
 @epsilon_option
 @metric_option
-@settings_options(MapSettings)
-@model_options("Map")
+@settings_options(MapSettings, ModelSettings)
 @json_option
 @click.option("--html", type=FILE, help="Write the map as a self-contained HTML file.")
 def map_(
-    settings: MapSettings, *, study: str, input_: str | None, epsilon: str | None, metric: str | None,
-    model: str | None, convention: str | None, as_json: bool, html: Path | None,
+    settings: MapSettings, of: ModelSettings, *, study: str, input_: str | None, epsilon: str | None,
+    metric: str | None, as_json: bool, html: Path | None,
 ) -> None:  # fmt: skip
     """Show what each site knows at each position, in bits.
 
@@ -34,7 +33,7 @@ def map_(
 
     from inversionview.report.map_terminal import render_map_terminal
 
-    opened = open_for(study, model, convention)
+    opened = open_for(study, of)
     document = opened.map(input_, epsilon=epsilon, metric=metric, **vars(settings))
     if html:
         write_page(html, document.to_html())

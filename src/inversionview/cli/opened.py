@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
+from inversionview.studies.settings import ModelSettings
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
 
 
-def open_for(study: str, model: str | None = None, convention: str | None = None) -> Study:
-    """The study, or with `model` its task, or a domain that is no study, in another model. Raises `UserError`."""
+def open_for(study: str, of: ModelSettings | None = None) -> Study:
+    """The study, or with a model its task, or a domain that is no study, in that model. Raises `UserError`."""
     from inversionview.studies.description import is_study
     from inversionview.studies.study import load_study, open_study
 
-    if model is None and convention is not None:
-        raise UserError("--convention is for another model: give --model too")
-    if model is not None and not is_study(study):
-        return open_study(study, model=model, convention=convention)
-    opened = load_study(study)
-    return opened if model is None else opened.with_model(model, convention=convention)
+    of = of or ModelSettings()
+    if of.model is None:
+        for option, value in vars(of).items():
+            if value is not None and option != "device":
+                raise UserError(f"--{option} is for another model: give --model too")
+        return load_study(study, device=of.device)
+    how = dataclasses.asdict(of)
+    if not is_study(study):
+        return open_study(study, **how)
+    return load_study(study).with_model(**how)

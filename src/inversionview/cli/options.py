@@ -51,16 +51,6 @@ def options(*decorators: Callable[[Any], Any]) -> Decorator:
 criterion_options = options(epsilon_option, metric_option, rule_option)
 
 
-def model_options(does: str) -> Decorator:
-    """The options by which a command looks at another model of the study's task."""
-    return options(
-        click.option(
-            "--model", metavar="PATH_OR_ID", help=f"{does} another model of the same task; it needs no decoder."
-        ),
-        click.option("--convention", type=click.Choice(["raw", "tl"]), help="With --model.  [default: the study's]"),
-    )
-
-
 def settings_options(*declared: type) -> Decorator:
     """An option for each field of these settings that has help; the command gets the settings first, one of each."""
 

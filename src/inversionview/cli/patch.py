@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import FILE, json_option, model_options, settings_options
+from inversionview.cli.options import FILE, json_option, settings_options
 from inversionview.cli.output import print_json, write_page
-from inversionview.studies.settings import PatchSettings
+from inversionview.studies.settings import ModelSettings, PatchSettings
 
 
 @click.command()
@@ -20,14 +20,13 @@ from inversionview.studies.settings import PatchSettings
 )
 @click.option("--contrast", required=True, metavar="change:POS,...|random|flip",
               help="What the other run is of: POS drawn anew, another input, or a least change.")  # fmt: skip
-@settings_options(PatchSettings)
-@model_options("Patch")
+@settings_options(PatchSettings, ModelSettings)
 @json_option
 @click.option("--html", type=FILE, help="Write the effects as a self-contained HTML file.")
 @click.option("--plot", type=FILE, help="Plot the effects, as PNG, SVG or PDF; needs matplotlib.")
 def patch(
-    settings: PatchSettings, *, study: str, target: str, sites: str, contrast: str, model: str | None,
-    convention: str | None, as_json: bool, html: Path | None, plot: Path | None,
+    settings: PatchSettings, of: ModelSettings, *, study: str, target: str, sites: str, contrast: str,
+    as_json: bool, html: Path | None, plot: Path | None,
 ) -> None:  # fmt: skip
     """Put activations of one run into another.
 
@@ -38,7 +37,7 @@ def patch(
 
     from inversionview.report.patching_terminal import render_patching_terminal
 
-    opened = open_for(study, model, convention)
+    opened = open_for(study, of)
     effects = opened.patch(target=target, sites=sites, contrast=contrast, **vars(settings))
     if html:
         write_page(html, effects.to_html())

@@ -19,7 +19,7 @@ from inversionview.cli.options import (
 )
 from inversionview.cli.output import print_json, show, write_readings
 from inversionview.errors import UserError
-from inversionview.studies.settings import ExactSettings, ReadSettings
+from inversionview.studies.settings import ExactSettings, ModelSettings, ReadSettings
 
 
 @click.command()
@@ -29,22 +29,23 @@ from inversionview.studies.settings import ExactSettings, ReadSettings
 @site_option
 @criterion_options
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
-@settings_options(ReadSettings, ExactSettings)
+@settings_options(ReadSettings, ExactSettings, ModelSettings)
 @click.option("--columns", metavar="LIST", help="Features to show beside each, by commas.  [default: the task's]")
 @json_option
 @click.option("--html", type=FILE, help="Write the reading as a self-contained HTML file.")
 def read(
-    sampled: ReadSettings, whole: ExactSettings, *, study: str, input_: str, at: str | None, site: str, exact: bool,
-    columns: str | None, as_json: bool, html: Path | None, **criterion: Any,
+    sampled: ReadSettings, whole: ExactSettings, of: ModelSettings, *, study: str, input_: str, at: str | None,
+    site: str, exact: bool, columns: str | None, as_json: bool, html: Path | None, **criterion: Any,
 ) -> None:  # fmt: skip
     """Read one activation: the inputs that look the same there.
 
     Shows inputs that the model cannot tell apart from INPUT at one position and site, each verified; with --exact all
     of them.
 
-    STUDY is a bundled name or a folder; INPUT is typed without begin and end tokens.
+    STUDY is a bundled name or a folder, or with --model a domain such as ioi; INPUT is typed without begin and end
+    tokens.
     """
-    opened = open_for(study)
+    opened = open_for(study, of)
     query, n = opened.query(input_, at, site), sampled.n
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")

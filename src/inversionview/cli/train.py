@@ -11,7 +11,7 @@ import click
 from inversionview.cli.exit import INTERRUPTED, OK, fail
 from inversionview.cli.options import FOLDER, settings_options
 from inversionview.errors import UserError
-from inversionview.studies.settings import RunSettings, TrainSettings
+from inversionview.studies.settings import ModelSettings, RunSettings, TrainSettings
 
 if TYPE_CHECKING:
     from inversionview.decoder.training import Pretrained
@@ -22,15 +22,15 @@ _out_option = click.option("--out", type=FOLDER, required=True, help="Folder of 
 
 @click.command()
 @click.argument("source", metavar="STUDY_OR_RECIPE", required=False)
-@settings_options(TrainSettings, RunSettings)
+@settings_options(TrainSettings, ModelSettings, RunSettings)
 @_out_option
-def train(settings: TrainSettings, run: RunSettings, *, source: str | None, out: Path) -> int:
+def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, source: str | None, out: Path) -> int:
     """Train a decoder for a probed model, into a study.
 
     With a model and no recipe, the recipe is `text`: any text in any model.
     """
     if source is None:
-        if settings.model is None and not run.resume:
+        if of.model is None and not run.resume:
             raise UserError("say what to train for: a study, a recipe, or --model for texts in any model")
         source = "text"
     from inversionview.studies.recipes import Budget, TaskSource
@@ -40,18 +40,16 @@ def train(settings: TrainSettings, run: RunSettings, *, source: str | None, out:
     result = train_decoder(
         source,
         out,
-        model=settings.model,
-        convention=settings.convention,
         sites=settings.sites,
         task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
         epsilon=settings.epsilon,
         pretrained=_pretrained(settings.decoder_from, settings.lora),
-        dtype=settings.dtype,
         device_map=settings.device_map,
         budget=Budget(run.minutes, run.steps),
         seed=run.seed,
         resume=run.resume,
         logger=_progress("decoder"),
+        **vars(of),
     )
     _say_note(out)
     return _report_run(result, out, f"inversionview evaluate {out}")

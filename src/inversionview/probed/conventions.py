@@ -15,6 +15,10 @@ from inversionview.sites import Site
 Name = Literal["raw", "tl"]
 
 
+class NotDerivedError(UserError):
+    """A convention that there is, and that is not derived for this model."""
+
+
 class HeadMap(NamedTuple):
     """A head's result is `z @ weight[head]`, less `offset[head]` where there is one."""
 
@@ -71,7 +75,7 @@ class Folded:
 
     def __init__(self, parts: Parts):
         if parts.architecture.norm != "LayerNorm":
-            raise UserError(
+            raise NotDerivedError(
                 f"convention 'tl' is only derived for models with LayerNorm, and {type(parts.decoder).__name__} "
                 "has RMSNorm: use convention 'raw'"
             )
@@ -137,7 +141,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def convention(name: str, parts: Parts) -> Raw | Folded:
-    """The convention of this name for a model's parts. Raises UserError when unknown or not derived for the model."""
+    """The convention of this name for a model's parts. UserError: unknown; NotDerivedError: not for this model."""
     if name not in get_args(Name):
         raise UserError(f"unknown convention {name!r}: use 'raw' or 'tl'")
     return Raw(parts) if name == "raw" else Folded(parts)

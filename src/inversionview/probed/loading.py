@@ -45,8 +45,11 @@ class Loading:
     device_map: str | dict[str, Any] | None = None
 
 
+AS_USUAL = Loading()
+
+
 def load(
-    name_or_path: str | Path, tokenizer: Any = None, how: Loading = Loading(), *, readable: bool = True
+    name_or_path: str | Path, tokenizer: Any = None, how: Loading = AS_USUAL, *, readable: bool = True
 ) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and its tokenizer if there is one; see `ProbedModel.from_pretrained`.
 

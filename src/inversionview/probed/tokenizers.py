@@ -51,9 +51,15 @@ def set_begin(tokenizer: Any, begin: str) -> None:
     tokenizer.bos_token = begin
 
 
-def begin_note(tokenizer: Any) -> str:
+def begin_of(tokenizer: Any) -> str | None:
+    """The token that stands before a text, whether the tokenizer puts it there or not."""
+    token: str | None = tokenizer.bos_token or tokenizer.eos_token or tokenizer.pad_token
+    return token
+
+
+def note_on_begin(tokenizer: Any) -> str:
     """What is to be known of the token that stands before a text; empty where the tokenizer puts its own there."""
-    begin = tokenizer.bos_token or tokenizer.eos_token or tokenizer.pad_token
+    begin = begin_of(tokenizer)
     if begin is None:
         return ""
     if _CHAT.search(begin):

@@ -51,6 +51,8 @@ class StudyDescription:
     """Which activations the decoder is trained on and measured by: `anywhere`, or `attended`; see `decoder.places`."""
     dtype: str = ""
     """Type of numbers that the probed model is loaded in, such as `bfloat16`; empty: as it was saved."""
+    loading: Mapping[str, str] = field(default_factory=dict)
+    """What else it takes to find and load a model that is not beside this file: `revision`, `base`, `begin`."""
 
     def epsilon_at(self, site: str) -> float:
         """Largest distance of a member at this site, where nothing else is asked for."""
@@ -125,6 +127,7 @@ _KINDS: dict[str, Any] = {
     "lora_rank": int,
     "read": str,
     "dtype": str,
+    "loading": dict,
 }
 _LATER: dict[str, Any] = {
     "recipe": "",
@@ -134,6 +137,7 @@ _LATER: dict[str, Any] = {
     "lora_rank": 0,
     "read": "anywhere",
     "dtype": "",
+    "loading": {},
 }
 """What older files lack."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder
 from inversionview.probed.gguf import as_plain
+from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.quiet import quietly
 from inversionview.sites import VIEW, Site
@@ -27,6 +28,7 @@ from inversionview.studies.description import (
     read_description,
     write_description,
 )
+from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts, Parts
 from inversionview.tasks import TASKS, Configured, Task, get_task
 
@@ -82,7 +84,9 @@ class FolderParts:
         """The model that is read."""
         source = model_of(self.folder, self.description)
         described = self.description
-        probed = self.load(source, described.convention, described.dtype or None)
+        beside = described.probed == PROBED  # a copy is as it was loaded
+        how = Loading(dtype=described.dtype or None, **({} if beside else described.loading))
+        probed = load_probed(source, self.on_device(how), convention=described.convention, usual="raw")
         if probed.fingerprint != described.fingerprint:
             raise UserError(
                 f"the probed model in {source} is not the one of study {self.name}: its fingerprint is "
@@ -100,11 +104,11 @@ class FolderParts:
             raise UserError(f"the decoder in {self.folder} was trained on sites {', '.join(decoder.config.sites)}")
         return decoder
 
-    def load(self, model: str | Path, convention: str, dtype: str | None = None) -> ProbedModel:
-        """A model, on the device of this study."""
-        return ProbedModel.from_pretrained(
-            model, convention=convention, dtype=dtype, device=self.device, device_map=self.device_map
-        )
+    def on_device(self, how: Loading) -> Loading:
+        """The same, on the device of this study where it says none."""
+        if how.device is not None or how.device_map is not None:
+            return how
+        return replace(how, device=self.device, device_map=self.device_map)
 
 
 def model_of(folder: Path, description: StudyDescription) -> str | Path:
@@ -130,17 +134,23 @@ def open_folder(
     return FolderParts(folder, read_description(folder), device, device_map)
 
 
-def with_model(parts: Parts, model: str | Path | ProbedModel, convention: str | None = None) -> LiveParts:
+def with_model(
+    parts: Parts, model: str | Path | ProbedModel, convention: str | None = None, how: Loading = AS_USUAL
+) -> LiveParts:
     """The same task and sites with another probed model, and no decoder; see `Study.with_model`."""
+    check_loads(model, how)
     if isinstance(model, ProbedModel):
         probed, name = model, type(model.model).__name__
-    elif isinstance(parts, FolderParts):
-        probed, name = parts.load(model, convention or parts.description.convention), Path(model).name
     else:
-        probed = ProbedModel.from_pretrained(model, convention=convention or parts.probed.convention)
-        name = Path(model).name
+        if isinstance(parts, FolderParts):
+            how, usual = parts.on_device(how), parts.description.convention
+        else:
+            usual = parts.probed.convention
+        probed, name = load_probed(model, how, convention=convention, usual=usual), Path(model).name
     folder = parts.folder if isinstance(parts, FolderParts) else None
     task = parts.task if folder is None else get_task(parts.task.name, folder / TASK, lambda: probed)
+    if probed is not model:
+        say_begin(probed, task, how)
     missing = [site for site in parts.sites if probed.find_site(site) is None]
     if missing:
         raise UserError(f"the model {model} has no site {missing[0]}, which study {parts.name} reads")

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
+from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.description import FILE
 from inversionview.studies.folder import open_folder, with_model
+from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
 from inversionview.tasks import TASKS, Task, get_task
@@ -21,21 +23,25 @@ def open_domain(
     source: TaskSource | None = None,
     convention: str | None = None,
     name: str | None = None,
+    how: Loading = AS_USUAL,
 ) -> LiveParts:
     """The parts of a study of this model on a domain; see `studies.study.open_study`."""
     recipe = DECODER_RECIPES[str(domain)](Budget(), 0) if str(domain) in DECODER_RECIPES else None
     if recipe is None and str(domain) not in TASKS:
         if (Path(domain) / FILE).is_file():
-            return with_model(open_folder(domain), model, convention)
+            return with_model(open_folder(domain), model, convention, how)
         there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES]))
         raise UserError(f"there is no domain {str(domain)!r}: give a study's folder, or one of {there_are}")
+    check_loads(model, how)
     if isinstance(model, ProbedModel):
         probed = model
     else:
         usual = "raw" if recipe is None else recipe.convention
-        probed = ProbedModel.from_pretrained(model, convention=convention or usual)
+        probed = load_probed(model, how, convention=convention, usual=usual)
     task = task_of(recipe, recipe.task if recipe else str(domain), probed, source)
     check_fits(probed, task)
+    if probed is not model:
+        say_begin(probed, task, how)
     criterion = DEFAULT if recipe is None else Criterion.parse(recipe.epsilon, recipe.metric)
     return LiveParts(name or task.name, probed, task, criterion=criterion)
 

@@ -37,6 +37,31 @@ class _Checked:
 
 
 @dataclass(frozen=True)
+class ModelSettings:
+    """Another model than the study's own, and how it is found and loaded."""
+
+    model: str | None = _option(
+        None, "Another model than the study's: a folder, a .gguf file, or its id on the hub.", metavar="PATH_OR_ID"
+    )
+    revision: str | None = _option(None, "With --model, of the hub: a branch, tag or commit.", metavar="NAME")
+    base: str | None = _option(
+        None, "With --model, where that is an adapter: the model it is added to.", metavar="PATH_OR_ID"
+    )
+    begin: str | None = _option(
+        None, "With --model: the token that stands before a text.  [default: the tokenizer's]", metavar="TOKEN"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] | None = _option(
+        None, "With --model: type of its numbers.  [default: as saved]"
+    )
+    convention: Literal["raw", "tl"] | None = _option(
+        None, "With --model: form of the activations.  [default: the study's, or raw where tl is not derived]"
+    )
+    device: str | None = _option(
+        None, "Where the model runs: cpu, cuda, cuda:1, mps.  [default: a GPU if there is one]", metavar="DEVICE"
+    )
+
+
+@dataclass(frozen=True)
 class ReadSettings(_Checked):
     """How a preimage is sampled."""
 
@@ -194,10 +219,6 @@ class RunSettings(_Checked):
 class TrainSettings(_Checked):
     """What a decoder is trained for, where it differs from what the study or recipe says."""
 
-    model: str | None = _option(
-        None, "Probed model; a folder needs no tokenizer.  [default: the study's]", metavar="PATH_OR_ID"
-    )
-    convention: Literal["raw", "tl"] | None = _option(None, "Form of the activations.  [default: the study's]")
     sites: tuple[str, ...] | None = _option(
         None, f"{SITES_HELP}.  [default: the study's, or the paper's choice]", metavar="LIST"
     )
@@ -216,9 +237,6 @@ class TrainSettings(_Checked):
         None, "Language model to make the decoder of.  [default: layers of its own]", metavar="PATH_OR_ID"
     )
     lora: int | None = _option(None, "Train LoRA matrices of this rank, not all of that model.", metavar="RANK")
-    dtype: Literal["float32", "bfloat16", "float16"] | None = _option(
-        None, "Type of numbers of the probed model.  [default: as saved]"
-    )
     device_map: str | None = _option(
         None,
         "Spread the probed model over several GPUs: auto, balanced, sequential.  [default: all on one device]",

@@ -16,6 +16,7 @@ from inversionview.causal.logit_attribution import LogitAttribution
 from inversionview.criterion import Criterion, EpsilonLike
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
+from inversionview.probed.loading import Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress
 from inversionview.reading.columns import with_features
@@ -78,6 +79,12 @@ def open_study(
     domain: str | Path,
     *,
     model: str | Path | ProbedModel,
+    revision: str | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    begin: str | None = None,
+    base: str | Path | None = None,
+    device_map: DeviceMap | None = None,
     source: TaskSource | None = None,
     convention: str | None = None,
     sites: Sequence[str] | None = None,
@@ -87,12 +94,15 @@ def open_study(
 ) -> Study:
     """A study of any model on a domain, by their names; nothing is trained, and nothing is written.
 
-    `domain`: a task, a recipe, or the folder of a study whose task and sites it is to have; `source`: what a task is to
-    be made of, such as texts. Where nothing is given, sites are all of the model's or the study's, and what makes an
-    input a member is as the recipe or the study has it. Raises `UserError` that says which domains there are, and for a
-    model that does not fit.
+    `domain`: a task, a recipe, or the folder of a study whose task and sites it is to have; `model`: a path, a hub id,
+    or a model in memory; `revision`, `device`, `dtype`, `begin`, `base` and `device_map`: how it is loaded, as
+    `ProbedModel.from_pretrained` says; `source`: what a task is to be made of, such as texts; `convention`: by default
+    the recipe's or study's, or raw where that is not derived for this model. Where nothing is given, sites are all of
+    the model's or the study's, and what makes an input a member is as the recipe or the study has it. Raises
+    `UserError` that says which domains there are, and for a model that does not fit.
     """
-    parts = open_domain(domain, model, source=source, convention=convention, name=name)
+    how = Loading(revision, base, begin, device, dtype, device_map)
+    parts = open_domain(domain, model, source=source, convention=convention, name=name, how=how)
     return Study(
         parts.probed, parts.task, epsilon=epsilon or parts.criterion.epsilon, metric=metric or parts.criterion.metric,
         name=parts.name, sites=parts.chosen if sites is None else sites,
@@ -176,13 +186,24 @@ class Study:
         """Where it lies on disk; None for one in memory."""
         return self.parts.folder
 
-    def with_model(self, model: str | Path, *, convention: str | None = None) -> Study:
+    def with_model(
+        self,
+        model: str | Path,
+        *,
+        convention: str | None = None,
+        revision: str | None = None,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        begin: str | None = None,
+        base: str | Path | None = None,
+    ) -> Study:
         """The same task and sites with another probed model, and no decoder: for what needs none.
 
-        `model` is a folder or the hub's name of one; `convention` is this study's by default. Raises `UserError` when
-        there is no such model, or it lacks one of the sites.
+        `model` is a path or the hub's name of one, loaded as `ProbedModel.from_pretrained` says; `convention` is this
+        study's by default, or raw where that is not derived for the model. Raises `UserError` when there is no such
+        model, or it lacks one of the sites.
         """
-        return Study.of(with_model(self.parts, model, convention))
+        return Study.of(with_model(self.parts, model, convention, Loading(revision, base, begin, device, dtype)))
 
     def save(self, folder: str | Path) -> None:
         """Write it into a new folder, whole or not at all, for `load_study`.

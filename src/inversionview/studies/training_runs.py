@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ from inversionview.errors import UserError
 from inversionview.files import claimed, filled
 from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.rates import in_epsilon
+from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.site_groups import select
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
 from inversionview.studies.folder import criterion_of, describe, keep_model, keep_task, model_of
+from inversionview.studies.models import load_probed, say_begin
 from inversionview.studies.opening import check_fits, task_of
 from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import (
@@ -76,8 +78,12 @@ class Target:
     """Of the model, where it is known which one it must be."""
     study: Path | None = None
     """The study whose task it is, where there is one."""
-    dtype: str = ""
-    """Type of numbers to load the model in; empty: as it was saved."""
+    loading: Mapping[str, str] = field(default_factory=dict)
+    """How the model is found and loaded beside its name: `dtype`, `revision`, `base`, `begin`."""
+    begun_with: Mapping[str, str] = field(default_factory=dict)
+    """The same of the model that a run began with, of which the study has a copy that is as it was loaded."""
+    or_raw: bool = False
+    """Whether activations are read raw where the convention, which nobody asked for, is not derived for the model."""
     live: tuple[ProbedModel, Task] | None = None
     """The model and the task themselves, where they need not be found by their names."""
 
@@ -141,6 +147,10 @@ def train_decoder(
     epsilon: float | str | None = None,
     pretrained: Pretrained | None = None,
     dtype: str | None = None,
+    revision: str | None = None,
+    base: str | None = None,
+    begin: str | None = None,
+    device: str | torch.device | None = None,
     device_map: str | dict[str, Any] | None = None,
     budget: Budget | None = None,
     seed: int | None = None,
@@ -149,17 +159,20 @@ def train_decoder(
 ) -> TrainingResult:
     """Train a decoder, into a study in the folder `out`, for a study or what a recipe's or folder's name stands for.
 
-    `recipe`, `model` (a folder, a study's folder or the hub's name), `convention`, `sites`, `epsilon` and `dtype` (the
-    type of numbers that the model is loaded in) replace the source's; `task_source` says what a task is to be made of,
-    for a recipe that makes one; `pretrained` is a language model that the decoder is to be made of; `device_map`
-    spreads the probed model over several devices, the decoder lying on the first. With `resume` a run goes on as it was
-    started, and whatever is given again must be the same, but for `device_map`.
+    `recipe`, `model` (a path, a study's folder or the hub's name), `convention`, `sites` and `epsilon` replace the
+    source's; `dtype`, `revision`, `base` and `begin` say how the model is loaded, as `ProbedModel.from_pretrained` has
+    it; `task_source` says what a task is to be made of, for a recipe that makes one; `pretrained` is a language model
+    that the decoder is to be made of; `device_map` spreads the probed model over several devices, the decoder lying on
+    the first. With `resume` a run goes on as it was started, and whatever is given again must be the same, but for
+    `device` and `device_map`.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     out, budget = Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
-    target = _with(_target(out if resume else source), model, convention, sites, dtype, resume=resume)
+    loading = {"dtype": dtype, "revision": revision, "base": base, "begin": begin}
+    given = {name: value for name, value in loading.items() if value is not None}
+    target = _with(_target(out if resume else source), model, convention, sites, given, resume=resume)
     if isinstance(source, Study) and source.folder is None:
         target = dataclasses.replace(target, live=(source.probed, source.task))
     if not resume:
@@ -168,7 +181,7 @@ def train_decoder(
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
     with _claimed(out, resume=resume):
-        probed, task = _made(target, plan, task_source, device_map)
+        probed, task = _made(target, plan, task_source, Loading(device=device, device_map=device_map))
         check_fits(probed, task)
         parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task)
         names = [probed.site(site) for site in parts.sites]
@@ -212,10 +225,16 @@ def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained |
             keep_model(parts.probed, part / PROBED)
         keep_task(parts.task, part)
         described = describe(
-            parts, name=parts.name, probed=kept or PROBED, recipe=_other(target.recipe, parts.task), dtype=target.dtype,
-            decoder_from=from_, lora_rank=rank,
+            parts, name=parts.name, probed=kept or PROBED, recipe=_other(target.recipe, parts.task),
+            decoder_from=from_, lora_rank=rank, **_recorded(target.loading),
         )  # fmt: skip
         on_disk.write_description(part, described)
+
+
+def _recorded(loading: Mapping[str, str]) -> dict[str, Any]:
+    """How the model was loaded, as a study keeps it."""
+    rest = {name: value for name, value in loading.items() if name != "dtype"}
+    return {"dtype": loading.get("dtype", ""), "loading": rest}
 
 
 def _other(recipe: str, task: Task) -> str:
@@ -277,9 +296,12 @@ def _target(source: str | Path | Study) -> Target:
         recipes = ", ".join(DECODER_RECIPES)
         raise UserError(f"{error}; the recipes are: {recipes}") from error
     study = on_disk.read_description(folder)
+    dtype = {"dtype": study.dtype} if study.dtype else {}
+    loading = dtype if study.probed == PROBED else {**study.loading, **dtype}
     return Target(
         study.recipe or study.task, study.task, folder, study.convention, study.sites,
-        Criterion.parse(study.epsilon_rule or study.epsilon, study.metric), study.fingerprint, folder, study.dtype,
+        Criterion.parse(study.epsilon_rule or study.epsilon, study.metric), study.fingerprint, folder, loading,
+        {**study.loading, **dtype},
     )  # fmt: skip
 
 
@@ -288,50 +310,54 @@ def _with(
     model: str | Path | None,
     convention: str | None,
     sites: Sequence[str] | None,
-    dtype: str | None,
+    loading: Mapping[str, str],
     *,
     resume: bool,
 ) -> Target:
     """The target with what was asked for in its place; when resuming, that must be what is there already."""
     if not resume:
         if model is not None:
-            target = dataclasses.replace(target, model=model, sites=None, fingerprint=None, dtype="")
-        if dtype not in (None, target.dtype):
-            target = dataclasses.replace(target, dtype=dtype, fingerprint=None)
+            target = dataclasses.replace(target, model=model, sites=None, fingerprint=None, loading={})
+        if not loading.items() <= target.loading.items():
+            target = dataclasses.replace(target, loading={**target.loading, **loading}, fingerprint=None)
         if target.model is None and target.fingerprint is None:
             raise UserError(f"there is no bundled model for {target.recipe} here: give one with --model")
         return dataclasses.replace(
-            target, convention=convention or target.convention, sites=tuple(sites or ()) or target.sites
-        )
+            target, convention=convention or target.convention, sites=tuple(sites or ()) or target.sites,
+            or_raw=convention is None,
+        )  # fmt: skip
     begun_with = [Site.named(site) for site in target.sites or ()]
     names = None if sites is None else tuple(map(str, select(sites, begun_with, Site.parse)))
     for what, given, there in (
         ("convention", convention, target.convention),
         ("sites", names, target.sites),
-        ("dtype", dtype, target.dtype),
+        *((name, value, target.begun_with.get(name)) for name, value in loading.items()),
     ):
         if given is not None and given != there:
             raise UserError(f"the run was started with {what} {_listed(there or 'as saved')}, not {_listed(given)}")
     return target if model is None else dataclasses.replace(target, model=model)
 
 
-def _made(
-    target: Target, plan: DecoderRecipe, source: TaskSource | None, device_map: str | dict[str, Any] | None
-) -> tuple[ProbedModel, Task]:
+def _made(target: Target, plan: DecoderRecipe, source: TaskSource | None, where: Loading) -> tuple[ProbedModel, Task]:
     """The model, and the task: the study's, or where there is none, or texts are given, one made by the recipe."""
     if target.live is not None:
         _check_is(target, target.live[0], "memory")
         return target.live
     assert target.model is not None
-    if device_map is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError("each of several processes has one device of its own: give a device_map to a single process")
+    if where != AS_USUAL and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = "device" if where.device_map is None else "device_map"
+        raise UserError(f"each of several processes has one device of its own: give a {what} to a single process")
     model = _model_of(target.model)
-    where: dict[str, Any] = {"device": default_device()} if device_map is None else {"device_map": device_map}
-    probed = ProbedModel.from_pretrained(model, convention=target.convention, dtype=target.dtype or None, **where)
+    how = dataclasses.replace(Loading(device=default_device()) if where == AS_USUAL else where, **target.loading)
+    asked = None if target.or_raw else target.convention
+    probed = load_probed(model, how, convention=asked, usual=target.convention)
     _check_is(target, probed, model)
     if target.study is None or source is not None:
-        return probed, task_of(plan, target.task, probed, source)
-    return probed, get_task(target.task, target.study / TASK, lambda: probed)
+        task = task_of(plan, target.task, probed, source)
+    else:
+        task = get_task(target.task, target.study / TASK, lambda: probed)
+    say_begin(probed, task, how)
+    return probed, task
 
 
 def _check_is(target: Target, probed: ProbedModel, source: str | Path) -> None:
@@ -416,7 +442,8 @@ def _elsewhere(probed: ProbedModel, source: str | Path | None) -> str | None:
     if source is None or size < COPIED_BELOW:
         return None
     source = _model_of(source)
-    return str(Path(source).resolve()) if Path(source).is_dir() else str(source)
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else str(source)
 
 
 def _is_first_process() -> bool:
