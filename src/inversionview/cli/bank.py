@@ -8,21 +8,18 @@ from pathlib import Path
 import click
 
 from inversionview.cli.opened import open_for
-from inversionview.cli.options import FOLDER, json_option, model_options, names, settings_options
+from inversionview.cli.options import FOLDER, json_option, names, settings_options
 from inversionview.cli.output import print_json
-from inversionview.studies.settings import BankSettings
+from inversionview.studies.settings import BankSettings, ModelSettings
 
 
 @click.command()
 @click.argument("study")
 @click.option("--at", required=True, metavar="POS,...", help="Positions to keep: roles such as END, or indices.")
-@settings_options(BankSettings)
+@settings_options(BankSettings, ModelSettings)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the bank; one that is not finished goes on.")
-@model_options("Run")
 @json_option
-def bank(
-    settings: BankSettings, *, study: str, at: str, out: Path, model: str | None, convention: str | None, as_json: bool
-) -> None:
+def bank(settings: BankSettings, of: ModelSettings, *, study: str, at: str, out: Path, as_json: bool) -> None:
     """Keep the activations of a sample of the inputs.
 
     One pass over inputs drawn from the prior, which keeps every chosen site at every chosen position, heads in their
@@ -35,7 +32,7 @@ def bank(
     from inversionview.progress import told
     from inversionview.studies.verbs.bank import make_for, plan_for
 
-    opened, is_first = open_for(study, model, convention), os.environ.get("RANK", "0") == "0"
+    opened, is_first = open_for(study, of), os.environ.get("RANK", "0") == "0"
     planned = plan_for(opened.parts, names(at), settings)
     if is_first:
         click.echo(f"bank: {planned.words}", err=True)
