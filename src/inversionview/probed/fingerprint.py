@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from inversionview.probed.parts import uncompiled_name
+
 # A chosen few, not the whole configuration: that holds what no activation depends on (dropout, token ids, paths),
 # and grows new fields with every release of transformers, which would make every stored fingerprint wrong.
 _FIELDS = (
@@ -70,7 +72,7 @@ def fingerprint(decoder: nn.Module, head: nn.Module | None) -> str:
 
 def _tensors(decoder: nn.Module, head: nn.Module | None) -> Iterator[tuple[str, Tensor]]:
     own = decoder.state_dict()
-    yield from ((name.replace("_orig_mod.", ""), tensor) for name, tensor in own.items())  # of a compiled layer
+    yield from ((uncompiled_name(name), tensor) for name, tensor in own.items())
     shared = {(tensor.device, tensor.data_ptr()) for tensor in own.values()}
     for name, tensor in head.state_dict().items() if head is not None else ():
         if (tensor.device, tensor.data_ptr()) not in shared:

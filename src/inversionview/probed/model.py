@@ -404,9 +404,7 @@ class ProbedModel:
     ) -> Tensor:  # fmt: skip
         """Logits of `rest`, the tokens from `start` on, by a forward with `options` and some modules replaced."""
         if self._head is None:
-            raise UserError(
-                f"{type(self.model).__name__} has no language modelling head: load it as a causal language model"
-            )
+            raise self._no_head()
         writes = [self._write(patch, tokens, start) for patch in patches]
         places = None if positions is None else checked_places(positions, tokens, start)
         of = None if of is None else checked_of(of, tokens, self._head.out_features)
@@ -430,6 +428,18 @@ class ProbedModel:
         if of is not None and not few:
             logits = logits.float().gather(2, of.to(logits.device)[:, None].expand(-1, logits.shape[1], -1))
         return logits[:, 0] if places is not None and torch.as_tensor(positions).dim() < 2 else logits
+
+    def next_logits(self, tokens: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        """Logits `[batch, vocab]` of what follows `tokens` `[batch, pos]`, and the `past` of a call that goes on there.
+
+        `tokens`: with `past`, those after the ones that it was made of. Raises UserError as `logits` does.
+        """
+        if self._head is None:
+            raise self._no_head()
+        tokens = checked_tokens(tokens, self._parts)
+        with self._forward(batch=len(tokens)):
+            output = self._parts.run(self.model, tokens, past_key_values=past, use_cache=True)
+        return output.logits[:, -1], output.past_key_values
 
     def attention(self, tokens: Tensor, layer: int) -> Float[Tensor, "batch head pos pos"]:
         """Attention probabilities of a layer's heads: row p holds what position p attends to, and sums to 1.
@@ -470,6 +480,11 @@ class ProbedModel:
             with self._forward(), arguments_of(attention, see):
                 self._parts.run(self._parts.decoder, tokens)
         return patterns
+
+    def _no_head(self) -> UserError:
+        return UserError(
+            f"{type(self.model).__name__} has no language modelling head: load it as a causal language model"
+        )
 
     @contextmanager
     def _forward(

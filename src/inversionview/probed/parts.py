@@ -113,6 +113,11 @@ def uncompiled(module: Any) -> Any:
     return getattr(module, "_orig_mod", module)
 
 
+def uncompiled_name(name: str) -> str:
+    """The name of a weight as it was before parts of its model were compiled."""
+    return name.replace("_orig_mod.", "")
+
+
 def locate(model: PreTrainedModel, architecture: Architecture | None = None) -> Parts:
     """The parts of a Hugging Face model, with or without its language modelling head.
 

@@ -17,6 +17,7 @@ from inversionview.files import atomic_folder
 from inversionview.probed.gguf import as_plain
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.parts import uncompiled_name
 from inversionview.probed.quiet import quietly
 from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
@@ -202,7 +203,8 @@ def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> S
 def keep_model(probed: ProbedModel, folder: Path) -> None:
     """Write a model and its tokenizer."""
     with as_plain(probed.model):
-        quietly(probed.model.save_pretrained, folder)
+        state = {uncompiled_name(name): tensor for name, tensor in probed.model.state_dict().items()}
+        quietly(probed.model.save_pretrained, folder, state_dict=state)
     if probed.tokenizer is not None:
         probed.tokenizer.save_pretrained(folder)
 

@@ -268,3 +268,19 @@ def test_texts_are_not_enumerated(given):
     assert given.size is None
     with pytest.raises(UserError, match="cannot be enumerated"):
         given.enumerate()
+
+
+def test_a_model_in_train_mode_samples_the_texts_that_it_samples_in_evaluation():
+    def texts(training: bool, seed: int) -> torch.Tensor:
+        probed = model(resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5)
+        probed.model.train(training)
+        made = TextTask.sampled(probed, 4, n=300, seed=seed)
+        assert probed.model.training == training
+        return torch.cat([made.windows, made.sample(50, generator=generator(3))])
+
+    expected = texts(False, 0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)  # what dropout would draw from
+        assert torch.equal(texts(True, 0), expected)
+        assert torch.equal(texts(True, 0), expected)
+    assert not torch.equal(texts(True, 1), expected)

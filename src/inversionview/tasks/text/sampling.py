@@ -98,12 +98,10 @@ def _continued(
     The library's own sampling takes its randomness from torch's global generator, and would take it from the device's.
     """
     rows, past = begun, None
-    device = probed.device
     while rows.shape[1] < width:
         unseen = rows if past is None else rows[:, -1:]
-        out = probed.model(input_ids=unseen.to(device), past_key_values=past, use_cache=True)
-        past = out.past_key_values
-        logits = out.logits[:, -1, : vocabulary.size].float().cpu()
+        logits, past = probed.next_logits(unseen, past)
+        logits = logits[:, : vocabulary.size].float().cpu()
         probabilities = _without_special(logits, vocabulary).softmax(-1)
         rows = torch.cat([rows, torch.multinomial(probabilities, 1, generator=generator)], dim=1)
     return rows
