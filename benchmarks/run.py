@@ -21,6 +21,7 @@ from inversionview.files import write_atomic, write_json
 
 NAMES = (
     "capture",
+    "bank",
     "read",
     "exact",
     "patching",

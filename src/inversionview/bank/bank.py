@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -44,7 +45,8 @@ class Bank:
     """
 
     def __init__(self, probed: ProbedModel, plan: BankPlan, store: Store) -> None:
-        self._plan, self._store, self._coordinates = plan, store, Coordinates(probed)
+        self._probed, self._plan, self._store = probed, plan, store
+        self._coordinates = Coordinates(probed)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -76,6 +78,16 @@ class Bank:
     def split(self) -> str:
         """Of which side of the task's split they are."""
         return self._plan.split
+
+    @cached_property
+    def distinct(self) -> Positions:
+        """Which of the distinct inputs each input `[input]` is."""
+        which: Tensor = torch.unique(self.tokens, dim=0, return_inverse=True)[1]
+        return which
+
+    def width(self, site: Site) -> int:
+        """How many numbers an activation at a site has."""
+        return self._probed.width(site)
 
     def holds(self, site: Site, role: str) -> bool:
         """Whether it has this site at this role."""

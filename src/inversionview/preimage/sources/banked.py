@@ -1,0 +1,94 @@
+"""Proposals from a bank: the inputs of a sample of the prior whose activations are nearest to the one that is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+
+from inversionview.bank.bank import Bank
+from inversionview.criterion import Metric
+from inversionview.errors import UserError
+from inversionview.preimage.distance import distances
+from inversionview.preimage.sources.proposals import Draws
+from inversionview.results.preimage import Query
+from inversionview.sites import Site
+
+_BLOCK_VALUES = 2**22
+"""Numbers of vectors that are compared at once: as many as stay in a processor's cache."""
+
+
+class Nearest(NamedTuple):
+    """Inputs of a bank, nearest first; ties in the order of the bank."""
+
+    rows: Int[Tensor, " near"]
+    distances: Float[Tensor, " near"]
+
+
+def nearest(
+    bank: Bank,
+    site: Site,
+    role: str,
+    z_q: Float[Tensor, " width"],
+    n: int,
+    *,
+    metric: Metric = "euclidean",
+    but: Sequence[int] = (),
+) -> Nearest:
+    """The `n` distinct inputs of a bank with the nearest activations at a site and role, or all that have the role.
+
+    Every vector is compared, and the distances are those of the activations themselves. `but`: the tokens of an input
+    that is left out, as that of the query is where shares are counted. Raises `UserError` for what the bank does not
+    hold, or a query activation of norm 0.
+    """
+    vectors, query = bank.vectors(site, role), bank.coordinates(site, z_q.float().cpu())
+    block = max(1, _BLOCK_VALUES // vectors.shape[1])
+    apart = torch.cat([distances(some, query, metric) for some in torch.split(vectors, block)])
+    own = torch.tensor([*but][: bank.tokens.shape[1]], dtype=torch.long)
+    left_out = apart.isnan() | ((bank.tokens[:, : len(own)] == own).all(dim=1) & bool(but))
+    rows = apart.masked_fill(left_out, torch.inf).argsort(stable=True)[: int((~left_out).sum())]
+    first = np.unique(bank.distinct[rows].numpy(), return_index=True)[1]
+    rows = rows[torch.from_numpy(np.sort(first))[:n]]
+    if site.kind != "head":
+        return Nearest(rows, apart[rows])
+    # Of a vector of one's own, what lies outside of the head's dimensions is as far from all, and counts.
+    again = distances(bank.activations(site, role, rows), z_q.float().cpu(), metric)
+    order = again.argsort(stable=True)
+    return Nearest(rows[order], again[order])
+
+
+@dataclass(frozen=True, eq=False)
+class BankSource:
+    """The `n` distinct inputs of a bank that are nearest to the activation at its role, nearest first."""
+
+    bank: Bank
+    n: int
+    """Inputs a query."""
+    metric: Metric = "euclidean"
+    name: str = "bank"
+
+    @property
+    def density(self) -> None:
+        """There is none: what is proposed is not drawn."""
+
+    def propose(
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
+    ) -> Draws:
+        """The nearest inputs of every query. Raises `UserError` where too few of the bank have its role."""
+        proposed = torch.empty(len(queries), self.n, dtype=torch.long)
+        for i, query in enumerate(queries):
+            site = Site.named(query.site)
+            z_q = activations[i, : self.bank.width(site)]
+            near = nearest(self.bank, site, query.role, z_q, self.n, metric=self.metric).rows
+            if len(near) < self.n:
+                raise UserError(
+                    f"n is {self.n}, but the bank has {len(near)} distinct inputs with the position {query.role}: "
+                    "ask for fewer, or make a larger bank"
+                )
+            proposed[i] = near
+        return Draws(self.bank.tokens[proposed], torch.full(proposed.shape, torch.nan))
