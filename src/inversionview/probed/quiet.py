@@ -1,7 +1,8 @@
-"""Calls of transformers without what it says of its own accord."""
+"""Calls of transformers and peft without what they say of their own accord."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,14 @@ from transformers.utils import logging
 
 
 def quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call without transformers' progress bar and its report of what did not fit, which `load` turns into an error."""
+    """Call without a progress bar, advice, and the report of what did not fit, which loading turns into an error."""
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        return load(*args, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return load(*args, **options)
     finally:
         logging.set_verbosity(level)
         if bar:
