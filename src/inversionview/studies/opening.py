@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.probed.loading import AS_USUAL, Loading
@@ -14,6 +16,9 @@ from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
 from inversionview.tasks import TASKS, Task, get_task
+
+_TRIED = 256
+"""Inputs that are drawn to see which tokens a task needs."""
 
 
 def open_domain(
@@ -57,9 +62,14 @@ def task_of(recipe: DecoderRecipe | None, name: str, probed: ProbedModel, source
 
 def check_fits(probed: ProbedModel, task: Task) -> None:
     """Raise `UserError` where the model has too few tokens or positions for the task."""
-    for what, has, needs in (
-        ("tokens in its vocabulary", probed.vocab_size, task.vocab_size),
+    needs = task.vocab_size
+    if probed.vocab_size < needs:  # a tokenizer may well have tokens that no input needs and the model lacks
+        needs = 1 + int(task.sample(_TRIED, generator=torch.Generator().manual_seed(0)).max())
+    for what, has, wanted in (
+        ("tokens in its vocabulary", probed.vocab_size, needs),
         ("positions", probed.max_length, task.max_length),
     ):
-        if has < needs:
-            raise UserError(f"the model does not fit task {task.name}: it has {has} {what}, and the task needs {needs}")
+        if has < wanted:
+            raise UserError(
+                f"the model does not fit task {task.name}: it has {has} {what}, and the task needs {wanted}"
+            )

@@ -8,14 +8,17 @@ from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 
 from inversionview.errors import UserError
-from inversionview.files import write_atomic
+from inversionview.files import read_json, write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
 from inversionview.tasks.positions import first_end
+
+if TYPE_CHECKING:
+    from inversionview.probed.model import ProbedModel
 from inversionview.tasks.words import ends
 
 _CONFIG = "vocabulary.json"
@@ -109,13 +112,22 @@ class Vocabulary(Symbols):
 
     Begin is the tokenizer's BOS; where it has none, its EOS or padding token, which then stands at position 0 all the
     same, so that a text's own tokens always count from 1. End is the EOS, or begin; padding the padding token, or end.
+    Of a tokenizer that is longer than the model's embedding, as some are by tokens that were added, the tokens beyond
+    are unknown, as are the ids between its tokens that stand for nothing; texts that need them are not in the domain.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, embedded: int | None = None) -> None:
+        """`embedded`: how many tokens the model has an embedding for; None: for all of them."""
         if tokenizer is None:
             raise UserError("the model has no tokenizer, and a task of texts needs one: put its files beside the model")
         self.tokenizer = tokenizer
-        bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        ids = set(tokenizer.get_vocab().values())
+        size = max(max(ids, default=0) + 1, len(tokenizer))
+        self.size = size if embedded is None else min(size, embedded)
+        if 2 * self.size < size:
+            raise UserError(f"the tokenizer has {size} tokens and the model {self.size}: it is another model's")
+        named = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        bos, eos, pad = (token if token is not None and token < self.size else None for token in named)
         special = [token for token in (bos, eos, pad) if token is not None]
         if not special:
             raise UserError(
@@ -125,8 +137,14 @@ class Vocabulary(Symbols):
         self.begin: int = special[0]
         self.end: int = eos if eos is not None else self.begin
         self.pad: int = pad if pad is not None else self.end
-        self.size = len(tokenizer)
-        self.special = frozenset({self.begin, self.end, self.pad, *tokenizer.all_special_ids})
+        nothing = set(range(self.size)) - ids
+        own = {token for token in tokenizer.all_special_ids if token < self.size}
+        self.special = frozenset({self.begin, self.end, self.pad, *own, *nothing})
+
+    @classmethod
+    def of(cls, probed: ProbedModel) -> Vocabulary:
+        """Of a model and its tokenizer. Raises `UserError` where it has none, or one of another model."""
+        return cls(probed.tokenizer, probed.vocab_size)
 
     @property
     def has_bos(self) -> bool:
@@ -152,9 +170,14 @@ class Vocabulary(Symbols):
     def known_ids(self, text: str) -> list[int]:
         """As `ids`. Raises `UserError` where the tokenizer does not know a part of the text."""
         ids = self.ids(text)
-        if unknown := [position for position, token in enumerate(ids, start=1) if token in self.special]:
-            raise UserError(f"the tokenizer does not know token {unknown[0]} of {text!r}: write it in other words")
+        if unknown := [position for position, token in enumerate(ids, start=1) if not self.knows(token)]:
+            who = "model" if ids[unknown[0] - 1] >= self.size else "tokenizer"
+            raise UserError(f"the {who} does not know token {unknown[0]} of {text!r}: write it in other words")
         return ids
+
+    def knows(self, token: int) -> bool:
+        """Whether a token can be in a text of the domain."""
+        return token < self.size and token not in self.special
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of these tokens, as it is."""
@@ -187,7 +210,7 @@ class Vocabulary(Symbols):
         end = first_end(tokens, self.end)
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside: PositionMask = (place > 0) & (place < end[:, None])
-        special = torch.isin(tokens, torch.tensor(sorted(self.special), device=tokens.device))
+        special = torch.isin(tokens, torch.tensor(sorted(self.special), device=tokens.device)) | (tokens >= self.size)
         behind = (place > end[:, None]) & (tokens != self.pad)
         return (tokens[:, 0] == self.begin) & (end > 1) & ~(inside & special).any(1) & ~behind.any(1)
 
@@ -204,7 +227,8 @@ class Vocabulary(Symbols):
         if not (folder / _CONFIG).is_file():
             raise UserError(f"there is no tokenizer of a task in {folder}")
         try:
-            return cls(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
+            size = read_json(folder / _CONFIG, "size of a task's vocabulary")["size"]
+            return cls(AutoTokenizer.from_pretrained(folder, trust_remote_code=False), size)
         except UserError:
             raise
         except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file

@@ -198,7 +198,9 @@ def test_a_model_that_cannot_write_such_texts_is_refused_before_it_is_run():
         TextTask.sampled(model(), 20, n=200)
     larger = tokenizer()
     larger.add_tokens(["more", "tokens"])
-    with pytest.raises(UserError, match="the tokenizer has 11 tokens and the model 9"):
+    assert int(TextTask.sampled(ProbedModel(model().model, larger), 4, n=200).windows.max()) < 9
+    larger.add_tokens([f"word{i}" for i in range(8)])
+    with pytest.raises(UserError, match="the tokenizer has 19 tokens and the model 9: it is another model's"):
         TextTask.sampled(ProbedModel(model().model, larger), 4, n=200)
 
 

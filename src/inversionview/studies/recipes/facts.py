@@ -100,7 +100,7 @@ def make_task(probed: ProbedModel, source: TaskSource) -> FactsTask | FactsAndTe
     advice = "give --texts with a folder of BEAR or a COUNTERFACT file (.json), and once more for free texts"
     if not source.sources:
         raise UserError(f"recipe facts needs facts: {advice}")
-    vocabulary, length = Vocabulary(probed.tokenizer), source.length or LENGTH
+    vocabulary, length = Vocabulary.of(probed), source.length or LENGTH
     table, sentences = read_sources(source.sources, source.column)
     if table is None:
         raise UserError(f"there are no facts in {' or '.join(source.sources)}: {advice}")

@@ -94,4 +94,4 @@ def make_task(probed: ProbedModel, source: TaskSource) -> IoiTask:
         raise UserError(
             "ioi is of sentences of its own: leave out --texts, --column and --length, or train recipe text"
         )
-    return IoiTask(Vocabulary(probed.tokenizer), NAMES, PLACES, OBJECTS, PHRASES)
+    return IoiTask(Vocabulary.of(probed), NAMES, PLACES, OBJECTS, PHRASES)

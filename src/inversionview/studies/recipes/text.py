@@ -44,7 +44,7 @@ def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
 
     length = source.length or LENGTH
     if source.sources:
-        vocabulary = Vocabulary(probed.tokenizer)
+        vocabulary = Vocabulary.of(probed)
         texts = [text for given in source.sources for text in read_texts(given, source.column)]
         return TextTask.from_texts(vocabulary, texts, length)
     parameters = sum(p.numel() for p in probed.model.parameters())

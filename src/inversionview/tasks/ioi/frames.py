@@ -155,7 +155,7 @@ class Frames:
         texts = [self.text((frame, 0, 1, 0, 0, 0)) for frame in range(len(self.templates))]
         all_ids = self.vocabulary.all_ids(texts)
         for text, ids in zip(texts, all_ids, strict=True):
-            if self.vocabulary.special.intersection(ids):
+            if not all(map(self.vocabulary.knows, ids)):
                 raise UserError(f"the tokenizer does not know all words of {text!r}")
         width = max(map(len, all_ids)) + 2
         rows = torch.stack([self.vocabulary.row(ids, width) for ids in all_ids])
@@ -194,7 +194,7 @@ def _single_tokens(vocabulary: Vocabulary, before: str, what: str, words: Sequen
     token_of: dict[str, int] = {}
     for word in dict.fromkeys(words):
         ids = vocabulary.ids(f"{before} {word}")
-        unknown = ids[-1] in vocabulary.special or ids[-1] in token_of.values()
+        unknown = not vocabulary.knows(ids[-1]) or ids[-1] in token_of.values()
         if ids[:-1] == start and not unknown:
             token_of[word] = ids[-1]
     if len(token_of) < FEWEST[what]:

@@ -102,8 +102,8 @@ class TextTask(Task):
         Raises `UserError` for a model that has fewer positions than the windows, or fewer tokens than the tokenizer.
         """
         _check_length(length)
-        vocabulary = Vocabulary(probed.tokenizer)
-        _check_model(probed, vocabulary, length)
+        vocabulary = Vocabulary.of(probed)
+        _check_model(probed, length)
         generator = seeded(seed)
         starts = Starts.of(probed, vocabulary, generator)
         windows = sample_texts(probed, vocabulary, starts, n=n, width=length + 1, generator=generator)
@@ -224,12 +224,8 @@ def _check_length(length: int) -> None:
         raise UserError(f"a window needs at least {1 + LEAST_TOKENS} tokens, the begin token included, not {length}")
 
 
-def _check_model(probed: ProbedModel, vocabulary: Vocabulary, length: int) -> None:
+def _check_model(probed: ProbedModel, length: int) -> None:
     """Raise for a model that cannot write such texts, before it is run."""
-    if probed.vocab_size < vocabulary.size:
-        raise UserError(
-            f"the tokenizer has {vocabulary.size} tokens and the model {probed.vocab_size}: it is another model's"
-        )
     if probed.max_length < length + 1:
         most = probed.max_length - 1
         raise UserError(f"the model has {probed.max_length} positions: the length must be at most {most}, not {length}")
