@@ -149,7 +149,7 @@ def with_model(
             usual = parts.probed.convention
         probed, name = load_probed(model, how, convention=convention, usual=usual), Path(model).name
     folder = parts.folder if isinstance(parts, FolderParts) else None
-    task = parts.task if folder is None else get_task(parts.task.name, folder / TASK, lambda: probed)
+    task = parts.task if folder is None else get_task(parts.task.kind, folder / TASK, lambda: probed)
     if probed is not model:
         say_begin(probed, task, how)
     missing = [site for site in parts.sites if probed.find_site(site) is None]
@@ -166,7 +166,7 @@ def save_parts(parts: Parts, folder: str | Path) -> None:
     """
     if view := next((site for site in parts.sites if Site.named(site).kind == VIEW), None):
         raise UserError(f"the view {view} is of this session: a study that is kept reads the model's own sites")
-    TASKS.find(parts.task.name)  # or nobody could open it again
+    TASKS.find(parts.task.kind)  # or nobody could open it again
     described = describe(parts, name=parts.name)
     with atomic_folder(folder, new=True) as part:
         keep_model(parts.probed, part / PROBED)
@@ -185,7 +185,7 @@ def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> S
         raise UserError(f"epsilon {epsilon} is measured for each reading: a study that is kept takes a number")
     return StudyDescription(
         name=name,
-        task=parts.task.name,
+        task=parts.task.kind,
         convention=parts.probed.convention,
         sites=parts.sites,
         metric=parts.criterion.metric,

@@ -16,6 +16,8 @@ from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
 from inversionview.tasks import TASKS, Task, get_task
+from inversionview.tasks.template.bundled import open_template
+from inversionview.tasks.template.file import read_template
 
 _TRIED = 256
 """Inputs that are drawn to see which tokens a task needs."""
@@ -32,18 +34,26 @@ def open_domain(
 ) -> LiveParts:
     """The parts of a study of this model on a domain; see `studies.study.open_study`."""
     recipe = DECODER_RECIPES[str(domain)](Budget(), 0) if str(domain) in DECODER_RECIPES else None
-    if recipe is None and str(domain) not in TASKS:
+    is_template = str(domain).endswith(".toml")
+    if recipe is None and str(domain) not in TASKS and not is_template:
         if (Path(domain) / FILE).is_file():
             return with_model(open_folder(domain), model, convention, how)
         there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES]))
-        raise UserError(f"there is no domain {str(domain)!r}: give a study's folder, or one of {there_are}")
+        raise UserError(
+            f"there is no domain {str(domain)!r}: give a study's folder, or one of {there_are}, or a .toml file"
+        )
+    if is_template:
+        read_template(domain)  # what is wrong with it is said before a model is loaded
     check_loads(model, how)
     if isinstance(model, ProbedModel):
         probed = model
     else:
         usual = "raw" if recipe is None else recipe.convention
         probed = load_probed(model, how, convention=convention, usual=usual)
-    task = task_of(recipe, recipe.task if recipe else str(domain), probed, source)
+    if is_template and source is None:
+        task: Task = open_template(domain, probed)
+    else:
+        task = task_of(recipe, recipe.task if recipe else str(domain), probed, source)
     check_fits(probed, task)
     if probed is not model:
         say_begin(probed, task, how)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from inversionview.errors import UserError
 from inversionview.registry import Registry
 from inversionview.tasks.base import Configured, Constrained, Feature, Split, Task
+from inversionview.tasks.template.bundled import Template, bundled
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -25,7 +26,9 @@ TASKS: Registry[Callable[..., Task]] = Registry(
         "facts": "inversionview.tasks.facts.task:FactsTask",
         "facts-and-texts": "inversionview.tasks.facts.with_texts:FactsAndTextsTask",
         "ioi": "inversionview.tasks.ioi.task:IoiTask",
+        "template": "inversionview.tasks.template.task:TemplateTask",
         "text": "inversionview.tasks.text.task:TextTask",
+        **{name: Template(path) for name, path in bundled().items() if name != "ioi"},
     },
 )
 """What makes each task: its class, or a function; entry points of the group `inversionview.tasks` are among them."""
@@ -48,12 +51,14 @@ def get_task(name: str, folder: Path | None = None, probed: Callable[[], ProbedM
     Raises `UserError` naming the tasks there are, and where a task needs a folder and has none, or a damaged one.
     """
     make: Any = TASKS.find(name)
-    if not hasattr(make, "load"):
-        if "probed" not in signature(make).parameters:
-            return make()  # type: ignore[no-any-return]
-        if probed is None:
-            raise UserError(f"task {name} is made for a model: open its study, or give open_study a model")
-        return make(probed())  # type: ignore[no-any-return]
-    if folder is None or not folder.is_dir():
+    kept = hasattr(make, "load")
+    if kept and folder is not None and folder.is_dir():
+        return make.load(folder, probed)  # type: ignore[no-any-return]
+    for_a_model = "probed" in signature(make).parameters
+    if kept and not for_a_model:
         raise UserError(f"task {name} is made of files, and there is no folder {folder or 'of them'}: open its study")
-    return make.load(folder, probed)  # type: ignore[no-any-return]
+    if not for_a_model:
+        return make()  # type: ignore[no-any-return]
+    if probed is None:
+        raise UserError(f"task {name} is made for a model: open its study, or give open_study a model")
+    return make(probed())  # type: ignore[no-any-return]

@@ -18,7 +18,6 @@ from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Symbols
 
 HELD_OUT = 10
-"""One input in so many is held out, where a task does not say otherwise."""
 Split = Literal["all", "train", "held-out"]
 
 
@@ -53,7 +52,7 @@ class Task(Protocol):
     """
 
     name: str
-    """What `get_task` knows it by."""
+    """What results and errors call it."""
     vocabulary: Symbols
     """Its tokens, and which of them stand before, after and behind an input."""
     max_length: int
@@ -74,6 +73,8 @@ class Task(Protocol):
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows are in the domain; a malformed row is not."""
 
+    one_in: int = HELD_OUT
+    """One input in so many is held out, where a task has no rule of its own."""
     size: int | None = None
     """Number of inputs in the domain; None where it is not finite or not known."""
     roles: tuple[str, ...] = ()
@@ -81,6 +82,11 @@ class Task(Protocol):
     columns: tuple[str, ...] = ()
     """Names of the features that are shown beside inputs where no others are asked for."""
     start: Start | None = None
+
+    @property
+    def kind(self) -> str:
+        """What `get_task` knows it by, where it is opened again."""
+        return self.name
 
     @property
     def about(self) -> str:
@@ -181,13 +187,13 @@ class Task(Protocol):
     def is_held_out(self, tokens: Tokens) -> InputMask:
         """Which inputs of the domain are on the held-out side of the task's one split.
 
-        Without a definition of its own, one in ten by a hash of its tokens, so that an input is always on one side.
+        Without a definition of its own, one in `one_in` by a hash of its tokens; an input is always on one side.
         """
         inside = self.eligible(tokens).long()
         mixed = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
         for column, there in zip((tokens + 1).unbind(1), inside.unbind(1), strict=True):
             mixed = torch.where(there > 0, (mixed * 1_000_003 + column * 7919) % 2_147_483_647, mixed)
-        return mixed * 2_654_435_761 % 4_294_967_296 % HELD_OUT == 0
+        return mixed * 2_654_435_761 % 4_294_967_296 % self.one_in == 0
 
     def answer_mask(self, tokens: Tokens) -> PositionMask:
         """Positions that the probed model has to predict: the answer, and the end token where it closes the answer.

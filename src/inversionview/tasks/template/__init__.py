@@ -1,0 +1,1 @@
+"""Domains that a researcher writes: one TOML file with phrasings, slots and what fills them."""
