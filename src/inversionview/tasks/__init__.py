@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from inversionview.errors import UserError
 from inversionview.registry import Registry
 from inversionview.tasks.base import Configured, Constrained, Feature, Split, Task
-from inversionview.tasks.template.bundled import Template, bundled
+from inversionview.tasks.template.bundled import Template
+from inversionview.tasks.template.file import bundled
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel

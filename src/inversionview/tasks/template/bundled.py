@@ -11,13 +11,6 @@ if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
     from inversionview.tasks.template.task import TemplateTask
 
-DOMAINS = Path(__file__).with_name("domains")
-
-
-def bundled() -> dict[str, Path]:
-    """The files of the templates that come with the package, by name."""
-    return {path.stem: path for path in sorted(DOMAINS.glob("*.toml"))}
-
 
 @dataclass(frozen=True)
 class Template:

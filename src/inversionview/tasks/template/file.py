@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 from inversionview.errors import UserError
 from inversionview.tasks.template.sources import Files, Table, checked_texts, read_list, read_table, table_of
 
+DOMAINS = Path(__file__).with_name("domains")
+"""Where the templates are that come with the package."""
 PHRASING = "phrasing"
 """How the whole phrasing is called as a feature, and where something is changed, kept or held out."""
 PLACES = ("END", "answer")
@@ -128,6 +130,11 @@ class Declared:
     def error(self, key: str, what: str) -> UserError:
         """What is wrong at a key of the file."""
         return UserError(f"{self.where}, {key}: {what}")
+
+
+def bundled() -> dict[str, Path]:
+    """The files of the templates that come with the package, by name."""
+    return {path.stem: path for path in sorted(DOMAINS.glob("*.toml"))}
 
 
 def read_template(path: str | Path, *, lists: Mapping[str, Sequence[str]] | None = None,

@@ -23,10 +23,9 @@ from inversionview.tasks.template.aspects import (
     held_out_by,
     held_out_names,
 )
-from inversionview.tasks.template.bundled import bundled
 from inversionview.tasks.template.changes import check_flip, flipped, kept_by, redrawn, sharing
 from inversionview.tasks.template.choices import Choices, Space
-from inversionview.tasks.template.file import PHRASING, Declared, read_template
+from inversionview.tasks.template.file import PHRASING, Declared, bundled, read_template
 from inversionview.tasks.template.forms import Forms, check_cut
 from inversionview.tasks.template.reading import Reader
 from inversionview.tasks.template.roles import role_table
