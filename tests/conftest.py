@@ -32,3 +32,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if elsewhere:
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = here
+
+
+@pytest.fixture(autouse=True)
+def _in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a command would say how far it is, which is tried by itself."""
+    monkeypatch.setattr("inversionview.cli.waiting.SILENT", float("inf"))

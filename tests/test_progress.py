@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from inversionview.progress import advance, stage, still_wanted, told
+from inversionview.progress import advance, stage, still_wanted, told, untold
 
 
 def work():
@@ -70,3 +70,31 @@ def test_what_another_thread_does_is_not_heard():
         thread.start()
         thread.join()
     assert heard == []
+
+
+def test_the_end_of_each_stage_is_told_and_not_of_those_inside():
+    heard = []
+    with told(lambda *news: heard.append(news[0]), ended=lambda: heard.append("over")):
+        work()
+    assert [news for i, news in enumerate(heard) if i == 0 or news != heard[i - 1]] == [
+        "first",
+        "over",
+        "first",
+        "second",
+        "over",
+    ]
+    heard.clear()
+    with pytest.raises(ZeroDivisionError), told(lambda *news: 1 / 0, ended=lambda: heard.append("over")):
+        work()
+    assert heard == ["over"]
+
+
+def test_nobody_is_told_of_what_is_told_in_another_way():
+    heard = []
+    with told(lambda *news: heard.append(news[0])):
+        with untold():
+            work()
+        assert heard == []
+        with stage("third"):
+            pass
+    assert heard == ["third"]

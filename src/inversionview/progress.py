@@ -20,8 +20,8 @@ or None. It is called often, sometimes with nothing new, and should be quick; wh
 class _Work:
     """What is being listened to."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, ended: Callable[[], None] | None) -> None:
+        self.progress, self.ended = progress, ended
         self.stage, self.done, self.of, self.depth = "", 0, None, 0  # type: tuple[str, int, int | None, int]
 
     def tell(self, partial: Any = None) -> None:
@@ -32,12 +32,25 @@ _listened: ContextVar[_Work | None] = ContextVar("listened", default=None)
 
 
 @contextmanager
-def told(progress: Progress | None) -> Iterator[None]:
-    """Tell `progress` how far the work of this block is; None changes nothing, so that who listened still does."""
+def told(progress: Progress | None, *, ended: Callable[[], None] | None = None) -> Iterator[None]:
+    """Tell `progress` how far the work of this block is; None changes nothing, so that who listened still does.
+
+    `ended` is called when a stage is over, or stopped.
+    """
     if progress is None:
         yield
         return
-    token = _listened.set(_Work(progress))
+    token = _listened.set(_Work(progress, ended))
+    try:
+        yield
+    finally:
+        _listened.reset(token)
+
+
+@contextmanager
+def untold() -> Iterator[None]:
+    """Tell nobody of the work of this block, which is told of in another way."""
+    token = _listened.set(None)
     try:
         yield
     finally:
@@ -62,6 +75,8 @@ def stage(name: str, of: int | None = None, partial: Any = None) -> Iterator[Non
         yield
     finally:
         work.depth -= 1
+        if work.depth == 0 and work.ended is not None:
+            work.ended()
 
 
 def advance(n: int) -> None:

@@ -21,6 +21,7 @@ from inversionview.cli.read import read
 from inversionview.cli.serve import serve
 from inversionview.cli.studies import studies
 from inversionview.cli.train import train, train_probed
+from inversionview.cli.waiting import telling
 from inversionview.errors import UserError
 
 TRACEBACK = "INVERSIONVIEW_TRACEBACK"
@@ -35,7 +36,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # ε in a terminal that cannot show it must not end a run
     try:
-        code = cli.main(args=None if args is None else list(args), prog_name="inversionview", standalone_mode=False)
+        with telling():
+            code = cli.main(args=None if args is None else list(args), prog_name="inversionview", standalone_mode=False)
         return code if isinstance(code, int) else OK
     except UserError as error:
         return fail(str(error), USER_ERROR)
