@@ -43,10 +43,15 @@ class FactsAndTextsTask(Task):
     def __init__(self, facts: FactsTask, texts: TextTask) -> None:
         """Both of one tokenizer. Texts that say a fact are left to `facts`, which knows on which side they are."""
         kept = texts.windows[facts.index(texts.windows) < 0]
-        self.facts, self.texts = facts, TextTask(texts.vocabulary, kept, words=texts.words)
+        self.facts, self.texts = facts, TextTask(texts.vocabulary, kept, words=texts.words, dropped=texts.dropped)
         self.vocabulary: Vocabulary = texts.vocabulary
         self.max_length = max(texts.max_length, facts.max_length)
         self.roles = facts.roles
+
+    @property
+    def note(self) -> str:
+        """What is said of the texts."""
+        return self.texts.note
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of a fact, whose final full stop may be left out, or of any other text.

@@ -51,10 +51,9 @@ def _token_at(offset: int, names: tuple[str, ...]) -> Feature:
 
 def _token_names(vocabulary: Vocabulary) -> tuple[str, ...]:
     """One name a token, all different, and "none" at the end."""
-    shown = [repr(vocabulary.text([t])) for t in range(vocabulary.size)]
     seen: dict[str, int] = {}
     names = []
-    for token, name in enumerate(shown):
+    for token, name in enumerate(map(repr, vocabulary.names)):
         names.append(name if name not in seen else f"{name} ({token})")
         seen[name] = token
     return (*names, "none")

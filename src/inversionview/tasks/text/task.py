@@ -25,6 +25,7 @@ from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
+from inversionview.tasks.text.windows import LEAST_TOKENS, cut_windows
 from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.tasks.words import occurrence
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 FEWEST = 100
 """Distinct windows below which nothing could be learned from them."""
-LEAST_TOKENS = 2
 _MOST_NEW = 10_240
 """Draws up to which the model writes new texts; more come from those that were kept."""
 
@@ -57,9 +57,11 @@ class TextTask(Task):
         starts: Starts | None = None,
         probed: Callable[[], ProbedModel] | None = None,
         words: Sequence[str] = (),
+        dropped: tuple[int, int] = (0, 0),
     ) -> None:
+        """`dropped`: how many windows of how many were not tokenised again as they are, and are not among these."""
         self.vocabulary, self.windows, self.starts, self._probed = vocabulary, windows.long(), starts, probed
-        self.words = tuple(words)
+        self.words, self.dropped = tuple(words), dropped
         self.max_length = windows.shape[1]
         self.roles = tuple(str(t) for t in range(1, self.max_length - 1))
         self._added: dict[str, Feature] = {}
@@ -72,26 +74,18 @@ class TextTask(Task):
     def from_texts(
         cls, vocabulary: Vocabulary, texts: Sequence[str], length: int = 20, *, words: Sequence[str] = ()
     ) -> TextTask:
-        """Of consecutive windows of these texts: the distinct ones that are tokenised again as they are.
+        """Of the distinct windows that `cut_windows` cuts of these texts; `note` says how many it had to drop.
 
         Raises `UserError` where fewer than a hundred are left.
         """
         _check_length(length)
-        rows = [
-            vocabulary.row(ids[start : start + length - 1], length + 1)
-            for ids in vocabulary.all_ids(list(texts))
-            for start in range(0, len(ids), length - 1)
-            if len(ids) - start >= LEAST_TOKENS
-        ]
-        stacked = torch.stack(rows) if rows else torch.empty(0, length + 1, dtype=torch.long)
-        kept = stacked[vocabulary.is_canonical(stacked) & vocabulary.well_formed(stacked)] if len(rows) else stacked
-        windows = torch.unique(kept, dim=0)
-        if len(windows) < FEWEST:
+        windows = cut_windows(vocabulary, texts, length)
+        if len(windows.tokens) < FEWEST:
             raise UserError(
-                f"the texts give {len(windows)} different windows of up to {length - 1} tokens, too few to learn from: "
-                f"give at least {FEWEST}"
+                f"the texts give {len(windows.tokens)} different windows of up to {length - 1} tokens, too few to "
+                f"learn from: give at least {FEWEST}"
             )
-        return cls(vocabulary, windows, words=words)
+        return cls(vocabulary, windows.tokens, words=words, dropped=(windows.dropped, windows.cut))
 
     @classmethod
     def sampled(
@@ -111,11 +105,20 @@ class TextTask(Task):
 
     @property
     def note(self) -> str:
-        """How positions count where the tokenizer has no BOS token of its own; empty where it has."""
-        if self.vocabulary.has_bos:
-            return ""
-        begin = self.tokenizer.convert_ids_to_tokens(self.begin)
-        return f"the tokenizer has no BOS token: {begin} stands at position 0, and a text's own tokens count from 1"
+        """How positions count where the tokenizer has no BOS token of its own, and what of the texts was dropped."""
+        notes = []
+        if not self.vocabulary.has_bos:
+            begin = self.tokenizer.convert_ids_to_tokens(self.begin)
+            notes += [
+                f"the tokenizer has no BOS token: {begin} stands at position 0, and a text's own tokens count from 1"
+            ]
+        dropped, cut = self.dropped
+        if dropped:
+            notes += [
+                f"{dropped:,} of {cut:,} windows of the texts were dropped ({dropped / cut:.1%}): they hold what the "
+                "tokenizer does not know, or are not tokenised again as they are, wherever they are cut"
+            ]
+        return "; ".join(notes)
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of a text.
@@ -205,7 +208,8 @@ class TextTask(Task):
         if self.starts is not None:
             tensors["starts"] = self.starts.log_probs
         write_tensors(folder / "texts.safetensors", tensors)
-        write_atomic(folder / "task.json", json.dumps({"schema": 1, "words": self.words}, ensure_ascii=False) + "\n")
+        described = {"schema": 1, "words": self.words, "dropped": self.dropped}
+        write_atomic(folder / "task.json", json.dumps(described, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> TextTask:
@@ -216,7 +220,11 @@ class TextTask(Task):
             raise UserError(f"{folder / 'texts.safetensors'} is damaged: it has no windows of text")
         starts = Starts(tensors["starts"]) if "starts" in tensors else None
         vocabulary = Vocabulary.load(folder / "tokenizer")
-        return cls(vocabulary, tensors["windows"], starts=starts, probed=probed, words=described.get("words", ()))
+        dropped, cut = described.get("dropped", (0, 0))
+        return cls(
+            vocabulary, tensors["windows"], starts=starts, probed=probed, words=described.get("words", ()),
+            dropped=(dropped, cut),
+        )  # fmt: skip
 
 
 def _check_length(length: int) -> None:
