@@ -19,6 +19,7 @@ from inversionview.decoder.pretrained import pretrained_decoder
 from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.seeds import seeded
 from inversionview.shapes import Activations, Positions, Tokens
 from inversionview.sites import Site
@@ -277,15 +278,20 @@ def _some_activations(
         tokens = task.sample(n, generator=generator, split="train")
         positions = draw_positions(task, tokens, generator)
         together = max(1, STATISTICS_TOGETHER // numbers)
-        captured = [
-            probed.capture(rows, sites, at)
-            for rows, at in zip(torch.split(tokens, together), torch.split(positions, together), strict=True)
-        ]
+        captured = []
+        with stage("measuring activations", n):
+            for rows, at in zip(torch.split(tokens, together), torch.split(positions, together), strict=True):
+                captured.append(probed.capture(rows, sites, at))
+                advance(len(rows))
         return [torch.cat([part[site].float().cpu() for part in captured]) for site in sites]
     n = max(FEWEST_STATISTICS, n // len(sites))
     tokens, positions, _ = places.at(sites, n, generator, "train")
-    parts = zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True)
-    return [probed.capture(rows, [site], at)[site].float().cpu() for site, rows, at in parts]
+    of_sites = []
+    with stage("measuring activations", len(sites)):
+        for site, rows, at in zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True):
+            of_sites.append(probed.capture(rows, [site], at)[site].float().cpu())
+            advance(1)
+    return of_sites
 
 
 def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:

@@ -27,6 +27,7 @@ from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.site_groups import select
+from inversionview.progress import untold
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
@@ -114,7 +115,8 @@ def train_probed(
         nn.Module.to(model, default_device())
         task = get_task(plan.task) if plan.make_task is None else plan.make_task()
         objective = ProbedObjective(model, task, config.seed)
-        result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        with untold():  # the logger tells of it
+            result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
         if result.interrupted or not _is_first_process():
             return result, None
         probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
@@ -196,7 +198,8 @@ def train_decoder(
         data = dataclasses.replace(plan.data, seed=config.seed)
         rates = _Rates(parts, plan.rate_queries, places)
         objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
-        result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        with untold():  # the logger tells of it
+            result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
         if not result.interrupted and _is_first_process():
             save_decoder(decoder, out / DECODER)
             described = on_disk.read_description(out)

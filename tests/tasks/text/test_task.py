@@ -12,12 +12,15 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 from inversionview.errors import UserError
 from inversionview.files import write_tensors
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import told
 from inversionview.reading.information import base_masses
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, get_task
 from inversionview.tasks.base import Feature
+from inversionview.tasks.text import sampling
+from inversionview.tasks.text import task as text_task
 from inversionview.tasks.text.features import word_feature
-from inversionview.tasks.text.sampling import block_rows
+from inversionview.tasks.text.sampling import Starts, affordable, block_rows
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 
@@ -286,3 +289,78 @@ def test_a_model_in_train_mode_samples_the_texts_that_it_samples_in_evaluation()
         assert torch.equal(texts(True, 0), expected)
         assert torch.equal(texts(True, 0), expected)
     assert not torch.equal(texts(True, 1), expected)
+
+
+def test_of_a_large_model_less_is_sampled(monkeypatch):
+    probed = model()
+    weights = sum(parameter.numel() for parameter in probed.model.parameters())
+    assert affordable(1000, 10, probed) == 1000
+    monkeypatch.setattr(sampling, "SMALL", weights // 4)
+    assert affordable(1000, 10, probed) == pytest.approx(250, abs=1)
+    assert affordable(1000, 400, probed) == 400
+    assert affordable(300, 400, probed) == 300
+    task = TextTask.sampled(probed, 4, n=500, seed=0)
+    monkeypatch.setattr(text_task, "_MOST_NEW", 100)
+    monkeypatch.setattr(text_task, "_FEWEST_NEW", 20)
+    new = []
+    real = text_task.sample_texts
+    monkeypatch.setattr(text_task, "sample_texts", lambda *args, n, **given: new.append(n) or real(*args, n=n, **given))
+    for n in (20, 25, 26, 60, 101):
+        drawn = task.sample(n, generator=generator(1))
+        assert drawn.shape == (n, task.max_length)
+        assert task.contains(drawn).all()
+    assert new == [20, 25], "of more the texts that were kept are drawn from"
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_in_a_large_vocabulary_what_was_seen_still_counts_most(small, monkeypatch):
+    monkeypatch.setattr(sampling, "_TRIAL_TEXTS", 200)
+    monkeypatch.setattr(sampling, "_FEWEST_TRIALS", 50)
+    monkeypatch.setattr(sampling, "_SENTENCE_ENDS", ("cat",))
+    if not small:
+        monkeypatch.setattr(sampling, "SMALL", 1)
+    probed, vocabulary, drawn = model(), Vocabulary(tokenizer()), []
+    real = sampling._continued
+
+    def noting(*args, **given):
+        drawn.append(real(*args, **given))
+        return drawn[-1]
+
+    monkeypatch.setattr(sampling, "_continued", noting)
+    for unseen in (512, 2):
+        drawn.clear()
+        monkeypatch.setattr(sampling, "_UNSEEN", unseen)
+        starts = Starts.of(probed, vocabulary, generator())
+        texts = torch.cat(drawn)
+        assert len(texts) == (200 if small else 50)
+        cat = probed.tokenizer.convert_tokens_to_ids("cat")
+        after = torch.bincount(texts[:, 2:][texts[:, 1:-1] == cat], minlength=9).double()
+        more = after + 0.5 * len(texts) / 200 * min(1, unseen / 9)
+        more[sorted(vocabulary.special)] = 0
+        torch.testing.assert_close(starts.log_probs.double().exp(), more / more.sum(), atol=1e-6, rtol=1e-5)
+
+
+def test_how_far_the_sampling_is_is_told_and_what_is_run_together_is_bounded(monkeypatch):
+    monkeypatch.setattr(sampling, "_MOST_LOGITS", 9 * 64)
+    monkeypatch.setattr(sampling, "_TRIAL_TEXTS", 100)
+    most, heard = [], []
+    real = sampling._continued
+
+    def noting(probed, vocabulary, begun, *rest):
+        most.append(len(begun))
+        return real(probed, vocabulary, begun, *rest)
+
+    monkeypatch.setattr(sampling, "_continued", noting)
+    probed = model()
+    with told(lambda *news: heard.append(news[:3])):
+        TextTask.sampled(probed, 6, n=150)
+    assert max(most) <= 64
+    stages = {
+        name: [(done, of) for stage, done, of in heard if stage == name]
+        for name in dict.fromkeys(h[0] for h in heard)
+        if name
+    }
+    assert list(stages) == ["sampling a table of first tokens, in tokens", "sampling texts, in tokens"]
+    for told_of in stages.values():
+        assert told_of[0][0] == 0
+        assert told_of[-1][0] == told_of[-1][1] > 0

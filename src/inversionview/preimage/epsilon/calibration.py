@@ -21,11 +21,12 @@ from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Task
+from inversionview.tasks.text.sampling import affordable
 
 TRIED = 1000
 """Inputs that each source proposes for a causal ε."""
-NULL_PAIRS = 5000
-"""Pairs of unrelated inputs by which the ε of each site is measured, where it is a null quantile."""
+NULL_PAIRS, FEWEST_PAIRS = 5000, 1000
+"""Pairs of unrelated inputs by which the ε of each site is measured, in a small model and in a large one."""
 
 
 class Epsilon(NamedTuple):
@@ -83,7 +84,7 @@ def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedM
     if rule.kind == "causal":
         raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
     generator = torch.Generator().manual_seed(0)
-    n = max(NULL_PAIRS, math.ceil(FEWEST_INSIDE / rule.value))
+    n = max(affordable(NULL_PAIRS, FEWEST_PAIRS, probed), math.ceil(FEWEST_INSIDE / rule.value))
     same = dataclasses.replace(criterion, position_rule="same")
     measured = null_epsilon(probed, task, sites, rule.value, criterion=same, n=n, generator=generator)
     return criterion.but(SiteEpsilons({site: one.epsilon for site, one in measured.items()}, str(rule)))

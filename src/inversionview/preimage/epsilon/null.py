@@ -70,7 +70,7 @@ def null_epsilon(
         raise UserError("give at least one site to calibrate epsilon for")
     pairs = _draw(task, n, role, generator)
     with stage("epsilon", 2 * n):
-        blocks = _blocks(pairs, probed, parsed)
+        blocks = _blocks(pairs, probed, parsed, 1 if criterion.position_rule == "same" else pairs.others.shape[1])
         apart = np.concatenate([_distances(probed, task, parsed, rows, criterion) for rows in blocks], axis=1)
     apart.sort(axis=1)
     by_site = {str(site): row for site, row in zip(parsed, apart, strict=True)}
@@ -109,8 +109,8 @@ def _with_role(task: Task, n: int, role: str, generator: Generator) -> Tokens:
     return torch.cat(kept)[:n]
 
 
-def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site]) -> Iterator[_Pairs]:
-    values = pairs.others.shape[1] * sum(map(probed.width, sites))
+def _blocks(pairs: _Pairs, probed: ProbedModel, sites: Sequence[Site], positions: int) -> Iterator[_Pairs]:
+    values = positions * sum(map(probed.width, sites))
     block = max(1, min(_BLOCK_PAIRS, _BLOCK_VALUES // values))
     for start in range(0, len(pairs.queries), block):
         yield _Pairs(*(part[start : start + block] for part in pairs))

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from inversionview.tasks.base import Task
 
 LENGTH = 20
-SAMPLED = 100_000
-"""Texts that are sampled from a small model; a larger one gives fewer."""
-_SMALL = 10_000_000
+SAMPLED, FEWEST_SAMPLED = 100_000, 2000
+"""Texts that are sampled from a small model, and from a large one."""
 
 
 @needs("--model MODEL")
@@ -39,6 +38,7 @@ def free_text(budget: Budget, seed: int = 0) -> DecoderRecipe:
 def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
     """Windows of the given texts, or where there are none, texts sampled from the model."""
     from inversionview.tasks.text.files import read_texts
+    from inversionview.tasks.text.sampling import affordable
     from inversionview.tasks.text.task import TextTask
     from inversionview.tasks.vocabulary import Vocabulary
 
@@ -47,6 +47,4 @@ def make_task(probed: ProbedModel, source: TaskSource, seed: int = 0) -> Task:
         vocabulary = Vocabulary.of(probed)
         texts = [text for given in source.sources for text in read_texts(given, source.column)]
         return TextTask.from_texts(vocabulary, texts, length)
-    parameters = sum(p.numel() for p in probed.model.parameters())
-    n = SAMPLED if parameters < _SMALL else max(2000, SAMPLED * _SMALL // parameters)
-    return TextTask.sampled(probed, length, n=n, seed=seed)
+    return TextTask.sampled(probed, length, n=affordable(SAMPLED, FEWEST_SAMPLED, probed), seed=seed)

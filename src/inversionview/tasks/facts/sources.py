@@ -15,7 +15,7 @@ from typing import NamedTuple
 from inversionview.errors import UserError
 from inversionview.tasks.facts.files import counterfact_table, is_bear, read_facts
 from inversionview.tasks.facts.tables import FactTable
-from inversionview.tasks.text.files import MOST_TEXTS, iter_rows, iter_texts
+from inversionview.tasks.text.files import MOST_TEXTS, counted, iter_rows, iter_texts
 
 LONGEST_SENTENCE = 100
 """Characters; the paper's."""
@@ -45,7 +45,7 @@ def read_sources(sources: Sequence[str], column: str | None = None) -> Sources:
         if table is not None:
             tables.append(table)
             continue
-        some = list(islice(short_sentences(iter_texts(source, column)), MOST_TEXTS))
+        some = counted(islice(short_sentences(iter_texts(source, column)), MOST_TEXTS))
         if not some:
             raise UserError(f"{source} holds no sentence of {SHORTEST_SENTENCE} to {LONGEST_SENTENCE} characters")
         sentences += some

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from inversionview.errors import UserError
+from inversionview.progress import advance, stage
 from inversionview.tasks.text.formats import COLUMN, READERS, Row, Rows, check_column, file_rows, iter_lines
 
 MOST_TEXTS = 200_000
@@ -25,10 +26,20 @@ def read_texts(source: str, column: str | None = None) -> list[str]:
 
     Raises `UserError` that names what is missing, empty or not text.
     """
-    texts = list(islice(iter_texts(source, column), MOST_TEXTS))
+    texts = counted(islice(iter_texts(source, column), MOST_TEXTS))
     if not texts:
         raise UserError(f"{source} holds no text: every one is empty")
     return texts
+
+
+def counted(texts: Iterable[str]) -> list[str]:
+    """All of them, and tell how many there are so far."""
+    read = []
+    with stage("reading texts"):
+        for text in texts:
+            read.append(text)
+            advance(1)
+    return read
 
 
 def iter_texts(source: str, column: str | None = None) -> Iterator[str]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from inversionview.progress import advance, stage
 from inversionview.shapes import PerInput, Tokens
 from inversionview.tasks.positions import first_end
 from inversionview.tasks.vocabulary import Vocabulary
@@ -20,7 +21,11 @@ _FULL_SHARE = 0.5
 _MOST_LOGITS = 2**26
 """Logits that are held at once; a text takes one a position and token of the vocabulary."""
 _MOST_ROWS = 1024
-_TRIAL_TEXTS, _TRIAL_TOKENS = 1024, 64
+_TRIAL_TEXTS, _FEWEST_TRIALS, _TRIAL_TOKENS = 1024, 128, 64
+_UNSEEN = 512
+"""Tokens of the vocabulary that have half an occurrence more; of a larger one all tokens share as much."""
+SMALL = 10_000_000
+"""Weights of a model up to which as much is sampled from it as is wanted."""
 _SENTENCE_ENDS = (".", "!", "?", "\n")
 
 
@@ -32,11 +37,16 @@ class Starts(NamedTuple):
 
     @classmethod
     def of(cls, probed: ProbedModel, vocabulary: Vocabulary, generator: Generator) -> Starts:
-        """Of what follows a sentence in texts sampled from the model; every token has half an occurrence more."""
-        begun = torch.full((_TRIAL_TEXTS, 1), vocabulary.begin)
-        texts = _continued(probed, vocabulary, begun, min(_TRIAL_TOKENS, probed.max_length - 1), generator)
-        counts = torch.full((vocabulary.size,), 0.5)
-        ends = torch.tensor([vocabulary.text([t]).endswith(_SENTENCE_ENDS) for t in range(vocabulary.size)])
+        """Of what follows a sentence in texts sampled from the model, fewer from a large one.
+
+        Every token has half an occurrence more, and less in a large vocabulary, so that what was seen counts most.
+        """
+        n, width = affordable(_TRIAL_TEXTS, _FEWEST_TRIALS, probed), min(_TRIAL_TOKENS, probed.max_length - 1)
+        with stage("sampling a table of first tokens, in tokens", n * (width - 1)):
+            texts = _continued_in_blocks(probed, vocabulary, torch.full((n, 1), vocabulary.begin), width, generator)
+        unseen = 0.5 * n / _TRIAL_TEXTS * min(1, _UNSEEN / vocabulary.size)
+        counts = torch.full((vocabulary.size,), unseen)
+        ends = torch.tensor([name.endswith(_SENTENCE_ENDS) for name in vocabulary.names])
         after = texts[:, 2:][ends[texts[:, 1:-1]]]
         counts += torch.bincount(after, minlength=vocabulary.size)
         counts[sorted(vocabulary.special)] = 0
@@ -48,6 +58,12 @@ def block_rows(width: int, vocab_size: int) -> int:
     return max(1, min(_MOST_ROWS, _MOST_LOGITS // (width * vocab_size)))
 
 
+def affordable(most: int, least: int, probed: ProbedModel) -> int:
+    """How many of what is wanted `most` times are sampled, at least some: fewer the larger the model is."""
+    weights = sum(parameter.numel() for parameter in probed.model.parameters())
+    return most if weights <= SMALL else min(most, max(least, most * SMALL // weights))
+
+
 def sample_texts(
     probed: ProbedModel, vocabulary: Vocabulary, starts: Starts, *, n: int, width: int, generator: Generator
 ) -> Tokens:
@@ -57,12 +73,8 @@ def sample_texts(
     lengths = torch.where(short, torch.randint(1, most + 1, (n,), generator=generator), most)
     first = torch.multinomial(starts.log_probs.exp(), n, replacement=True, generator=generator)
     begun = torch.stack([torch.full((n,), vocabulary.begin), first], dim=1)
-    texts = torch.cat(
-        [
-            _continued(probed, vocabulary, rows, width - 1, generator)
-            for rows in torch.split(begun, block_rows(1, vocabulary.size))
-        ]
-    )
+    with stage("sampling texts, in tokens", n * (width - 3)):
+        texts = _continued_in_blocks(probed, vocabulary, begun, width - 1, generator)
     place = torch.arange(width)
     wide = torch.nn.functional.pad(texts, (0, 1), value=vocabulary.end)
     wide = torch.where(place == lengths[:, None] + 1, vocabulary.end, wide)
@@ -89,6 +101,13 @@ def _without_special(logits: Tensor, vocabulary: Vocabulary) -> Tensor:
     return logits
 
 
+def _continued_in_blocks(
+    probed: ProbedModel, vocabulary: Vocabulary, begun: Tokens, width: int, generator: Generator
+) -> Int[Tensor, "batch longer"]:
+    blocks = torch.split(begun, block_rows(1, vocabulary.size))
+    return torch.cat([_continued(probed, vocabulary, rows, width, generator) for rows in blocks])
+
+
 @torch.no_grad()
 def _continued(
     probed: ProbedModel, vocabulary: Vocabulary, begun: Tokens, width: int, generator: Generator
@@ -104,4 +123,5 @@ def _continued(
         logits = logits[:, : vocabulary.size].float().cpu()
         probabilities = _without_special(logits, vocabulary).softmax(-1)
         rows = torch.cat([rows, torch.multinomial(probabilities, 1, generator=generator)], dim=1)
+        advance(len(rows))
     return rows

@@ -24,7 +24,7 @@ from inversionview.shapes import InputMask, OneInput, PerInput, Positions, Token
 from inversionview.tasks.base import Feature, Split, Task, read_description
 from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
-from inversionview.tasks.text.sampling import Starts, block_rows, log_density, sample_texts
+from inversionview.tasks.text.sampling import Starts, affordable, block_rows, log_density, sample_texts
 from inversionview.tasks.text.windows import LEAST_TOKENS, cut_windows
 from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.tasks.words import occurrence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 FEWEST = 100
 """Distinct windows below which nothing could be learned from them."""
-_MOST_NEW = 10_240
-"""Draws up to which the model writes new texts; more come from those that were kept."""
+_MOST_NEW, _FEWEST_NEW = 10_240, 256
+"""Draws up to which a small and a large model write new texts; more come from those that were kept."""
 
 
 class TextTask(Task):
@@ -140,9 +140,10 @@ class TextTask(Task):
         drawn from the model where that is at hand, so that they are independent of what was trained on.
         """
         if split == "all" and self.starts is not None and self._probed is not None and n <= _MOST_NEW:
-            return sample_texts(
-                self._probed(), self.vocabulary, self.starts, n=n, width=self.max_length, generator=generator
-            )
+            probed = self._probed()
+            if n <= affordable(_MOST_NEW, _FEWEST_NEW, probed):
+                width = self.max_length
+                return sample_texts(probed, self.vocabulary, self.starts, n=n, width=width, generator=generator)
         if split == "all":
             return self.windows[torch.randint(len(self.windows), (n,), generator=generator)]
         side = self._sides[split]
