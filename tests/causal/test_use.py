@@ -39,7 +39,7 @@ def query(text: str = SUM, at: str = "=", site: str = "x0.post") -> Query:
 class Fake:
     """A model whose one activation holds some features, one-hot, and whose output depends on the first `used`."""
 
-    vocab_size, d_model = 15, 24
+    vocab_size, d_model, dtype = 15, 24, torch.float32
 
     def __init__(self, encodes: tuple[str, ...], used: tuple[str, ...], strength: float = 5.0) -> None:
         self.encodes, self.used, self.strength = encodes, used, strength

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
+from inversionview.preimage.rounding import HALF, Beginnings
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.verification import Best, best, eligible_distances
 from inversionview.probed.model import ProbedModel
@@ -84,7 +85,11 @@ def _nearest(probed: ProbedModel, task: Task, preimage: Preimage, tokens: Tokens
     query = preimage.query
     if preimage.position_rule == "any":
         z = z_q.expand(len(tokens), -1)
-        return best(eligible_distances(probed, task, tokens, query.site, z, metric=preimage.metric))
+        of = Beginnings.of([query])
+        return best(eligible_distances(probed, task, tokens, query.site, z, metric=preimage.metric, of=of))
     positions = eligible_role(task, tokens, query.role)
     z = captured(probed, query.site, tokens, positions)
-    return Best(positions, distances(z, z_q.to(z), preimage.metric))
+    apart = distances(z, z_q.to(z), preimage.metric)
+    if probed.dtype in HALF:
+        apart = apart.masked_fill(Beginnings.of([query]).shared_by(tokens) & (positions == query.position), 0.0)
+    return Best(positions, apart)

@@ -22,6 +22,7 @@ from inversionview.preimage.domain import (
     needed,
     uniform_log_prior,
 )
+from inversionview.preimage.rounding import HALF, Beginnings
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.texts import Decoded, Repeated
 from inversionview.probed.model import ProbedModel
@@ -117,6 +118,7 @@ def scan_domain(
     domain = ModelDomain(probed, task) if domain is None else domain
     if not queries:
         return
+    half = activations is None and probed.dtype in HALF
     z_q = query_activations(probed, task, queries) if activations is None else activations
     distances(z_q, z_q, criterion.metric)  # a query activation without a direction is known before the pass begins
     groups: dict[tuple[Site, str | None], list[int]] = {}
@@ -127,7 +129,8 @@ def scan_domain(
     for block in domain.blocks(sites, roles):
         places = _by_role(task, block, roles)
         for (site, role), members in groups.items():
-            nearest = _nearest(block.read.at[site], places[role], len(block.tokens), z_q[members], criterion.metric)
+            known = [queries[i] for i in members] if half else []
+            nearest = _nearest(block, site, places[role], z_q[members], criterion.metric, known)
             yield Scan(tuple(members), block.start, block.tokens, *nearest)
         advance(len(block.tokens))
 
@@ -160,14 +163,21 @@ def _by_role(task: Task, block: DomainBlock, roles: Sequence[str] | None) -> dic
 
 
 def _nearest(
-    activations: dict[int, Tensor], places: Sequence[_Place], n: int, z_q: Tensor, metric: Metric
+    block: DomainBlock, site: Site, places: Sequence[_Place], z_q: Tensor, metric: Metric, known: Sequence[Query]
 ) -> tuple[Tensor, Tensor]:
-    """Least distance of each of `n` inputs from each query, and where; ties go to the lowest position."""
+    """Least distance of each input of a block from each query, and where; ties go to the lowest position.
+
+    `known`: the queries, where the tokens decide which inputs have their activation.
+    """
+    activations, n = block.read.at[site], len(block.tokens)
     nearest = torch.full((len(z_q), n), torch.inf)
     at = torch.full(nearest.shape, -1)
     for t, rows, prefixes in places:
         width = activations[t].shape[1]
         here = pairwise_distances(z_q[:, :width], activations[t].cpu(), metric)[:, prefixes]
+        for i, query in enumerate(known):
+            if query.position == t:
+                here[i, Beginnings.of([query]).shared_by(block.tokens[rows])] = 0
         columns = slice(None) if len(rows) == n else rows  # a slice is not copied
         nearer = here < nearest[:, columns]
         nearest[:, columns] = torch.where(nearer, here, nearest[:, columns])

@@ -14,6 +14,7 @@ from inversionview.criterion import Criterion, Metric
 from inversionview.decoder.scoring import score
 from inversionview.preimage.distance import distances
 from inversionview.preimage.domain import domain_size
+from inversionview.preimage.rounding import Beginnings
 from inversionview.preimage.sources.proposals import (
     DecoderDensity,
     DecoderSource,
@@ -80,7 +81,8 @@ def sampled_preimages(
     ]
     distinct = sum(len(one.tokens) for one in candidates)
     with stage("verify", distinct):
-        everywhere = _verify(probed, task, queries, candidates, z_q, metric=criterion.metric)
+        known = activations is None
+        everywhere = _verify(probed, task, queries, candidates, z_q, metric=criterion.metric, known=known)
     with stage("weigh", distinct):
         densities = [_densities(task, *row, sources) for row in zip(queries, candidates, z_q, strict=True)]
     rows = zip(queries, candidates, everywhere, densities, strict=True)
@@ -144,14 +146,21 @@ def _verify(
     z_q: Float[Tensor, "query width"],
     *,
     metric: Metric,
+    known: bool,
 ) -> list[PerPosition]:
-    """Distances [candidate, pos] for each query, all queries of one site run together."""
+    """Distances [candidate, pos] for each query, all queries of one site run together.
+
+    `known`: the activations are the queries' own, and so those of what begins as they do.
+    """
     verified: dict[int, PerPosition] = {}
     for site, rows in rows_by_site(queries).items():
         sizes = [len(candidates[i].tokens) for i in rows]
         tokens = torch.cat([candidates[i].tokens for i in rows])
         wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
-        everywhere = eligible_distances(probed, task, tokens, site, wanted, metric=metric)
+        of = Beginnings.of([queries[i] for i in rows]).take(
+            torch.arange(len(rows)).repeat_interleave(torch.tensor(sizes))
+        )
+        everywhere = eligible_distances(probed, task, tokens, site, wanted, metric=metric, of=of if known else None)
         verified.update(zip(rows.tolist(), torch.split(everywhere, sizes), strict=True))
     return [verified[i] for i in range(len(queries))]
 

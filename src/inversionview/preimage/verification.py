@@ -11,6 +11,7 @@ from torch import Tensor
 
 from inversionview.criterion import Metric
 from inversionview.preimage.distance import distances
+from inversionview.preimage.rounding import HALF, Beginnings, as_one
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
 from inversionview.results.preimage import Query
@@ -34,11 +35,19 @@ class Best(NamedTuple):
 
 @torch.no_grad()
 def eligible_distances(
-    probed: ProbedModel, task: Task, tokens: Tokens, site: Site | str, z_q: Activations, *, metric: Metric
+    probed: ProbedModel,
+    task: Task,
+    tokens: Tokens,
+    site: Site | str,
+    z_q: Activations,
+    *,
+    metric: Metric,
+    of: Beginnings | None = None,
 ) -> PerPosition:
     """Distance of each input's activation at every eligible position from that input's own `z_q`; NaN elsewhere.
 
-    `z_q` may be wider than the site, whose numbers come first in it. Runs in blocks, so that memory does not grow with
+    `z_q` may be wider than the site, whose numbers come first in it. `of`: what the `z_q` are of. Where a model in half
+    precision would set apart what begins alike, the tokens decide. Runs in blocks, so that memory does not grow with
     the batch; the result is on the CPU.
     """
     site = probed.site(site)
@@ -50,7 +59,13 @@ def eligible_distances(
         z = probed.capture(rows, [site])[site]
         by_block.append(distances(z, wanted[:, None, : z.shape[-1]].to(z.device), metric).cpu())
         advance(len(rows))
-    return torch.cat(by_block).masked_fill(~task.eligible(tokens), torch.nan)
+    everywhere = torch.cat(by_block)
+    if probed.dtype in HALF:
+        everywhere = as_one(everywhere, tokens, z_q)
+        if of is not None:
+            same = of.shared_by(tokens)
+            everywhere[same, of.positions.expand(len(tokens))[same]] = 0
+    return everywhere.masked_fill(~task.eligible(tokens), torch.nan)
 
 
 def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:

@@ -159,6 +159,11 @@ class ProbedModel:
         return self._parts.embed.weight.device
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The type of numbers that activations are computed in."""
+        return self._parts.embed.weight.dtype
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, in hex, of the weights and of what else determines the activations; kept until these change."""
         state = tuple((p.data_ptr(), p._version) for p in self.model.parameters())

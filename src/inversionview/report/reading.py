@@ -63,7 +63,8 @@ def shares(reading: Reading, members: Sequence[Row]) -> Sequence[float]:
 
 def facts(reading: Reading) -> list[Fact]:
     """Say how large the preimage is and what of it may be missing, as far as the reading knows."""
-    said = [size_fact(reading.size, exact=reading.exact)] if reading.size else []
+    said = [Fact("warning", reading.warning)] if reading.warning else []
+    said += [size_fact(reading.size, exact=reading.exact)] if reading.size else []
     return said + (completeness_facts(reading.completeness) if reading.completeness else [])
 
 

@@ -101,6 +101,8 @@ class Preimage:
     """What `colors` compares with, in words."""
     epsilon_from: str = ""
     """How ε was chosen, in words; empty where it was given."""
+    rounding: float = 0.0
+    """Distance up to which the model's half precision sets one input apart from itself here; 0 in wider types."""
     bits: tuple[FeatureBits, ...] = ()
     """What the activation knows about the task's features."""
     curve: tuple[CurvePoint, ...] = ()
@@ -114,6 +116,16 @@ class Preimage:
     def inside(self) -> Bool[np.ndarray, " candidate"]:
         """Which candidates are members: in the domain, and within epsilon."""
         return self.in_domain & (self.distances <= self.epsilon)
+
+    @property
+    def warning(self) -> str:
+        """What is to be known before ε is trusted, in one sentence; empty where nothing is."""
+        if self.epsilon >= self.rounding:
+            return ""
+        return (
+            f"ε = {self.epsilon:g} is below {self.rounding:.3g}, by which half precision sets one input apart from "
+            "itself here: other members may be missing, so run the model in float32, or take a larger ε"
+        )
 
     @cached_property
     def _weights(self) -> estimators.Weights:
@@ -227,6 +239,8 @@ class Preimage:
                 },
                 "epsilon": self.epsilon,
                 "epsilon_from": self.epsilon_from,
+                "rounding": self.rounding or None,
+                "warning": self.warning or None,
                 "metric": self.metric,
                 "position_rule": self.position_rule,
                 "seed": self.seed,
@@ -284,6 +298,7 @@ class Preimage:
             bits=estimators.informative_bits(self.bits),
             curve=self.curve,
             epsilon_from=self.epsilon_from,
+            warning=self.warning,
             shares=estimators.query_shares(self),
             given=self.given or None,
             features=[

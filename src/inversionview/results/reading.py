@@ -116,6 +116,8 @@ class Reading:
     curve: Sequence[CurvePoint] = ()
     epsilon_from: str = ""
     """How ε was chosen, in words; empty where it was given."""
+    warning: str = ""
+    """What is to be known before ε is trusted; empty where nothing is."""
     shares: Sequence[float] | None = None
     """For each token of the query, the share of all members that have it there; else it is that of the samples."""
     given: str | None = None

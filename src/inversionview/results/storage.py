@@ -85,6 +85,7 @@ class _File:
     """Type of the token ids."""
     samples: list[_Row]
     given: str | None = None
+    rounding: float | None = None
     columns: tuple[tuple[str, tuple[str, ...], str], ...] = ()
 
     def fields(self) -> dict[str, Any]:
@@ -96,6 +97,7 @@ class _File:
         fields = {name: getattr(self, name) for name in (*same, "curve", "colors_about")} | {
             "query": {"study": self.study, **self.query.fields()},
             "given": self.given or "",
+            "rounding": self.rounding or 0.0,
             "components": tuple(Component(*part) for part in self.components),
             "bits": tuple(
                 FeatureBits(name, bits, of, np.inf if apart is None else apart, interval)

@@ -64,7 +64,7 @@ def test_a_null_epsilon_is_of_the_site_and_the_role(metric, rule, calls):
         generator = torch.Generator().manual_seed(5)
         options = {"metric": metric, "position_rule": rule, "role": asked.role, "generator": generator}
         alone = null_epsilon(probed(), few_sums(), [asked.site], 0.2, n=PAIRS, **with_criterion(options))[asked.site]
-        assert epsilon == (alone.epsilon, f"null:0.2: {alone.detail}")
+        assert epsilon == (alone.epsilon, f"null:0.2: {alone.detail}", 0.0)
         assert epsilon.words.startswith(f"null:0.2: 0.2 of {PAIRS} unrelated pairs are within {epsilon.value:.4g}")
 
 
@@ -79,7 +79,7 @@ def test_a_causal_epsilon_is_of_the_query(calls):
     assert len({epsilon.value for epsilon in found}) >= 3
     for (asked, tried), epsilon in zip(calls["causal"], found, strict=True):
         alone = causal_epsilon(probed(), few_sums(), asked, 1.3, tried)
-        assert epsilon == (alone.epsilon, f"causal:1.3: {alone.detail}")
+        assert epsilon == (alone.epsilon, f"causal:1.3: {alone.detail}", 0.0)
         assert len(tried) == 60
     assert ask("causal:1.3") == found
     ask("causal:1.3", [QUERIES[0], QUERIES[0]])

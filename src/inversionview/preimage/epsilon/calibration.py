@@ -15,6 +15,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.curve import Calibrated
 from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
+from inversionview.preimage.rounding import HALF, same_input_floor
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, query_generator
 from inversionview.probed.model import ProbedModel
@@ -34,6 +35,8 @@ class Epsilon(NamedTuple):
 
     value: float
     words: str = ""
+    rounding: float = 0.0
+    """Distance up to which the model's half precision sets one input apart from itself there; 0 in wider types."""
 
 
 def epsilons_of(
@@ -54,7 +57,9 @@ def epsilons_of(
     rule = criterion.epsilon
     if not isinstance(rule, EpsilonRule) or rule.kind == "constant":
         words = f"{rule} of the study" if isinstance(rule, SiteEpsilons) else ""
-        return [Epsilon(limit, words) for limit in criterion.limits([query.site for query in queries])]
+        limits = criterion.limits([query.site for query in queries])
+        roundings = _roundings(criterion, queries, probed, task)
+        return [Epsilon(limit, words, rounding) for limit, rounding in zip(limits, roundings, strict=True)]
 
     def calibrate(query: Query) -> Calibrated:
         if rule.kind == "causal":
@@ -70,7 +75,23 @@ def epsilons_of(
 
     calibrated = {key: calibrate(query) for key, query in {same(query): query for query in queries}.items()}
     measured = [calibrated[same(query)] for query in queries]
-    return [Epsilon(one.epsilon, f"{rule}: {one.detail}") for one in measured]
+    roundings = _roundings(criterion, queries, probed, task)
+    return [
+        Epsilon(one.epsilon, f"{rule}: {one.detail}", rounding)
+        for one, rounding in zip(measured, roundings, strict=True)
+    ]
+
+
+def _roundings(criterion: Criterion, queries: Sequence[Query], probed: ProbedModel, task: Task) -> list[float]:
+    """See `Epsilon.rounding`; measured once for each site and role."""
+    if probed.dtype not in HALF:
+        return [0.0] * len(queries)
+    cells = list(dict.fromkeys((query.site, query.role or None) for query in queries))
+    floors = {
+        (site, role): same_input_floor(probed, task, [site], metric=criterion.metric, role=role)[site]
+        for site, role in cells
+    }
+    return [floors[query.site, query.role or None] for query in queries]
 
 
 def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task) -> Criterion:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
-from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
+from inversionview.preimage.epsilon.curve import Calibrated
+from inversionview.preimage.rounding import Beginnings, same_activation
 from inversionview.preimage.verification import at_role, best, eligible_distances
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
@@ -58,9 +59,10 @@ def causal_epsilon(
     """
     if not 0 < tolerance < math.inf:
         raise UserError(f"the causal tolerance must be a number of nats above 0, such as 0.05, not {tolerance}")
+    rounding = same_activation(probed, task, [query.site], metric=criterion.metric, role=query.role or None)
     ranked = _ranked(probed, task, query, candidates, criterion)
     moves = _moves(probed, task, query, ranked, tolerance)
-    return _calibrated(ranked, moves, tolerance, SAME_ACTIVATION[criterion.metric])
+    return _calibrated(ranked, moves, tolerance, rounding[query.site])
 
 
 def _ranked(probed: ProbedModel, task: Task, query: Query, candidates: Tokens, criterion: Criterion) -> _Ranked:
@@ -68,9 +70,8 @@ def _ranked(probed: ProbedModel, task: Task, query: Query, candidates: Tokens, c
     tokens = torch.unique(candidates[task.contains(candidates)].cpu(), dim=0)
     tokens = tokens[~_are(tokens, query.tokens, task.pad)]
     (z_q,) = probed.capture(torch.tensor([query.tokens]), [query.site], query.position).values()
-    everywhere = eligible_distances(
-        probed, task, tokens, query.site, z_q.expand(len(tokens), -1), metric=criterion.metric
-    )
+    z, of = z_q.expand(len(tokens), -1), Beginnings.of([query])
+    everywhere = eligible_distances(probed, task, tokens, query.site, z, metric=criterion.metric, of=of)
     if criterion.position_rule == "same":
         nearest = at_role(everywhere, eligible_role(task, tokens, query.role))
     else:

@@ -16,6 +16,7 @@ from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION, Calibrated
+from inversionview.preimage.rounding import HALF, Beginnings, same_input_floor
 from inversionview.preimage.verification import best
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
@@ -62,7 +63,8 @@ def null_epsilon(
     criterion's own ε does not matter. With `skip`, sites where no ε has this share are left out, unless there are no
     others.
     Raises `UserError` for a share that is not between 0 and 1 or leaves too few of the `n` pairs inside, that more
-    pairs reach by having the very same activation, or that is out of reach as too few inputs have the role.
+    pairs reach by having the very same activation (as far as half precision tells), or that is out of reach as too few
+    inputs have the role.
     """
     _check_share(share, n)
     parsed = tuple(dict.fromkeys(probed.site(site) for site in sites))
@@ -72,6 +74,8 @@ def null_epsilon(
     with stage("epsilon", 2 * n):
         blocks = _blocks(pairs, probed, parsed, 1 if criterion.position_rule == "same" else pairs.others.shape[1])
         apart = np.concatenate([_distances(probed, task, parsed, rows, criterion) for rows in blocks], axis=1)
+    if probed.dtype in HALF:
+        apart = _as_far_as_told(apart, pairs, probed, task, parsed, role=role, criterion=criterion)
     apart.sort(axis=1)
     by_site = {str(site): row for site, row in zip(parsed, apart, strict=True)}
     if skip:
@@ -134,6 +138,19 @@ def _distances(
     ]
     apart = torch.stack(rows).double().numpy()
     return np.where(np.isnan(apart), math.inf, apart)
+
+
+def _as_far_as_told(
+    apart: Float[np.ndarray, "site pair"], pairs: _Pairs, probed: ProbedModel, task: Task, sites: Sequence[Site], *,
+    role: str | None, criterion: Criterion,
+) -> Float[np.ndarray, "site pair"]:  # fmt: skip
+    """The distances with 0 where half precision tells nothing: of what begins alike, and below the floor of a site."""
+    alike = Beginnings(pairs.queries, pairs.positions).shared_by(pairs.others)
+    if criterion.position_rule == "same":
+        alike &= pairs.places == pairs.positions
+    floors = same_input_floor(probed, task, sites, metric=criterion.metric, role=role)
+    least = np.array([floors[str(site)] for site in sites])[:, None]
+    return np.where(alike.numpy() | (apart < least), 0.0, apart)
 
 
 def _in_reach(row: Float[np.ndarray, " pair"], share: float, metric: Metric) -> bool:

@@ -16,6 +16,7 @@ from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import Anywhere, Places
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
+from inversionview.preimage.rounding import Beginnings
 from inversionview.preimage.verification import at_role, best, eligible_distances, within
 from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Tokens
@@ -99,7 +100,7 @@ def in_epsilon(
     def hits(candidates: Tokens) -> Hits:
         return _hits(
             probed, task, names, candidates, activations=activations, roles=roles, limits=limits,
-            metric=criterion.metric,
+            metric=criterion.metric, of=Beginnings(tokens, positions),
         )  # fmt: skip
 
     random = task.sample(len(tokens), generator=generator) if floor else None
@@ -135,10 +136,16 @@ def _hits(
     roles: Sequence[str],
     limits: Float[Tensor, " site"],
     metric: Metric,
+    of: Beginnings,
 ) -> Hits:
     n = len(candidates) // len(names)
-    parts = zip(names, torch.split(candidates, n), torch.split(activations, n), strict=True)
-    everywhere = torch.cat([eligible_distances(probed, task, rows, name, z, metric=metric) for name, rows, z in parts])
+    parts = zip(names, *(torch.split(part, n) for part in (candidates, activations, *of)), strict=True)
+    everywhere = torch.cat(
+        [
+            eligible_distances(probed, task, rows, name, z, metric=metric, of=Beginnings(*own))
+            for name, rows, z, *own in parts
+        ]
+    )
     in_domain = task.contains(candidates)
     same = at_role(everywhere, role_positions(task, candidates, roles))
     epsilon = limits.repeat_interleave(n)

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 from inversionview.criterion import Criterion
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
+from inversionview.preimage.rounding import Beginnings
 from inversionview.preimage.sources.proposals import DecoderSource, Draws
 from inversionview.preimage.verification import at_role, best, eligible_distances, rows_by_site, within
 from inversionview.probed.model import ProbedModel
@@ -203,8 +204,9 @@ class EditSource:
             rows = torch.isin(owner, queries).nonzero()[:, 0]
             here, of = tokens[rows], owner[rows]
             everywhere = eligible_distances(
-                self.probed, self.task, here, site, targets.activations[of], metric=self.criterion.metric
-            )
+                self.probed, self.task, here, site, targets.activations[of], metric=self.criterion.metric,
+                of=Beginnings.of(targets.queries).take(of),
+            )  # fmt: skip
             if self.criterion.position_rule == "same":
                 roles = [targets.queries[i].role for i in of.tolist()]
                 nearest = at_role(everywhere, role_positions(self.task, here, roles))

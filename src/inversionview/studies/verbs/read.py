@@ -70,7 +70,9 @@ def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list
 
 def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
     """The preimage with its bits, the task's own columns, and where its ε comes from."""
-    preimage = dataclasses.replace(preimage, bits=tuple(preimage_bits(preimage, task)), epsilon_from=epsilon.words)
+    preimage = dataclasses.replace(
+        preimage, bits=tuple(preimage_bits(preimage, task)), epsilon_from=epsilon.words, rounding=epsilon.rounding
+    )
     return with_features(preimage, task, task.columns) if task.columns else preimage
 
 
