@@ -61,4 +61,4 @@ def _task_digest(task: Task) -> str:
 
 
 def _digest(document: Any) -> str:
-    return hashlib.sha256(json.dumps(document, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

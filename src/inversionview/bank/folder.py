@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,15 @@ def fill_folder(probed: ProbedModel, task: Task, plan: BankPlan, folder: Path, m
                 read = read_all(probed, plan.begun.tokens[rows], plan.begun.places[rows], plan.sites, plan.roles)
                 _write(store, index, {_key(*key): values for key, values in read.items()})
 
-        for step in (begin, fill):
-            _together(processes, step)
-        if processes.is_first:
-            write_json(folder / INDEX, {**described, "finished": True})
-        processes.wait_for_all()
+        def finish() -> None:
+            if processes.is_first:
+                write_json(folder / INDEX, {**described, "finished": True})
+
+        _together(processes, begin)
+        tokens, begun = _inputs(folder, store.runs, len(plan.roles))  # the same for all, whatever each has drawn
+        plan = replace(plan, tokens=tokens, begun=begun)
+        _together(processes, fill)
+        _together(processes, finish)
     return Bank(probed, plan, store)
 
 
