@@ -28,7 +28,7 @@ from inversionview.results.preimage import Preimage
 from inversionview.shapes import Tokens
 from inversionview.studies.description import TRAINING
 from inversionview.studies.study import Study, load_study
-from inversionview.studies.verbs.map import LEAST_MEMBERS, MOST_SHORT
+from inversionview.studies.verbs.map_cells import LEAST_MEMBERS, MOST_SHORT
 from inversionview.tasks.base import Split
 from inversionview.tasks.positions import eligible_role
 from inversionview.tasks.text.task import TextTask

@@ -535,7 +535,7 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
             "train-probed nowhere --out o",
             "no recipe 'nowhere' for a probed model; the recipes are: addition, counting",
         ),
-        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, map, test, patch, causal, serve"),
+        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, bank, map, heads,"),
         ("--frobnicate", "No such option"),
     ],
 )

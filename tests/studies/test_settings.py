@@ -33,6 +33,7 @@ COMMANDS = {
     "read": (settings.ReadSettings, settings.ExactSettings),
     "bank": (settings.BankSettings,),
     "map": (settings.MapSettings,),
+    "heads": (settings.HeadSettings,),
     "test": (settings.TestSettings,),
     "patch": (settings.PatchSettings,),
     "causal": (settings.CausalSettings,),
@@ -44,7 +45,7 @@ COMMANDS = {
 REQUESTS = {
     requests.ReadRequest: (settings.ReadSettings, {"noise", "colors"}),
     requests.ExactRequest: (settings.ExactSettings, {"curve", "index"}),
-    requests.MapRequest: (settings.MapSettings, {"sites", "draws", "draws_given"}),
+    requests.MapRequest: (settings.MapSettings, {"n", "bank", "draws", "draws_given"}),
     requests.TestRequest: (settings.TestSettings, set()),
     requests.CausalRequest: (settings.CausalSettings, {"draws", "outputs"}),
 }

@@ -27,7 +27,8 @@ def map_(
     """Show what each site knows at each position, in bits.
 
     Every site at every named position: how many bits its activation gives about each feature of the task, as the mean
-    over random inputs or for one INPUT. Exact where the inputs can be enumerated, else estimated from draws.
+    over random inputs or for one INPUT. Exact where the inputs can be enumerated, else from a bank: a sample of the
+    inputs, of which each query finds its members; nothing is trained for it.
     """
     from rich.console import Console
 

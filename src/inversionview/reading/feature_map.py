@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.criterion import Metric
@@ -16,7 +16,8 @@ from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
-from inversionview.reading.information import base_masses, chosen_features, divergence, entropy
+from inversionview.reading.information import base_masses, chosen_features, codes_of, divergence, entropy
+from inversionview.reading.log_score import exact_scores
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Feature, Task
@@ -40,6 +41,12 @@ class MapCell(NamedTuple):
     bits_se: Float[np.ndarray, "query feature"] | None = None
     effective: Float[np.ndarray, " query"] | None = None
     """How many members of equal weight those found are worth."""
+    scores: Float[np.ndarray, "query feature"] | None = None
+    """How well each query's own value is told, in bits; see `log_score`."""
+    score_se: Float[np.ndarray, " feature"] | None = None
+    """Standard error of the mean score over queries."""
+    score_interval: Float[np.ndarray, "feature 2"] | None = None
+    """For the mean that draws without end would give; None where the domain was enumerated."""
 
 
 @torch.no_grad()
@@ -73,7 +80,10 @@ def feature_map(
                     inside = within_distance(reader[site], z, epsilon[str(site), role], metric)
                     counts[site, role].add(inside.float() @ weights)
         advance(len(block.tokens))
-    return [_cell(task, str(site), role, features, count.total) for (site, role), count in counts.items()]
+    own = {role: codes_of(features, rows, eligible_role(task, rows, role)) for role, rows in queries.items()}
+    return [
+        _cell(task, str(site), role, features, count.total, own=own[role]) for (site, role), count in counts.items()
+    ]
 
 
 class _Counts:
@@ -127,14 +137,19 @@ def _prefix_weights(
 
 
 def _cell(
-    task: Task, site: str, role: str, features: Sequence[Feature], counts: Float[np.ndarray, "query value"]
-) -> MapCell:
+    task: Task, site: str, role: str, features: Sequence[Feature], counts: Float[np.ndarray, "query value"], *,
+    own: Int[np.ndarray, "feature query"],
+) -> MapCell:  # fmt: skip
     base = base_masses(task, role)
     ends = np.cumsum([len(feature.values) for feature in features])
     by_feature = np.split(counts, ends[:-1], axis=1)
     of = np.array([float(entropy(base[feature.name])) for feature in features])
     left = np.stack([entropy(mass) for mass in by_feature], axis=1)
     apart = [divergence(mass, base[feature.name]) for feature, mass in zip(features, by_feature, strict=True)]
+    scores = [
+        exact_scores(mass, codes, base[feature.name])
+        for feature, mass, codes in zip(features, by_feature, own, strict=True)
+    ]
     inside = by_feature[0].sum(axis=1) / (task.size or 1)
     return MapCell(
         site=site,
@@ -144,4 +159,5 @@ def _cell(
         size_bits=np.log2(domain_size(task, role).mass / inside),
         bits=of - left,
         divergence=np.stack(apart, axis=1),
+        scores=np.stack(scores, axis=1),
     )

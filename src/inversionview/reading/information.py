@@ -65,6 +65,11 @@ def _codes(feature: Feature, tokens: Tokens, positions: Positions) -> Int[np.nda
     return np.asarray(feature.compute(tokens, positions).long().numpy())
 
 
+def codes_of(features: Sequence[Feature], tokens: Tokens, positions: Positions) -> Int[np.ndarray, "feature batch"]:
+    """The value of every feature in each input, by its code."""
+    return np.stack([_codes(feature, tokens, positions) for feature in features])
+
+
 def chosen_features(task: Task, names: Iterable[str] | None = None) -> list[Feature]:
     """The features of these names, by default all. Raises `UserError` that lists the ones there are."""
     if names is None:

@@ -23,9 +23,10 @@ from inversionview.preimage.distance import within_distance
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.reading.feature_map import MapCell, query_readers
-from inversionview.reading.information import chosen_features, entropy, feature_masses
+from inversionview.reading.information import chosen_features, codes_of, feature_masses
+from inversionview.reading.knowledge import Asked, Pairs, Sizes, cell_of
 from inversionview.shapes import OneInput, Tokens
-from inversionview.tasks.base import Conditional, Feature, Task
+from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import eligible_role
 
 DRAWS = 200_000
@@ -173,6 +174,7 @@ class _Search:
         metric: Metric,
     ) -> None:
         self.probed, self.task, self.epsilon, self.metric = probed, task, epsilon, metric
+        self._kept: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
         self.features, self.sites = chosen_features(task), [probed.site(site) for site in sites]
         self.cells = [(site, role) for site in self.sites for role in queries if (str(site), role) in epsilon]
         self.inputs, which = torch.unique(torch.cat([*queries.values()]), dim=0, return_inverse=True)
@@ -223,81 +225,47 @@ class _Search:
                 inside[k, self.of_role[role][queries][:, None], rows] = near
         return inside
 
+    def _read(self, role: str, i: int, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
+        """Of what was drawn for an input: values of the features `[feature, batch]`, and which input each is."""
+        if (role, i) not in self._kept:
+            positions = eligible_role(self.task, tokens, role)
+            rows = (positions >= 0).nonzero()[:, 0]
+            codes = np.zeros((len(self.features), len(tokens)), dtype=np.int64)
+            codes[:, rows.numpy()] = codes_of(self.features, tokens[rows], positions[rows])
+            inputs = np.unique(tokens.numpy(), axis=0, return_inverse=True)[1].reshape(-1)
+            inputs[(tokens == self.inputs[i]).all(dim=1).numpy()] = -1
+            self._kept[role, i] = codes, inputs
+        return self._kept[role, i]
+
     def cell(self, drawn: _Drawn, weights: Sequence[np.ndarray], k: int, draws: int) -> MapCell:
         """What one cell knows."""
         site, role = self.cells[k]
-        each = [_masses(self.task, self.features, role, drawn.members[i], weights[i], k=k) for i in self.of_role[role]]
         base = drawn.base[role]
-        knowledge = [
-            _knowledge(np.stack([total[f] for total, _ in each]), np.stack([square[f] for _, square in each]), base[f])
-            for f in range(len(self.features))
-        ]
-        mass, square = (np.array([part[0].sum() for part in parts]) for parts in zip(*each, strict=True))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            size_bits, size_se = np.log2(base[0].sum() / mass), np.sqrt(square) / mass / np.log(2)
-            effective = np.where(mass > 0, mass**2 / square, 0.0)
-        return MapCell(
-            site=str(site),
-            role=role,
-            features=tuple(feature.name for feature in self.features),
-            of=np.array([one.of for one in knowledge]),
-            size_bits=size_bits,
-            bits=np.stack([one.bits for one in knowledge], axis=1),
-            divergence=np.stack([one.divergence for one in knowledge], axis=1),
-            size_se=size_se,
-            bits_se=np.stack([one.se for one in knowledge], axis=1),
-            effective=effective,
+        pairs = self._pairs(drawn, weights, k)
+        mass, square = (
+            np.bincount(pairs.query, values, len(self.of_role[role])) for values in (pairs.weights, pairs.weights**2)
         )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sizes = Sizes(np.log2(base[0].sum() / mass), np.sqrt(square) / mass / np.log(2))
+        return cell_of((str(site), role), self.features, base, self._asked(role, base), pairs, sizes=sizes)
 
+    def _asked(self, role: str, base: Sequence[np.ndarray]) -> Asked:
+        which = self.of_role[role]
+        tokens = self.inputs[which]
+        own = codes_of(self.features, tokens, eligible_role(self.task, tokens, role))
+        priors = [
+            np.maximum(masses, 0.5)[codes] / max(masses.sum(), 0.5) for masses, codes in zip(base, own, strict=True)
+        ]
+        return Asked(np.full(len(which), -1), own, np.stack(priors))
 
-def _masses(
-    task: Task,
-    features: Sequence[Feature],
-    role: str,
-    members: _Members,
-    weights: Float[np.ndarray, " batch"],
-    *,
-    k: int,
-) -> tuple[list[Float[np.ndarray, " value"]], list[Float[np.ndarray, " value"]]]:
-    """Weights of every value of every feature among the members of one cell, and the squares of the weights."""
-    rows = members.inside[k].nonzero()[:, 0]
-    tokens, own = members.tokens[rows], weights[rows.numpy()]
-    positions = eligible_role(task, tokens, role)
-    total, square = (feature_masses(features, tokens, positions, part) for part in (own, own**2))
-    return total, square
-
-
-class _Knowledge(NamedTuple):
-    """What is known of one feature, for each query; what it is without members means nothing."""
-
-    of: float
-    bits: Float[np.ndarray, " query"]
-    se: Float[np.ndarray, " query"]
-    divergence: Float[np.ndarray, " query"]
-
-
-def _knowledge(
-    total: Float[np.ndarray, "query value"],
-    squares: Float[np.ndarray, "query value"],
-    base: Float[np.ndarray, " value"],
-) -> _Knowledge:
-    """Bits about one feature, with a standard error by the delta method.
-
-    A member of value v moves the entropy by its share of the weight times (-log2 share of v - entropy). Half of the
-    correction counts as error too; and where all members agree, that one more might not.
-    """
-    mass, square = total.sum(axis=1), squares.sum(axis=1)
-    size = np.where(square > 0, mass**2 / np.maximum(square, 1e-300), 1.0)
-    mass = np.where(mass > 0, mass, 1.0)
-    share = total / mass[:, None]
-    surprise = -np.log2(np.where(share > 0, share, 1))
-    left, of = entropy(total), float(entropy(base))
-    seen = (total > 0).sum(axis=1)
-    correction = np.maximum(seen - 1, 0) / (2 * size * np.log(2))
-    corrected = np.minimum(left + correction, np.log2(len(base)))
-    variance = (squares * (surprise - left[:, None]) ** 2).sum(axis=1) / mass**2 + (correction / 2) ** 2
-    alone = (seen <= 1) & (of > 0)
-    variance += np.where(alone, (np.log2(size + 1) / (size + 1)) ** 2, 0.0)
-    prior = np.maximum(base, 0.5) / max(base.sum(), 0.5)  # a value that no draw from the prior has
-    apart = -corrected - (share * np.log2(prior)).sum(axis=1)
-    return _Knowledge(of, of - corrected, np.sqrt(variance), np.maximum(apart, 0.0))
+    def _pairs(self, drawn: _Drawn, weights: Sequence[np.ndarray], k: int) -> Pairs:
+        """The members of a cell; an input that is the query is number -1, the others are numbered for each query."""
+        role = self.cells[k][1]
+        each = []
+        for query, i in enumerate(self.of_role[role].tolist()):
+            members = drawn.members[i]
+            rows = np.flatnonzero(members.inside[k].numpy())
+            codes, inputs = self._read(role, i, members.tokens)
+            each.append(Pairs(np.full(len(rows), query), inputs[rows], codes[:, rows], weights[i][rows]))
+        query, inputs, codes, weight = zip(*each, strict=True)
+        return Pairs(np.concatenate(query), np.concatenate(inputs), np.concatenate(codes, 1), np.concatenate(weight))

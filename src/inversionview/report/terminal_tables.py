@@ -47,6 +47,14 @@ def render_validation_terminal(document: Validation, console: Console, *, target
         console.print(Text(f"target: {printable(target)}", style="dim"))
 
 
+def render_heads_terminal(heads: Sequence[tuple[str, float, float]], console: Console) -> None:
+    """Print a row for each head: how often it counts, and its mean share of what its layer brings."""
+    table = plain_table("head", "counts for", "mean share", right=(1, 2))
+    for site, counts, share in heads:
+        table.add_row(printable(site), percent(counts), f"{share:.3f}")
+    console.print(table)
+
+
 def plain_table(*names: str, right: Iterable[int] = (), header: bool = True) -> Table:
     """Return a table without lines; the columns at the indices `right` are set to the right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=header)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from inversionview.criterion import Metric, PositionRule
 from inversionview.results import convert, show
 
+Estimator = Literal["entropy difference", "log score"]
+"""`entropy difference`: H(feature) - H(feature | preimage), of exact preimages. `log score`: how much likelier the
+members make the query's own value than the prior does, log2 P(value | preimage) / P(value); a lower bound."""
 KNOWN_SHARE = 0.9
 """A cell knows a feature of which it gives at least this share of the entropy."""
 PARTLY = 0.5
@@ -20,7 +23,7 @@ LEAST_BITS = 0.05
 
 @dataclass(frozen=True)
 class CellBits:
-    """Bits about one feature: H(feature) - H(feature | preimage), a mean over queries or of one query."""
+    """Bits about one feature, a mean over queries or of one query; see `Map.estimator` for what they are."""
 
     bits: float
     of: float
@@ -29,11 +32,27 @@ class CellBits:
     """Standard error of the mean over queries; None for one query."""
     divergence: float
     """KL(feature | preimage ‖ feature) in bits: never negative, where bits of one query may be."""
+    interval: tuple[float, float] | None = None
+    """Where bits are a log score, 95% for the one that draws without end would give."""
+    entropy_difference: float | None = None
+    """Beside a log score, H(feature) - H(feature | preimage) by the members; None where some queries have few."""
+    log_score: float | None = None
+    """Beside an exact entropy difference, the log score of the whole preimages."""
 
     @property
     def share(self) -> float:
         """Bits as a share of the feature's entropy, in [0, 1]; 0 for a feature that is constant."""
         return max(0.0, min(1.0, self.bits / self.of)) if self.of > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """The queries of a cell that have one value of a feature, such as one phrasing."""
+
+    value: str
+    queries: int
+    bits: Mapping[str, float]
+    """By feature, the mean over these queries."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +74,10 @@ class Cell:
     epsilon: float | None = None
     """Where the rule gives each cell its own."""
     members: float | None = None
-    """In a sampled map, the effective number of members of the query that has the fewest."""
+    """In a sampled map, effective members of the query that has the fewest; from a bank, of the median query."""
     why_not: str | None = None
+    by: tuple[Part, ...] | None = None
+    """By the values of `Map.by`, in their order."""
 
 
 def known_features(cell: Cell) -> list[str]:
@@ -121,6 +142,11 @@ class Map:
     """In a sampled map, the inputs drawn from the prior."""
     drawn_given: int | None = None
     """And those drawn for each query from the prior given what they share with it."""
+    estimator: Estimator = "entropy difference"
+    bank: int | None = None
+    """Inputs of the bank, where it is made from one."""
+    by: str | None = None
+    """The feature by whose values each cell is told apart."""
 
     def __repr__(self) -> str:
         of = f"{self.queries:,} random queries" if self.input is None else self.input

@@ -14,13 +14,18 @@ from inversionview.studies.description import FILE
 from inversionview.studies.folder import open_folder, with_model
 from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts
-from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, TaskSource
+from inversionview.studies.recipes import DECODER_RECIPES, PROBED_RECIPES, Budget, DecoderRecipe, TaskSource
 from inversionview.tasks import TASKS, Task, get_task
 from inversionview.tasks.template.bundled import open_template
 from inversionview.tasks.template.file import read_template
 
 _TRIED = 256
 """Inputs that are drawn to see which tokens a task needs."""
+
+NULL = "null:0.02"
+"""The ε for a model that no study was made of: each site and position has another scale."""
+FEW_INPUTS = 500
+"""In a domain of fewer, too many unrelated inputs are the same for that."""
 
 
 def open_domain(
@@ -58,6 +63,8 @@ def open_domain(
     if probed is not model:
         say_begin(probed, task, how)
     criterion = DEFAULT if recipe is None else Criterion.parse(recipe.epsilon, recipe.metric)
+    if str(domain) not in PROBED_RECIPES and (task.size is None or task.size >= FEW_INPUTS):
+        criterion = criterion.but(NULL)
     return LiveParts(name or task.name, probed, task, criterion=criterion)
 
 

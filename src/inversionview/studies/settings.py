@@ -101,12 +101,18 @@ class BankSettings(_Checked):
 class MapSettings(_Checked):
     """How a map is made."""
 
-    queries: int = _option(100, "Random inputs a cell, without INPUT.")
+    queries: int | None = _option(None, "Random inputs a cell, without INPUT.  [default: 200 from a bank, else 100]")
     where: str | None = _option(
         None, "Only inputs that meet a condition over features: 'C1 == \"no\"'.", metavar="COND"
     )
+    by: str | None = _option(None, "Tell each cell apart by the values of a feature, too.", metavar="FEATURE")
+    at: tuple[str, ...] | None = _option(None, "Positions, by commas.  [default: all that have a name]", metavar="LIST")
     sites: tuple[str, ...] | None = _option(None, f"{SITES_HELP}.  [default: the study's]", metavar="LIST")
-    draws: int = _option(200_000, "Where the inputs cannot be enumerated: inputs drawn from the prior.")
+    n: int | None = _option(
+        None, "Inputs of the bank.  [default: 4000 where the inputs cannot be enumerated]", short="-n"
+    )
+    bank: Path | None = _option(None, "Take the bank in this folder.", metavar="DIR")
+    draws: int | None = _option(None, "Without a bank: inputs drawn from the prior.  [default: 200,000]")
     draws_given: int = _option(1000, "And, a query and condition, from the prior given what they share.")
     seed: int = _option(0, _SEED)
 
@@ -175,10 +181,10 @@ class AblateSettings(_Checked):
 class HeadSettings(_Checked):
     """How heads are chosen."""
 
-    at: str = _option("END")
-    n: int = _option(500)
-    least: float = _option(0.02)
-    seed: int = _option(0)
+    at: str = _option("END", "Position: a role, or an index.")
+    n: int = _option(500, "Training inputs to draw.", short="-n")
+    least: float = _option(0.02, "Share above which a head counts.")
+    seed: int = _option(0, _SEED)
 
 
 @dataclass(frozen=True)

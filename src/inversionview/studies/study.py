@@ -316,19 +316,24 @@ class Study:
         return make_for(self.parts, planned, settings, None if folder is None else Path(folder))[0]
 
     def map(
-        self, text: str | None = None, *, queries: int = 100, where: str | None = None,
-        sites: Sequence[str] | None = None, epsilon: Epsilon | None = None, metric: str | None = None,
-        draws: int = 200_000, draws_given: int = 1000, seed: int = 0,
+        self, text: str | None = None, *, queries: int | None = None, where: str | None = None, by: str | None = None,
+        at: Sequence[str] | str | None = None, sites: Sequence[str] | None = None, epsilon: Epsilon | None = None,
+        metric: str | None = None, n: int | None = None, bank: str | Path | None = None, draws: int | None = None,
+        draws_given: int = 1000, seed: int = 0,
     ) -> Map:  # fmt: skip
         """What every site knows at every named position about every feature of the task, in bits.
 
         The mean over `queries` random inputs a cell, of those that meet the condition `where` over the task's features,
-        or with `text` of this one input. Rule `same`. Exact, in one pass over the domain, where the task can enumerate;
-        elsewhere from `draws` inputs of the prior and, a query, `draws_given` for each condition that the task can draw
-        given; a cell of which too few are members says nothing. Raises `UserError` for settings that cannot be.
+        or with `text` of this one input; with `by`, a feature, also over those with each of its values. `sites` and
+        `at` choose cells. Rule `same`. Exact, in one pass over the domain, where the task can enumerate, unless `n` is
+        given and smaller. Else from a bank of `n` inputs, 4,000 by default, made here or in the folder `bank`; or, with
+        `draws` or where the task can draw given what inputs share, from `draws` inputs of the prior and, a query,
+        `draws_given` for each condition. Bits of these are a lower bound, see `Map.estimator`; a cell of which too few
+        inputs are members says nothing. Raises `UserError` for settings that cannot be.
         """
         settings = MapSettings(
-            queries=queries, where=where, sites=None if sites is None else tuple(sites), draws=draws,
+            queries=queries, where=where, by=by, at=(at,) if isinstance(at, str) else None if at is None else tuple(at),
+            sites=None if sites is None else tuple(sites), n=n, bank=None if bank is None else Path(bank), draws=draws,
             draws_given=draws_given, seed=seed,
         )  # fmt: skip
         return make_map(self.parts, self.criterion.but(epsilon, metric), settings, text=text)

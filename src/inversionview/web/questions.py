@@ -98,7 +98,8 @@ def map_(study: Study, request: MapRequest, limits: Limits) -> Question:
     """What every site knows at every named position."""
     if request.input is not None:
         study.task.encode(checked_input(request.input, limits))
-    _check_count("queries", request.queries, limits.map_queries)
+    if request.queries is not None:
+        _check_count("queries", request.queries, limits.map_queries)
     settings = request.model_dump(exclude={"input"})
 
     def run() -> Answer:

@@ -64,9 +64,12 @@ class MapRequest(_Request):
     """What every site knows at every named position, of one input or as a mean over random ones."""
 
     input: Text | None = None
-    queries: Count = 100
+    queries: Count | None = None
     epsilon: Epsilon = None
     where: Text | None = None
+    by: Name | None = None
+    at: Annotated[list[Name], Field(max_length=64)] | None = None
+    sites: Annotated[list[Name], Field(max_length=1000)] | None = None
     seed: Seed = 0
 
 

@@ -196,12 +196,17 @@ def test_a_map_of_a_task_that_cannot_enumerate_is_estimated_and_close_to_the_exa
     exact = cells(make(LATE))
     said = [cell for cell in cells(document).values() if "why_not" not in cell]
     assert len(said) > 6
+    too_much = []
     for cell in said:
         truth = exact[cell["site"], cell["at"]]
         assert cell["log2_domain_over_preimage"] == pytest.approx(truth["log2_domain_over_preimage"], abs=0.4)
         for name, bits in cell["bits"].items():
-            assert bits["bits"] == pytest.approx(truth["bits"][name]["bits"], abs=max(0.1, 4 * bits["se"])), name
+            whole = truth["bits"][name]
+            too_much.append(bits["bits"] - whole["log_score"])
+            assert bits["entropy_difference"] == pytest.approx(whole["bits"], abs=0.15), name
             assert bits["of"] == pytest.approx(truth["bits"][name]["of"], abs=0.05)
+    # A lower bound; in a domain this small, the query itself, which a score leaves out, is much of its preimage.
+    assert -0.4 < np.mean(too_much) < 0
 
 
 def test_cells_with_too_few_members_say_nothing_and_why():
@@ -213,7 +218,8 @@ def test_cells_with_too_few_members_say_nothing_and_why():
         assert cell["members"] < 30
         assert cell["why_not"].startswith("the query had under 30 effective members")
     one = next(cell for cell in document["cells"] if "why_not" not in cell)
-    assert all(bits["se"] > 0 or bits["of"] < 1e-9 for bits in one["bits"].values())
+    assert all(bits["se"] > 0 or bits["of"] < 1e-9 or bits["bits"] == 0 for bits in one["bits"].values())
+    assert any(bits["bits"] > 0 for bits in one["bits"].values())
 
 
 def test_a_sampled_map_takes_conditions_and_seeds_and_refuses_no_draws():

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator
 
+from inversionview.bank.bank import Bank
 from inversionview.bank.passes import eligible_places, read_vectors
 from inversionview.criterion import DEFAULT, Criterion, Metric
 from inversionview.errors import UserError
@@ -82,6 +83,41 @@ def null_epsilon(
         by_site = {name: row for name, row in by_site.items() if _in_reach(row, share, criterion.metric)} or by_site
     _check_reach(by_site, share, criterion.metric)
     return {name: _calibrated(row, share) for name, row in by_site.items()}
+
+
+@torch.no_grad()
+def bank_epsilon(
+    bank: Bank,
+    cells: Sequence[tuple[Site, str]],
+    share: float,
+    *,
+    metric: Metric,
+    n: int = 20_000,
+    skip: bool = False,
+    seed: int = 0,
+) -> dict[tuple[str, str], Calibrated]:
+    """`null_epsilon` of sites and roles from the activations of a bank, by short name and role; runs nothing.
+
+    The `n` pairs are of different inputs of the bank, the query one that has the role. Raises `UserError` as
+    `null_epsilon` does, and for a bank of too few inputs.
+    """
+    _check_share(share, n)
+    apart: dict[tuple[str, str], Float[np.ndarray, " pair"]] = {}
+    for site, role in cells:
+        vectors = bank.vectors(site, role)
+        generator = torch.Generator().manual_seed(seed)
+        having = (bank.positions(role) >= 0).nonzero()[:, 0]
+        if not len(having) or len(vectors) < 2:
+            raise UserError(f"none of {len(vectors)} inputs of the bank can be compared at {role!r}: make a larger one")
+        query = having[torch.randint(len(having), (n,), generator=generator)]
+        other = torch.randint(len(vectors) - 1, (n,), generator=generator)
+        other += (other >= query).long()
+        row = distances(vectors[other], vectors[query], metric).double().numpy()
+        apart[str(site), role] = np.sort(np.where(np.isnan(row), math.inf, row))
+    if skip:
+        apart = {cell: row for cell, row in apart.items() if _in_reach(row, share, metric)} or apart
+    _check_reach({" at ".join(cell): row for cell, row in apart.items()}, share, metric)
+    return {cell: _calibrated(row, share) for cell, row in apart.items()}
 
 
 def _check_share(share: float, n: int) -> None:

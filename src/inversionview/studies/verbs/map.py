@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Bool
 
+from inversionview.bank.bank import Bank
+from inversionview.bank.folder import load_bank
 from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
-from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.preimage.epsilon.null import bank_epsilon, null_epsilon
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
+from inversionview.reading.bank_map import BankQueries, bank_map, bank_rows, own_input
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
-from inversionview.reading.sampled_map import sampled_map
-from inversionview.results.map import Cell, CellBits, Map, with_best
-from inversionview.shapes import Tokens
+from inversionview.reading.information import chosen_features, codes_of
+from inversionview.reading.sampled_map import DRAWS, sampled_map
+from inversionview.results.map import Map, with_best
+from inversionview.shapes import OneInput, Tokens
+from inversionview.studies.banks import bank_for
 from inversionview.studies.parts import Parts, checked_sites
 from inversionview.studies.settings import MapSettings
+from inversionview.studies.verbs.map_cells import Groups, Rule, measured_cell
 from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import eligible_role, last_eligible
 
-LEAST_MEMBERS = 30
-"""Effective members that a query should have in a sampled map."""
-MOST_SHORT = 0.1
-"""Where more than this share of a cell's queries have fewer, the cell says nothing."""
+QUERIES, QUERIES_OF_BANK = 100, 200
+"""A cell, where no other number is asked for."""
 _ROUNDS = 100
 """Batches of random inputs that are drawn for the queries of a map before giving up."""
+
+
+class _Made(NamedTuple):
+    """What was measured, by which rule, and of how many inputs."""
+
+    cells: list[MapCell]
+    limits: Mapping[tuple[str, str], float]
+    rule: Rule
+    tokens: Mapping[str, Tokens]
+    """The queries of each role."""
+    bank: int | None = None
+    drawn: int | None = None
+    drawn_given: int | None = None
 
 
 def make_map(
@@ -46,62 +60,171 @@ def make_map(
 
     `domain` says where activations come from, by default from running the model.
     """
-    probed, task, epsilon, metric = parts.probed, parts.task, criterion.epsilon, criterion.metric
-    queries, where, seed = settings.queries, settings.where, settings.seed
-    draws, draws_given = settings.draws, settings.draws_given
-    sites = parts.sites if settings.sites is None else checked_sites(parts, settings.sites)
-    exact = task.size is not None
-    if not exact and (draws < 1 or draws_given < 0):
-        raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
-    if isinstance(epsilon, EpsilonRule) and epsilon.kind == "causal":
-        raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
-    if text is not None and where is not None:
-        raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
-    by_role = _one_input(task, text) if text is not None else _random_queries(task, queries, where, seed)
-    limits = _limits(probed, task, sites, list(by_role), criterion=criterion, seed=seed)
-    if exact:
-        with stage("map", task.size):
-            cells = feature_map(probed, task, sites, by_role, epsilon=limits, metric=metric, domain=domain)
+    task = parts.task
+    _check(task, criterion, settings, text)
+    chosen = parts.sites if settings.sites is None else checked_sites(parts, settings.sites)
+    if settings.bank is not None or _takes_bank(task, settings):
+        made = _from_bank(parts, criterion, settings, chosen, text)
+    elif task.size is not None:
+        made = _exact(parts, criterion, settings, chosen, text, domain=domain)
     else:
-        generator = torch.Generator().manual_seed(seed + 1)  # other draws than those that gave the queries
-        cells = sampled_map(
-            probed, task, sites, by_role, epsilon=limits, metric=metric, draws=draws, draws_given=draws_given,
-            generator=generator,
-        )  # fmt: skip
-    given = draws_given * len(task.conditions) if isinstance(task, Conditional) else 0
+        made = _from_draws(parts, criterion, settings, chosen, text)
     constant = criterion.constant is not None
+    groups = {role: _groups(task, settings.by, rows, role) for role, rows in made.tokens.items()}
+    cells = (
+        measured_cell(cell, made.limits[cell.site, cell.role], made.rule, groups[cell.role], constant=constant)
+        for cell in made.cells
+    )
     return Map(
         study=parts.name,
         task=task.name,
         input=text,
-        where=where,
+        where=settings.where,
         epsilon=criterion.constant,
-        epsilon_rule=str(epsilon),
-        metric=metric,
+        epsilon_rule=str(criterion.epsilon),
+        metric=criterion.metric,
         position_rule="same",
-        queries=1 if text is not None else queries,
-        seed=seed,
-        exact=exact,
+        queries=1 if text is not None else max(map(len, made.tokens.values())),
+        seed=settings.seed,
+        exact=made.rule == "exact",
         domain=task.size,
-        drawn=None if exact else draws,
-        drawn_given=None if exact else given,
-        sites=sites,
-        ats=tuple(by_role),
-        cells=tuple(with_best(_measured(cell, limits[cell.site, cell.role], constant)) for cell in cells),
+        drawn=made.drawn,
+        drawn_given=made.drawn_given,
+        sites=tuple(dict.fromkeys(cell.site for cell in made.cells)) if settings.bank is not None else chosen,
+        ats=tuple(made.tokens),
+        cells=tuple(map(with_best, cells)),
+        estimator="entropy difference" if made.rule == "exact" else "log score",
+        bank=made.bank,
+        by=settings.by,
     )
 
 
-def _one_input(task: Task, text: str) -> dict[str, Tokens]:
+def _check(task: Task, criterion: Criterion, settings: MapSettings, text: str | None) -> None:
+    rule = criterion.epsilon
+    if (settings.draws is not None and settings.draws < 1) or settings.draws_given < 0:
+        raise UserError(f"a map of {task.name} takes at least 1 draw from its prior, and 0 or more given each query")
+    if isinstance(rule, EpsilonRule) and rule.kind == "causal":
+        raise UserError("a map takes one epsilon a site: a number or null:P; causal:T is of one query, use it in read")
+    if text is not None and settings.where is not None:
+        raise UserError("a condition chooses among random inputs: give an input or a condition, not both")
+    if settings.queries is not None and settings.queries < 2:
+        raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {settings.queries}")
+    if settings.by is not None:
+        chosen_features(task, [settings.by])
+    for role in settings.at or ():
+        task.position_of(torch.full((1, task.max_length), task.pad), role)
+
+
+def _takes_bank(task: Task, settings: MapSettings) -> bool:
+    """Whether a map is made from a bank: where one is asked for, or neither counting nor drawing is better."""
+    if task.size is not None:
+        return settings.n is not None and task.size > settings.n
+    return settings.draws is None and (settings.n is not None or not isinstance(task, Conditional))
+
+
+def _exact(
+    parts: Parts, criterion: Criterion, settings: MapSettings, sites: Sequence[str], text: str | None, *,
+    domain: Domain | None,
+) -> _Made:  # fmt: skip
+    task = parts.task
+    by_role = _queries(task, settings, text)
+    limits = _limits(parts.probed, task, sites, list(by_role), criterion=criterion, seed=settings.seed)
+    with stage("map", task.size):
+        cells = feature_map(parts.probed, task, sites, by_role, epsilon=limits, metric=criterion.metric, domain=domain)
+    return _Made(cells, limits, "exact", by_role)
+
+
+def _from_draws(
+    parts: Parts, criterion: Criterion, settings: MapSettings, sites: Sequence[str], text: str | None
+) -> _Made:
+    task, draws, given = parts.task, DRAWS if settings.draws is None else settings.draws, settings.draws_given
+    by_role = _queries(task, settings, text)
+    limits = _limits(parts.probed, task, sites, list(by_role), criterion=criterion, seed=settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed + 1)  # other draws than those that gave the queries
+    cells = sampled_map(
+        parts.probed, task, sites, by_role, epsilon=limits, metric=criterion.metric, draws=draws, draws_given=given,
+        generator=generator,
+    )  # fmt: skip
+    conditions = len(task.conditions) if isinstance(task, Conditional) else 0
+    return _Made(cells, limits, "draws", by_role, drawn=draws, drawn_given=given * conditions)
+
+
+def _from_bank(
+    parts: Parts, criterion: Criterion, settings: MapSettings, chosen: Sequence[str], text: str | None
+) -> _Made:
+    probed, task = parts.probed, parts.task
+    own = None if text is None else task.encode(text)
+    sites = [probed.site(site) for site in chosen]
+    roles = settings.at or (task.roles if own is None else _roles_of(task, own))
+    kept = None if settings.bank is None else load_bank(settings.bank, probed, task)
+    if kept is not None:  # where nothing is asked for, what it holds
+        sites = [site for site in sites if site in kept.sites] if settings.sites is None else sites
+        roles = tuple(role for role in roles if role in kept.roles) if settings.at is None else roles
+    bank = kept or bank_for(parts, sites, roles, n=settings.n, seed=settings.seed)
+    if own is None:
+        queries = _rows_of_bank(bank, task, roles, settings)
+    else:
+        places = {role: int(task.position_of(own[None], role)[0]) for role in roles}
+        queries = {role: own_input(bank, probed, own, place, sites) for role, place in places.items()}
+    cells = [(site, role) for site in sites for role in queries]
+    rule = criterion.epsilon
+    if isinstance(rule, EpsilonRule) and rule.kind == "null":
+        by_cell = bank_epsilon(bank, cells, rule.value, metric=criterion.metric, skip=True, seed=settings.seed)
+        limits = {cell: one.epsilon for cell, one in by_cell.items()}
+    else:
+        names = [(str(site), role) for site, role in cells]
+        limits = dict(zip(names, criterion.limits([site for site, _ in names]), strict=True))
+    made = bank_map(bank, task, sites, queries, epsilon=limits, metric=criterion.metric)
+    tokens = {role: asked.tokens for role, asked in queries.items()}
+    return _Made(made, limits, "bank", tokens, bank=len(bank.tokens))
+
+
+def _rows_of_bank(bank: Bank, task: Task, roles: Sequence[str], settings: MapSettings) -> dict[str, BankQueries]:
+    """Random inputs of the bank that meet the condition: of one order the first that have each role."""
+    tokens, where = bank.tokens, settings.where
+    meet = torch.ones(len(tokens), dtype=torch.bool)
+    if where is not None:
+        meet = holds(task, where, tokens, last_eligible(task, tokens))
+    order = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(settings.seed))
+    n = settings.queries or QUERIES_OF_BANK
+    rows = {role: order[(meet & (bank.positions(role) >= 0))[order]][:n] for role in roles}
+    rows = {role: some for role, some in rows.items() if len(some) >= 2}
+    if not rows:
+        which = f"where {where} " if where is not None else ""
+        raise UserError(f"of {len(tokens):,} inputs in the bank, under 2 {which}have a position {' '.join(roles)}")
+    return {role: bank_rows(bank, role, some) for role, some in rows.items()}
+
+
+def _groups(task: Task, by: str | None, tokens: Tokens, role: str) -> Groups | None:
+    """The values of a feature in the queries of a role."""
+    if by is None:
+        return None
+    [feature] = chosen_features(task, [by])
+    return Groups(feature.values, codes_of([feature], tokens, eligible_role(task, tokens, role))[0])
+
+
+def _queries(task: Task, settings: MapSettings, text: str | None) -> dict[str, Tokens]:
+    if text is not None:
+        return _one_input(task, text, settings.at)
+    return _random_queries(task, settings.queries or QUERIES, settings.where, settings.seed, settings.at or task.roles)
+
+
+def _roles_of(task: Task, row: OneInput) -> tuple[str, ...]:
+    return tuple(role for role in task.roles if int(eligible_role(task, row[None], role)[0]) >= 0)
+
+
+def _one_input(task: Task, text: str, at: Sequence[str] | None) -> dict[str, Tokens]:
     tokens = task.encode(text)[None]
     wide = torch.full((1, task.max_length), task.pad)
     wide[:, : tokens.shape[1]] = tokens
-    return {role: wide for role in task.roles if int(eligible_role(task, wide, role)[0]) >= 0}
+    lacking = [role for role in at or () if int(eligible_role(task, wide, role)[0]) < 0]
+    if lacking:
+        raise UserError(f"{text!r} has no position {lacking[0]!r} that may be read")
+    return dict.fromkeys(at or _roles_of(task, wide[0]), wide)
 
 
-def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[str, Tokens]:
+def _random_queries(task: Task, n: int, where: str | None, seed: int, roles: Sequence[str]) -> dict[str, Tokens]:
     """The first `n` of the same random inputs for every role that they have; only those that meet the condition."""
-    if n < 2:
-        raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {n}")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.empty(0, task.max_length, dtype=torch.long)
     by_role: dict[str, Tokens] = {}
@@ -109,7 +232,7 @@ def _random_queries(task: Task, n: int, where: str | None, seed: int) -> dict[st
         more = task.sample(n, generator=generator)
         more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
         drawn = torch.cat([drawn, more])
-        by_role = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in task.roles}
+        by_role = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in roles}
         if all(len(rows) == n for rows in by_role.values()):
             return by_role
     # A condition may leave out all inputs that have some position, such as A4.
@@ -148,69 +271,3 @@ def _limits(
     if not limits and why is not None:
         raise why
     return limits
-
-
-def _measured(cell: MapCell, limit: float, constant: bool) -> Cell:
-    n = len(cell.size_bits)
-    if cell.effective is not None:
-        few = cell.effective < LEAST_MEMBERS
-        if few.mean() > MOST_SHORT or not np.isfinite(cell.size_bits).all():
-            return _unmeasured(cell)
-        cell = _with_doubt(cell, few)
-
-    def error(values: Any, errors: Any = None) -> float | None:
-        """Of a mean over queries; the errors of each are counted twice, as draws that all share make them alike."""
-        within = 0.0 if errors is None else float((errors**2).mean())
-        if n == 1:
-            return None if errors is None else math.sqrt(within)
-        return math.sqrt((float(np.var(values, ddof=1)) + within) / n)
-
-    return Cell(
-        site=cell.site,
-        at=cell.role,
-        queries=n,
-        log2_domain_over_preimage=float(cell.size_bits.mean()),
-        se=error(cell.size_bits, cell.size_se),
-        bits={
-            name: CellBits(
-                bits=float(cell.bits[:, i].mean()),
-                of=float(cell.of[i]),
-                se=error(cell.bits[:, i], None if cell.bits_se is None else cell.bits_se[:, i]),
-                divergence=float(cell.divergence[:, i].mean()),
-            )
-            for i, name in enumerate(cell.features)
-        },
-        knows=(),
-        best=None,
-        epsilon=None if constant else limit,
-        members=None if cell.effective is None else float(cell.effective.min()),
-    )
-
-
-def _with_doubt(cell: MapCell, few: Bool[np.ndarray, " query"]) -> MapCell:
-    """Where members are few, their own errors are not to be trusted: half of what there is to know, and one bit."""
-    assert cell.bits_se is not None
-    assert cell.size_se is not None
-    bits_se, size_se = cell.bits_se.copy(), cell.size_se.copy()
-    bits_se[few] = np.maximum(bits_se[few], cell.of / 2)
-    size_se[few] = np.maximum(size_se[few], 1.0)
-    return cell._replace(bits_se=bits_se, size_se=size_se)
-
-
-def _unmeasured(cell: MapCell) -> Cell:
-    """A cell that says nothing, and why; only to leave out the queries with few members would favour wide preimages."""
-    assert cell.effective is not None
-    n, few = len(cell.effective), int((cell.effective < LEAST_MEMBERS).sum())
-    of = "the query" if n == 1 else f"{few:,} of {n:,} queries"
-    return Cell(
-        site=cell.site,
-        at=cell.role,
-        queries=n,
-        log2_domain_over_preimage=None,
-        se=None,
-        bits={},
-        knows=(),
-        best=None,
-        members=float(cell.effective.min()),
-        why_not=f"{of} had under {LEAST_MEMBERS} effective members among the draws: draw more, or widen epsilon",
-    )
