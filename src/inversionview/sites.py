@@ -19,7 +19,7 @@ class SiteKind:
     name: str
     short: str
     hook: str
-    """TransformerLens' name; of one head, with the head's index after it."""
+    """TransformerLens' name; of one head, with the head's index after it. (It has none of its own for `head_added`.)"""
 
     @cached_property
     def has_layer(self) -> bool:
@@ -54,6 +54,7 @@ KINDS: dict[str, SiteKind] = {
         SiteKind("mlp_out", "m{layer}", "blocks.{layer}.hook_mlp_out"),
         SiteKind("attn_out", "attn{layer}", "blocks.{layer}.hook_attn_out"),
         SiteKind("head", "a{layer}.{head}", "blocks.{layer}.attn.hook_result.{head}"),
+        SiteKind("head_added", "h{layer}.{head}", "blocks.{layer}.hook_attn_out.{head}"),
         SiteKind("embed", "embed", "hook_embed"),
         SiteKind("pos_embed", "pos_embed", "hook_pos_embed"),
         SiteKind("q", "q{layer}.{head}", "blocks.{layer}.attn.hook_q.{head}"),

@@ -7,6 +7,7 @@ from transformers import GPT2Model
 
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
+from inversionview.probed.parts import locate
 from inversionview.sites import Site
 from tests.probed.tiny import LENGTH, MODELS, NORM_AFTER_HEADS, SEQUENTIAL, VOCAB, every_site, some_tokens, tiny
 
@@ -54,6 +55,48 @@ def test_heads_and_bias_add_up_to_attention(name):
         attention = values.pop(Site("attn_out", layer))
         bias = 0 if block.projection.bias is None else block.projection.bias
         close(sum(values.values()) + bias * probed._parts.multipliers.get("attn_out", 1), attention)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("name", NORM_AFTER_HEADS)
+def test_where_a_norm_follows_what_heads_add_and_the_share_of_the_bias_are_the_attention(name, bias):
+    model = tiny(name)
+    if bias:
+        for part in locate(model).layers:
+            part.projection.bias = torch.nn.Parameter(torch.randn(12, generator=torch.Generator().manual_seed(0)))
+    probed = ProbedModel(model)
+    for layer, part in enumerate(probed._parts.layers):
+        added = [Site("head_added", layer, head) for head in range(4)]
+        results = [Site("head", layer, head) for head in range(4)]
+        values = probed.capture(TOKENS, [*added, Site("attn_out", layer), *results])
+        projected = sum(values[site] for site in results) + (part.projection.bias if bias else 0)
+        scale = values[Site("attn_out", layer)] / projected  # by hand, of each number
+        rest = scale * part.projection.bias if bias else 0
+        close(sum(values[site] for site in added) + rest, values[Site("attn_out", layer)], atol=1e-4)
+        for site, result in zip(added, results, strict=True):
+            torch.testing.assert_close(values[site], scale * values[result], atol=1e-4, rtol=1e-3)
+        alone = probed.capture(TOKENS, added[2], POSITIONS)[added[2]]
+        close(alone, values[added[2]][torch.arange(3), POSITIONS])
+
+
+@pytest.mark.parametrize("name", NORM_AFTER_HEADS)
+def test_a_patch_of_what_a_head_adds_changes_the_stream_by_as_much(name):
+    probed = ProbedModel(tiny(name))
+    site, other = Site("head_added", 0, 1), Site("head_added", 0, 3)
+    before = probed.capture(TOKENS, [site, other, "attn0"], POSITIONS)
+    new, more = torch.randn(3, 12), torch.randn(3, 12)
+    by_site = [Patch(site, POSITIONS, new), Patch(other, POSITIONS, more)]
+    attention = before[Site("attn_out", 0)] + new - before[site] + more - before[other]
+    patched = probed.logits(TOKENS, by_site)
+    close(patched, probed.logits(TOKENS, [Patch("attn0", POSITIONS, attention)]), atol=1e-4)
+    assert (patched - probed.logits(TOKENS)).abs().max() > 1e-2
+    close(probed.logits(TOKENS, [Patch(site, POSITIONS, before[site])]), probed.logits(TOKENS), atol=1e-4)
+
+
+def test_only_where_a_norm_follows_is_there_another_site_for_what_a_head_adds():
+    with pytest.raises(UserError, match=r"no site h0\.1"):
+        ProbedModel(tiny("llama")).capture(TOKENS, "h0.1")
+    assert str(Site.parse("blocks.0.hook_attn_out.1")) == "h0.1"
 
 
 def test_one_site_alone_is_the_same_as_among_all(probed):

@@ -27,8 +27,9 @@ class Access:
     """Of kinds with a head: how many there are in a layer."""
     cut: Callable[[Parts, Tensor, int], Tensor] | None = None
     """Of kinds with a head: the view `[..., number]` of one head in that tensor."""
-    form: Literal["in place", "stream", "result"] = "in place"
-    """`stream`: a sum that no module puts out; `result`: never a tensor, but the cut times W_O of its head."""
+    form: Literal["in place", "stream", "result", "added"] = "in place"
+    """`stream`: a sum that no module puts out; `result`: never a tensor, but the cut times W_O of its head; `added`:
+    nor is this, but the result times the scale of the norm that follows the heads' sum."""
     centred: bool = False
     """In convention `tl` it loses its mean, being written in the residual stream's basis."""
     constant: Literal["value", "result"] | None = None
@@ -77,6 +78,15 @@ ACCESS: dict[str, Access] = {
         centred=True,
         constant="result",
     ),
+    "head_added": Access(
+        lambda parts, layer: layer.projection if layer.norm_after_heads else None,
+        before=True,
+        heads=lambda parts: parts.n_heads,
+        cut=_head_of_z,
+        form="added",
+        centred=True,
+        listed=False,
+    ),
     "attn_out": Access(lambda parts, layer: layer.attn_out, centred=True),
     "resid_mid": Access(lambda parts, layer: layer.ln2, before=True, form="stream", centred=True),
     "neurons": Access(lambda parts, layer: layer.down, before=True, width=lambda parts: parts.d_mlp, listed=False),
@@ -92,6 +102,17 @@ def point_of(site: Site, parts: Parts) -> Point:
     module = row.module(parts, parts.layers[site.layer or 0])
     assert module is not None, "sites are checked against the model's before they get here"
     return Point(module, row.before)
+
+
+def note_of(site: Site, parts: Parts) -> str:
+    """What a site's name does not say of it in this model, in words."""
+    if site.layer is None or not parts.layers[site.layer].norm_after_heads:
+        return ""
+    return {
+        "head": "what the head gives to the norm that follows attention, not what is added to the residual stream: "
+        f"that is h{site.layer}.{site.head}",
+        "head_added": "what the head adds to the residual stream: its result at the scale of the norm that follows",
+    }.get(site.kind, "")
 
 
 def cut(site: Site, parts: Parts, tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
-from inversionview.probed.access import ACCESS, all_sites, checked_site
+from inversionview.probed.access import ACCESS, all_sites, checked_site, note_of
 from inversionview.probed.architectures import Architecture
 from inversionview.probed.arguments import (
     after_prefix,
@@ -193,6 +193,10 @@ class ProbedModel:
         """How many numbers an activation at this site has. Raises UserError when the model has no such site."""
         site = self.site(site)
         return self._views[site.name].width if site.name else ACCESS[site.kind].width(self._parts)
+
+    def note(self, site: Site | str) -> str:
+        """What to know of a site in this model, in words; empty where its name says all."""
+        return note_of(self.site(site), self._parts)
 
     def add_view(self, name: str, *, of: Site | str, encode: Map, decode: Map | None = None) -> Site:
         """A site of your own, which holds what `encode` makes of another one's activations; gives it.

@@ -37,6 +37,11 @@ class LayerParts:
     key: nn.Module
     value: Affine
 
+    @property
+    def norm_after_heads(self) -> bool:
+        """Whether what attention adds to the stream is the output of a norm, so that no head's result is added."""
+        return self.attn_out not in set(self.attention.modules())
+
 
 @dataclass(frozen=True)
 class Parts:

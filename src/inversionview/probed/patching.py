@@ -12,6 +12,7 @@ from torch import Tensor
 from inversionview.probed.access import ACCESS, cut, point_of
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Edit, Point
+from inversionview.probed.norms import added_by_heads
 from inversionview.probed.parts import Parts
 from inversionview.probed.views import View, replaced
 from inversionview.sites import Site
@@ -77,8 +78,8 @@ def edits(writes: Sequence[Write], batch: int, parts: Parts, convention: Raw | F
                 then.append(norm_input)
                 last.append(mlp_output)  # what MLP patches made of it
                 first.append(block_output)  # for resid_post patches to overwrite
-            case "result":
-                results.extend(_result_edits(here, parts, convention))  # of what patches made of z
+            case "result" | "added":
+                results.extend(_head_edits(here, parts, convention))  # of what patches made of z
     return first + then + results + last
 
 
@@ -124,23 +125,28 @@ def _mid_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) 
     )
 
 
-def _result_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
-    """Patches of one head's result: what the projection puts out changes by what that result does."""
+def _head_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folded) -> list[tuple[Point, Edit]]:
+    """Patches of one head's result, or of what it adds: the projection's output, or attention's, changes by as much."""
     site, seen = writes[0].site, list[Tensor]()
-    before = point_of(site, parts)
+    layer, head, before = site.layer or 0, site.head or 0, point_of(site, parts)
+    is_result = ACCESS[site.kind].form == "result"
+    after = before._replace(before=False) if is_result else point_of(Site("attn_out", layer), parts)
 
     def remember(tensor: Tensor) -> None:
-        seen[:] = [cut(site, parts, tensor)]
+        seen[:] = [tensor]
 
     def change(output: Tensor) -> Tensor:
-        assert site.layer is not None
         # Of the places that are written alone, each once: as many heads may be patched, each in rows of its own.
         places = [write.places(output.device) for write in writes]
         written = torch.zeros(output.shape[:2], dtype=torch.bool, device=output.device)
         for place in places:
             written[place] = True
         index = written.flatten().cumsum(0).view_as(written) - 1
-        result = seen[0][written] @ parts.output_weight(site.layer)[site.head]
+        z = seen[0][written.to(seen[0].device)]
+        if is_result:
+            result: Tensor = cut(site, parts, z) @ parts.output_weight(layer)[head]
+        else:
+            result = added_by_heads(parts, layer, [head], z)[0].to(output.device)
         new = result.clone()
         for write, place in zip(writes, places, strict=True):
             new[index[place]] = write.over(new[index[place]], convention)
@@ -148,4 +154,4 @@ def _result_edits(writes: Sequence[Write], parts: Parts, convention: Raw | Folde
         changed[written] += new - result
         return changed
 
-    return [(before, remember), (before._replace(before=False), change)]
+    return [(before, remember), (after, change)]

@@ -1,23 +1,15 @@
-"""Norms with their scale frozen at what it is in a run, which makes them linear; and so how a stream becomes logits."""
+"""How a residual stream becomes logits, with the scale of every norm frozen at what it is in a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.norms import Vectors, bias_of, frozen
 from inversionview.shapes import Activations
-
-Parts = Float[Tensor, "*part batch d_model"]
-"""Vectors that add up to a batch of residual streams, or some of these."""
-
-_LARGE = 1e3
-"""So large that no norm's epsilon counts beside its square."""
 
 
 class Readout:
@@ -31,7 +23,7 @@ class Readout:
         self._parts, self._head = probed._parts, probed._head
 
     @torch.no_grad()
-    def contributions(self, parts: Parts, stream: Activations) -> Float[Tensor, "*part batch vocab"]:
+    def contributions(self, parts: Vectors, stream: Activations) -> Float[Tensor, "*part batch vocab"]:
         """What each part of the last residual stream adds to the logits, the norm's scale being that of `stream`.
 
         Linear in `parts`. LayerNorm takes each part's mean over d_model away, so it does not matter whether that was
@@ -44,7 +36,7 @@ class Readout:
 
     @torch.no_grad()
     def differences(
-        self, parts: Parts, stream: Activations, tokens: Int[Tensor, "batch 2"]
+        self, parts: Vectors, stream: Activations, tokens: Int[Tensor, "batch 2"]
     ) -> Float[Tensor, "*part batch"]:
         """What each part adds to the logit of an input's first token above that of its second; as `contributions`."""
         norm, both = (
@@ -58,7 +50,7 @@ class Readout:
     def constant(self) -> Float[Tensor, " vocab"]:
         """What the biases of the final norm and of the unembedding add to every logit."""
         weight = self._head.weight.float()
-        bias = _bias(self._parts.final_norm, weight.new_zeros(weight.shape[1]))
+        bias = bias_of(self._parts.final_norm, weight.new_zeros(weight.shape[1]))
         logits = weight @ bias
         return self._parts.logit_scale * (logits if self._head.bias is None else logits + self._head.bias.float())
 
@@ -70,50 +62,16 @@ class Readout:
 
 
 @torch.no_grad()
-def heads_in_stream(probed: ProbedModel, layer: int, heads: Parts) -> Parts:
+def heads_in_stream(probed: ProbedModel, layer: int, heads: Vectors) -> Vectors:
     """What each head of a layer adds to the residual stream: `[head, batch, d_model]`, from the heads' results.
 
     These themselves, but where a norm follows the projection (Gemma), whose scale is then frozen.
     """
     parts = probed._parts
     part = parts.layers[layer]
-    if parts.architecture.attn_out == parts.architecture.attention:
+    if not part.norm_after_heads:
         return heads
     projected = heads.sum(dim=0)
     bias = part.projection.bias
     projected = projected if bias is None else projected + bias.to(projected.device)
     return frozen(part.attn_out, parts.architecture.norm, projected)(heads)
-
-
-def frozen(norm: nn.Module, kind: Literal["LayerNorm", "RMSNorm"], at: Activations) -> Callable[[Parts], Parts]:
-    """A norm as the linear map that it is at the scale of its inputs `at`, without its bias, in fp32."""
-    weight, at = _weight(norm, kind, at), at.float()
-
-    def scaled(values: Tensor) -> Tensor:
-        values = values.float()
-        return weight * (values - values.mean(-1, keepdim=True) if kind == "LayerNorm" else values)
-
-    # From what the norm gives, because its epsilon goes by another name in each model.
-    made = norm(at.to(_dtype(norm, at))).float().to(at.device)  # a norm may lie on another device
-    base, out = scaled(at), made - _bias(norm, at[0])
-    scale = (out * base).sum(-1, keepdim=True) / (base * base).sum(-1, keepdim=True).clamp_min(1e-30)
-    return lambda parts: scale * scaled(parts)
-
-
-def _bias(norm: nn.Module, like: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:
-    bias: Tensor = norm(torch.zeros_like(like, dtype=_dtype(norm, like)))
-    return bias.float().to(like.device)
-
-
-def _weight(norm: nn.Module, kind: str, like: Tensor) -> Float[Tensor, " d_model"]:
-    """The factors of the norm; of an RMSNorm from what it gives, because Gemma's are 1 more than its parameter."""
-    ones = torch.ones_like(like[0], dtype=torch.float32)
-    if kind == "LayerNorm":
-        weight = getattr(norm, "weight", None)
-        return ones if weight is None else weight.float().to(like.device)
-    factors: Tensor = norm((_LARGE * ones).to(_dtype(norm, like)))
-    return factors.float().to(like.device)
-
-
-def _dtype(norm: nn.Module, like: Tensor) -> torch.dtype:
-    return next((parameter.dtype for parameter in norm.parameters()), like.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 from inversionview.probed.access import ACCESS, cut, point_of
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.hooks import Point
+from inversionview.probed.norms import added_by_heads
 from inversionview.probed.parts import Parts
 from inversionview.probed.views import View, encoded, origin
 from inversionview.sites import Site
@@ -40,14 +41,20 @@ def taps(sites: Sequence[Site], parts: Parts, convention: Raw | Folded, views: M
 def _reader(sites: Sequence[Site], parts: Parts, convention: Raw | Folded, views: Mapping[str, View]) -> Read:
     made_of = [origin(site, views) for site in sites]
     own = tuple(dict.fromkeys(site for site, _ in made_of))
-    results = [site for site in own if ACCESS[site.kind].form == "result"]  # projected together
-    layer, heads = next((site.layer or 0 for site in results), 0), [site.head or 0 for site in results]
-    others = [site for site in own if ACCESS[site.kind].form != "result"]
+    results, added, others = (
+        [site for site in own if ACCESS[site.kind].form in forms]
+        for forms in (("result",), ("added",), ("in place", "stream"))
+    )
+    layer = next((site.layer or 0 for site in (*results, *added)), 0)  # those of one point have one layer
 
     def read(tensor: Tensor) -> Sequence[Tensor]:
         values = {site: convention.read(site, cut(site, parts, tensor)) for site in others}
         if results:
-            values.update(zip(results, _project(tensor, heads, *convention.head_map(layer)), strict=True))
+            projected = _project(tensor, [site.head or 0 for site in results], *convention.head_map(layer))
+            values.update(zip(results, projected, strict=True))
+        if added:
+            shares = added_by_heads(parts, layer, [site.head or 0 for site in added], tensor)
+            values |= {site: convention.read(site, share) for site, share in zip(added, shares, strict=True)}
         return [encoded(values[site], chain) for site, chain in made_of]
 
     return read

@@ -95,6 +95,8 @@ def settings(reading: Reading) -> list[tuple[str, str]]:
     metrics = {"euclidean": "‖z − z_q‖ / ‖z_q‖", "cosine": "1 − cos(z, z_q)"}
     rules = {"same": f"only at {visible(reading.query.at)}", "any": "the best of each input"}
     rows = [("distance", metrics[reading.metric]), ("positions", rules[reading.position_rule])]
+    if reading.site_note:
+        rows.insert(0, (printable(reading.site), printable(reading.site_note)))
     if reading.epsilon_from:
         rows.append(("ε", printable(reading.epsilon_from)))
     if reading.domain_size is not None:

@@ -41,6 +41,8 @@ class Query:
     """Short name: `a0.1`."""
     vector: tuple[float, ...] | None = None
     """The activation itself, in the model's convention, where there is no input behind it."""
+    site_note: str = ""
+    """What to know of the site in this model, in words; empty where its name says all."""
 
     def __str__(self) -> str:
         at = f" at {self.role}" if self.role else ""
@@ -235,6 +237,7 @@ class Preimage:
                     "position": None if query.input is None else query.position,
                     "at": query.role,
                     "site": query.site,
+                    **({"site_note": query.site_note} if query.site_note else {}),
                     **({} if query.vector is None else {"vector": query.vector}),
                 },
                 "epsilon": self.epsilon,
@@ -299,6 +302,7 @@ class Preimage:
             curve=self.curve,
             epsilon_from=self.epsilon_from,
             warning=self.warning,
+            site_note=self.query.site_note,
             shares=estimators.query_shares(self),
             given=self.given or None,
             features=[

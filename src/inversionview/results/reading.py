@@ -118,6 +118,8 @@ class Reading:
     """How ε was chosen, in words; empty where it was given."""
     warning: str = ""
     """What is to be known before ε is trusted; empty where nothing is."""
+    site_note: str = ""
+    """What to know of the site in this model, in words; empty where its name says all."""
     shares: Sequence[float] | None = None
     """For each token of the query, the share of all members that have it there; else it is that of the samples."""
     given: str | None = None

@@ -31,6 +31,7 @@ class _Query:
     site: str
     token_strings: tuple[str, ...]
     vector: tuple[float, ...] | None = None
+    site_note: str = ""
 
     def fields(self) -> dict[str, Any]:
         """Those of a `Query`, without its study."""

@@ -27,7 +27,8 @@ def make_query(parts: Parts, text: str, at: str | int | None, site: str | Site |
     position = find_position(task, tokens, at)
     strings = tuple(task.token_strings(tokens))
     role = task.role(tokens, position)
-    return Query(parts.name, task.decode(tokens), tuple(tokens.tolist()), strings, position, role, name)
+    ids, note = tuple(tokens.tolist()), parts.probed.note(name)
+    return Query(parts.name, task.decode(tokens), ids, strings, position, role, name, site_note=note)
 
 
 def vector_query(
@@ -44,7 +45,7 @@ def vector_query(
     if not (numbers.isfinite().all() and numbers.any()):
         raise UserError("the vector must be finite and not all 0, for distances are told relative to its length")
     at = "" if role is None else str(role)
-    return Query(parts.name, None, (), (), -1, at, name, tuple(numbers.tolist()))
+    return Query(parts.name, None, (), (), -1, at, name, tuple(numbers.tolist()), parts.probed.note(name))
 
 
 def find_position(task: Task, tokens: OneInput, at: str | int | None) -> int:
