@@ -11,9 +11,9 @@ from tests.probed.tiny import LAYER_NORM, MODELS, NOT_IN_TRANSFORMER_LENS, every
 
 PAGE = (ROOT / "docs" / "sites-and-conventions.md").read_text(encoding="utf-8")
 ROWS = {
-    model_type: dict(zip(("x.mid", "n", "tl", "TransformerLens"), cells[2:], strict=True))
+    model_type: dict(zip(("x.mid", "h", "n", "tl", "TransformerLens"), cells[2:], strict=True))
     for cells in (line.strip("| ").split(" | ") for line in PAGE.splitlines() if line.startswith("| `"))
-    if len(cells) == 6 and "config.json" not in cells[0]
+    if len(cells) == 7 and "config.json" not in cells[0]
     for model_type in re.findall("`(.*?)`", cells[0])
 }
 
@@ -29,6 +29,7 @@ def test_the_page_says_of_each_type_what_its_forms_have(model_type):
     names = [{str(site) for site in every_site(ProbedModel(tiny(form)))} for form in forms]
     has = {
         "x.mid": ["x0.mid" in sites for sites in names],
+        "h": ["h0.1" in sites for sites in names],
         "n": ["n0" in sites for sites in names],
         "tl": [form in LAYER_NORM for form in forms],
         "TransformerLens": [form not in NOT_IN_TRANSFORMER_LENS for form in forms],
