@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmarks.common import ROOT, Row
+from benchmarks.common import ROOT, Row, smollm2
 
 if TYPE_CHECKING:
     from inversionview.bank.plan import BankPlan
@@ -61,15 +60,11 @@ def run(*, quick: bool = False) -> list[Row]:
 
 def open_study(quick: bool) -> Study:
     """IOI in SmolLM2-135M; to try it out, the bundled small model."""
-    from inversionview.errors import UserError
     from inversionview.studies.study import load_study, open_study
 
     if quick:
         return load_study("ioi-small", device="cpu")
-    folder = Path(os.environ.get("INVERSIONVIEW_REAL_MODELS") or ROOT / "models") / "smollm2-135m"
-    if not folder.is_dir():
-        raise UserError(f"there is no model in {folder}: `make real-models` gets it")
-    return open_study("ioi", model=folder, convention="raw")
+    return open_study("ioi", model=smollm2(), convention="raw")
 
 
 def plan_of(study: Study, n: int, seed: int) -> BankPlan:

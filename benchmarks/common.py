@@ -10,6 +10,8 @@ from typing import Literal, NotRequired, TypedDict
 
 import torch
 
+from inversionview.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[1]
 ON_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of a process that is to see no GPU: the targets are for processors."""
@@ -34,6 +36,14 @@ def verdict(row: Row) -> str:
     if row.get("sense", "at most") == "at least":
         return "met" if row["value"] >= row["target"] else "MISSED"
     return "met" if row["value"] <= row["target"] else "MISSED"
+
+
+def smollm2() -> Path:
+    """The folder of SmolLM2-135M. Raises `UserError` where it is not here."""
+    folder = Path(os.environ.get("INVERSIONVIEW_REAL_MODELS") or ROOT / "models") / "smollm2-135m"
+    if not folder.is_dir():
+        raise UserError(f"there is no model in {folder}: `make real-models` gets it")
+    return folder
 
 
 def addition_model() -> tuple[Path, str]:

@@ -20,6 +20,7 @@ from benchmarks.common import ROOT, Row, describe_machine, verdict
 from inversionview.files import write_atomic, write_json
 
 NAMES = (
+    "opening",
     "capture",
     "bank",
     "read",

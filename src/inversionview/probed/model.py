@@ -94,7 +94,11 @@ class ProbedModel:
         convention: str = "raw",
         *,
         architecture: Architecture | None = None,
+        checked: bool = True,
     ):
+        """`architecture`: where the model keeps its parts, by default the row of the table for its type; `checked`:
+        whether the self-check runs now, or before the first forward, which has to read the weights anyway.
+        """
         self.model = model = uncompiled(model)
         checked_live(model)
         self.tokenizer = tokenizer
@@ -117,8 +121,15 @@ class ProbedModel:
         self.d_model = self._parts.d_model
         self.vocab_size = self._parts.embed.num_embeddings
         self.max_length = int(self._parts.decoder.config.max_position_embeddings)
-        with self._forward():
-            check(self._parts, model)
+        self._is_checked = False
+        if checked:
+            self._check()
+
+    def _check(self) -> None:
+        """Compare the sites with each other and with the model's own values, once. Raises UserError that says where."""
+        with self._undisturbed():
+            check(self._parts, self.model)
+        self._is_checked = True
 
     @classmethod
     def from_pretrained(
@@ -146,7 +157,7 @@ class ProbedModel:
         """
         how = Loading(revision, base, begin, device, dtype, device_map)
         model, own_tokenizer = load(name_or_path, tokenizer, how)
-        return cls(model, own_tokenizer, convention)
+        return cls(model, own_tokenizer, convention, checked=False)
 
     @property
     def convention(self) -> str:
@@ -501,8 +512,15 @@ class ProbedModel:
     ) -> Iterator[None]:
         """A forward of `batch` inputs as in evaluation, one at a time, with these changes and modules replaced."""
         still_wanted()
-        evaluation, other = as_in_evaluation(self._modules, self.device), running(instead or {})
-        with lock_of(self._parts.decoder), evaluation, eagerly(), other, editing(changes, batch):
+        if not self._is_checked:
+            self._check()
+        with self._undisturbed(), running(instead or {}), editing(changes, batch):
+            yield
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """As in evaluation, and one at a time."""
+        with lock_of(self._parts.decoder), as_in_evaluation(self._modules, self.device), eagerly():
             yield
 
     def _write(self, patch: Patch, tokens: Tensor, start: int) -> Write:

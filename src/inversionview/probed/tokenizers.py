@@ -45,10 +45,16 @@ def set_begin(tokenizer: Any, begin: str) -> None:
     """Make this token of a tokenizer its BOS. Raises UserError where it has no such token."""
     if tokenizer is None:
         raise UserError(f"the model has no tokenizer, so {begin!r} cannot be its begin token")
-    if begin not in tokenizer.get_vocab():
+    if not _has(tokenizer, begin):
         special = ", ".join(dict.fromkeys(tokenizer.all_special_tokens))
         raise UserError(f"{begin!r} is no token of the tokenizer; its special ones are {special or 'none'}")
     tokenizer.bos_token = begin
+
+
+def _has(tokenizer: Any, token: str) -> bool:
+    """Whether this is one of its tokens; the whole list of them takes long to get."""
+    number = tokenizer.convert_tokens_to_ids(token)
+    return number is not None and bool(tokenizer.convert_ids_to_tokens(number) == token)
 
 
 def begin_of(tokenizer: Any) -> str | None:
@@ -63,7 +69,7 @@ def note_on_begin(tokenizer: Any) -> str:
     if begin is None:
         return ""
     if _CHAT.search(begin):
-        better = "<|endoftext|>" in tokenizer.get_vocab()
+        better = _has(tokenizer, "<|endoftext|>")
         advice = "--begin '<|endoftext|>' may suit texts better" if better else "--begin TOKEN for another"
         return f"{begin} stands before each text, which in this model begins a turn of a chat ({advice})"
     ids = tokenizer("a").input_ids

@@ -23,14 +23,14 @@ def load_probed(model: str | Path, how: Loading, *, convention: str | None, usua
     """
     live, tokenizer = load(model, how=how)
     try:
-        return ProbedModel(live, tokenizer, convention=convention or usual)
+        return ProbedModel(live, tokenizer, convention=convention or usual, checked=False)
     except NotDerivedError:
         if convention is not None:
             raise
         _log.warning(
             "convention %s is not derived for RMSNorm: this model's activations are read as they are (raw)", usual
         )
-        return ProbedModel(live, tokenizer, convention="raw")
+        return ProbedModel(live, tokenizer, convention="raw", checked=False)
 
 
 def say_begin(probed: ProbedModel, task: Task, how: Loading) -> None:
