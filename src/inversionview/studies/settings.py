@@ -233,7 +233,7 @@ class TrainSettings(_Checked):
     )
     texts: tuple[str, ...] = _option(
         (),
-        "Texts: a .txt, .jsonl or .parquet file, a folder, or a data set; may be given again.",
+        "Texts: a .txt, .jsonl, .json, .csv, .tsv or .parquet file, a folder, or a data set; may be given again.",
         metavar="FILE_OR_NAME",
         multiple="yes",
     )

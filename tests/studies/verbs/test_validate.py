@@ -12,6 +12,7 @@ import torch
 
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
+from inversionview.files import claimed
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource
@@ -239,6 +240,15 @@ def test_the_truth_for_good_turing_is_what_the_decoder_has_not_drawn():
         errors.append(validating._missing_mass(sample) - q[unseen].sum() / q[made_of.inside].sum())
     assert abs(np.mean(errors)) < 0.02
     assert np.std(errors) < 0.06
+
+
+def test_one_folder_of_cells_is_filled_by_one_validation_or_by_its_shares(tmp_path, proposing):
+    with claimed(tmp_path / "kept", resume=True):
+        with pytest.raises(UserError, match="kept is being written by another run"):
+            run(2, keep=tmp_path / "kept")
+        run(2, keep=tmp_path / "kept", part=(0, 2))
+    assert len(run(2, keep=tmp_path / "kept")["cells"]) == 2
+    assert not list((tmp_path / "kept").glob(".*"))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from inversionview.criterion import Criterion, SiteEpsilons
 from inversionview.errors import UserError
-from inversionview.files import read_json, write_json
+from inversionview.files import claimed, read_json, write_json
 from inversionview.preimage.domain import checked_enumerable, domain_size
 from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.exact import scan_domain
@@ -172,6 +173,14 @@ def validate(
 
     `part` (k, n) checks only every n-th cell, from the k-th: n processes with one `keep` share the work.
     """
+    alone = settings.keep if settings.part is None else None
+    with nullcontext() if alone is None else claimed(alone, resume=True):
+        return _validated(parts, criterion, settings, progress)
+
+
+def _validated(
+    parts: Parts, criterion: Criterion, settings: ValidateSettings, progress: Callable[[int], None] | None
+) -> Validation:
     probed, task = parts.probed, parts.task
     checked_enumerable(task)
     decoder, cells, n, seed, part = needed_decoder(parts), settings.cells, settings.n, settings.seed, settings.part
