@@ -9,7 +9,6 @@ import torch
 from inversionview.reading.conditions import holds
 from inversionview.shapes import Tokens
 from inversionview.studies.study import Study, load_study
-from inversionview.tasks.ioi.features import HELD_OUT
 from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.positions import last_eligible
 from research import ioi_page, site_study
@@ -43,7 +42,7 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
 def accuracy(study: Study, n: int) -> dict[str, Any]:
     """How many answers of the probed model are right, by what of a sentence was held out; `n` sentences of all."""
     task, tokens, counts = study.task, drawn(study, n), {}
-    for value in HELD_OUT:
+    for value in task.features["held out"].values:
         rows = tokens[holds(task, f"`held out` == '{value}'", tokens, last_eligible(task, tokens))]
         if len(rows):
             counts[value] = {"n": len(rows), "right": round(len(rows) * exact_match(study.probed, task, rows))}

@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES
+from inversionview.tasks.template.file import bundled, read_template
 
 END_OF_TEXT = "<|endoftext|>"
 PAGE = """The small dog saw a bird in the old tree. One day, a little girl named Lily went to the park with her mom.
@@ -33,9 +33,11 @@ STORY_TOKENS = 512
 @functools.cache
 def byte_tokenizer() -> Any:
     """Like GPT-2's: bytes, with the space before a word in its token, and one special token for begin and end."""
-    words = [*NAMES, *PLACES, *OBJECTS]
-    phrases = [phrase.format_map(dict.fromkeys(("A", "B", "S", "IO", "place", "object"), "Lily"))
-               for phrase in (*PHRASES.openings, *PHRASES.endings)]  # fmt: skip
+    ioi = read_template(bundled()["ioi"])
+    words = [word for name in ("names", "places", "objects") for word in ioi.lists[name].values]
+    parts = dict.fromkeys(part for of_phrasing in zip(*(one.parts for one in ioi.phrasings), strict=True)
+                          for part in of_phrasing)  # fmt: skip
+    phrases = [part.format_map(dict.fromkeys(("A", "B", "S", "IO", "place", "object"), "Lily")) for part in parts]
     lines = [*PAGE.splitlines(), *phrases, *(f" {word}" for word in words)]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

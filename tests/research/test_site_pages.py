@@ -19,7 +19,7 @@ from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
 from research.claims import BitsOfEach, Measured, MovesOfEach
 from tests.tasks.facts.files import large_bear
-from tests.tasks.ioi.tiny import words
+from tests.tasks.template.ioi import words
 from tests.tokenizers import byte_tokenizer
 
 pytestmark = pytest.mark.slow

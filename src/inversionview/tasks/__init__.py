@@ -26,10 +26,9 @@ TASKS: Registry[Callable[..., Task]] = Registry(
         "counting": "inversionview.tasks.counting.task:CountingTask",
         "facts": "inversionview.tasks.facts.task:FactsTask",
         "facts-and-texts": "inversionview.tasks.facts.with_texts:FactsAndTextsTask",
-        "ioi": "inversionview.tasks.ioi.task:IoiTask",
         "template": "inversionview.tasks.template.task:TemplateTask",
         "text": "inversionview.tasks.text.task:TextTask",
-        **{name: Template(path) for name, path in bundled().items() if name != "ioi"},
+        **{name: Template(path) for name, path in bundled().items()},
     },
 )
 """What makes each task: its class, or a function; entry points of the group `inversionview.tasks` are among them."""

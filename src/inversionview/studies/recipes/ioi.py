@@ -17,7 +17,7 @@ from inversionview.studies.recipes.base import (
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
-    from inversionview.tasks.ioi.task import IoiTask
+    from inversionview.tasks.template.task import TemplateTask
 
 QUERIED = (
     "a7.3", "a7.9", "a8.6", "a8.10", "a10.7", "a11.10", "a9.9", "a9.6", "a10.0", "a9.0", "a9.7", "a10.1", "a10.2",
@@ -26,24 +26,34 @@ QUERIED = (
 """The heads of GPT-2 small whose activations InversionView reads: the circuit of Wang et al. (arXiv 2211.00593)."""
 EPOCHS, EPOCH, BATCH = 100, 200_000, 256
 """Activations of one of the paper's epochs, and in a batch."""
+SMALL = {
+    "names": (
+        "Alice", "Brian", "Carol", "David", "Emma", "Frank", "Grace", "Henry", "Jane", "Kevin", "Laura",
+        "Martin", "Nancy", "Oliver", "Paul", "Rachel",
+    ),
+    "places": (
+        "school", "garden", "market", "station",
+    ),
+    "objects": (
+        "book", "ring", "map", "lamp", "cake",
+    ),
+}  # fmt: skip
+"""The words of the small task, in place of the lists that the template has."""
 _WORDS, _POSITIONS = 65, 21
 """Of the small task; `small_task` is what they are counted from, and a test holds them to it."""
 
 
-def small_task() -> IoiTask:
+def small_task() -> TemplateTask:
     """Sixteen names, four places and five objects in a vocabulary of their own: 307,200 sentences."""
-    from inversionview.tasks.ioi.phrases import PHRASES, SMALL_NAMES, SMALL_OBJECTS, SMALL_PLACES
-    from inversionview.tasks.ioi.task import IoiTask
+    from inversionview.tasks.template.file import bundled, read_template
+    from inversionview.tasks.template.task import TemplateTask
     from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 
-    words = [*SMALL_NAMES, *SMALL_PLACES, *SMALL_OBJECTS]
-    filled = dict.fromkeys(("A", "B", "S", "IO", "place", "object"), words[0])
-    phrases = [phrase.format(**filled) for phrase in (*PHRASES.openings, *PHRASES.endings)]
-    tokenizer = word_tokenizer([*phrases, *(f" {word}" for word in words)])
-    return IoiTask(Vocabulary(tokenizer), SMALL_NAMES, SMALL_PLACES, SMALL_OBJECTS, PHRASES)
+    declared = read_template(bundled()["ioi"], lists=SMALL)
+    return TemplateTask.of(declared, Vocabulary(word_tokenizer(declared.words)))
 
 
-def _small_task_for(probed: ProbedModel, source: TaskSource) -> IoiTask:
+def _small_task_for(probed: ProbedModel, source: TaskSource) -> TemplateTask:
     if source != TaskSource():
         raise UserError("ioi-small has its own sentences: leave out --texts, --column and --length")
     return small_task()
@@ -84,14 +94,13 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
     )
 
 
-def make_task(probed: ProbedModel, source: TaskSource) -> IoiTask:
+def make_task(probed: ProbedModel, source: TaskSource) -> TemplateTask:
     """Our sentences in the model's tokens, of the names, places and objects that are one token of them."""
-    from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES
-    from inversionview.tasks.ioi.task import IoiTask
-    from inversionview.tasks.vocabulary import Vocabulary
+    from inversionview.tasks.template.bundled import open_template
+    from inversionview.tasks.template.file import bundled
 
     if source != TaskSource():
         raise UserError(
             "ioi is of sentences of its own: leave out --texts, --column and --length, or train recipe text"
         )
-    return IoiTask(Vocabulary.of(probed), NAMES, PLACES, OBJECTS, PHRASES)
+    return open_template(bundled()["ioi"], probed)

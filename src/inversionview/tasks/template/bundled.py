@@ -33,6 +33,8 @@ def open_template(
     path: str | Path, probed: ProbedModel, *, lists: Mapping[str, Sequence[str]] | None = None
 ) -> TemplateTask:
     """The template of a file in the tokens of a model. Raises `UserError` with the place of what is wrong in it."""
+    from inversionview.tasks.template.file import read_template
     from inversionview.tasks.template.task import TemplateTask
+    from inversionview.tasks.vocabulary import Vocabulary
 
-    return TemplateTask.from_file(path, probed.tokenizer, lists=lists)
+    return TemplateTask.of(read_template(path, lists=lists), Vocabulary.of(probed))

@@ -127,6 +127,18 @@ class Declared:
     where: str = ""
     """What errors call the file."""
 
+    @property
+    def words(self) -> list[str]:
+        """Texts that hold all that its inputs can hold, for a tokenizer that is made of them."""
+        unsaid = {slot.by for slot in self.slots.values()}
+        said = [slot.values for slot in self.slots.values() if slot.values is not None and slot.name not in unsaid]
+        values = [value for some in said for value in some.values]
+        values += [text for slot in self.slots.values() for text in slot.texts]
+        values += [text for table in self.tables.values() for row in table.rows for text in row]
+        written = {slot: values[0] for phrasing in self.phrasings for slot in phrasing.slots}
+        texts = ["".join(written.get(piece.slot, piece.text) for piece in one.pieces) for one in self.phrasings]
+        return [*texts, *(f" {value}" for value in values)]
+
     def error(self, key: str, what: str) -> UserError:
         """What is wrong at a key of the file."""
         return UserError(f"{self.where}, {key}: {what}")

@@ -1,4 +1,4 @@
-"""Indirect object identification: sentences of frames, for a tokenizer of words and for one of bytes as GPT-2's is."""
+"""Indirect object identification, the bundled template, for a tokenizer of words and for one of bytes as GPT-2's is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from inversionview.reading.conditions import holds
 from inversionview.studies.recipes.ioi import small_task
 from inversionview.tasks import Configured, Constrained, get_task
 from inversionview.tasks.base import Contrastable, Flippable
-from inversionview.tasks.ioi.phrases import NAMES, OBJECTS, PHRASES, PLACES, Phrases
-from inversionview.tasks.ioi.task import IoiTask
+from inversionview.tasks.template.file import bundled
+from inversionview.tasks.template.task import TemplateTask
 from inversionview.tasks.vocabulary import Vocabulary
-from tests.tasks.ioi.tiny import SHORT, WORDS, words
+from tests.tasks.template.ioi import ENDINGS, OPENINGS, WORDS, short, words
 from tests.tokenizers import byte_tokenizer
 
 
@@ -26,8 +26,8 @@ def of_bytes() -> Vocabulary:
 
 
 @functools.cache
-def pieces() -> IoiTask:
-    return IoiTask(of_bytes(), *WORDS, SHORT)
+def pieces() -> TemplateTask:
+    return TemplateTask.of(short(), of_bytes())
 
 
 @pytest.fixture(params=[words, pieces])
@@ -61,7 +61,7 @@ def test_the_domain_is_everything_that_fills_every_frame(task):
 
 def test_each_name_stands_there_twice_and_the_last_is_not_the_third(task):
     for text in map(task.decode, everything(task)[::7]):
-        names = re.findall("|".join(WORDS[0]), text)
+        names = re.findall("|".join(WORDS["names"]), text)
         assert sorted(names) == sorted({*names} | {*names}) * 2 or len(names) == 4
         assert {names[0], names[1]} == {names[2], names[3]}
         assert len({*names}) == 2
@@ -80,7 +80,7 @@ def test_a_changed_token_leads_out_of_the_domain_or_to_another_sentence(task):
     known = {tuple(row.tolist()) for row in rows}
     some = rows[::41]
     for position in range(rows.shape[1]):
-        for token in [*task.frames.used.tolist(), task.end, task.pad]:
+        for token in [*task.forms.used.tolist(), task.end, task.pad]:
             changed = some.clone()
             changed[:, position] = token
             assert task.contains(changed).tolist() == [tuple(row.tolist()) in known for row in changed]
@@ -152,11 +152,11 @@ def test_features_say_what_the_text_says(task):
     found = {name: value(task, name, row) for name in task.features}
     expected = {
         "IO": "Carol", "S": "Alice", "names": "Alice, Carol", "order": "IO first", "place": "school", "object": "ring",
-        "IO position": "7", "S1 position": "9", "opening": SHORT.openings[1], "ending": SHORT.endings[0],
+        "IO position": "7", "S1 position": "9", "opening": OPENINGS[1], "ending": ENDINGS[0],
         "position": "1", "token": "'In'",
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
-    assert found["template"] == SHORT.openings[1] + SHORT.endings[0]
+    assert found["template"] == OPENINGS[1] + ENDINGS[0]
 
 
 def test_features_of_a_changed_tensor_are_read_anew(task):
@@ -222,8 +222,8 @@ def test_a_saved_task_is_the_same(task, tmp_path):
     again = get_task("ioi", tmp_path)
     assert torch.equal(everything(task), everything(again))
     assert torch.equal(task.is_held_out(everything(task)), again.is_held_out(everything(task)))
-    (tmp_path / "task.json").write_text('{"schema": 1, "names": 3}')
-    with pytest.raises(UserError, match="damaged: names is no list of words"):
+    (tmp_path / "task.json").write_text('{"schema": 1, "files": {}, "lists": 3}')
+    with pytest.raises(UserError, match="damaged: lists is missing"):
         get_task("ioi", tmp_path)
 
 
@@ -251,36 +251,33 @@ def test_what_the_task_lacks_is_said(task):
         task.position_of(everything(task), "A1")
     with pytest.raises(UserError, match="positions are 0 to"):
         task.role(everything(task)[0], 40)
-    with pytest.raises(UserError, match="ioi can change IO, S, S1, S2, order, place, object, not END"):
+    with pytest.raises(
+        UserError, match="ioi can change IO, S, order, A, B, place, object, phrasing, opening, ending, S1, S2, not"
+    ):
         task.change(everything(task), ("END",), generator())
 
 
-def test_words_must_be_single_tokens_that_phrases_do_not_have():
+def test_words_must_be_single_tokens_that_the_tokenizer_knows():
     vocabulary = words().vocabulary
+    few = {**WORDS, "names": ("Alice", "Brian", "Xerxes", "Zoe")}
     with pytest.raises(UserError, match="2 of the 4 names are one token in this tokenizer, and at least 3"):
-        IoiTask(vocabulary, ("Alice", "Brian", "Xerxes", "Zoe"), *WORDS[1:], SHORT)
-    with pytest.raises(UserError, match="a word that fills a slot stands in the phrase itself"):
-        IoiTask(vocabulary, WORDS[0], ("the",), WORDS[2], SHORT)
+        TemplateTask.of(short(few), vocabulary)
     with pytest.raises(UserError, match="does not know all words"):
-        IoiTask(vocabulary, *WORDS, Phrases(SHORT.openings, (" {S} lent the {object} to {IO}.",)))
+        TemplateTask.of(short(endings=(" {S} lent the {object} to {IO}.",)), vocabulary)
 
 
-@pytest.mark.parametrize(
-    "phrases",
-    [Phrases(("{A} met {B} in the {place},",), SHORT.endings), Phrases(("When {A} met {B},",), SHORT.endings),
-     Phrases(SHORT.openings, (" {S} gave {IO} the {object}.",)),
-     Phrases(SHORT.openings, ("{S} gave {object} to {IO}.",))],
-)  # fmt: skip
-def test_phrases_have_each_slot_where_it_can_stand(phrases):
-    with pytest.raises(UserError, match=r"an (opening|ending) "):
-        phrases.checked()
+def test_a_word_that_fills_a_slot_may_stand_in_the_phrase_too():
+    task = TemplateTask.of(short({**WORDS, "places": ("the", "garden")}), words().vocabulary)
+    rows = everything(task)
+    assert len({task.decode(row) for row in rows}) == task.size == len(rows)
+    assert task.contains(rows).all()
+    assert value(task, "place", task.encode("When Alice met Brian in the the, Alice gave the map to Brian.")) == "the"
 
 
 def test_a_large_vocabulary_has_enough_words_and_too_many_sentences_to_enumerate():
-    task = IoiTask(of_bytes(), NAMES, PLACES, OBJECTS, PHRASES)
-    assert len(task.frames.names) >= 100
-    assert len(task.frames.places) >= 20
-    assert len(task.frames.objects) >= 20
+    task = TemplateTask.from_file(bundled()["ioi"], of_bytes())
+    for feature, least in (("IO", 100), ("place", 20), ("object", 20)):
+        assert len(task.features[feature].values) >= least
     assert task.size is None
     with pytest.raises(UserError, match="too many to enumerate"):
         next(task.enumerate())
@@ -293,7 +290,7 @@ def test_a_large_vocabulary_has_enough_words_and_too_many_sentences_to_enumerate
 
 def test_the_small_task_has_enough_templates_and_can_be_enumerated():
     task = small_task()
-    assert len(task.frames.templates) >= 16
+    assert len(task.features["template"].values) >= 16
     assert task.size == 32 * 16 * 15 * 2 * 4 * 5
     assert sum(map(len, task.enumerate())) == task.size
     assert task.max_length <= 22
