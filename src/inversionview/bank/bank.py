@@ -98,11 +98,19 @@ class Bank:
         begun, index = self._plan.begun, self._role(role)
         return torch.where(begun.run < 0, -1, begun.places[:, index][begun.run])
 
+    @property
+    def run(self) -> Positions:
+        """Which of the runs, which are distinct, each input `[input]` has; -1 where it lacks all roles."""
+        return self._plan.begun.run
+
+    def run_vectors(self, site: Site, role: str) -> Float[Tensor, "run coord"]:
+        """Coordinates in fp32 of each run, which mean nothing where it lacks the role; raises as `vectors` does."""
+        return self._coordinates.of_source(site, self._values(site, role))
+
     def vectors(self, site: Site, role: str) -> Float[Tensor, "input coord"]:
         """Coordinates in fp32, NaN where an input lacks the role. Raises `UserError` for what is not held."""
-        values = self._values(site, role)
-        vectors = self._coordinates.of_source(site, values)[self._plan.begun.run]
-        return vectors.masked_fill((self.positions(role) < 0)[:, None], torch.nan)
+        vectors = self.run_vectors(site, role)[self.run]
+        return vectors.masked_fill_((self.positions(role) < 0)[:, None], torch.nan)
 
     def coordinates(self, site: Site, activations: Float[Tensor, "*any width"]) -> Float[Tensor, "*any coord"]:
         """Activations at a site in the same coordinates."""

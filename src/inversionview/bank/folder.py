@@ -172,7 +172,10 @@ def _begin(folder: Path, described: dict[str, Any], plan: BankPlan) -> None:
     check_belongs(kept, described, str(folder))
     differs = [name for name in described if name not in ("finished", "version") and kept.get(name) != described[name]]
     if differs:
-        raise UserError(f"the folder {folder} holds another bank, with other {', '.join(differs)}: give another folder")
+        chosen = [name for name in differs if name in ("sites", "roles", "seed", "n", "split")]
+        raise UserError(
+            f"the folder {folder} holds another bank, with other {', '.join(chosen or differs)}: give another folder"
+        )
     if not torch.equal(_inputs(folder, len(plan.begun.tokens), len(plan.roles))[0], plan.tokens):
         raise UserError(f"the folder {folder} holds a bank of other inputs: give another folder")
 

@@ -36,7 +36,8 @@ def bank(settings: BankSettings, of: ModelSettings, *, study: str, at: str, out:
     planned = plan_for(opened.parts, names(at), settings)
     if is_first:
         click.echo(f"bank: {planned.words}", err=True)
-    with Progress(console=Console(stderr=True), transient=True, disable=not is_first) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (is_first and console.is_terminal)) as bar:
         task = bar.add_task("inputs", total=None)
         with told(lambda stage, done, of, partial: bar.update(task, completed=done, total=of)):
             summary = make_for(opened.parts, planned, settings, out)[1]

@@ -46,11 +46,11 @@ def nearest(
     that is left out, as that of the query is where shares are counted. Raises `UserError` for what the bank does not
     hold, or a query activation of norm 0.
     """
-    vectors, query = bank.vectors(site, role), bank.coordinates(site, z_q.float().cpu())
+    vectors, query = bank.run_vectors(site, role), bank.coordinates(site, z_q.float().cpu())
     block = max(1, _BLOCK_VALUES // vectors.shape[1])
-    apart = torch.cat([distances(some, query, metric) for some in torch.split(vectors, block)])
+    apart = torch.cat([distances(some, query, metric) for some in torch.split(vectors, block)])[bank.run]
     own = torch.tensor([*but][: bank.tokens.shape[1]], dtype=torch.long)
-    left_out = apart.isnan() | ((bank.tokens[:, : len(own)] == own).all(dim=1) & bool(but))
+    left_out = apart.isnan() | (bank.positions(role) < 0) | ((bank.tokens[:, : len(own)] == own).all(dim=1) & bool(but))
     rows = apart.masked_fill(left_out, torch.inf).argsort(stable=True)[: int((~left_out).sum())]
     first = np.unique(bank.distinct[rows].numpy(), return_index=True)[1]
     rows = rows[torch.from_numpy(np.sort(first))[:n]]
