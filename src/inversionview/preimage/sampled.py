@@ -190,7 +190,8 @@ def _densities(
         else _prior_density(task, query, candidates.tokens, inside, log_prior=log_prior, density=s.density)
         for s in weighed
     ]
-    times = {s.name: sum(row.get(s.name, 0) for row in candidates.sources) for s in weighed}
+    proposed = {s.name: sum(row.get(s.name, 0) for row in candidates.sources) for s in weighed}
+    times = {s.name: getattr(s, "drawn", proposed[s.name]) for s in weighed}  # of a bank the nearest are proposed
     return _Densities(
         log_prior,
         tuple(Component(s.name, times[s.name]) for s in weighed),

@@ -195,7 +195,9 @@ def unseen_mass(preimage: Drawn, source: str | None = None) -> ShareEstimate:
     of Esty (1983): √(f1 (1 - f1/n) + 2 f2) / n.
     """
     names = [component.source for component in preimage.components]
-    decoders = [part.source for part in preimage.components if part.source != "prior" and not part.is_given]
+    decoders = [
+        part.source for part in preimage.components if part.source not in ("prior", "bank") and not part.is_given
+    ]
     own = decoders if source is None else [name for name in names if name == source]
     if not own:
         return ShareEstimate(None, None, 0, "no draws of a decoder without noise")

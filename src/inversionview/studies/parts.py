@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from inversionview.bank.bank import Bank
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE
@@ -151,8 +152,13 @@ def needed_decoder(parts: Parts) -> Decoder:
     return decoder
 
 
-def measured(parts: Parts, queries: Sequence[Query], criterion: Criterion, seed: int) -> list[Epsilon]:
-    """The ε of each query. Raises `UserError` for a site that the study has not, and a rule that no ε fulfils."""
+def measured(
+    parts: Parts, queries: Sequence[Query], criterion: Criterion, seed: int, *, bank: Bank | None = None
+) -> list[Epsilon]:
+    """The ε of each query, a null quantile by the pairs of a bank where there is one.
+
+    Raises `UserError` for a site that the study has not, and a rule that no ε fulfils.
+    """
     for query in queries:
         checked_site(parts, query.site)
         if criterion.position_rule == "same" and not query.role:
@@ -160,4 +166,4 @@ def measured(parts: Parts, queries: Sequence[Query], criterion: Criterion, seed:
         if str(criterion.epsilon).startswith("causal"):
             query.needed_input("a causal epsilon")
     decoder = decoder_for(parts, queries) if str(criterion.epsilon).startswith("causal") else None
-    return epsilons_of(criterion, queries, probed=parts.probed, task=parts.task, decoder=decoder, seed=seed)
+    return epsilons_of(criterion, queries, probed=parts.probed, task=parts.task, decoder=decoder, seed=seed, bank=bank)

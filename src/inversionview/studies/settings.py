@@ -71,6 +71,7 @@ class ReadSettings(_Checked):
     noise: tuple[float, ...] = _option((0.0,), "Levels of noise on the activation, by commas.")
     prior_share: float = _option(0.1, "Share of draws from the prior.")
     also: tuple[str, ...] = _option((), "Draw from retrieval, edits, given, cosine or varied as well.", metavar="LIST")
+    bank: Path | None = _option(None, "Without a decoder: take the bank in this folder.", metavar="DIR")
     colors: bool = _option(True)
 
 

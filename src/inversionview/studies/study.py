@@ -235,13 +235,15 @@ class Study:
     def preimage(
         self, query: Query, n: int = 1000, *, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
-        noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (), colors: bool = True,
-        progress: Progress | None = None,
+        noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
+        bank: str | Path | None = None, colors: bool = True, progress: Progress | None = None,
     ) -> Preimage:  # fmt: skip
         """Draw `n` inputs for the query and verify each.
 
         A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the pairs of
-        `temperatures` and `noise` levels; without a decoder all are from the prior. For estimates of size and bits,
+        `temperatures` and `noise` levels; without a decoder all are from the prior, or where the task cannot enumerate
+        from a bank, one of 4,000 inputs that is made when it is first needed, or that in the folder `bank`: those of
+        its inputs that are nearest are proposed. For estimates of size and bits,
         several thousand draws at temperatures 1 and 2 with a prior share of 0.4 serve best. `epsilon` and `metric` are
         the study's own by default; ε may also be `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval`
         (nearest held-out inputs), `edits` (a walk inside the preimage), `cosine` (the decoder given activations at a
@@ -254,20 +256,20 @@ class Study:
         """
         return self.preimages(
             [query], n, epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed,
-            temperatures=temperatures, noise=noise, prior_share=prior_share, also=also, colors=colors,
+            temperatures=temperatures, noise=noise, prior_share=prior_share, also=also, bank=bank, colors=colors,
             progress=progress,
         )[0]  # fmt: skip
 
     def preimages(
         self, queries: Sequence[Query], n: int = 1000, *, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
-        noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (), colors: bool = True,
-        progress: Progress | None = None,
+        noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
+        bank: str | Path | None = None, colors: bool = True, progress: Progress | None = None,
     ) -> list[Preimage]:  # fmt: skip
         """What `preimage` gives for each query, in one go; it does not depend on the queries beside it."""
         settings = ReadSettings(
             n=n, seed=seed, temperatures=tuple(temperatures), noise=tuple(noise), prior_share=prior_share,
-            also=tuple(also), colors=colors,
+            also=tuple(also), bank=None if bank is None else Path(bank), colors=colors,
         )  # fmt: skip
         return read(
             self.parts, queries, self.criterion.but(epsilon, metric, position_rule), settings, progress=progress

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import torch
 
+from inversionview.bank.bank import Bank
 from inversionview.criterion import Criterion, EpsilonRule, SiteEpsilons
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.curve import Calibrated
-from inversionview.preimage.epsilon.null import FEWEST_INSIDE, null_epsilon
+from inversionview.preimage.epsilon.null import FEWEST_INSIDE, bank_epsilon, null_epsilon
 from inversionview.preimage.rounding import HALF, same_input_floor
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, query_generator
@@ -47,10 +48,12 @@ def epsilons_of(
     task: Task,
     decoder: Decoder | None,
     seed: int,
+    bank: Bank | None = None,
 ) -> list[Epsilon]:
     """The ε of each query.
 
-    A null ε is of the query's site and role, since at early positions unrelated inputs have the very same activation.
+    A null ε is of the query's site and role, since at early positions unrelated inputs have the very same activation;
+    it is measured in the bank, if there is one.
     A causal one is of the query itself, tried with inputs from the decoder, if there is one, and from the prior.
     Raises `UserError` for a rule that no ε fulfils.
     """
@@ -65,6 +68,10 @@ def epsilons_of(
         if rule.kind == "causal":
             tried = _tried(query, probed, task, decoder, seed)
             return causal_epsilon(probed, task, query, rule.value, tried, criterion=criterion)
+        if bank is not None:
+            cell = probed.site(query.site), query.role
+            [measured] = bank_epsilon(bank, [cell], rule.value, metric=criterion.metric, seed=seed).values()
+            return measured
         generator = torch.Generator().manual_seed(seed)
         return null_epsilon(
             probed, task, [query.site], rule.value, criterion=criterion, role=query.role, generator=generator

@@ -12,12 +12,13 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.bank.bank import Bank
-from inversionview.criterion import Metric
+from inversionview.criterion import Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
-from inversionview.preimage.sources.proposals import Draws
+from inversionview.preimage.sources.proposals import Draws, PriorDensity
 from inversionview.results.preimage import Query
 from inversionview.sites import Site
+from inversionview.tasks.base import Task
 
 _BLOCK_VALUES = 2**22
 """Numbers of vectors that are compared at once: as many as stay in a processor's cache."""
@@ -92,3 +93,67 @@ class BankSource:
                 )
             proposed[i] = near
         return Draws(self.bank.tokens[proposed], torch.full(proposed.shape, torch.nan))
+
+
+@dataclass(frozen=True, eq=False)
+class BankSample:
+    """The inputs of a bank that are nearest, as part of its draws from the prior: the others lie farther, and outside.
+
+    `bank_sample` makes one, of so many inputs that all of the bank within ε are among them.
+    """
+
+    task: Task
+    rows: Int[Tensor, "query candidate"]
+    bank: Bank
+    drawn: int
+    """Inputs of the bank that were looked at."""
+    name: str = "bank"
+
+    @property
+    def n(self) -> int:
+        """Proposals a query."""
+        return self.rows.shape[1]
+
+    @property
+    def density(self) -> PriorDensity:
+        """The prior, of which a bank is a sample."""
+        return PriorDensity()
+
+    def propose(
+        self, activations: Float[Tensor, "query width"], queries: Sequence[Query], generators: Sequence[Generator]
+    ) -> Draws:
+        """The nearest inputs of every query; nothing is random."""
+        return Draws(self.bank.tokens[self.rows], torch.full(self.rows.shape, torch.nan))
+
+
+SHOWN = 30
+"""Inputs that are proposed at least, so that something is seen where few lie within ε."""
+_SLACK = 1e-4
+"""By so much more than ε coordinates may set an input apart that lies within it."""
+
+
+def bank_sample(
+    bank: Bank, task: Task, queries: Sequence[Query], activations: Float[Tensor, "query width"], *,
+    criterion: Criterion, most: int,
+) -> BankSample:  # fmt: skip
+    """All inputs of a bank that lie within ε of each query at its role, and the next nearest.
+
+    Where more than `most` lie there, of a first part of the bank alone. Raises `UserError` for what the bank does not
+    hold, an ε that is still to be measured, or a query activation of norm 0.
+    """
+    apart = torch.stack([
+        _apart(bank, query, z_q, criterion.metric) for query, z_q in zip(queries, activations, strict=True)
+    ])  # fmt: skip
+    limits = torch.tensor(criterion.limits([query.site for query in queries]))[:, None]
+    inside = (apart <= limits * (1 + _SLACK) + _SLACK).cumsum(dim=1)
+    drawn = max(1, int((inside <= max(1, most)).all(dim=0).sum()))
+    n = min(drawn, max(SHOWN, int(inside[:, drawn - 1].max())))
+    return BankSample(task, apart[:, :drawn].argsort(dim=1, stable=True)[:, :n], bank, drawn)
+
+
+def _apart(bank: Bank, query: Query, z_q: Float[Tensor, " width"], metric: Metric) -> Float[Tensor, " input"]:
+    site = Site.named(query.site)
+    vectors, z = bank.vectors(site, query.role), bank.coordinates(site, z_q[: bank.width(site)].float().cpu())
+    block = max(1, _BLOCK_VALUES // vectors.shape[1])
+    apart = torch.cat([distances(some, z, metric) for some in torch.split(vectors, block)])
+    return apart.nan_to_num(nan=torch.inf)

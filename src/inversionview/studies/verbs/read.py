@@ -7,20 +7,27 @@ from collections.abc import Sequence
 
 import torch
 
+from inversionview.bank.bank import Bank
 from inversionview.criterion import Criterion
 from inversionview.decoder.model import Decoder
+from inversionview.errors import UserError
 from inversionview.preimage.epsilon.calibration import Epsilon
 from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.preimage.sources.banked import bank_sample
 from inversionview.preimage.sources.proposals import Source, mixture
 from inversionview.preimage.sources.registry import Wanted, make_sources
 from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.reading.bank_map import bank_map, own_input
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits
+from inversionview.results.estimates import FeatureBits
 from inversionview.results.preimage import Preimage, Query
+from inversionview.sites import Site
+from inversionview.studies.banks import bank_for
 from inversionview.studies.parts import Parts, checked_site, decoder_for, live_parts, measured
 from inversionview.studies.settings import ReadSettings
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Conditional, Task
 
 
 def read(
@@ -42,17 +49,20 @@ def read(
         from_decoder = iter(read(parts, others, criterion, settings, progress=progress) if others else ())
         return [next(from_prior if query in apart else from_decoder) for query in queries]
     with told(progress):
-        epsilons = measured(parts, queries, criterion, settings.seed)
+        bank = _bank(parts, queries, criterion, settings)
+        epsilons = measured(parts, queries, criterion, settings.seed, bank=bank)
         criterion = criterion.but([epsilon.value for epsilon in epsilons])
         preimages = sampled_preimages(
             parts.probed,
             parts.task,
             queries,
-            _sources(parts, criterion, settings),
+            _sources(parts, criterion, settings) if bank is None else _near(parts, bank, queries, criterion, settings),
             criterion=criterion,
             seed=settings.seed,
         )
         preimages = [with_words(parts.task, *row) for row in zip(preimages, epsilons, strict=True)]
+        if bank is not None:
+            preimages = [_with_scores(parts, bank, preimage) for preimage in preimages]
         if settings.colors and parts.decoder is not None and preimages:
             preimages = _colored(parts, parts.decoder, preimages)
     return preimages
@@ -66,6 +76,48 @@ def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list
     for name in settings.also:
         sources += make_sources(Wanted(parts.probed, parts.task, decoder, criterion, n, name))
     return sources
+
+
+def _bank(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ReadSettings) -> Bank | None:
+    """The bank to read from: where there is no decoder, and a sample says what counting would take too long to say."""
+    few = parts.task.size is not None or isinstance(parts.task, Conditional)
+    if parts.decoder is not None or criterion.position_rule != "same" or (few and settings.bank is None):
+        if settings.bank is not None:
+            raise UserError("a bank is read without a decoder, by position rule same: leave it out")
+        return None
+    sites = [Site.named(query.site) for query in queries]
+    roles = list(dict.fromkeys(query.role for query in queries))
+    return bank_for(parts, list(dict.fromkeys(sites)), roles, folder=settings.bank) if queries and all(roles) else None
+
+
+def _near(
+    parts: Parts, bank: Bank, queries: Sequence[Query], criterion: Criterion, settings: ReadSettings
+) -> list[Source]:
+    z_q = query_activations(parts.probed, parts.task, queries)
+    sources: list[Source] = [bank_sample(bank, parts.task, queries, z_q, criterion=criterion, most=settings.n)]
+    for name in settings.also:
+        wanted = Wanted(parts.probed, parts.task, None, criterion, max(1, settings.n // 4), name)
+        sources += make_sources(wanted)
+    return sources
+
+
+def _with_scores(parts: Parts, bank: Bank, preimage: Preimage) -> Preimage:
+    """Bits as scores of the query's own values, which few members cannot make too good; of a vector there are none."""
+    query, task = preimage.query, parts.task
+    if query.vector is not None or not preimage.bits:
+        return preimage
+    site = parts.probed.site(query.site)
+    asked = own_input(bank, parts.probed, torch.tensor(query.tokens), query.position, [site])
+    limits = {(str(site), query.role): preimage.epsilon}
+    [cell] = bank_map(bank, task, [site], {query.role: asked}, epsilon=limits, metric=preimage.metric)
+    assert cell.scores is not None
+    assert cell.score_interval is not None
+    rows = zip(cell.features, cell.scores[0], cell.of, cell.divergence[0], cell.score_interval, strict=True)
+    bits = [
+        FeatureBits(name, float(bits), float(of), float(apart), (float(ends[0]), float(ends[1])))
+        for name, bits, of, apart, ends in rows
+    ]
+    return dataclasses.replace(preimage, bits=tuple(bits))
 
 
 def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
