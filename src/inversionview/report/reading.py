@@ -149,8 +149,8 @@ def format_distance(distance: float | None, epsilon: float) -> str:
 @lru_cache(maxsize=65536)
 def visible(token: str) -> str:
     """Return a token as text in which nothing is hidden: spaces, line ends, controls and bidirectional marks show."""
-    if not token:
-        return "∅"
+    if not token:  # of a character that the token before shows whole
+        return "⟨…⟩"
     shown = "".join(_visible_character(c, alone=len(token) == 1) for c in token)
     return "◌" + shown if unicodedata.category(shown[0]).startswith("M") else shown
 

@@ -16,6 +16,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
 from inversionview.shapes import OneInput, PositionMask, Tokens
+from inversionview.tasks.pieces import BROKEN, shown
 from inversionview.tasks.positions import first_end
 
 if TYPE_CHECKING:
@@ -196,8 +197,11 @@ class Vocabulary(Symbols):
 
     @cached_property
     def names(self) -> list[str]:
-        """The text of each token of the vocabulary by itself."""
-        return self.texts([[token] for token in range(self.size)])
+        """The text of each token of the vocabulary by itself; of a part of a character its bytes, as `⟨E4⟩`."""
+        texts = self.texts([[token] for token in range(self.size)])
+        for token in (token for token, text in enumerate(texts) if BROKEN in text):
+            texts[token] = shown([self.tokenizer.convert_ids_to_tokens(token) or ""], [texts[token]])[0]
+        return texts
 
     def begins_word(self, token: int) -> bool:
         """Whether a space stands before a token, or in its place."""
@@ -205,15 +209,18 @@ class Vocabulary(Symbols):
         return word[:1] in ("Ġ", "▁", " ", "Ċ", "\n")
 
     def strings(self, tokens: OneInput) -> list[str]:
-        """What each token stands for in the text, up to and including the first end token; bytes of a character that is
-        more than one token as `�`.
+        """What each token stands for in the text, up to and including the first end token.
+
+        A character that is more than one token stands at the first of them, and the others are empty.
         """
         row = self.up_to_end(tokens)
-        words = self.tokenizer.convert_ids_to_tokens(row)
-        return [
-            word if token in self.special or word is None else self._shown(token, word)
-            for token, word in zip(row, words, strict=True)
+        words = [word or "" for word in self.tokenizer.convert_ids_to_tokens(row)]
+        plain = [token in self.special for token in row]
+        texts = [
+            word if special else self._shown(token, word)
+            for token, word, special in zip(row, words, plain, strict=True)
         ]
+        return shown(words, texts)
 
     def _shown(self, token: int, word: str) -> str:
         text = self.text([token])
