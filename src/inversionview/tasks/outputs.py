@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.progress import advance
-from inversionview.shapes import Activations, OneInput, Positions, Tokens
+from inversionview.shapes import Activations, OneInput, PositionMask, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
@@ -34,13 +35,26 @@ def exact_match(probed: ProbedModel, task: Task, tokens: Tokens, *, block: int =
     """Share of inputs whose answer the model gets right by greedy decoding, between 0 and 1.
 
     One forward an input is enough: greedy decoding gives the whole answer exactly if each of its tokens is the most
-    likely one after the right ones before it, end token included.
+    likely one after the right ones before it, end token included. Logits are made where answers are predicted, of at
+    most `block` inputs and as many as memory bears.
     """
-    right = 0
-    for rows in torch.split(tokens, block):
-        predicted = probed.logits(rows)[:, :-1].argmax(-1).cpu()
-        right += int(((predicted == rows[:, 1:].cpu()) | ~task.answer_mask(rows)[:, 1:].cpu()).all(dim=1).sum())
-    return right / len(tokens)
+    answer = task.answer_mask(tokens)[:, 1:].cpu()
+    right = torch.ones(len(tokens), dtype=torch.bool)
+    for rows, columns in _alike(answer):
+        for part in torch.split(rows, min(block, inputs_at_once(probed, int(columns[-1]) + 1, len(columns)))):
+            here = tokens[part, : int(columns[-1]) + 1]
+            predicted = probed.logits(here, positions=columns.expand(len(part), -1)).argmax(-1).cpu()
+            right[part] = ((predicted == tokens[part].cpu()[:, columns + 1]) | ~answer[part][:, columns]).all(dim=1)
+    return float(right.sum()) / len(tokens)
+
+
+def _alike(answer: PositionMask) -> Iterator[tuple[Int[Tensor, " row"], Int[Tensor, " column"]]]:
+    """Inputs whose answers are predicted at the same positions, and from the first to the last of these."""
+    first, last = answer.long().argmax(dim=1), answer.shape[1] - 1 - answer.long().flip(1).argmax(dim=1)
+    rows = answer.any(dim=1).nonzero()[:, 0]
+    for ends in torch.unique(torch.stack([first, last], dim=1)[rows], dim=0):
+        alike = (first[rows] == ends[0]) & (last[rows] == ends[1])
+        yield rows[alike], torch.arange(int(ends[0]), int(ends[1]) + 1)
 
 
 def divergence(

@@ -24,7 +24,7 @@ from inversionview.tasks.outputs import exact_match
 
 REACH_DRAWS, REACH_MEMBERS = 1000, 2000
 ACCURACY_INPUTS = 20_000
-"""Held-out inputs for the probed model's exact match, whose standard error is then at most 0.0035."""
+"""Held-out inputs at most for the probed model's exact match, whose standard error is then at most 0.0035."""
 
 
 def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -> Evaluation:
@@ -49,7 +49,7 @@ def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -
         },
         mean=_rates(samples, floor),
         in_domain=float(samples.in_domain.mean()),
-        accuracy=held_out_accuracy(probed, task, seed=seed),
+        accuracy=held_out_accuracy(probed, task, n=n, seed=seed),
         completeness=reached(parts, settings.cells, criterion, seed),
     )
 
@@ -82,10 +82,11 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
     return Reach(REACH_DRAWS, cells, float(np.mean(shares)), error)
 
 
-def held_out_accuracy(probed: ProbedModel, task: Task, *, seed: int = 0) -> float:
-    """Exact match of the probed model's answers on held-out inputs."""
-    generator = seeded(seed)
-    return exact_match(probed, task, task.sample(ACCURACY_INPUTS, generator=generator, split="held-out"))
+def held_out_accuracy(probed: ProbedModel, task: Task, *, n: int | None = None, seed: int = 0) -> float:
+    """Exact match of the probed model's answers on distinct held-out inputs, of `n` draws or `ACCURACY_INPUTS`."""
+    most = ACCURACY_INPUTS if n is None else min(n, ACCURACY_INPUTS)
+    drawn = task.sample(most, generator=torch.Generator().manual_seed(seed), split="held-out")
+    return exact_match(probed, task, torch.unique(drawn, dim=0))
 
 
 def _row(hits: Hits, i: int) -> Hits:
