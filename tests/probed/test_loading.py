@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from inversionview.errors import UserError
-from inversionview.probed import places
+from inversionview.probed import places, selfcheck
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from tests.paths import SHARED
@@ -272,3 +272,43 @@ def test_what_the_hub_says_no_to(hub):
     hub.answer = huggingface_hub.errors.GatedRepoError("403", response=response)
     with pytest.raises(UserError, match="gated"):
         ProbedModel.from_pretrained("somebody/private")
+
+
+def test_a_tokenizer_of_a_vocabulary_and_merges_alone(tmp_path):
+    save("gpt2", tmp_path)
+    content = json.loads(byte_tokenizer().backend_tokenizer.to_str())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(content["vocab"]))
+    assert ProbedModel.from_pretrained(tmp_path).tokenizer is None
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, content["merges"])]) + "\n")
+    text = "Once upon a time, there was a king."
+    assert ProbedModel.from_pretrained(tmp_path).tokenizer(text).input_ids == byte_tokenizer()(text).input_ids
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "awq"])
+def test_quantised_weights_are_refused(method, tmp_path):
+    save("gpt2", tmp_path)
+    edit_config(tmp_path, quantization_config={"quant_method": method, "bits": 4})
+    with pytest.raises(UserError, match=rf"are quantised \({method}\)") as caught:
+        ProbedModel.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_loaded_is_checked_before_its_first_forward(tmp_path, monkeypatch):
+    save("gpt2", tmp_path)
+    checked = []
+    own = selfcheck.check
+    monkeypatch.setattr("inversionview.probed.model.check", lambda *of: checked.append(of) or own(*of))
+    probed = ProbedModel.from_pretrained(tmp_path)
+    assert not checked
+    for _ in range(2):
+        probed.capture(TOKENS, "x0.pre")
+    assert len(checked) == 1
+
+    def refuse(*of):
+        raise UserError("no")
+
+    monkeypatch.setattr("inversionview.probed.model.check", refuse)
+    other = ProbedModel.from_pretrained(tmp_path)
+    for ask in (lambda: other.logits(TOKENS), lambda: other.capture(TOKENS, "x0.pre")):
+        with pytest.raises(UserError, match="no"):  # each time, not only the first
+            ask()
