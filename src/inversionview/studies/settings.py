@@ -83,7 +83,7 @@ class ExactSettings(_Checked):
     curve: bool = _option(False)
     index: Path | None = _option(None, "With --exact: keep activations in this folder, for later queries.")
     given: str | None = _option(
-        None, "With --exact: of the inputs that share something, such as counts.", metavar="NAME"
+        None, "With --exact: of the inputs that share this, such as counts, or all-but:IO,S.", metavar="NAME"
     )
 
 
