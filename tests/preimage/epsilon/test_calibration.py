@@ -11,7 +11,8 @@ from inversionview.preimage.epsilon import calibration
 from inversionview.preimage.epsilon.calibration import Epsilon, epsilons_of
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.null import null_epsilon
-from tests.preimage.tiny import decoder, few_sums, probed, query, with_criterion
+from inversionview.tasks.text import sampling
+from tests.preimage.tiny import decoder, few_sums, probed, query, study, with_criterion
 
 PAIRS = 800
 QUERIES = [
@@ -29,12 +30,13 @@ def calls(monkeypatch):
 
     def null(probed, task, sites, share, **options):
         made["null"].append((*sites, options["role"]))
-        return null_epsilon(probed, task, sites, share, n=PAIRS, **options)
+        return null_epsilon(probed, task, sites, share, **options)
 
     def causal(probed, task, query, tolerance, tried, **options):
         made["causal"].append((query, tried))
         return causal_epsilon(probed, task, query, tolerance, tried, **options)
 
+    monkeypatch.setattr(calibration, "QUERY_PAIRS", PAIRS)
     monkeypatch.setattr(calibration, "null_epsilon", null)
     monkeypatch.setattr(calibration, "causal_epsilon", causal)
     monkeypatch.setattr(calibration, "TRIED", 60)
@@ -114,3 +116,18 @@ def test_an_epsilon_that_cannot_be_says_why(given, words):
         ask(given)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_the_epsilon_of_a_query_takes_fewer_pairs_in_a_large_model(monkeypatch):
+    weights = sum(parameter.numel() for parameter in probed().model.parameters())
+    drawn = []
+    real = calibration.null_epsilon
+    monkeypatch.setattr(
+        calibration, "null_epsilon", lambda *args, n, **given: drawn.append(n) or real(*args, n=n, **given)
+    )
+    monkeypatch.setattr(calibration, "QUERY_PAIRS", 2000)
+    monkeypatch.setattr(calibration, "FEWEST_QUERY_PAIRS", 300)
+    for small, share, n in ((weights, 0.2, 2000), (weights // 4, 0.2, 500), (1, 0.2, 300), (1, 0.02, 500)):
+        monkeypatch.setattr(sampling, "SMALL", small)
+        study(epsilon=f"null:{share}").preimage(query(), n=5)
+        assert drawn.pop() == pytest.approx(n, abs=5)

@@ -31,6 +31,10 @@ NULL_PAIRS, FEWEST_PAIRS = 5000, 1000
 """Pairs of unrelated inputs by which the ε of each site is measured, in a small model and in a large one."""
 
 
+QUERY_PAIRS, FEWEST_QUERY_PAIRS = 20_000, 2000
+"""And those by which the ε of one query is, at most so many."""
+
+
 class Epsilon(NamedTuple):
     """An ε for one query, and where it comes from in words; no words where it was given."""
 
@@ -72,9 +76,11 @@ def epsilons_of(
             cell = probed.site(query.site), query.role
             [measured] = bank_epsilon(bank, [cell], rule.value, metric=criterion.metric, seed=seed).values()
             return measured
+        needed = math.ceil(FEWEST_INSIDE / rule.value)
+        n = min(QUERY_PAIRS, max(affordable(QUERY_PAIRS, FEWEST_QUERY_PAIRS, probed), needed))
         generator = torch.Generator().manual_seed(seed)
         return null_epsilon(
-            probed, task, [query.site], rule.value, criterion=criterion, role=query.role, generator=generator
+            probed, task, [query.site], rule.value, criterion=criterion, n=n, role=query.role, generator=generator
         )[query.site]
 
     def same(query: Query) -> Hashable:
