@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
+from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, OPTConfig, OPTForCausalLM
 
 import inversionview as iv
 from inversionview.errors import UserError
@@ -68,6 +68,41 @@ def test_attention_that_looks_to_the_right():
     for layer in model.model.layers:
         layer.self_attn.is_causal = False
     with pytest.raises(UserError, match="to the right"):
+        ProbedModel(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"word_embed_proj_dim": 8}, "its embeddings have 8 numbers and its residual stream 16"),
+        ({"do_layer_norm_before": False}, "no residual stream runs through it"),
+        ({"_remove_final_layer_norm": True}, "no final norm"),
+    ],
+)
+def test_forms_of_opt_without_what_is_read(changes, said):
+    config = OPTConfig(
+        **{"vocab_size": 17, "hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 8, "num_hidden_layers": 1}
+        | {"num_attention_heads": 2, "max_position_embeddings": 8}
+        | changes
+    )
+    with pytest.raises(UserError, match=f"this OPTForCausalLM cannot be read: .*{said}"):
+        ProbedModel(OPTForCausalLM(config))
+
+
+def test_a_model_that_runs_another_stack_than_the_one_it_has():
+    model, other = tiny("gpt2"), tiny("gpt2")
+    model.forward = other.forward  # equal in every value, and no patch would have an effect
+    with pytest.raises(UserError, match="does not come by its GPT2Block"):
+        ProbedModel(model)
+
+
+def test_a_patch_without_effect():
+    model = tiny("llama")
+    first, last = model.model.layers[0], model.model.layers[1]
+    states = []
+    first.register_forward_hook(lambda module, args, output: states.append(output.clone()))
+    last.register_forward_pre_hook(lambda module, args: (states[-1], *args[1:]))  # as made before it was patched
+    with pytest.raises(UserError, match=r"what the model makes of x0\.post of another input"):
         ProbedModel(model)
 
 
