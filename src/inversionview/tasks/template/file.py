@@ -137,7 +137,8 @@ class Declared:
         values += [text for table in self.tables.values() for row in table.rows for text in row]
         written = {slot: values[0] for phrasing in self.phrasings for slot in phrasing.slots}
         texts = ["".join(written.get(piece.slot, piece.text) for piece in one.pieces) for one in self.phrasings]
-        return [*texts, *(f" {value}" for value in values)]
+        at_start = values if any(phrasing.pieces[0].slot for phrasing in self.phrasings) else []
+        return [*texts, *at_start, *(f" {value}" for value in values)]
 
     def error(self, key: str, what: str) -> UserError:
         """What is wrong at a key of the file."""
@@ -150,8 +151,10 @@ def bundled() -> dict[str, Path]:
 
 
 def read_template(path: str | Path, *, lists: Mapping[str, Sequence[str]] | None = None,
-                  names: Mapping[str, str] | None = None) -> Declared:  # fmt: skip
+                  names: Mapping[str, str] | None = None, called: str = "") -> Declared:  # fmt: skip
     """What a template's file declares; `lists` are values to take in place of those of its lists.
+
+    `names`: where files are that it names otherwise; `called`: its own name, where that was another one.
 
     Raises `UserError` that names the key or the line.
     """
@@ -163,7 +166,7 @@ def read_template(path: str | Path, *, lists: Mapping[str, Sequence[str]] | None
         raise UserError(f"there is no template {path}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UserError(f"the template {path} cannot be read: {error}") from error
-    return _Reader(document, source, Files(path.parent, names or {}), path.name, dict(lists or {})).read()
+    return _Reader(document, source, Files(path.parent, names or {}), called or path.name, dict(lists or {})).read()
 
 
 class _Reader:

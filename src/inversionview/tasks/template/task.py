@@ -247,7 +247,7 @@ class TemplateTask(Task):
             names[name] = f"{number}-{Path(name).name}"
             write_atomic(folder / names[name], content)
         lists = {name: list(self.source.lists[name].values) for name in self.source.replaced}
-        write_json(folder / "task.json", {"schema": 1, "files": names, "lists": lists})
+        write_json(folder / "task.json", {"schema": 1, "template": self.source.where, "files": names, "lists": lists})
 
     @classmethod
     def load(cls, folder: Path, probed: Callable[[], ProbedModel] | None = None) -> TemplateTask:
@@ -256,7 +256,8 @@ class TemplateTask(Task):
         for key in ("files", "lists"):
             if not isinstance(described.get(key), dict):
                 raise UserError(f"{folder / 'task.json'} is damaged: {key} is missing")
-        declared = read_template(folder / FILE, lists=described["lists"], names=described["files"])
+        called = str(described.get("template", ""))
+        declared = read_template(folder / FILE, lists=described["lists"], names=described["files"], called=called)
         return cls.of(declared, Vocabulary.load(folder / "tokenizer"))
 
     # How it is made
