@@ -7,6 +7,8 @@ import functools
 import pytest
 import torch
 
+from inversionview.bank.making import make_bank
+from inversionview.bank.plan import plan_bank
 from inversionview.criterion import Criterion
 from inversionview.errors import UserError
 from inversionview.preimage import exact, rounding, verification
@@ -14,12 +16,13 @@ from inversionview.preimage.epsilon import causal, null
 from inversionview.preimage.epsilon.calibration import epsilons_of
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.curve import SAME_ACTIVATION
-from inversionview.preimage.epsilon.null import null_epsilon
+from inversionview.preimage.epsilon.null import bank_epsilon, null_epsilon
 from inversionview.preimage.exact import exact_preimages
-from inversionview.preimage.rounding import Beginnings, as_one, same_activation, same_input_floor
+from inversionview.preimage.rounding import Beginnings, as_one, cell_floors, same_activation, same_input_floor
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Preimage
+from inversionview.sites import Site
 from tests.preimage.tiny import Fixed, few_sums, gpt2, query
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -174,6 +177,18 @@ def test_a_null_epsilon_is_never_within_the_floor(monkeypatch):
     with pytest.raises(UserError, match="unrelated pairs often have the very same activation"):
         measured("bf16", 0.1)
     assert measured("bf16", 0.3) > wide
+
+
+def test_a_banks_null_epsilon_is_never_within_the_floor():
+    cell = Site.parse("x2.post"), "+"
+    plan = plan_bank(model("bf16"), few_sums(), sites=[cell[0]], roles=["+"], n=800, seed=0)
+    bank = make_bank(model("bf16"), few_sums(), plan)
+    wide = bank_epsilon(bank, [cell], 0.1, metric="euclidean", n=3000)["x2.post", "+"].epsilon
+    least = {("x2.post", "+"): wide * 1.01}
+    with pytest.raises(UserError, match="unrelated pairs often have the very same activation"):
+        bank_epsilon(bank, [cell], 0.1, metric="euclidean", n=3000, least=least)
+    assert set(cell_floors(model("bf16"), few_sums(), [cell], metric="euclidean")) == set(least)
+    assert cell_floors(model("fp32"), few_sums(), [cell], metric="euclidean") == {}
 
 
 def measured(dtype: str, share: float) -> float:

@@ -7,7 +7,7 @@ which is measured here. Whether two inputs begin alike is known from their token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -133,4 +133,20 @@ def same_activation(
     return {
         name: max(least, floor)
         for name, floor in same_input_floor(probed, task, sites, metric=metric, role=role).items()
+    }
+
+
+def cell_floors(
+    probed: ProbedModel, task: Task, cells: Iterable[tuple[Site | str, str]], *, metric: Metric
+) -> dict[tuple[str, str], float]:
+    """The floor of each site and role in half precision; empty in wider types. A role of no name is any position."""
+    if probed.dtype not in HALF:
+        return {}
+    by_role: dict[str, list[Site | str]] = {}
+    for site, role in cells:
+        by_role.setdefault(role, []).append(site)
+    return {
+        (name, role): floor
+        for role, sites in by_role.items()
+        for name, floor in same_input_floor(probed, task, sites, metric=metric, role=role or None).items()
     }

@@ -16,7 +16,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.epsilon.causal import causal_epsilon
 from inversionview.preimage.epsilon.curve import Calibrated
 from inversionview.preimage.epsilon.null import FEWEST_INSIDE, bank_epsilon, null_epsilon
-from inversionview.preimage.rounding import HALF, same_input_floor
+from inversionview.preimage.rounding import cell_floors
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.proposals import DecoderSource, PriorSource, Source, query_generator
 from inversionview.probed.model import ProbedModel
@@ -74,8 +74,9 @@ def epsilons_of(
             return causal_epsilon(probed, task, query, rule.value, tried, criterion=criterion)
         if bank is not None:
             cell = probed.site(query.site), query.role
-            [measured] = bank_epsilon(bank, [cell], rule.value, metric=criterion.metric, seed=seed).values()
-            return measured
+            least = cell_floors(probed, task, [cell], metric=criterion.metric)
+            found = bank_epsilon(bank, [cell], rule.value, metric=criterion.metric, least=least, seed=seed)
+            return found[query.site, query.role]
         needed = math.ceil(FEWEST_INSIDE / rule.value)
         n = min(QUERY_PAIRS, max(affordable(QUERY_PAIRS, FEWEST_QUERY_PAIRS, probed), needed))
         generator = torch.Generator().manual_seed(seed)
@@ -97,14 +98,8 @@ def epsilons_of(
 
 def _roundings(criterion: Criterion, queries: Sequence[Query], probed: ProbedModel, task: Task) -> list[float]:
     """See `Epsilon.rounding`; measured once for each site and role."""
-    if probed.dtype not in HALF:
-        return [0.0] * len(queries)
-    cells = list(dict.fromkeys((query.site, query.role or None) for query in queries))
-    floors = {
-        (site, role): same_input_floor(probed, task, [site], metric=criterion.metric, role=role)[site]
-        for site, role in cells
-    }
-    return [floors[query.site, query.role or None] for query in queries]
+    floors = cell_floors(probed, task, [(query.site, query.role) for query in queries], metric=criterion.metric)
+    return [floors.get((query.site, query.role), 0.0) for query in queries]
 
 
 def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task) -> Criterion:

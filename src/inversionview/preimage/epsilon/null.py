@@ -94,11 +94,13 @@ def bank_epsilon(
     metric: Metric,
     n: int = 20_000,
     skip: bool = False,
+    least: Mapping[tuple[str, str], float] | None = None,
     seed: int = 0,
 ) -> dict[tuple[str, str], Calibrated]:
     """`null_epsilon` of sites and roles from the activations of a bank, by short name and role; runs nothing.
 
-    The `n` pairs are of different inputs of the bank, the query one that has the role. Raises `UserError` as
+    The `n` pairs are of different inputs of the bank, the query one that has the role. `least`: distances, by short
+    name and role, below which two activations are the same, where half precision tells no more. Raises `UserError` as
     `null_epsilon` does, and for a bank of too few inputs.
     """
     _check_share(share, n)
@@ -113,6 +115,7 @@ def bank_epsilon(
         other = torch.randint(len(vectors) - 1, (n,), generator=generator)
         other += (other >= query).long()
         row = distances(vectors[other], vectors[query], metric).double().numpy()
+        row = np.where(row < (least or {}).get((str(site), role), 0.0), 0.0, row)
         apart[str(site), role] = np.sort(np.where(np.isnan(row), math.inf, row))
     if skip:
         apart = {cell: row for cell, row in apart.items() if _in_reach(row, share, metric)} or apart

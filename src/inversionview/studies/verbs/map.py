@@ -13,6 +13,7 @@ from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
 from inversionview.preimage.epsilon.null import bank_epsilon, null_epsilon
+from inversionview.preimage.rounding import cell_floors
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.reading.bank_map import BankQueries, bank_map, bank_rows, own_input
@@ -169,7 +170,8 @@ def _from_bank(
     cells = [(site, role) for site in sites for role in queries]
     rule = criterion.epsilon
     if isinstance(rule, EpsilonRule) and rule.kind == "null":
-        by_cell = bank_epsilon(bank, cells, rule.value, metric=criterion.metric, skip=True, seed=settings.seed)
+        metric, least = criterion.metric, cell_floors(probed, task, cells, metric=criterion.metric)
+        by_cell = bank_epsilon(bank, cells, rule.value, metric=metric, skip=True, least=least, seed=settings.seed)
         limits = {cell: one.epsilon for cell, one in by_cell.items()}
     else:
         names = [(str(site), role) for site, role in cells]
