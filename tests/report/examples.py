@@ -236,3 +236,27 @@ def validation() -> Validation:
         ],
     }  # fmt: skip
     return convert.parsed(Validation, document, "validation")
+
+
+def large_map(layers: int = 10, heads: int = 9) -> dict[str, Any]:
+    """A map from a bank of all heads and residual streams at one position: a3.2 gives F1, a7.4 half of S1."""
+    document = addition_map()
+    cell = next(cell for cell in document["cells"] if cell["at"] == "=" and cell["best"] is None)
+    sites = [
+        *(f"a{layer}.{head}" for layer in range(layers) for head in range(heads)),
+        *(f"x{i}.post" for i in range(layers)),
+    ]
+    known = {"a3.2": {"F1": 0.95}, "a7.4": {"S1": 0.5}}
+
+    def one(site: str) -> dict[str, Any]:
+        shares = known.get(site, {})
+        bits = {
+            name: row | {"bits": shares.get(name, 0.001) * row["of"], "interval": [-0.01, row["of"]]}
+            for name, row in cell["bits"].items()
+        }
+        knows = [name for name, share in shares.items() if share > 0.9]
+        parts = [{"value": "short", "queries": 40, "bits": {name: shares.get(name, 0.0) for name in bits}}]
+        return cell | {"by": parts, "site": site, "bits": bits, "knows": knows, "best": next(iter(shares), None)}
+
+    of_bank = {"exact": False, "estimator": "log score", "bank": 4000, "domain": None, "ats": ["="]}
+    return document | of_bank | {"sites": sites, "cells": [one(site) for site in sites]}

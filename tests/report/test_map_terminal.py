@@ -10,7 +10,7 @@ from inversionview.report.map import notes
 from inversionview.report.map_terminal import _strength, render_map_terminal
 from inversionview.report.terminal_lines import tint
 from tests.report.console import printed
-from tests.report.examples import addition_map, as_map
+from tests.report.examples import addition_map, as_map, large_map
 
 
 def drawn(document: dict[str, Any], width: int = 80, **options: object) -> list[str]:
@@ -118,3 +118,18 @@ def test_cells_that_say_nothing_have_a_sign_of_their_own_that_is_explained() -> 
 
 def test_an_empty_map_is_drawn() -> None:
     assert drawn(addition_map() | {"sites": [], "ats": [], "cells": []})
+
+
+def test_of_hundreds_of_sites_the_strongest_cells_are_printed_and_the_rest_is_pointed_to() -> None:
+    lines = drawn(large_map(), 100)
+    assert len(lines) < 30
+    first, second = (line.split() for line in lines[2:4])
+    assert first[:2] == ["F1", "a3.2"]
+    assert first[2].endswith("●")
+    assert second[:2] == ["S1", "a7.4"]
+    assert second[2].endswith("◐")
+    words = " ".join(" ".join(lines).split())
+    assert "The strongest of 100 cells; all of them with --html FILE or --json." in words
+    assert "From a bank of 4,000 inputs" in words
+    assert "A lower bound" in words
+    assert max(map(cell_len, drawn(large_map(), 40))) <= 40

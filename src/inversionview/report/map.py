@@ -34,6 +34,23 @@ def first_known(document: Map) -> dict[str, dict[str, str]]:
     return {name: first[name] for name in features if name in first}
 
 
+MANY_SITES = 40
+"""Of a map with more, a terminal shows the strongest cells alone."""
+_STRONGEST = 6
+"""Cells of each feature that it shows."""
+
+
+def strongest(document: Map) -> dict[str, list[Cell]]:
+    """For each feature, the cells that give most of it, those with at least `LEAST_BITS`; best known features first."""
+    features = dict.fromkeys(name for cell in document.cells for name in cell.bits)
+    found: dict[str, list[Cell]] = {}
+    for name in features:
+        cells = [cell for cell in document.cells if name in cell.bits and cell.bits[name].bits >= LEAST_BITS]
+        found[name] = sorted(cells, key=lambda cell: -cell.bits[name].bits)[:_STRONGEST]
+    shown = [name for name in features if found[name]]
+    return {name: found[name] for name in sorted(shown, key=lambda name: -found[name][0].bits[name].share)}
+
+
 def heading(document: Map) -> str:
     """Say what the map is of."""
     name = printable(document.study)
@@ -56,9 +73,12 @@ def notes(document: Map) -> list[str]:
     """Say what a cell holds, by which rule its feature is chosen, and what was measured."""
     mean = "" if document.input is not None else ", averaged over queries"
     blank = " Blank: no such position." if any(None in cells for _, cells in rows(document)) else ""
+    of = "H(feature) − H(feature | preimage)"
+    if document.estimator == "log score":
+        of = "log₂ P(value | members) / P(value) of the query's own value"
+    lower = "" if document.exact else " A lower bound: few members make it low, never high."
     return [
-        "Each cell: the feature it knows best, and the bits it gives about it: "
-        f"H(feature) − H(feature | preimage){mean}.{blank}",
+        f"Each cell: the feature it knows best, and the bits it gives about it: {of}{mean}.{lower}{blank}",
         f"Best: of the features known to at least {KNOWN_SHARE:.0%} of their entropy, the one with the most bits; "
         "where there is none, the one known to the largest share.",
         _measured(document),
@@ -83,6 +103,10 @@ def _measured(document: Map) -> str:
 
 
 def _sampled(document: Map) -> str:
+    if document.bank is not None:
+        words = f"From a bank of {document.bank:,} inputs, in which a query is no member of its own preimage"
+        silent = [cell for cell in document.cells if cell.why_not]
+        return f"{words}. {len(silent):,} of {len(document.cells):,} cells had too few members to say anything."
     words = "About: preimages were sampled, out"
     words += f" of {document.drawn:,} inputs drawn from the prior" if document.drawn is not None else " of draws"
     if given := document.drawn_given:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from inversionview.report.map import first_known, heading, mark, marks, notes, rows
+from inversionview.report.map import MANY_SITES, first_known, heading, mark, marks, notes, rows, strongest
 from inversionview.report.reading import printable, visible
 from inversionview.report.terminal_lines import tint
 from inversionview.results.map import Cell, Map
@@ -47,15 +47,34 @@ def render_map_terminal(document: Map, console: Console) -> None:
     """Print the map, what its signs and colours mean, the rule by which features were chosen, and what was measured."""
     console.print(Text(heading(document), style="bold"))
     console.print()
-    for line in map_lines(document, console.width):
-        console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
-    for line in _first_known(document):
+    many = len(document.sites) > MANY_SITES
+    for line in _strongest(document) if many else map_lines(document, console.width):
+        console.print(line, no_wrap=True, overflow="ellipsis" if many else "crop", soft_wrap=False)
+    for line in () if many else _first_known(document):
         console.print(line)
     for sign, least, words in marks():
         console.print(Text.assemble((f" {sign} ", tint(_strength(least))), (f" {words}", "dim")))
     for note in (*notes(document), _raised(document)):
         if note:
             console.print(Text(note, style="dim"))
+
+
+def _strongest(document: Map) -> Iterator[Text]:
+    """Say of each feature which cells give most of it; the whole is on the page and in JSON."""
+    found = strongest(document)
+    width = max((cell_len(printable(name)) for name in found), default=0)
+    for name, cells in found.items():
+        line = Text.assemble((f" {printable(name).ljust(width)}  ", "bold"))
+        for cell in cells:
+            bits, where = cell.bits[name], f" {visible(cell.at)}" if len(document.ats) > 1 else ""
+            line.append(f"{printable(cell.site)}{where} ")
+            line.append(f"{bits.bits:.1f}{mark(bits.share)}", tint(_strength(bits.share)))
+            line.append("  ")
+        line.append(f"of {cells[0].bits[name].of:.1f}", "dim")
+        yield line
+    yield Text("")
+    cells_there = len(document.cells)
+    yield Text(f"The strongest of {cells_there:,} cells; all of them with --html FILE or --json.", style="dim")
 
 
 def _first_known(document: Map) -> Iterator[Text]:

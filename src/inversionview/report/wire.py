@@ -110,5 +110,11 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}")
 
 
-def _fixed(feature: dict[str, float | None]) -> dict[str, float | None]:
-    return {name: None if value is None else round(float(value), 4) for name, value in feature.items()}
+def _fixed(feature: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _four_decimals(value) for name, value in feature.items()}
+
+
+def _four_decimals(value: Any) -> Any:
+    if isinstance(value, Sequence):
+        return [_four_decimals(one) for one in value]
+    return None if value is None else round(float(value), 4)

@@ -12,7 +12,7 @@ from inversionview.report.page import render_page
 from inversionview.report.reading import printable, visible
 from inversionview.report.wire import pack_causal, pack_map, pack_patching
 from tests.report import causal, patching
-from tests.report.examples import addition, addition_map, as_map, estimated, exact, pack, text
+from tests.report.examples import addition, addition_map, as_map, estimated, exact, large_map, pack, text
 
 HOSTILE = [
     "", " ", "  ", "\n", "\r\n", "\t", "\U0001f642", "\U0001f469\u200d\U0001f467", "\u200d", "&amp;", "</td>",
@@ -335,3 +335,24 @@ def test_a_document_is_not_changed_by_drawing_it(drawing):
         return packed;
     }""", packed)  # fmt: skip
     assert again == kept
+
+
+def test_a_map_of_hundreds_of_sites_is_a_picture_of_layers_by_heads_for_each_feature(drawing):
+    document = pack_map(as_map(large_map()))
+    page = drawing("map", document)
+    captions = page.locator(".map-picture figcaption").all_inner_texts()
+    assert [caption.split(" at ")[0] for caption in captions] == ["F1", "S1"]
+    assert "most at a3.2" in captions[0]
+    first = page.locator(".map-grid").nth(0)
+    assert first.locator(".square").count() == len(document["cells"])
+    square = first.locator('[data-site="a3.2"]')
+    where = "element => [getComputedStyle(element).gridRowStart, getComputedStyle(element).gridColumnStart]"
+    assert square.evaluate(where) == ["4", "3"]
+    assert "p8" in square.get_attribute("class")
+    assert "blank" in first.locator('[data-site="a3.3"]').get_attribute("class")
+    square.click()
+    detail = " ".join(page.inner_text(".map-detail").split())
+    assert "a3.2 at =" in detail
+    assert "By value: short (40): F1 0.95" in detail
+    assert "95% interval" in page.locator(".map-detail td[title]").nth(0).get_attribute("title")
+    assert square.get_attribute("aria-pressed") == "true"

@@ -3,6 +3,7 @@
  */
 
 import { fill, h } from "./dom.js";
+import { gridOf, MANY } from "./map-grid.js";
 import { roving } from "./roving.js";
 import { changeClass, shareKnown } from "./scale.js";
 import { error, fixed, short, whole } from "./words.js";
@@ -34,10 +35,10 @@ export function mountMap(root, map, { abouts = {}, chosen = null, onChoose = nul
       const cell = cellAt(map, site, at);
       return h("td", {}, cell ? cellButton(cell, i * columns + j) : null);
     })));
-  const table = h("table", { class: "map-table" },
+  const table = map.sites.length > MANY ? gridOf(map, choose) : h("table", { class: "map-table" },
     h("caption", { class: "unseen" }, "Sites by named positions"),
     h("thead", {}, h("tr", {}, h("td"), map.ats.map((at) => h("th", { scope: "col" }, at)))), h("tbody", {}, body));
-  const rove = roving(table, { columns: () => columns });
+  const rove = roving(table, map.sites.length > MANY ? {} : { columns: () => columns });
 
   function cellButton(cell, place) {
     const best = bestOf(cell);
@@ -74,7 +75,7 @@ function cellDetail(cell, abouts, onChoose) {
     return h("tr", { class: cell.knows.includes(name) ? "known" : "" },
       h("th", { scope: "row", title: abouts[name] || null }, name),
       h("td", { class: "well-cell" }, h("span", { class: "well" }, h("i", { style: { width: `${100 * share}%` } }))),
-      h("td", {}, fixed(one.bits), error(one.se)),
+      h("td", { title: one.interval ? `95% interval ${fixed(one.interval[0])} to ${fixed(one.interval[1])}` : null }, fixed(one.bits), error(one.se)),
       h("td", {}, fixed(one.of)), h("td", {}, whole(share)), h("td", {}, fixed(one.divergence)));
   });
   return [
@@ -85,7 +86,14 @@ function cellDetail(cell, abouts, onChoose) {
     h("table", { class: "plain" },
       h("thead", {}, h("tr", {}, ["feature", "known", "bits", "of", "share", "KL"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows)),
+    cell.by ? h("p", {}, "By value: ", cell.by.map((part) => h("span", { class: "part" }, `${part.value} (${part.queries}): ${mostOf(part)}; `))) : null,
   ];
+}
+
+/** The two features of which the queries with one value of another feature tell most. */
+function mostOf(part) {
+  const known = Object.entries(part.bits).filter(([, bits]) => bits > 0.05).sort((a, b) => b[1] - a[1]).slice(0, 2);
+  return known.map(([name, bits]) => `${name} ${fixed(bits)}`).join(", ") || "nothing";
 }
 
 function legend(map) {

@@ -93,6 +93,9 @@ export interface CellBits {
   of: number;
   se: number | null;
   divergence: number;
+  interval?: [number, number];
+  entropy_difference?: number;
+  log_score?: number;
 }
 
 export interface Cell {
@@ -107,6 +110,7 @@ export interface Cell {
   epsilon?: number;
   members?: number;
   why_not?: string;
+  by?: { value: string; queries: number; bits: Record<string, number> }[];
   /** The feature it knows best, its bits and sign, the others it knows. */
   face: string[];
   says: string;
