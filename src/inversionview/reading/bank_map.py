@@ -65,7 +65,7 @@ def bank_map(
     does not hold, or an activation of norm 0.
     """
     features = chosen_features(task)
-    by_role = {role: _AtRole.of(bank, role, asked, features) for role, asked in queries.items()}
+    by_role = {role: _AtRole.of(bank, role, asked, features, task.pad) for role, asked in queries.items()}
     places = [(site, role) for site in sites for role in queries if (str(site), role) in epsilon]
     cells = []
     with stage("map", len(places)):
@@ -93,11 +93,11 @@ class _AtRole(NamedTuple):
     asked: Asked
 
     @classmethod
-    def of(cls, bank: Bank, role: str, queries: BankQueries, features: Sequence[Feature]) -> _AtRole:
+    def of(cls, bank: Bank, role: str, queries: BankQueries, features: Sequence[Feature], pad: int) -> _AtRole:
         positions = bank.positions(role)
         rows = (positions >= 0).nonzero()[:, 0]
-        width = bank.tokens.shape[1]
-        everyone = torch.cat([bank.tokens[rows], queries.tokens[:, :width]])
+        short = bank.tokens.shape[1] - queries.tokens.shape[1]
+        everyone = torch.cat([bank.tokens[rows], torch.nn.functional.pad(queries.tokens, (0, short), value=pad)])
         number = torch.unique(everyone, dim=0, return_inverse=True)[1].numpy()
         codes = codes_of(features, everyone, torch.cat([positions[rows], queries.positions]))
         codes = np.stack([np.unique(row, return_inverse=True)[1].reshape(-1) for row in codes])
