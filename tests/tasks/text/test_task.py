@@ -223,7 +223,7 @@ def test_it_comes_back_from_its_folder(kind, request, tmp_path):
     assert set(loaded.features) == set(task.features)
     rows = task.windows[:20]
     torch.testing.assert_close(loaded.log_prior(rows), task.log_prior(rows), equal_nan=True)
-    with pytest.raises(UserError, match="made of files"):
+    with pytest.raises(UserError, match="task text is made for a model: open its study"):
         get_task("text", tmp_path / "none")
 
 

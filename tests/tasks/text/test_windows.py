@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from inversionview.tasks.pieces import BROKEN
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.text.windows import cut_windows
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
@@ -84,4 +85,8 @@ def test_many_rows_at_once_are_what_each_is_by_itself(tokenizer):
     rows = [*fixed(vocabulary, [*ENGLISH, *JAPANESE], 7), []]
     assert vocabulary.texts(rows) == [vocabulary.text(ids) for ids in rows]
     assert vocabulary.again(rows) == [vocabulary.ids(vocabulary.text(ids)) for ids in rows]
-    assert vocabulary.names == [vocabulary.text([token]) for token in range(vocabulary.size)]
+    alone = [vocabulary.text([token]) for token in range(vocabulary.size)]
+    assert [name for name, text in zip(vocabulary.names, alone, strict=True) if name != text] == [
+        name for name, text in zip(vocabulary.names, alone, strict=True) if BROKEN in text
+    ]
+    assert not any(BROKEN in name for name in vocabulary.names)

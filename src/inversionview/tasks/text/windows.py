@@ -93,7 +93,7 @@ def _apart(
     vocabulary: Vocabulary, tried: list[list[int]], of: list[list[int]]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Which of the tried ones are tokenised again as they are, and of which windows the others are."""
-    long_enough = [len(ids) >= LEAST_TOKENS and not vocabulary.special.intersection(ids) for ids in tried]
+    long_enough = [len(ids) >= LEAST_TOKENS and all(map(vocabulary.knows, ids)) for ids in tried]
     again = iter(vocabulary.again([ids for ids, is_long in zip(tried, long_enough, strict=True) if is_long]))
     good, left = [], []
     for ids, is_long, window in zip(tried, long_enough, of, strict=True):
