@@ -68,7 +68,7 @@ def test_each_name_stands_there_twice_and_the_last_is_not_the_third(task):
 
 
 def test_texts_go_to_tokens_and_back(task):
-    for row in everything(task)[::13]:
+    for row in everything(task)[::29]:
         text = task.decode(row)
         assert torch.equal(task.encode(text), row[: len(task.encode(text))])
         assert torch.equal(task.encode(text.removesuffix(".")), task.encode(text))
@@ -78,12 +78,10 @@ def test_texts_go_to_tokens_and_back(task):
 def test_a_changed_token_leads_out_of_the_domain_or_to_another_sentence(task):
     rows = everything(task)
     known = {tuple(row.tolist()) for row in rows}
-    some = rows[::41]
+    some, tokens = rows[::41], [*task.forms.used.tolist(), task.end, task.pad]
     for position in range(rows.shape[1]):
-        for token in [*task.forms.used.tolist(), task.end, task.pad]:
-            changed = some.clone()
-            changed[:, position] = token
-            assert task.contains(changed).tolist() == [tuple(row.tolist()) in known for row in changed]
+        changed = torch.cat([some.index_fill(1, torch.tensor([position]), token) for token in tokens])
+        assert task.contains(changed).tolist() == [tuple(row.tolist()) in known for row in changed]
 
 
 def test_width_does_not_matter(task):
@@ -131,9 +129,10 @@ def test_positions_have_the_names_of_what_stands_there(task):
 
 def test_roles_and_positions_agree(task):
     rows = everything(task)[::37]
-    for row in rows:
-        for position in task.eligible(row[None])[0].nonzero()[:, 0].tolist():
-            assert int(task.position_of(row[None], task.role(row, position))[0]) == position
+    for row in rows[::2]:
+        one, positions = row[None], task.eligible(row[None])[0].nonzero()[:, 0].tolist()
+        roles = [task.role(row, position) for position in positions]
+        assert [int(task.position_of(one, role)[0]) for role in roles] == positions
     alone = torch.tensor([int(task.position_of(row[None], "END")[0]) for row in rows])
     assert torch.equal(task.position_of(rows, "END"), alone)
     assert (task.position_of(torch.full((2, 9), 7), "END") == -1).all()
