@@ -85,6 +85,19 @@ def test_what_is_asked_for_takes_the_place_of_the_recipes(tmp_path, model):
     assert study.decoder.config.d_model == 16
 
 
+def test_sites_where_the_epsilon_is_out_of_reach_are_left_out_unless_they_were_asked_for(tmp_path, model, caplog):
+    out, one_step = tmp_path / "out", Budget(steps=1)
+    train_decoder("addition", out, model=model, epsilon="null:0.05", budget=one_step)
+    assert load_study(out).sites == ("a0.0", "a0.1", "x0.mid", "x0.post", "a1.0", "a1.1", "x1.mid", "x1.post")
+    assert load_study(out).decoder.config.sites == load_study(out).sites
+    assert "no decoder is trained for x0.pre: unrelated inputs often have the very same activation" in caplog.text
+    train_decoder(out, out, resume=True, budget=one_step)
+    sites = ["x0.pre", "a0.1"]
+    with pytest.raises(UserError, match=r"very same activation, 0\.\d+ of them at x0\.pre"):
+        train_decoder("addition", tmp_path / "asked", model=model, epsilon="null:0.05", sites=sites, budget=one_step)
+    assert not (tmp_path / "asked").exists()
+
+
 def test_a_study_is_a_source_and_its_model_too(tmp_path):
     first = save_study(tmp_path / "first", with_decoder=False, epsilon=0.25, metric="cosine")
     train_decoder(first, tmp_path / "second", budget=Budget(steps=2))

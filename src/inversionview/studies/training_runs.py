@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from inversionview.criterion import Criterion
+from inversionview.criterion import Criterion, SiteEpsilons
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
@@ -57,6 +58,8 @@ from inversionview.training import (
     saved_config,
     train,
 )
+
+_log = logging.getLogger(__name__)
 
 PRETRAINED_RATE, LORA_RATE = 1e-4, 5e-4
 """Peak learning rate of a language model's own weights, and of the matrices that LoRA adds to them."""
@@ -186,11 +189,10 @@ def train_decoder(
         probed, task = _made(target, plan, task_source, Loading(device=device, device_map=device_map))
         check_fits(probed, task)
         parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task)
+        if not resume:
+            parts = _measured(parts, may_leave_out=target.sites is None)
         names = [probed.site(site) for site in parts.sites]
         places = None if parts.read == ANYWHERE else make_places(parts.read, probed, task, names)
-        if not resume:
-            measured = site_epsilons(parts.criterion, parts.sites, probed=probed, task=task)
-            parts = dataclasses.replace(parts, criterion=measured)
         made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
         decoder = made.to(probed.device)
         if not resume and _is_first_process():
@@ -211,6 +213,20 @@ def _parts(out: Path, target: Target, plan: DecoderRecipe, probed: ProbedModel, 
     chosen = None if target.sites is None else tuple(map(str, probed.select_sites(target.sites)))
     sites = chosen or _chosen_sites(plan, probed, task)
     return LiveParts(out.resolve().name, probed, task, None, target.criterion, sites, plan.read)
+
+
+def _measured(parts: LiveParts, *, may_leave_out: bool) -> LiveParts:
+    """The study with an ε for each site; sites that nobody asked for and that have none are left out, which is said."""
+    probed, task, sites = parts.probed, parts.task, parts.sites
+    criterion = site_epsilons(parts.criterion, sites, probed=probed, task=task, skip=may_leave_out)
+    if isinstance(criterion.epsilon, SiteEpsilons):
+        sites = tuple(site for site in sites if site in criterion.epsilon.by_site)
+    if left_out := [site for site in parts.sites if site not in sites]:
+        _log.warning(
+            "no decoder is trained for %s: unrelated inputs often have the very same activation there, so %s is out of "
+            "reach", ", ".join(left_out), criterion.epsilon,
+        )  # fmt: skip
+    return dataclasses.replace(parts, criterion=criterion, chosen=sites)
 
 
 def _resumed(out: Path, probed: ProbedModel, task: Task) -> LiveParts:

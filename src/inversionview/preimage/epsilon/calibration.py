@@ -102,9 +102,12 @@ def _roundings(criterion: Criterion, queries: Sequence[Query], probed: ProbedMod
     return [floors.get((query.site, query.role), 0.0) for query in queries]
 
 
-def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task) -> Criterion:
+def site_epsilons(
+    criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task, skip: bool = False
+) -> Criterion:
     """The criterion with an ε for each site, whatever the position, where its own is a null quantile.
 
+    With `skip`, sites where that is out of reach have none, unless there are no others.
     Raises `UserError` for a causal ε, which is of one query, and as `null_epsilon` does.
     """
     rule = criterion.epsilon
@@ -115,7 +118,7 @@ def site_epsilons(criterion: Criterion, sites: Sequence[str], *, probed: ProbedM
     generator = torch.Generator().manual_seed(0)
     n = max(affordable(NULL_PAIRS, FEWEST_PAIRS, probed), math.ceil(FEWEST_INSIDE / rule.value))
     same = dataclasses.replace(criterion, position_rule="same")
-    measured = null_epsilon(probed, task, sites, rule.value, criterion=same, n=n, generator=generator)
+    measured = null_epsilon(probed, task, sites, rule.value, criterion=same, n=n, skip=skip, generator=generator)
     return criterion.but(SiteEpsilons({site: one.epsilon for site, one in measured.items()}, str(rule)))
 
 
