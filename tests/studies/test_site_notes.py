@@ -6,7 +6,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 import inversionview as iv
 from inversionview.report.reading import settings
-from inversionview.report.words import reading_words
+from inversionview.report.words import map_words, reading_words
 from tests.preimage.tiny import few_sums, gpt2
 
 INPUT = "500+990=1490"
@@ -32,6 +32,19 @@ def test_a_reading_of_a_head_before_a_norm_says_what_it_is_of(gemma, site, said,
         assert said in each.to_dict()["query"]["site_note"]
         assert said in dict(settings(each.to_reading()))[site]
         assert any(name == site and said in words for name, words in reading_words(each.to_reading()).settings)
+
+
+def test_a_map_says_it_once_for_each_kind_of_head(gemma):
+    study = iv.Study(gemma.probed, gemma.task, epsilon=0.5)
+    heads = ["a0.0", "a0.1", "h0.0", "h0.1", "x0.post"]
+    made = study.map(sites=heads, at=["="], queries=2)
+    assert [note.split(":")[0] for note in made.site_notes] == ["a0.0", "h0.0"]
+    assert "not what is added" in made.site_notes[0]
+    assert set(made.site_notes) <= set(map_words(made).notes)
+    assert made.to_dict()["site_notes"] == list(made.site_notes)
+    without = study.map(sites=["x0.post"], at=["="], queries=2)
+    assert without.site_notes is None
+    assert "site_notes" not in without.to_dict()
 
 
 def test_what_the_name_says_is_not_said_again(gemma):

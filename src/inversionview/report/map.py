@@ -82,6 +82,7 @@ def notes(document: Map) -> list[str]:
         f"Best: of the features known to at least {KNOWN_SHARE:.0%} of their entropy, the one with the most bits; "
         "where there is none, the one known to the largest share.",
         _measured(document),
+        *(document.site_notes or ()),
     ]
 
 

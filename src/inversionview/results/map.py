@@ -147,6 +147,8 @@ class Map:
     """Inputs of the bank, where it is made from one."""
     by: str | None = None
     """The feature by whose values each cell is told apart."""
+    site_notes: tuple[str, ...] | None = None
+    """What names of sites do not say of them in this model, of each kind once."""
 
     def __repr__(self) -> str:
         of = f"{self.queries:,} random queries" if self.input is None else self.input

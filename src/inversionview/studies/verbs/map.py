@@ -76,6 +76,7 @@ def make_map(
         measured_cell(cell, made.limits[cell.site, cell.role], made.rule, groups[cell.role], constant=constant)
         for cell in made.cells
     )
+    sites = tuple(dict.fromkeys(cell.site for cell in made.cells)) if settings.bank is not None else chosen
     return Map(
         study=parts.name,
         task=task.name,
@@ -91,13 +92,23 @@ def make_map(
         domain=task.size,
         drawn=made.drawn,
         drawn_given=made.drawn_given,
-        sites=tuple(dict.fromkeys(cell.site for cell in made.cells)) if settings.bank is not None else chosen,
+        sites=sites,
         ats=tuple(made.tokens),
         cells=tuple(map(with_best, cells)),
         estimator="entropy difference" if made.rule == "exact" else "log score",
         bank=made.bank,
         by=settings.by,
+        site_notes=_site_notes(parts.probed, sites),
     )
+
+
+def _site_notes(probed: ProbedModel, sites: Sequence[str]) -> tuple[str, ...] | None:
+    """Of each kind of site the note of the first one that has any, which says how it is with the others."""
+    notes: dict[str, str] = {}
+    for site in map(probed.site, sites):
+        if note := probed.note(site):
+            notes.setdefault(site.kind, f"{site}: {note}.")
+    return tuple(notes.values()) or None
 
 
 def _check(task: Task, criterion: Criterion, settings: MapSettings, text: str | None) -> None:
