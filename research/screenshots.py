@@ -153,14 +153,14 @@ def serving() -> Iterator[str]:
     """The address of a server of the bundled studies, on a free port."""
     import uvicorn
 
+    from inversionview.studies.study import load_study
     from inversionview.web.app import make_app
-    from inversionview.web.opened import open_studies
     from inversionview.web.serve import listen
     from inversionview.web.settings import Settings
 
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    app = make_app(open_studies(["addition", "counting"]), Settings("127.0.0.1", port))
+    app = make_app([load_study("addition"), load_study("counting")], Settings("127.0.0.1", port))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

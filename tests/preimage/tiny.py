@@ -158,3 +158,15 @@ def save_study(folder: Path, *, with_decoder: bool = True, **changes) -> Path:
     }
     write_description(folder, StudyDescription(**fields | changes))
     return folder
+
+
+class Endless(FewSums):
+    """A domain that only draws are known of, and how probable each input is."""
+
+    def __init__(self) -> None:
+        super().__init__(range(100, 1000))
+        self.inputs, self.size = self.size, None
+
+
+def first_input(study) -> str:
+    return study.task.decode(study.task.sample(1, generator=torch.Generator().manual_seed(9))[0])

@@ -96,6 +96,16 @@ class LiveParts:
         return tuple(map(str, self.probed.sites)) if self.decoder is None else self.decoder.config.sites
 
 
+COUNTED = 2e13
+"""Multiplications and additions up to which all inputs of a domain are run where nothing else is asked for."""
+
+
+def counts_all(parts: Parts) -> bool:
+    """Whether all inputs are run where nothing else is asked for: they can be listed, in a few minutes at most."""
+    size, weights = parts.task.size, sum(parameter.numel() for parameter in parts.probed.model.parameters())
+    return size is not None and 2.0 * weights * parts.task.max_length * size <= COUNTED
+
+
 def live_parts(parts: Parts, *, task: Task | None = None) -> LiveParts:
     """The parts of a study in memory, with another task where one is given; its decoder stays that of the whole."""
     return LiveParts(

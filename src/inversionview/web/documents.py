@@ -10,6 +10,7 @@ from inversionview.criterion import SiteEpsilons
 from inversionview.report.reading import visible
 from inversionview.sites import Site
 from inversionview.studies.examples import start_of
+from inversionview.studies.parts import counts_all
 from inversionview.studies.study import Study
 from inversionview.tasks.base import Contrastable, Flippable, Restrictable
 
@@ -35,11 +36,12 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
         ],
         "columns": list(task.columns),
         "epsilon": criterion.largest,
+        "epsilon_rule": str(criterion.epsilon),
         "epsilons": {} if own is None else dict(own.by_site),
         "metric": criterion.metric,
         "has_decoder": study.parts.has_decoder,
         "size": task.size,
-        "enumerable": task.size is not None,
+        "enumerable": counts_all(study.parts),
         "restrictions": dict(task.restrictions) if isinstance(task, Restrictable) else {},
         "examples": examples,
         "start": _start(study, examples),

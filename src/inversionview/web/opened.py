@@ -6,9 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from inversionview.errors import UserError
 from inversionview.studies.kept_map import kept_map
-from inversionview.studies.study import Study, load_study
+from inversionview.studies.study import Study
 from inversionview.web.documents import study_document
 
 
@@ -24,15 +23,6 @@ class Opened:
     def map(self) -> Any:
         """The map that is kept with it, or None."""
         return kept_map(self.study)
-
-
-def open_studies(names: Sequence[str]) -> dict[str, Opened]:
-    """Load studies and their models. Raises `UserError` for one that is not there, damaged, or asked for twice."""
-    if not names:
-        raise UserError("give at least one study to serve, such as addition")
-    if twice := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise UserError(f"the study {twice} is there twice: name each once")
-    return named([load_study(name) for name in names])
 
 
 def named(studies: Sequence[Study]) -> dict[str, Opened]:

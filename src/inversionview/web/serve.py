@@ -10,15 +10,16 @@ from contextlib import suppress
 import uvicorn
 
 from inversionview.errors import UserError
+from inversionview.studies.study import Study
 from inversionview.web.app import make_app
 from inversionview.web.jobs import Jobs
-from inversionview.web.opened import open_studies
+from inversionview.web.opened import named
 from inversionview.web.security import is_loopback
 from inversionview.web.settings import Limits, Settings
 
 
 def serve(
-    names: Sequence[str],
+    opening: Callable[[], Sequence[Study]],
     *,
     host: str,
     port: int,
@@ -27,7 +28,7 @@ def serve(
     open_page: bool,
     say: Callable[[str], None],
 ) -> None:
-    """Load the studies, listen, and answer until Ctrl-C. `say` is told the address.
+    """Open the studies, listen, and answer until Ctrl-C. `say` is told the address.
 
     Raises `UserError` when a study is not there, or nobody may listen at this host and port.
     """
@@ -35,7 +36,7 @@ def serve(
     try:
         port = listening.getsockname()[1]
         settings = Settings(host, port, tuple(allowed_hosts), limits)
-        app = make_app(open_studies(names), settings)
+        app = make_app(named(opening()), settings)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         config = uvicorn.Config(
             app, log_level="warning", timeout_graceful_shutdown=1, server_header=False, proxy_headers=False

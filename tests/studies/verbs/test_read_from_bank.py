@@ -12,26 +12,14 @@ from inversionview.errors import UserError
 from inversionview.results.estimators import size
 from inversionview.studies.banks import bank_for
 from inversionview.studies.study import Study
-from tests.preimage.tiny import FewSums, probed
+from tests.preimage.tiny import Endless, first_input, probed
 
 INPUTS = 4000
-
-
-class Endless(FewSums):
-    """A domain that only draws are known of, and how probable each input is."""
-
-    def __init__(self) -> None:
-        super().__init__(range(100, 1000))
-        self.inputs, self.size = self.size, None
 
 
 @pytest.fixture(scope="module")
 def study() -> Study:
     return Study(probed(), Endless(), epsilon="null:0.05", name="tiny", sites=["x0.post", "x1.post"])
-
-
-def first_input(study) -> str:
-    return study.task.decode(study.task.sample(1, generator=torch.Generator().manual_seed(9))[0])
 
 
 def test_members_are_all_of_the_bank_within_epsilon_and_each_was_run(study):

@@ -176,7 +176,8 @@ export interface Study {
   sites: StudySite[];
   features: { name: string; about: string; values: number }[];
   columns: string[];
-  epsilon: number;
+  epsilon: number | null;
+  epsilon_rule: string;
   epsilons: Record<string, number>;
   has_decoder: boolean;
   size: number | null;

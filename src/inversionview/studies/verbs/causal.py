@@ -9,7 +9,7 @@ from inversionview.preimage.domain import checked_enumerable
 from inversionview.reading.information import chosen_features
 from inversionview.results.preimage import Query
 from inversionview.results.use import Use
-from inversionview.studies.parts import Parts, checked_site
+from inversionview.studies.parts import Parts, checked_site, counts_all
 from inversionview.studies.settings import CausalSettings, ExactSettings, ReadSettings
 from inversionview.studies.verbs.exact import exact
 from inversionview.studies.verbs.read import read
@@ -25,7 +25,7 @@ def causal(parts: Parts, query: Query, criterion: Criterion, settings: CausalSet
         raise UserError(f"n must be at least 1, such as 500, not {n}")
     chosen_features(task, settings.features), chosen_features(task, held)
     output_positions(task, query, settings.outputs)  # what cannot be is known before the preimage is made
-    whole = task.size is not None if settings.exact is None else settings.exact
+    whole = counts_all(parts) if settings.exact is None else settings.exact
     if whole:
         checked_enumerable(task)
         [preimage] = exact(parts, [query], criterion, ExactSettings(seed=settings.seed))

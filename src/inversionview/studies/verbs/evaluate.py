@@ -16,7 +16,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach
 from inversionview.seeds import seeded
 from inversionview.sites import Site
-from inversionview.studies.parts import Parts, needed_decoder
+from inversionview.studies.parts import Parts, counts_all, needed_decoder
 from inversionview.studies.settings import EvaluateSettings
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
@@ -61,7 +61,7 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
     cells, or where the domain cannot be enumerated.
     """
     decoder, probed, task = needed_decoder(parts), parts.probed, parts.task
-    if cells < 1 or task.size is None:
+    if cells < 1 or not counts_all(parts):
         return None
     generator = seeded(seed)
     queries = random_cells(task, decoder.config.sites, cells, parts.name, generator)

@@ -34,7 +34,7 @@ from inversionview.results.estimates import Interval
 from inversionview.results.hypotheses import Control, HypothesisTest
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
-from inversionview.studies.parts import Parts, checked_site, decoder_for, measured
+from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, measured
 from inversionview.studies.settings import TestSettings
 from inversionview.tasks.positions import eligible_role
 
@@ -125,7 +125,7 @@ def run_hypothesis(
     for name, value, such_as in (("n", settings.n, 1000), ("random_queries", settings.random_queries, 99)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, such as {such_as}, not {value}")
-    exact = task.size is not None if exact is None else exact
+    exact = counts_all(parts) if exact is None else exact
     if exact:
         checked_enumerable(task)
     run = _Run(

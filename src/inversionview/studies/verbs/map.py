@@ -24,7 +24,7 @@ from inversionview.reading.sampled_map import DRAWS, sampled_map
 from inversionview.results.map import Map, with_best
 from inversionview.shapes import OneInput, Tokens
 from inversionview.studies.banks import bank_for
-from inversionview.studies.parts import Parts, checked_sites
+from inversionview.studies.parts import Parts, checked_sites, counts_all
 from inversionview.studies.settings import MapSettings
 from inversionview.studies.verbs.map_cells import Groups, Rule, measured_cell
 from inversionview.tasks.base import Conditional, Task
@@ -64,9 +64,9 @@ def make_map(
     task = parts.task
     _check(task, criterion, settings, text)
     chosen = parts.sites if settings.sites is None else checked_sites(parts, settings.sites)
-    if settings.bank is not None or _takes_bank(task, settings):
+    if settings.bank is not None or _takes_bank(parts, settings):
         made = _from_bank(parts, criterion, settings, chosen, text)
-    elif task.size is not None:
+    elif counts_all(parts):
         made = _exact(parts, criterion, settings, chosen, text, domain=domain)
     else:
         made = _from_draws(parts, criterion, settings, chosen, text)
@@ -127,11 +127,12 @@ def _check(task: Task, criterion: Criterion, settings: MapSettings, text: str | 
         task.position_of(torch.full((1, task.max_length), task.pad), role)
 
 
-def _takes_bank(task: Task, settings: MapSettings) -> bool:
+def _takes_bank(parts: Parts, settings: MapSettings) -> bool:
     """Whether a map is made from a bank: where one is asked for, or neither counting nor drawing is better."""
-    if task.size is not None:
-        return settings.n is not None and task.size > settings.n
-    return settings.draws is None and (settings.n is not None or not isinstance(task, Conditional))
+    size = parts.task.size
+    if size is not None and counts_all(parts):
+        return settings.n is not None and size > settings.n
+    return settings.draws is None and (settings.n is not None or not isinstance(parts.task, Conditional))
 
 
 def _exact(

@@ -25,7 +25,7 @@ from inversionview.results.estimates import FeatureBits
 from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
 from inversionview.studies.banks import bank_for
-from inversionview.studies.parts import Parts, checked_site, decoder_for, live_parts, measured
+from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, live_parts, measured
 from inversionview.studies.settings import ReadSettings
 from inversionview.tasks.base import Conditional, Task
 
@@ -80,7 +80,7 @@ def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list
 
 def _bank(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ReadSettings) -> Bank | None:
     """The bank to read from: where there is no decoder, and a sample says what counting would take too long to say."""
-    few = parts.task.size is not None or isinstance(parts.task, Conditional)
+    few = counts_all(parts) or isinstance(parts.task, Conditional)
     if parts.decoder is not None or criterion.position_rule != "same" or (few and settings.bank is None):
         if settings.bank is not None:
             raise UserError("a bank is read without a decoder, by position rule same: leave it out")

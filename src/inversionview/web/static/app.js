@@ -7,6 +7,7 @@ import { get } from "./api.js";
 import { mountAsk } from "./ask.js";
 import { makeCompare } from "./compare.js";
 import { makeReadView } from "./read-view.js";
+import { firstWay } from "./settings.js";
 import { DEFAULTS, format, makeStore, parse } from "./state.js";
 import { makeAttentionView, makeMapView } from "./views.js";
 
@@ -43,7 +44,7 @@ function stateAt(hash, studies) {
   const study = studies.find((one) => one.name === given.study) ?? studies[0];
   const start = given.input !== undefined ? {} : study.start;
   const { name: site } = study.sites.find((one) => one.name === given.site) ?? { name: study.start.site };
-  return { ...DEFAULTS, how: study.has_decoder ? "sampled" : "exact", ...start, ...given, study: study.name, site };
+  return { ...DEFAULTS, how: firstWay(study), ...start, ...given, study: study.name, site };
 }
 
 async function begin() {

@@ -5,7 +5,7 @@
 import { fill, h, unique } from "./report/dom.js";
 import { roving } from "./report/roving.js";
 import { AskError, get, pathOf, post } from "./api.js";
-import { makeSettings } from "./settings.js";
+import { firstWay, makeSettings } from "./settings.js";
 import { makeSites } from "./sites.js";
 
 const PAUSE = 250; // milliseconds without typing before an input is looked at
@@ -48,7 +48,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   choice.addEventListener("change", () => {
     const next = studies.find((one) => one.name === choice.value);
     if (!next) return;
-    store.set({ study: next.name, ...next.start, how: next.has_decoder ? "sampled" : "exact", epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
+    store.set({ study: next.name, ...next.start, how: firstWay(next), epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
   });
 
   let typed = 0;

@@ -39,14 +39,15 @@ export function makeSettings({ store }) {
   /** @param {import("./report/types").Study} next */
   function open(next) {
     study = next;
-    fill(how, next.has_decoder ? h("option", { value: "sampled" }, "drawn by the decoder, and verified") : null,
+    fill(how, samples(next) ? h("option", { value: "sampled" }, next.has_decoder ? "drawn by the decoder, and verified" : "from a bank, and verified") : null,
       next.enumerable ? h("option", { value: "exact" }, `all ${next.size?.toLocaleString("en-US")} inputs (exact)`) : null,
       Object.entries(next.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
   }
 
   function show(state) {
     for (const [name, field] of Object.entries(fields)) if (field.value !== `${state[name]}`) field.value = state[name];
-    epsilon.placeholder = study ? short(study.epsilons[state.site] ?? study.epsilon) : "";
+    const own = study?.epsilons[state.site] ?? study?.epsilon ?? null;
+    epsilon.placeholder = own === null ? study?.epsilon_rule ?? "" : short(own);
     for (const one of drawn) one.hidden = state.how !== "sampled";
     const parts = [state.how === "sampled" ? `${state.n} draws` : "exact", `ε ${state.epsilon || epsilon.placeholder}`];
     if (state.how === "sampled") parts.push(`seed ${state.seed}`);
@@ -55,6 +56,17 @@ export function makeSettings({ store }) {
   }
 
   return { element, open, show };
+}
+
+/** Whether an answer may come from draws: of a decoder, or where running all inputs would take too long.
+ * @param {import("./report/types").Study} study */
+function samples(study) {
+  return study.has_decoder || !study.enumerable;
+}
+
+/** @param {import("./report/types").Study} study */
+export function firstWay(study) {
+  return samples(study) ? "sampled" : "exact";
 }
 
 function row(label, field, hint = "") {
