@@ -9,6 +9,7 @@ from jaxtyping import install_import_hook
 
 import tests.shape_checks  # noqa: F401 -- found by the name below
 from tests.paths import SHARED
+from tests.probed.seldom import mark_seldom
 from tests.real_models import skip_without_models
 
 install_import_hook("inversionview", "tests.shape_checks.checked")
@@ -22,9 +23,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before what is slow is left out
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is of files of others that are not here, and skip what needs models that can be had."""
+    """Leave out what needs files of others that are not here, skip what needs models that can be had, and mark."""
     skip_without_models(items)
+    mark_seldom(items)
     here, elsewhere = [], []
     for item in items:
         needed = [SHARED / name for mark in item.iter_markers("published") for name in mark.args]

@@ -7,6 +7,7 @@ import pytest
 from inversionview.probed.architectures import ARCHITECTURES
 from inversionview.probed.model import ProbedModel
 from tests.paths import ROOT
+from tests.probed.seldom import SELDOM
 from tests.probed.tiny import LAYER_NORM, MODELS, NOT_IN_TRANSFORMER_LENS, every_site, tiny
 
 PAGE = (ROOT / "docs" / "sites-and-conventions.md").read_text(encoding="utf-8")
@@ -21,6 +22,7 @@ ROWS = {
 def test_the_page_has_the_types_that_the_table_has():
     assert sorted(ROWS) == sorted(ARCHITECTURES)
     assert {name.split()[0] for name in MODELS} == set(ARCHITECTURES)
+    assert set(MODELS) > SELDOM
 
 
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
