@@ -15,7 +15,9 @@ from inversionview.decoder.scoring import score
 from inversionview.preimage.distance import distances
 from inversionview.preimage.domain import domain_size
 from inversionview.preimage.rounding import Beginnings
+from inversionview.preimage.sources.banked import BankSample
 from inversionview.preimage.sources.proposals import (
+    AlreadyRun,
     DecoderDensity,
     DecoderSource,
     Density,
@@ -81,8 +83,12 @@ def sampled_preimages(
     ]
     distinct = sum(len(one.tokens) for one in candidates)
     with stage("verify", distinct):
+        before = [
+            _already_run(sources, i, query, z_q[i], one.tokens, metric=criterion.metric)
+            for i, (query, one) in enumerate(zip(queries, candidates, strict=True))
+        ]
         known = activations is None
-        everywhere = _verify(probed, task, queries, candidates, z_q, metric=criterion.metric, known=known)
+        everywhere = _verify(probed, task, queries, candidates, z_q, before, metric=criterion.metric, known=known)
     with stage("weigh", distinct):
         densities = [_densities(task, *row, sources) for row in zip(queries, candidates, z_q, strict=True)]
     rows = zip(queries, candidates, everywhere, densities, strict=True)
@@ -138,12 +144,23 @@ def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
     return _Candidates(torch.from_numpy(distinct), merged, counts)
 
 
+def _already_run(
+    sources: Sequence[Source], index: int, query: Query, z_q: Float[Tensor, " width"], tokens: Tokens, *, metric: Metric
+) -> AlreadyRun:
+    """What a bank among the sources holds of the candidates of a query."""
+    bank = next((source for source in sources if isinstance(source, BankSample)), None)
+    if bank is None:
+        return AlreadyRun(torch.zeros(len(tokens), dtype=torch.bool), torch.full(tokens.shape, torch.nan))
+    return bank.already_run(index, query, z_q, tokens, metric=metric)
+
+
 def _verify(
     probed: ProbedModel,
     task: Task,
     queries: Sequence[Query],
     candidates: Sequence[_Candidates],
     z_q: Float[Tensor, "query width"],
+    before: Sequence[AlreadyRun],
     *,
     metric: Metric,
     known: bool,
@@ -152,17 +169,20 @@ def _verify(
 
     `known`: the activations are the queries' own, and so those of what begins as they do.
     """
-    verified: dict[int, PerPosition] = {}
+    verified = [one.distances.clone() for one in before]
     for site, rows in rows_by_site(queries).items():
-        sizes = [len(candidates[i].tokens) for i in rows]
-        tokens = torch.cat([candidates[i].tokens for i in rows])
+        new = [~before[i].rows for i in rows]
+        sizes = [int(some.sum()) for some in new]
+        tokens = torch.cat([candidates[i].tokens[some] for i, some in zip(rows, new, strict=True)])
         wanted = z_q[rows].repeat_interleave(torch.tensor(sizes), dim=0)
         of = Beginnings.of([queries[i] for i in rows]).take(
             torch.arange(len(rows)).repeat_interleave(torch.tensor(sizes))
         )
         everywhere = eligible_distances(probed, task, tokens, site, wanted, metric=metric, of=of if known else None)
-        verified.update(zip(rows.tolist(), torch.split(everywhere, sizes), strict=True))
-    return [verified[i] for i in range(len(queries))]
+        for i, some, distances_there in zip(rows.tolist(), new, torch.split(everywhere, sizes), strict=True):
+            verified[i][some] = distances_there
+        advance(int(sum((~some).sum() for some in new)))
+    return verified
 
 
 def _densities(

@@ -82,3 +82,30 @@ def test_the_same_seed_gives_the_same_reading(study):
     one, other = study.preimage(query), study.preimage(query)
     np.testing.assert_array_equal(one.tokens, other.tokens)
     np.testing.assert_array_equal(one.distances, other.distances)
+
+
+def test_distances_from_the_bank_are_those_of_running_its_inputs_again(study):
+    query = study.query(first_input(study), "=", "x1.post")
+    preimage = study.preimage(query)
+    [z_q] = probed().capture(torch.tensor([query.tokens]), ["x1.post"], query.position).values()
+    [z] = probed().capture(torch.from_numpy(preimage.tokens), ["x1.post"], query.position).values()
+    again = (z - z_q).norm(dim=1) / z_q.norm()
+    np.testing.assert_allclose(preimage.distances, again.double(), atol=1e-5)
+    assert (preimage.positions == query.position).all()
+    at_others = np.delete(preimage.token_distances, query.position, axis=1)
+    assert np.isnan(at_others).all()
+
+
+def test_a_reading_runs_nothing_but_its_query(study, monkeypatch):
+    query = study.query(first_input(study), "=", "x1.post")
+    study.preimage(query)  # the bank
+    run = []
+    capture = type(probed()).capture
+
+    def counted(self, tokens, *args, **options):
+        run.append(len(tokens))
+        return capture(self, tokens, *args, **options)
+
+    monkeypatch.setattr(type(probed()), "capture", counted)
+    study.preimage(query)
+    assert sum(run) <= 4

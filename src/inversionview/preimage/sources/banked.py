@@ -15,8 +15,9 @@ from inversionview.bank.bank import Bank
 from inversionview.criterion import Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances
-from inversionview.preimage.sources.proposals import Draws, PriorDensity
+from inversionview.preimage.sources.proposals import AlreadyRun, Draws, PriorDensity
 from inversionview.results.preimage import Query
+from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
 
@@ -124,6 +125,24 @@ class BankSample:
     ) -> Draws:
         """The nearest inputs of every query; nothing is random."""
         return Draws(self.bank.tokens[self.rows], torch.full(self.rows.shape, torch.nan))
+
+    def already_run(
+        self, index: int, query: Query, z_q: Float[Tensor, " width"], tokens: Tokens, *, metric: Metric
+    ) -> AlreadyRun:
+        """Distances of the candidates of a query that the bank holds, at its role, from their activations there.
+
+        In half precision there are none: what an activation is depends on what is run beside it.
+        """
+        site, rows = Site.named(query.site), self.rows[index]
+        numbers = {tuple(row): i for row, i in zip(self.bank.tokens[rows].tolist(), rows.tolist(), strict=True)}
+        found = torch.tensor([numbers.get(tuple(row), -1) for row in tokens.tolist()], dtype=torch.long)
+        positions = torch.where(found < 0, -1, self.bank.positions(query.role)[found.clamp_min(0)])
+        z = self.bank.activations(site, query.role, found.clamp_min(0))
+        held = (positions >= 0) & (z.dtype == torch.float32)
+        everywhere = torch.full(tokens.shape, torch.nan)
+        there = held.nonzero()[:, 0]
+        everywhere[there, positions[there]] = distances(z[there], z_q[: self.bank.width(site)], metric)
+        return AlreadyRun(held, everywhere)
 
 
 SHOWN = 30

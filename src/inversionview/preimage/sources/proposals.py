@@ -18,10 +18,20 @@ from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
 from inversionview.results.estimates import GIVEN
 from inversionview.results.preimage import Query
+from inversionview.shapes import InputMask, PerPosition
 from inversionview.tasks.base import Conditional, Task
 
 _BLOCK = 4096
 """Draws of one query that are generated together; more would need memory in proportion."""
+
+
+class AlreadyRun(NamedTuple):
+    """What is known of candidates that were run before, so that they need not be run again."""
+
+    rows: InputMask
+    """Which of the candidates."""
+    distances: PerPosition
+    """`[candidate, pos]`; NaN where a distance is not known, and in all other candidates."""
 
 
 class Draws(NamedTuple):

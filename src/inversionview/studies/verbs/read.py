@@ -27,6 +27,7 @@ from inversionview.sites import Site
 from inversionview.studies.banks import bank_for
 from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, live_parts, measured
 from inversionview.studies.settings import ReadSettings
+from inversionview.studies.verbs.map_cells import LEAST_IN_BANK
 from inversionview.tasks.base import Conditional, Task
 
 
@@ -104,7 +105,7 @@ def _near(
 def _with_scores(parts: Parts, bank: Bank, preimage: Preimage) -> Preimage:
     """Bits as scores of the query's own values, which few members cannot make too good; of a vector there are none."""
     query, task = preimage.query, parts.task
-    if query.vector is not None or not preimage.bits:
+    if query.vector is not None:
         return preimage
     site = parts.probed.site(query.site)
     asked = own_input(bank, parts.probed, torch.tensor(query.tokens), query.position, [site])
@@ -112,6 +113,9 @@ def _with_scores(parts: Parts, bank: Bank, preimage: Preimage) -> Preimage:
     [cell] = bank_map(bank, task, [site], {query.role: asked}, epsilon=limits, metric=preimage.metric)
     assert cell.scores is not None
     assert cell.score_interval is not None
+    assert cell.effective is not None
+    if cell.effective[0] < LEAST_IN_BANK:
+        return dataclasses.replace(preimage, bits=())
     rows = zip(cell.features, cell.scores[0], cell.of, cell.divergence[0], cell.score_interval, strict=True)
     bits = [
         FeatureBits(name, float(bits), float(of), float(apart), (float(ends[0]), float(ends[1])))
