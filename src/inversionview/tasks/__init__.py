@@ -24,7 +24,7 @@ TASKS: Registry[Callable[..., Task]] = Registry(
     {
         "addition": "inversionview.tasks.addition.task:AdditionTask",
         "counting": "inversionview.tasks.counting.task:CountingTask",
-        "facts": "inversionview.tasks.facts.task:FactsTask",
+        "fact-table": "inversionview.tasks.facts.task:FactsTask",
         "facts-and-texts": "inversionview.tasks.facts.with_texts:FactsAndTextsTask",
         "template": "inversionview.tasks.template.task:TemplateTask",
         "text": "inversionview.tasks.text.task:TextTask",

@@ -1,37 +1,15 @@
-"""The table that the package brings, and the phrasings."""
+"""Tables of facts, and the phrasings."""
 
 from __future__ import annotations
 
 import pytest
 
 from inversionview.errors import UserError
-from inversionview.files import read_json
-from inversionview.studies.recipes import Budget
-from inversionview.studies.recipes.facts import probed_facts_small, small_task
-from inversionview.tasks.facts.tables import BEAR, KINDS, OWN, TABLE, Fact, FactTable, Phrasing
+from inversionview.tasks.facts.tables import BEAR, Fact, FactTable, Phrasing
+from tests.tasks.facts.tiny import small_table
 
 
-def test_the_bundled_table_says_where_it_is_from():
-    assert all("licence" in source for source in read_json(TABLE, "table")["sources"])
-
-
-def test_the_bundled_facts_have_one_answer_each_of_one_word():
-    facts = FactTable.bundled().facts
-    assert 1000 <= len(facts) <= 2500
-    assert len({(fact.relation, fact.subject) for fact in facts}) == len(facts)
-    assert all(len(fact.object.split()) == 1 and 1 <= len(fact.subject.split()) <= 3 for fact in facts)
-    assert {fact.relation for fact in facts} == set(OWN) == set(KINDS)
-    known = {(fact.relation, fact.subject): fact.object for fact in facts}
-    assert known["capital", "France"] == "Paris"
-    assert known["currency", "Japan"] == "yen"
-    assert known["language", "Brazil"] == "Portuguese"
-
-
-def test_every_relation_is_said_in_several_ways():
-    for texts in OWN.values():
-        parsed = [Phrasing.parse(text) for text in texts]
-        assert len(set(map(str, parsed))) == len(texts) >= 6
-        assert all(phrasing.named for phrasing in parsed)
+def test_every_property_is_said_in_several_ways():
     for texts in BEAR.values():
         assert len({str(Phrasing.parse(text)) for text in texts}) >= 2
 
@@ -58,13 +36,6 @@ def test_a_relation_without_phrasings_is_named():
 
 
 def test_a_table_is_kept(tmp_path):
-    table = FactTable.bundled()
+    table = small_table()
     table.save(tmp_path / "facts.json")
     assert FactTable.load(tmp_path / "facts.json") == table
-
-
-def test_the_small_model_fits_its_table():
-    task, recipe = small_task(), probed_facts_small(Budget(steps=1))
-    assert recipe.model["vocab_size"] == task.vocab_size
-    assert recipe.model["n_positions"] == task.max_length
-    assert [recipe.model[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [task.begin, task.end, task.pad]

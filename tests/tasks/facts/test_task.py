@@ -154,12 +154,12 @@ def test_changes_keep_what_they_should(task):
 def test_a_saved_task_is_the_same(task, tmp_path):
     assert isinstance(task, Configured)
     task.save(tmp_path)
-    again = get_task("facts", tmp_path)
+    again = get_task("fact-table", tmp_path)
     assert torch.equal(everything(task), everything(again))
     assert torch.equal(task.is_held_out(everything(task)), again.is_held_out(everything(task)))
     (tmp_path / "facts.json").write_text('{"schema": 1, "facts": 3}')
     with pytest.raises(UserError, match="damaged"):
-        get_task("facts", tmp_path)
+        get_task("fact-table", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_saved_task_is_the_same(task, tmp_path):
     ],
 )
 def test_what_is_no_input_is_explained(text, said):
-    with pytest.raises(UserError, match=r"is not an input of facts") as caught:
+    with pytest.raises(UserError, match=r"is not an input of fact-table") as caught:
         words().encode(text)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -60,6 +60,13 @@ WRONG = {
     "role": (GOOD + '[roles]\nx = "C"', "roles.x: there is no slot or word 'C'; there are A, END, answer"),
     "role of itself": (GOOD + '[roles]\nx = "y"\ny = "x+1"', "roles.x: it is said by itself"),
     "held out": (GOOD + '[held-out]\nx = { of = ["C"] }', "held-out.x: there is no slot 'C'; there are A, B, phrasing"),
+    "held out texts": (GOOD + '[held-out]\nx = { one_in = 1 }', "held-out.x: one_in is a number of 2 or more, not 1"),
+    "kept of none": (GOOD + '[held-out]\nx = { one_in = 2, keep = "C" }', "held-out.x: there is no slot 'C'; there are A, B"),
+    "too many to hold out": (GOOD.replace('["dog", "cat"]', "{ numbers = [1, 100000] }").replace('"ball"', '"ball", "sun"')
+                             + "[held-out]\nx = { one_in = 4 }",
+                             "held-out.x: 300,000 texts are too many to hold out one by one, at most 200,000: hold out slots"),
+    "kept change": (GOOD + '[changes]\nx = { keep = ["A"] }', "changes.x: keep is for phrasings with a condition, when"),
+    "change of no kind": (GOOD + "[changes]\nx = { held = 1 }", "changes.x: it is slots, flip, or { keep = "),
     "change": (GOOD + '[changes]\nx = "C"', "changes.x: there is no slot 'C' to draw anew"),
     "flip": (GOOD + '[flip]\nswap = ["A", "B"]', "flip.swap: it names two slots of one list, which nothing else depends"),
     "file": (GOOD.replace('["dog", "cat"]', '"words.txt"'), "slots.A: 'words.txt': there is no such file"),

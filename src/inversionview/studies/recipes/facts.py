@@ -20,24 +20,25 @@ if TYPE_CHECKING:
     from inversionview.tasks.base import Task
     from inversionview.tasks.facts.task import FactsTask
     from inversionview.tasks.facts.with_texts import FactsAndTextsTask
+    from inversionview.tasks.template.task import TemplateTask
 
 _WORDS, _POSITIONS = 1154, 17
-"""Of the bundled table; `small_task` is what they are counted from, and a test holds them to it."""
+"""Of the bundled template; `small_task` is what they are counted from, and a test holds them to it."""
 LENGTH = 40
 """Most tokens of a text for a model that is given, the begin token included; longer ones are left out."""
 
 
-def small_task() -> FactsTask:
-    """The table that the package brings, in words."""
-    from inversionview.tasks.facts.tables import FactTable
-    from inversionview.tasks.facts.task import FactsTask
+def small_task() -> TemplateTask:
+    """The bundled template of facts, in words."""
+    from inversionview.tasks.template.file import bundled, read_template
+    from inversionview.tasks.template.task import TemplateTask
     from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 
-    table = FactTable.bundled()
-    return FactsTask(Vocabulary(word_tokenizer(said.text for said in table.statements())), table)
+    declared = read_template(bundled()["facts"])
+    return TemplateTask.of(declared, Vocabulary(word_tokenizer(declared.words)))
 
 
-def _small_task_for(probed: ProbedModel, source: TaskSource) -> FactsTask:
+def _small_task_for(probed: ProbedModel, source: TaskSource) -> TemplateTask:
     if source != TaskSource():
         raise UserError("facts-small has its own table: leave out --texts, --column and --length, or use recipe facts")
     return small_task()
@@ -58,6 +59,7 @@ def facts_small(budget: Budget, seed: int = 0) -> DecoderRecipe:
 def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 XL, or any model, on facts of BEAR and COUNTERFACT and sentences of MiniPile.
 
+    Without `--texts`, on the facts that come with the package.
     Without `--sites`, for the 25 heads that count most often at END, chosen when the training starts. Its activations
     are half at END and half where the head looks at the begin token least, and never where that gets 0.6 of its
     attention. Metric and ε are the paper's, which also makes the decoder of GPT-2 Medium: that is asked for by
@@ -89,17 +91,24 @@ def choose_sites(probed: ProbedModel, task: Task) -> tuple[str, ...]:
     return heads_at_end(probed, task)
 
 
-def make_task(probed: ProbedModel, source: TaskSource) -> FactsTask | FactsAndTextsTask:
-    """The facts of BEAR and COUNTERFACT, with sentences where texts are given too; `UserError` where no fact is."""
+def make_task(probed: ProbedModel, source: TaskSource) -> TemplateTask | FactsTask | FactsAndTextsTask:
+    """The bundled facts, or those of BEAR and COUNTERFACT, with sentences where texts are given too.
+
+    Raises `UserError` where texts are given, and no fact is.
+    """
     from inversionview.tasks.facts.sources import read_sources
     from inversionview.tasks.facts.task import FactsTask
     from inversionview.tasks.facts.with_texts import FactsAndTextsTask
+    from inversionview.tasks.template.bundled import open_template
+    from inversionview.tasks.template.file import bundled
     from inversionview.tasks.text.task import TextTask
     from inversionview.tasks.vocabulary import Vocabulary
 
     advice = "give --texts with a folder of BEAR or a COUNTERFACT file (.json), and once more for free texts"
     if not source.sources:
-        raise UserError(f"recipe facts needs facts: {advice}")
+        if source != TaskSource():
+            raise UserError(f"--column and --length are for facts and texts of one's own: {advice}")
+        return open_template(bundled()["facts"], probed)
     vocabulary, length = Vocabulary.of(probed), source.length or LENGTH
     table, sentences = read_sources(source.sources, source.column)
     if table is None:

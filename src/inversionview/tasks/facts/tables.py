@@ -13,14 +13,7 @@ from typing import NamedTuple
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json, write_atomic
 
-TABLE = Path(__file__).with_name("table.json")
-"""The table that the package brings, with its sources and their licences; `research/facts_table.py` makes it."""
-_PHRASINGS = tomllib.loads(Path(__file__).with_name("phrasings.toml").read_text(encoding="utf-8"))
-KINDS: dict[str, str] = _PHRASINGS["kinds"]
-"""What kind of thing the object of each relation of the table is."""
-OWN: dict[str, list[str]] = _PHRASINGS["own"]
-"""How the facts of the table are said: the object last, and the word that names the relation between asterisks."""
-BEAR: dict[str, list[str]] = _PHRASINGS["bear"]
+BEAR: dict[str, list[str]] = tomllib.loads(Path(__file__).with_name("phrasings.toml").read_text(encoding="utf-8"))
 """Of Wikidata's properties, for BEAR's files where its own templates are not beside them."""
 _MARKED = re.compile(r"\*(.+?)\*")
 
@@ -113,13 +106,6 @@ class FactTable:
             phrasings += table.phrasings
         sources = [source for table in tables for source in table.sources]
         return cls(tuple(facts), tuple(phrasings), tuple(uses), tuple(dict.fromkeys(sources)))
-
-    @classmethod
-    def bundled(cls) -> FactTable:
-        """Some 1,800 facts about countries and cities, each in seven or eight phrasings."""
-        document = read_json(TABLE, "table of facts")
-        facts = [Fact(relation, subject, object_, KINDS[relation]) for relation, subject, object_ in document["facts"]]
-        return cls.of_relations(facts, OWN, document["sources"])
 
     def statements(self) -> Iterator[Statement]:
         """Every text once; where two facts give the same one, that of the first."""

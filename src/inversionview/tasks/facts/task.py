@@ -1,6 +1,7 @@
-"""Facts in sentences whose last word is the object: `The capital of France is Paris.`
+"""Facts of given data sets in sentences whose last word is the object: `The capital of France is Paris.`
 
-For any tokenizer. The domain is finite: every fact of a table in each of its phrasings, all equally probable.
+For any tokenizer; each fact may have phrasings of its own, as in COUNTERFACT. The template `facts` has those that the
+package brings. The domain is finite: every fact of a table in each of its phrasings, all equally probable.
 Source: InversionView (arXiv 2405.17653), section on factual recall, whose model and texts are other ones.
 """
 
@@ -44,7 +45,7 @@ class FactsTask(ListedTask):
     hash of the text, and never all of them.
     """
 
-    name = "facts"
+    name = "fact-table"
     about = "Facts about the world: what is known of a subject, and of what is asked about it?"
     columns = ("relation", "subject", "object")
     start = Start("The currency of Japan is the yen.", (("a0.1", "END"), ("a3.0", "END"), ("m0", "END")))

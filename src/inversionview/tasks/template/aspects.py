@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +12,8 @@ import torch
 from inversionview.errors import UserError
 from inversionview.expressions import NONE, compile_expression
 from inversionview.shapes import Positions
-from inversionview.tasks.listed import smallest_hashes
 from inversionview.tasks.template.choices import Choices, Space
-from inversionview.tasks.template.file import PHRASING, HeldOut
+from inversionview.tasks.template.file import PHRASING
 
 MOST_SETS = 800
 """Values of a feature that names several words at once; of more they are counted one by one too slowly."""
@@ -34,9 +33,9 @@ def aspects_of(space: Space) -> dict[str, Aspect]:
     """The slots but rows of tables, the phrasing, and the parts that phrasings are made of."""
     declared = space.declared
     aspects = {name: of_slot(space, name) for name, slot in declared.slots.items() if slot.kind != "row"}
-    aspects[PHRASING] = Aspect(
-        tuple(phrasing.text for phrasing in declared.phrasings), lambda x: x.phrasing, "how it is said"
-    )
+    plain = tuple(phrasing.plain for phrasing in declared.phrasings)
+    whole = plain if len(set(plain)) == len(plain) else tuple(phrasing.text for phrasing in declared.phrasings)
+    aspects[PHRASING] = Aspect(whole, lambda x: x.phrasing, "how it is said")
     for number, part in enumerate(declared.parts):
         texts = [phrasing.parts[number] for phrasing in declared.phrasings]
         values = tuple(dict.fromkeys(texts))
@@ -145,44 +144,6 @@ def checked_names(space: Space, key: str, names: Any, known: Mapping[str, Any]) 
     if unknown := [name for name in names if name not in known]:
         raise space.declared.error(key, f"there is no {unknown[0]!r}; there are {', '.join(known)}")
     return names
-
-
-def held_out_by(
-    space: Space, name: str, rule: HeldOut, aspects: Mapping[str, Aspect]
-) -> Callable[[Choices], Positions]:
-    """1 for the inputs that a rule holds out, by the hashes of the words that it names, and 0 for the others."""
-    values = [aspects[one].values for one in rule.of]
-    sizes = [len(some) for some in values]
-    if math.prod(sizes) > MOST_COMBINED:
-        raise space.declared.error(f"held-out.{name}", f"{math.prod(sizes):,} combinations are too many")
-    join = " and " if rule.unordered else " "
-    combinations = list(itertools.product(*values))
-    keys = [join.join(sorted(words) if rule.unordered else words) for words in combinations]
-    listed = {
-        key: None for key, words in zip(keys, combinations, strict=True)
-        if not rule.unordered or len(set(words)) == len(words)
-    }  # fmt: skip
-    chosen = list(listed)
-    if len(chosen) < 2:
-        raise space.declared.error(f"held-out.{name}", "there is one combination, and nothing to hold out of it")
-    out = {chosen[i] for i in smallest_hashes(chosen, rule.share)}
-    table = torch.tensor([key in out for key in keys]).view(sizes)
-
-    def code(choices: Choices) -> Positions:
-        return table[tuple(aspects[one].code(choices) for one in rule.of)].long()
-
-    return code
-
-
-def held_out_names(rules: Sequence[str]) -> tuple[str, ...]:
-    """What the feature `held out` says: no, one of the rules, or those that apply."""
-    if len(rules) == 1:
-        return ("no", "yes")
-    names = []
-    for number in range(2 ** len(rules)):
-        apply = [rule for i, rule in enumerate(rules) if number >> i & 1]
-        names.append("both" if len(apply) == len(rules) == 2 else ", ".join(apply) or "no")
-    return tuple(names)
 
 
 def _looked_up(codes: Positions) -> Callable[[Choices], Positions]:

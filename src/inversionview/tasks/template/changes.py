@@ -35,6 +35,28 @@ def redrawn(space: Space, name: str, choices: Choices, generator: torch.Generato
     return choices
 
 
+def redrawn_but(space: Space, kept: Sequence[str], choices: Choices, generator: torch.Generator) -> Choices:
+    """With another phrasing and other values of the slots that tell where it holds, but for those that are kept."""
+    declared = space.declared
+    parts = [i for i, part in enumerate(declared.parts) if part in kept]
+    same = [(one.text if PHRASING in kept else "", *(one.parts[i] for i in parts)) for one in declared.phrasings]
+    component = space.components[space.leading or 0]
+    assert isinstance(component, Joint)
+    columns = [component.columns[name].codes for name in kept if name in component.columns]
+    groups = torch.unique(torch.stack(columns, 1), dim=0, return_inverse=True)[1] if columns else _zeros(component)
+    return _other_head(space, choices, generator, torch.tensor([same.index(one) for one in same]), groups[:, None])
+
+
+def check_kept(space: Space, key: str, kept: Sequence[str]) -> None:
+    """Raise `UserError` for slots that no condition of a phrasing has to do with."""
+    component = None if space.leading is None else space.components[space.leading]
+    known = [PHRASING, *space.declared.parts, *(component.columns if isinstance(component, Joint) else ())]
+    if component is None:
+        raise space.declared.error(key, "keep is for phrasings with a condition, when, and there is none")
+    if unknown := [name for name in kept if name not in known]:
+        raise space.declared.error(key, f"{unknown[0]!r} cannot be kept here; what can is {', '.join(known)}")
+
+
 def _redrawn_component(
     space: Space, choices: Choices, generator: torch.Generator, number: int, bases: frozenset[str]
 ) -> Choices:

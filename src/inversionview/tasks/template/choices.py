@@ -411,6 +411,18 @@ class Space:
             rest = rest // radix[:, number]
         return self._valued(head, parts[::-1])
 
+    def number_of(self, choices: Choices) -> Int[Tensor, " batch"]:
+        """The numbers of these inputs, as `numbered` has them."""
+        head = self.head_of(choices).clamp_min(0)
+        radix, number = self._radix[self.head_phrasing[head]], torch.zeros_like(head)
+        for index, component in enumerate(self.components):
+            part = choices.codes[:, index].clamp_min(0) if index != self.leading else torch.zeros_like(head)
+            if isinstance(component, Single):
+                taken = choices.codes[:, [i for i in component.unlike if i < index]]
+                part = part - ((taken >= 0) & (taken < part[:, None])).sum(dim=1)
+            number = number * radix[:, index] + part
+        return self._starts[head] + number
+
     def _valued(self, head: Positions, parts: Sequence[Positions]) -> Choices:
         """Choices whose parts were numbered among what is left for each."""
         phrasing = self.head_phrasing[head]

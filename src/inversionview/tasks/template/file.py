@@ -86,18 +86,25 @@ class Phrasing:
     pieces: tuple[Piece, ...]
 
     @property
+    def plain(self) -> str:
+        """The text without the names of its words."""
+        return "".join(f"{{{piece.slot}}}" if piece.slot else piece.text for piece in self.pieces)
+
+    @property
     def slots(self) -> tuple[str, ...]:
         """The slots that are written, in order, each as often as it is."""
         return tuple(piece.slot for piece in self.pieces if piece.slot)
 
 
 class HeldOut(NamedTuple):
-    """Combinations of slots of which a share is held out."""
+    """Combinations of slots of which a share is held out, or one text `one_in` so many."""
 
     of: tuple[str, ...]
     share: float
     unordered: bool
-    keep: str
+    one_in: int = 0
+    keep: str = ""
+    """A slot of whose every value one text stays for training."""
 
 
 @dataclass(frozen=True)
@@ -130,15 +137,23 @@ class Declared:
     @property
     def words(self) -> list[str]:
         """Texts that hold all that its inputs can hold, for a tokenizer that is made of them."""
-        unsaid = {slot.by for slot in self.slots.values()}
-        said = [slot.values for slot in self.slots.values() if slot.values is not None and slot.name not in unsaid]
-        values = [value for some in said for value in some.values]
-        values += [text for slot in self.slots.values() for text in slot.texts]
-        values += [text for table in self.tables.values() for row in table.rows for text in row]
+        said = {slot: None for phrasing in self.phrasings for slot in phrasing.slots}
+        while more := {one for slot in said if slot in self.slots for one in self.slots[slot].of} - set(said):
+            said |= dict.fromkeys(sorted(more))
+        values = [value for name in said for value in self._words_of(name)]
         written = {slot: values[0] for phrasing in self.phrasings for slot in phrasing.slots}
         texts = ["".join(written.get(piece.slot, piece.text) for piece in one.pieces) for one in self.phrasings]
         at_start = values if any(phrasing.pieces[0].slot for phrasing in self.phrasings) else []
         return [*texts, *at_start, *(f" {value}" for value in values)]
+
+    def _words_of(self, name: str) -> Sequence[str]:
+        """What a slot, or `ROW.COLUMN`, says by itself, and not by slots that it picks."""
+        row, _, column = name.partition(".")
+        slot = self.slots[row]
+        if column or slot.kind == "column":
+            row, column = (row, column) if column else slot.column
+            return self.tables[self.slots[row].table].column(column)
+        return slot.values.values if slot.values is not None else slot.texts
 
     def error(self, key: str, what: str) -> UserError:
         """What is wrong at a key of the file."""
@@ -448,15 +463,26 @@ class _Reader:
         rules = {}
         for name, rule in self.section("held-out").items():
             key = f"held-out.{name}"
+            if isinstance(rule, dict) and "one_in" in rule:
+                rules[name] = self.held_out_texts(key, rule, known)
+                continue
             if not isinstance(rule, dict) or "of" not in rule:
-                raise self.error(key, "it names the slots whose combinations are held out: of = [...]")
-            self.check_keys(rule, ("of", "share", "unordered", "keep"), key)
+                raise self.error(key, "it names the slots whose combinations are held out, of = [...], or has one_in")
+            self.check_keys(rule, ("of", "share", "unordered"), key)
             share = rule.get("share", 0.1)
             if not isinstance(share, int | float) or not 0 < share < 1:
                 raise self.error(key, f"share is between 0 and 1, not {share!r}")
-            keep = self.names(key, rule["keep"], known)[0] if "keep" in rule else ""
-            rules[name] = HeldOut(self.names(key, rule["of"], known), share, bool(rule.get("unordered")), keep)
+            rules[name] = HeldOut(self.names(key, rule["of"], known), share, bool(rule.get("unordered")))
         return rules
+
+    def held_out_texts(self, key: str, rule: Mapping[str, Any], known: Sequence[str]) -> HeldOut:
+        self.check_keys(rule, ("one_in", "keep"), key)
+        one_in = rule["one_in"]
+        if isinstance(one_in, bool) or not isinstance(one_in, int) or one_in < 2:
+            raise self.error(key, f"one_in is a number of 2 or more, not {one_in!r}")
+        if not isinstance(keep := rule.get("keep", ""), str):
+            raise self.error(key, f"keep names one slot, not {keep!r}")
+        return HeldOut((), 0.0, False, one_in, self.names(key, keep, known)[0] if keep else "")
 
     def start(self) -> dict[str, Any]:
         content = self.section("start")

@@ -205,18 +205,20 @@ class Forms:
 
     def texts(self, choices: Choices) -> list[str]:
         """The same inputs in words, with no tokenizer in between."""
-        space, texts = self.space, []
-        variants = space.variant(choices)
-        for i, phrasing in enumerate(choices.phrasing.tolist()):
-            one = choices.at(torch.tensor([i]))
-            said = []
-            for piece in space.declared.phrasings[phrasing].pieces:
-                if piece.slot:
-                    variable = space.variable(piece.slot, space.variants[int(variants[i])])
-                    said.append(space.words(variable)[int(space.code(variable, one))])
-                else:
-                    said.append(piece.text)
-            texts.append("".join(said))
+        space, texts = self.space, [""] * len(choices.phrasing)
+        forms = self.form_of[choices.phrasing, space.variant(choices)]
+        for number in torch.unique(forms).tolist():
+            form, rows = self.forms[number], (forms == number).nonzero()[:, 0]
+            said = [[""] * len(rows)]
+            for piece in space.declared.phrasings[form.phrasing].pieces:
+                if not piece.slot:
+                    said.append([piece.text] * len(rows))
+                    continue
+                variable = space.variable(piece.slot, space.variants[form.variant])
+                words = space.words(variable)
+                said.append([words[code] for code in space.code(variable, choices.at(rows)).tolist()])
+            for row, parts in zip(rows.tolist(), zip(*said, strict=True), strict=True):
+                texts[row] = "".join(parts)
         return texts
 
     # Positions

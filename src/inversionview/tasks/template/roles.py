@@ -22,7 +22,8 @@ def role_table(forms: Forms) -> tuple[tuple[str, ...], tuple[str, ...], dict[str
     named = dict(declared.roles) or {name: name for name in _slots_and_words(forms)}
     given = {name: what for name, what in named.items() if name not in PLACES or what != name}
     table = {name: [_Finder(forms, form, given).find(name) for form in forms.forms] for name in (*given, *PLACES)}
-    shown = (*named, *(place for place in PLACES if place not in named))
+    called = {what for what in named.values() if isinstance(what, str)}
+    shown = (*named, *(place for place in PLACES if place not in named and place not in called))
     missing = [name for name in given if all(atom < 0 for atom, _, _ in table[name])]
     if missing:
         raise declared.error(f"roles.{missing[0]}", f"no phrasing has {declared.roles.get(missing[0])!r}")

@@ -16,21 +16,26 @@ from inversionview.shapes import InputMask, NextTokens, OneInput, PerInput, Posi
 from inversionview.tasks.base import Feature, Split, Start, Task, read_description
 from inversionview.tasks.listed import token_feature
 from inversionview.tasks.mistakes import where_it_leaves
-from inversionview.tasks.template.aspects import (
-    Aspect,
-    aspects_of,
-    declared_aspect,
-    held_out_by,
-    held_out_names,
+from inversionview.tasks.template.aspects import Aspect, aspects_of, declared_aspect
+from inversionview.tasks.template.changes import (
+    check_flip,
+    check_kept,
+    flipped,
+    kept_by,
+    redrawn,
+    redrawn_but,
+    sharing,
 )
-from inversionview.tasks.template.changes import check_flip, flipped, kept_by, redrawn, sharing
 from inversionview.tasks.template.choices import Choices, Space
 from inversionview.tasks.template.file import PHRASING, Declared, bundled, read_template
 from inversionview.tasks.template.forms import Forms, check_cut
+from inversionview.tasks.template.held_out import held_out_by, held_out_names
 from inversionview.tasks.template.reading import Reader
 from inversionview.tasks.template.roles import role_table
+from inversionview.tasks.template.sources import checked_texts
 from inversionview.tasks.template.spelling import Speller, lead_of, misspelt, sources_of, without
 from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.words import forms
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
@@ -63,8 +68,9 @@ class TemplateTask(Task):
         self._aspects = aspects_of(self.space)
         self.roles, self._order, self._positions = role_table(self.forms)
         self._out = [
-            held_out_by(self.space, name, rule, self._aspects) for name, rule in self.declared.held_out.items()
+            held_out_by(self.forms, name, rule, self._aspects) for name, rule in self.declared.held_out.items()
         ]
+        self._sides = self._listed_sides()
         self._last: list[tuple[Tokens, int, tuple[Choices, InputMask]]] = []
         if self.declared.flip is not None:
             check_flip(self.space, self.declared.flip)
@@ -97,9 +103,11 @@ class TemplateTask(Task):
         return self.declared.about
 
     def encode(self, text: str) -> OneInput:
-        """Tokens [pos] of an input; its final full stop may be left out. Raises `UserError` for any other text."""
+        """Tokens [pos] of an input; its final full stop may be left out, and its accented letters typed as one
+        character or two. Raises `UserError` for any other text.
+        """
         typed = text.strip()
-        for said in (typed, f"{typed}."):
+        for said in (form + stop for form in forms(typed) for stop in ("", ".")):
             row = self.vocabulary.row(self.vocabulary.ids(said))
             if bool(self.contains(row[None])[0]):
                 return row
@@ -108,6 +116,9 @@ class TemplateTask(Task):
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:
         """Draw `n` inputs [n, pos] uniformly, with replacement."""
+        if self._sides is not None:
+            side = self._sides[split]
+            return self.forms.write(self.space.numbered(side[torch.randint(len(side), (n,), generator=generator)]))
         kept: list[Tokens] = []
         missing = n
         for _ in range(_ROUNDS):
@@ -177,7 +188,7 @@ class TemplateTask(Task):
     def features(self) -> dict[str, Feature]:
         """The slots, the phrasing, what the file declares, what is held out, and the token there and its position."""
         aspects = self._declared_aspects()
-        if self._out:
+        if self._out and self.declared.features.get("held out") is not False:
             values = held_out_names(list(self.declared.held_out))
             aspects["held out"] = Aspect(values, self._held_out, "what of it is seen in no training")
         made = {
@@ -299,9 +310,11 @@ class TemplateTask(Task):
             )  # fmt: skip
 
     def _check_changes(self) -> None:
+        for name, kept in self._keeping.items():
+            check_kept(self.space, f"changes.{name}", kept)
         for name, names in self._changes.items():
             for one in names:
-                if one not in self._aspects and one != "flip":
+                if one not in self._aspects and one != "flip" and one not in self._keeping:
                     raise self.declared.error(f"changes.{name}", f"there is no slot {one!r} to draw anew")
             if "flip" in names and self.declared.flip is None:
                 raise self.declared.error(f"changes.{name}", "there is no [flip]")
@@ -317,9 +330,22 @@ class TemplateTask(Task):
     def _changes(self) -> dict[str, tuple[str, ...]]:
         own = {name: (name,) for name in self._aspects if name != PHRASING or len(self.declared.phrasings) > 1}
         more = {name: (to,) if isinstance(to, str) else tuple(to) for name, to in self.declared.changes.items()}
-        return own | more
+        return own | more | {name: (name,) for name in self._keeping}
+
+    @cached_property
+    def _keeping(self) -> dict[str, list[str]]:
+        """The changes that say what they keep."""
+        keeping = {}
+        for name, to in self.declared.changes.items():
+            if isinstance(to, dict):
+                if set(to) != {"keep"}:
+                    raise self.declared.error(f"changes.{name}", f"it is slots, flip, or {{ keep = [...] }}, not {to}")
+                keeping[name] = checked_texts(to["keep"], f"{self.declared.where}, changes.{name}")
+        return keeping
 
     def _redrawn(self, name: str, choices: Choices, generator: torch.Generator) -> Choices:
+        if name in self._keeping:
+            return redrawn_but(self.space, self._keeping[name], choices, generator)
         if name != "flip":
             return redrawn(self.space, name, choices, generator)
         assert self.declared.flip is not None
@@ -360,6 +386,14 @@ class TemplateTask(Task):
         lacking = any(atom < 0 for atom, _, _ in self._positions[role])
         indices = tuple(str(t) for t in range(self.max_length))
         return Aspect((*indices, "none") if lacking else indices, code, given.get("about", f"where {role} stands"))
+
+    def _listed_sides(self) -> dict[Split, Positions] | None:
+        """The numbers of all inputs and of those on each side, where texts are held out one by one."""
+        if not any(rule.one_in for rule in self.declared.held_out.values()):
+            return None
+        numbers = torch.arange(self.space.total)
+        out = self._held_out(self.space.numbered(numbers)) > 0
+        return {"all": numbers, "train": numbers[~out], "held-out": numbers[out]}
 
     def _held_out(self, choices: Choices) -> Positions:
         """Which rules hold an input out, as `held_out_names` numbers them."""
