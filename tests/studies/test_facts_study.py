@@ -16,7 +16,8 @@ from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies.facts_queries import choose_queries, heads_at_end
 from inversionview.studies.recipes import DECODER_RECIPES
-from inversionview.studies.recipes.facts import facts
+from inversionview.studies.recipes.base import TaskSource
+from inversionview.studies.recipes.facts import facts, make_task
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.text.task import TextTask
@@ -189,10 +190,11 @@ def test_without_texts_the_facts_are_the_bundled_ones(probed, tmp_path, capsys):
     code, err = run(capsys, "train", "facts", "--model", tmp_path / "model", "--length", 9, "--out", tmp_path / "study")
     assert code == 2
     assert "give --texts with a folder of BEAR or a COUNTERFACT file" in err
-    study = iv.open_study("facts", model=probed)
-    text = "The currency of Japan is the yen."
-    assert study.task.kind == "facts"
-    assert study.query(text, at="END", site="a0.1").position == study.query(text, at="7", site="a0.1").position
+    with pytest.raises(UserError, match=r"has 32 positions, and the task needs 4\d"):
+        iv.open_study("facts", model=probed)
+    task = make_task(probed, TaskSource())
+    assert (task.kind, task.size) == ("facts", 13188)
+    assert task.contains(task.encode("The currency of Japan is the yen.")[None]).all()
 
 
 def test_queries_are_half_at_end_and_never_where_the_head_rests(probed, task):
