@@ -23,6 +23,7 @@ NAMES = (
     "opening",
     "capture",
     "bank",
+    "map",
     "read",
     "exact",
     "patching",

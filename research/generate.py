@@ -12,7 +12,17 @@ from pathlib import Path
 import click
 
 from inversionview.cli import cli
-from research import addition_page, counting_page, facts_page, ioi_page, markdown, scale, stories_page, validation_page
+from research import (
+    addition_page,
+    counting_page,
+    facts_page,
+    ioi_page,
+    markdown,
+    real_page,
+    scale,
+    stories_page,
+    validation_page,
+)
 from research.paths import DOCS
 
 WIDTH = 96
@@ -32,6 +42,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "studies/counting.md": counting_page.page,
     "studies/facts.md": facts_page.page,
     "studies/ioi.md": ioi_page.page,
+    "studies/real-models.md": real_page.page,
     "studies/stories.md": stories_page.page,
     "validation.md": validation_page.page,
 }

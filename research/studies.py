@@ -26,6 +26,8 @@ from research import (
     facts_study,
     ioi_page,
     ioi_study,
+    real_page,
+    real_study,
     stories_page,
     stories_study,
 )
@@ -145,6 +147,7 @@ PAGES = {
     "counting": Page(counting, counting_page.page),
     "facts": Page(facts_study.measure, facts_page.page),
     "ioi": Page(ioi_study.measure, ioi_page.page),
+    "real-models": Page(real_study.measure, real_page.page),
     "stories": Page(stories_study.measure, stories_page.page),
 }
 

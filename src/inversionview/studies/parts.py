@@ -96,7 +96,7 @@ class LiveParts:
         return tuple(map(str, self.probed.sites)) if self.decoder is None else self.decoder.config.sites
 
 
-COUNTED = 2e13
+COUNTED = 3e13
 """Multiplications and additions up to which all inputs of a domain are run where nothing else is asked for."""
 
 

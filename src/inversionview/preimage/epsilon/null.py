@@ -34,6 +34,10 @@ _BLOCK_VALUES = 2**25
 _BLOCK_PAIRS = 4096
 
 
+_NAMED = 3
+"""Sites that an error names."""
+
+
 class _Pairs(NamedTuple):
     queries: Tokens
     positions: Positions
@@ -200,7 +204,9 @@ def _check_reach(by_site: Mapping[str, Float[np.ndarray, " pair"]], share: float
     """Raise where no ε has this share: `by_site` are the sorted distances."""
     same = {name: float((row < SAME_ACTIVATION[metric]).mean()) for name, row in by_site.items()}
     if max(same.values()) >= share:
-        told = ", ".join(f"{part:.3g} of them at {name}" for name, part in same.items() if part >= share)
+        worst = sorted((name for name, part in same.items() if part >= share), key=lambda name: -same[name])
+        told = ", ".join(f"{same[name]:.3g} of them at {name}" for name in worst[:_NAMED])
+        told += f" and {len(worst) - _NAMED} more sites" if len(worst) > _NAMED else ""
         raise UserError(
             f"null:{share:g} is out of reach: unrelated pairs often have the very same activation, {told}; "
             f"use a share well above {max(same.values()):.3g}, a constant, or calibrate at one later position"
