@@ -47,7 +47,7 @@ def bundled(study, monkeypatch, tmp_path):
     monkeypatch.setitem(recipes.PROBED_RECIPES, "addition", tiny_probed)
     monkeypatch.setattr(training_runs, "get_task", lambda name, *of: tiny.task())
     monkeypatch.setattr("inversionview.studies.folder.get_task", lambda name, *of: tiny.few_sums())
-    monkeypatch.setattr(calibration, "null_epsilon", partial(null_epsilon, n=1000))
+    monkeypatch.setattr(calibration, "QUERY_PAIRS", 1000)
     monkeypatch.setattr(mapping, "null_epsilon", partial(null_epsilon, n=600))
     monkeypatch.setattr("inversionview.studies.verbs.hypotheses.BASE_DRAWS", 1000)
     monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 200)

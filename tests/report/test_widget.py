@@ -46,7 +46,7 @@ def test_without_anywidget_the_table_has_to_do(kernel: None, monkeypatch: pytest
 
 def test_a_map_is_a_document_that_draws_itself(kernel: None) -> None:
     drawn = as_map(addition_map())
-    assert drawn.to_dict() == addition_map()
+    assert drawn.to_dict() == {**addition_map(), "estimator": "entropy difference"}
     assert "what each activation knows" in drawn._repr_html_()
     assert drawn.to_html().startswith("<!DOCTYPE html>")
     assert VIEW in drawn._repr_mimebundle_()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from functools import partial
 
 import numpy as np
 import pytest
@@ -164,7 +163,7 @@ def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, mon
 def test_an_epsilon_by_rule_is_the_queries_own(study, monkeypatch, read):
     from inversionview.preimage.epsilon import calibration
 
-    monkeypatch.setattr(calibration, "null_epsilon", partial(calibration.null_epsilon, n=1000))
+    monkeypatch.setattr(calibration, "QUERY_PAIRS", 1000)
     queries = [study.query("500+990=1490", at, "x1.post") for at in ("A4", "=")]
     found = getattr(study, read)(queries, epsilon="null:0.05", seed=2)
     assert found[0].epsilon != found[1].epsilon
