@@ -5,6 +5,7 @@ Every number, list and verdict comes from a measurement; the thresholds stand he
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -286,13 +287,13 @@ def _share(share: float, se: float) -> str:
     return f"{round(share, 3) + 0.0:.1%} ± {se:.1%}"
 
 
-DOMAINS = {"greater-than": "Greater-than", "capitals": "Capitals", "facts": "Facts"}
+DOMAINS = {"greater-than": "Greater-than", "facts": "Facts, capitals among them,"}
 
 
 def _where_first(title: str, data: Document) -> str:
     """Each feature: the first residual stream and head at END that read and know it, and whether it is used."""
     rows = []
-    for feature in data["features"]:
+    for feature in (name for name in data["features"] if name in data["of"]):
         of = data["of"][feature]
         cells = [(site, bits[feature][0] / of) for site, bits in data["map"].items() if bits and of > 0]
         stream = [(site, share) for site, share in cells if site.startswith("x")]
@@ -309,7 +310,8 @@ def _where_first(title: str, data: Document) -> str:
     accuracy = data["accuracy"]
     words = markdown.filled(
         f"{accuracy['right']:,} of {accuracy['n']:,} answers are right ({accuracy['right'] / accuracy['n']:.1%}). "
-        f"Bits at END from {data['n']:,} held-out inputs, ε = `{data['epsilon']}`; patching there with "
+        f"Bits at END from {data['n']:,} held-out inputs, ε = `{data['epsilon']}`, which bounds them at about "
+        f"{-math.log2(float(data['epsilon'].removeprefix('null:'))):.1f} bits; patching there with "
         f"`{data['contrast']}`: {data['patching']['n']:,} pairs, logit difference {data['patching']['clean']:.2f} "
         f"clean, {data['patching']['contrast_run']:.2f} in the contrast run."
     )
@@ -368,8 +370,8 @@ def _slices(slices: Document) -> str:
     words = markdown.filled(
         f"{held} of {len(cells)} intervals ({held / len(cells):.0%}) hold the exact value. The slice: the "
         f"{slices['size']:,} inputs that share with “{slices['text']}” all but some slots (`{slices['given']}`); the "
-        f"bank: {slices['n']:,} draws of it; the truth: the mean over {slices['queries']:,} queries of "
-        "the same score of their whole preimages in the slice. The median "
+        f"bank: {slices['n']:,} draws of it, ε = `{slices['epsilon']}`; the truth: the mean score of all of its "
+        "inputs, each beside all others, counted by code of its own. The median "
         f"interval is {slices['width']:.2f} bits wide; the largest distance of an estimate from the truth is "
         f"{max(abs(cell['bits'] - cell['exact']) for cell in cells):.2f} bits."
     )

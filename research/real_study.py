@@ -17,7 +17,6 @@ from inversionview.causal.contrast import Pairs, make_pairs
 from inversionview.causal.effects import Configuration, PatchEffects, PatchSite
 from inversionview.causal.logit_attribution import attribute_heads, stream_parts
 from inversionview.causal.patching import patch_effects
-from inversionview.criterion import SiteEpsilons
 from inversionview.probed.readout import Readout
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
@@ -34,19 +33,18 @@ NAMES = {"SmolLM2-135M": "smollm2-135m", "Gemma-3-270M": "gemma-3-270m"}
 BEGIN = {"SmolLM2-135M": "<|endoftext|>"}
 """The token before each text, where it is not the tokenizer's own: that of this one begins a turn of a chat."""
 OTHERS = {
-    "greater-than": ("change:YY", ("noun", "YY", "decade")),
-    "capitals": ("change:country", ("country", "capital")),
-    "facts": ("change:relation", ("relation", "subject", "object")),
+    "greater-than": ("change:YY", ("noun", "YY", "decade"), "null:0.01"),
+    "facts": ("change:relation", ("relation", "subject", "object"), "null:0.003"),
 }
-"""Domains of which the first model is asked: a contrast, and the features."""
-EPSILON, EPSILON_OF_FEW = "null:0.005", "null:0.02"
-"""The second where there are so few inputs that pairs of draws are often the same."""
+"""Domains of which the first model is asked: a contrast, the features, and ε. Members are so few that each feature can
+be known, and so many that they are not mostly the query's own beginning drawn again."""
+EPSILON = "null:0.005"
 SEED = 0
 BANK, MAPPED, PAIRS = 6000, 200, 100
 SLICE, SLICED = "all-but:S,order,place", ("S", "order", "place")
 """The inputs that share all but these with one sentence, and the features that are left."""
-SLICE_HEADS, SLICE_BANK, SLICE_EXACT = 22, 1500, 1000
-"""Heads, evenly among all; inputs of the bank; queries whose exact preimages give the truth."""
+SLICE_HEADS, SLICE_BANK, SLICE_EPSILON = 22, 1500, "null:0.02"
+"""Heads, evenly among all, inputs of the bank, and ε: some 30 members a query, as many as those of the maps have."""
 _BLOCK = 32
 """Inputs whose stream is taken apart at once."""
 
@@ -70,9 +68,9 @@ def measure(n: int, queries: int) -> dict[str, Any]:
         models[name] = {"ioi": ioi(study, **sizes)}
         if name == next(iter(NAMES)):
             sliced = slices(study, share)
-            for domain, (contrast, features) in OTHERS.items():
+            for domain, (contrast, features, epsilon) in OTHERS.items():
                 other = open_study(domain, model=study.probed)
-                models[name][domain] = where_first(other, contrast, features, **sizes)
+                models[name][domain] = where_first(other, contrast, features, epsilon, **sizes)
     return {"models": models, "slices": sliced}
 
 
@@ -108,14 +106,14 @@ def ioi(study: Study, n: int, mapped: int, pairs: int) -> dict[str, Any]:
 
 
 def where_first(
-    study: Study, contrast: str, features: Sequence[str], n: int, mapped: int, pairs: int
+    study: Study, contrast: str, features: Sequence[str], epsilon: str, *, n: int, mapped: int, pairs: int
 ) -> dict[str, Any]:
     """Bits of heads and residual streams at END about some features, and what patching each head there does."""
     heads = [str(site) for site in study.probed.select_sites(["heads"])]
-    data: dict[str, Any] = {"n": n, "epsilon": EPSILON_OF_FEW, "features": list(features), "contrast": contrast}
+    data: dict[str, Any] = {"n": n, "epsilon": epsilon, "features": list(features), "contrast": contrast}
     data["accuracy"] = accuracy(study, n // 4)
     streams = [str(site) for site in study.probed.sites if site.kind == "resid_post"]
-    measured = maps(study, [*streams, *heads], ("END",), n, mapped, features, epsilon=EPSILON_OF_FEW)
+    measured = maps(study, [*streams, *heads], ("END",), n, mapped, features, epsilon=epsilon)
     data |= {"map": measured["map"]["END"], "of": measured["of"]["END"]}
     drawn = make_pairs(study.task, pairs, target=answer_of(study), contrast=contrast, split="held-out", seed=SEED)
     data["patching"] = patched_each(study, drawn, heads, "END")
@@ -178,31 +176,71 @@ def _shares(data: Document, names: Sequence[str]) -> dict[str, Any]:
 
 
 def slices(study: Study, share: float) -> dict[str, Any]:
-    """Bits from a bank of a part of the domain beside the same from all of its inputs, whose preimages are exact."""
+    """Bits from a bank of a part of the domain beside those of the whole part, which are counted by other code."""
     task: Any = study.task
     text = task.start.input
     part = task.given(task.encode(text), SLICE)
     _tell(study, f"a slice of {part.size:,} inputs")
     heads = [str(site) for site in study.probed.select_sites(["heads"])]
     chosen = heads[:: max(1, len(heads) // SLICE_HEADS)][:SLICE_HEADS]
-    narrow = Study(study.probed, part, epsilon=EPSILON, name=study.name)
-    options: dict[str, Any] = {"sites": chosen, "at": ("END",), "seed": SEED}
-    n, exact_queries = max(200, int(SLICE_BANK * share)), max(20, int(SLICE_EXACT * share))
-    sampled = narrow.map(n=n, queries=max(20, int(MAPPED * share)), **options)
-    epsilon = SiteEpsilons({cell.site: cell.epsilon for cell in sampled.cells if cell.epsilon}, EPSILON)
-    options |= {"sites": list(epsilon.by_site), "seed": SEED + 1}
-    exact = narrow.map(queries=exact_queries, epsilon=epsilon, **options)
-    truth = {(cell.site, name): bits.log_score for cell in exact.cells for name, bits in cell.bits.items()}
+    n, queries = max(200, int(SLICE_BANK * share)), max(20, int(MAPPED * share))
+    narrow = Study(study.probed, part, epsilon=SLICE_EPSILON, name=study.name)
+    sampled = narrow.map(n=n, queries=queries, sites=chosen, at=("END",), seed=SEED)
+    epsilon = {cell.site: cell.epsilon for cell in sampled.cells if cell.epsilon and cell.bits}
+    truth = counted(study, part, epsilon)
     cells: list[dict[str, Any]] = [
-        {"site": cell.site, "feature": name, "bits": bits.bits, "low": bits.interval[0], "high": bits.interval[1],
+        {"site": cell.site, "feature": name, "bits": cell.bits[name].bits, "low": interval[0], "high": interval[1],
          "exact": truth[cell.site, name]}
         for cell in sampled.cells
-        for name, bits in cell.bits.items()
-        if bits.interval and name in SLICED
+        for name in SLICED
+        if cell.site in epsilon and (interval := cell.bits[name].interval)
     ]  # fmt: skip
     widths = torch.tensor([cell["high"] - cell["low"] for cell in cells])
-    return {"text": text, "size": part.size, "given": SLICE, "n": n, "queries": exact_queries,
+    return {"text": text, "size": part.size, "given": SLICE, "n": n, "epsilon": SLICE_EPSILON,
             "width": float(widths.median()), "cells": cells}  # fmt: skip
+
+
+@torch.no_grad()
+def counted(study: Study, part: Any, epsilon: Mapping[str, float]) -> dict[tuple[str, str], float]:
+    """The mean score of every input of a part in turn, with all others as its possible members.
+
+    Nothing of the map's own code is used: activations as they are captured, their distances, and counts.
+    """
+    tokens = torch.cat(list(part.enumerate()))
+    at = part.position_of(tokens, "END")
+    captured = [
+        study.probed.capture(tokens[rows], list(epsilon), at[rows]) for rows in torch.arange(len(tokens)).split(64)
+    ]
+    codes = {name: part.features[name].compute(tokens, at) for name in SLICED}
+    scores = {}
+    for site, largest in epsilon.items():
+        z = torch.cat([block[study.probed.site(site)] for block in captured]).double()
+        totals = torch.zeros(len(tokens))
+        same = {name: torch.zeros(len(tokens)) for name in SLICED}
+        for rows in torch.arange(len(tokens)).split(512):
+            inside = torch.cdist(z[rows], z) <= largest * z[rows].norm(dim=1, keepdim=True)
+            inside[torch.arange(len(rows)), rows] = False
+            totals[rows] = inside.sum(dim=1).float()
+            for name, code in codes.items():
+                same[name][rows] = (inside & (code == code[rows, None])).sum(dim=1).float()
+        for name, code in codes.items():
+            others = (torch.bincount(code)[code] - 1) / (len(tokens) - 1)
+            scores[site, name] = _best_score(same[name].double(), totals.double(), others.double())
+    return scores
+
+
+def _best_score(
+    same: Float[Tensor, " input"], members: Float[Tensor, " input"], prior: Float[Tensor, " input"]
+) -> float:
+    """The mean of log2((same + a prior) / ((members + a) prior)), with the a that suits the other half of them."""
+    weights = torch.tensor([2.0**power for power in range(-6, 18)], dtype=torch.float64)[:, None]
+    scores = torch.log2((same + weights * prior) / ((members + weights) * prior))
+    scores = torch.cat([scores, torch.zeros(1, len(same), dtype=torch.float64)])  # the prior alone
+    even = torch.arange(len(same)) % 2 == 0
+    chosen = [
+        scores[int(scores[:, tune].mean(dim=1).argmax()), test].sum() for tune, test in ((even, ~even), (~even, even))
+    ]
+    return float(sum(chosen)) / len(same)
 
 
 def answer_of(study: Study) -> str:

@@ -45,7 +45,15 @@ def document():
         "together": [{"name": "gives IO", "heads": ["a0.0", "a0.1"], "contrast": "new IO", "drop": 2.5, "se": 0.1}],
     }  # fmt: skip
     cell = {"site": "a0.0", "feature": "S", "bits": 1.0, "low": 0.8, "high": 1.3, "exact": 1.4}
-    slices = {"text": "T", "size": 400, "given": "all-but:S", "n": 300, "queries": 100, "width": 0.5, "cells": [cell]}
+    slices = {
+        "text": "T",
+        "size": 400,
+        "given": "all-but:S",
+        "n": 300,
+        "epsilon": "null:0.02",
+        "width": 0.5,
+        "cells": [cell],
+    }
     return {"models": {"Tiny": {"ioi": ioi}}, "slices": slices}
 
 
