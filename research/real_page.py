@@ -144,7 +144,7 @@ def page(data: Document | None = None) -> str:
             if domain in model
         ),
         permuted=_permuted(models),
-        slices=_slices(data["slices"]) if data.get("slices") else "",
+        slices=_slices(data["slices"]),
         n=first["ioi"]["n"],
         queries=first["ioi"]["queries"],
         epsilon=first["ioi"]["epsilon"],
@@ -364,24 +364,46 @@ def _permuted(models: Document) -> str:
     return markdown.table(columns, rows)
 
 
-def _slices(slices: Document) -> str:
+def _slices(slices: Sequence[Document]) -> str:
+    """How often the intervals of a bank hold the truth, by ε, and every cell of the first."""
+    if not slices:
+        return ""
+    first = slices[0]
+    introduction = markdown.filled(
+        f"A slice is the {first['size']:,} inputs that share with “{first['text']}” all but some slots "
+        f"(`{first['given']}`). The bank is {first['n']:,} draws of it; the truth is the mean score of all of its "
+        "inputs, each beside all others, counted by code of its own."
+    )
+    return markdown.joined([introduction, markdown.listed(map(_held, slices)), _cells(first)])
+
+
+def _held(slices: Document) -> str:
     cells = slices["cells"]
     held = sum(cell["low"] <= cell["exact"] <= cell["high"] for cell in cells)
-    words = markdown.filled(
-        f"{held} of {len(cells)} intervals ({held / len(cells):.0%}) hold the exact value. The slice: the "
-        f"{slices['size']:,} inputs that share with “{slices['text']}” all but some slots (`{slices['given']}`); the "
-        f"bank: {slices['n']:,} draws of it, ε = `{slices['epsilon']}`; the truth: the mean score of all of its "
-        "inputs, each beside all others, counted by code of its own. The median "
-        f"interval is {slices['width']:.2f} bits wide; the largest distance of an estimate from the truth is "
+    below = sum(cell["exact"] > cell["high"] for cell in cells)
+    return (
+        f"ε = `{slices['epsilon']}`: {held} of {len(cells)} intervals ({held / len(cells):.0%}) hold the exact "
+        f"value; of the others {below} say too little, {len(cells) - held - below} too much. The median interval is "
+        f"{slices['width']:.2f} bits wide; the largest distance of an estimate from the truth is "
         f"{max(abs(cell['bits'] - cell['exact']) for cell in cells):.2f} bits."
     )
+
+
+def _cells(slices: Document) -> str:
     rows = [
         (f"`{cell['site']}`", cell["feature"], f"{cell['bits']:.2f}", f"{cell['low']:.2f} to {cell['high']:.2f}",
          f"{cell['exact']:.2f}", "yes" if cell["low"] <= cell["exact"] <= cell["high"] else "**no**")
-        for cell in cells
+        for cell in slices["cells"]
     ]  # fmt: skip
-    table = markdown.table(("site at END", "feature", "from the bank, bits", "95% interval", "exact", "held"), rows)
-    return markdown.joined([words, table])
+    columns = (
+        "site at END",
+        f"feature, ε = {slices['epsilon']}",
+        "from the bank, bits",
+        "95% interval",
+        "exact",
+        "held",
+    )
+    return markdown.table(columns, rows)
 
 
 def _pairs(name: str, data: Document) -> str:

@@ -54,7 +54,7 @@ def document():
         "width": 0.5,
         "cells": [cell],
     }
-    return {"models": {"Tiny": {"ioi": ioi}}, "slices": slices}
+    return {"models": {"Tiny": {"ioi": ioi}}, "slices": [slices]}
 
 
 def test_heads_play_the_parts_that_their_numbers_say():
@@ -80,7 +80,7 @@ def test_heads_play_the_parts_that_their_numbers_say():
         "of 3 heads that move or oppose the answer, 1 read none of these: `a1.1` (+30%)",
         "of 8 pairs of a head at END and a name (IO, S), the preimage alone shows the name in 2",
         "both in 1, neither in 5",
-        "0 of 1 intervals (0%) hold the exact value",
+        "0 of 1 intervals (0%) hold the exact value; of the others 1 say too little, 0 too much",
         "| gives IO | 2 | new IO | 25% ± 1% | 20% |",
         "| Tiny | IO | 4 | +0.10% | +9.00% | **no** |",
     ],
