@@ -34,7 +34,7 @@ BEGIN = {"SmolLM2-135M": "<|endoftext|>"}
 """The token before each text, where it is not the tokenizer's own: that of this one begins a turn of a chat."""
 OTHERS = {
     "greater-than": ("change:YY", ("noun", "YY", "decade"), "null:0.01"),
-    "facts": ("change:relation", ("relation", "subject", "object"), "null:0.003"),
+    "facts": ("change:relation", ("relation", "subject", "object"), "null:0.02"),
 }
 """Domains of which the first model is asked: a contrast, the features, and ε. Members are so few that each feature can
 be known, and so many that they are not mostly the query's own beginning drawn again."""
@@ -43,8 +43,8 @@ SEED = 0
 BANK, MAPPED, PAIRS = 6000, 200, 100
 SLICE, SLICED = "all-but:S,order,place", ("S", "order", "place")
 """The inputs that share all but these with one sentence, and the features that are left."""
-SLICE_HEADS, SLICE_BANK, SLICE_EPSILONS = 22, 1500, ("null:0.02", "null:0.005")
-"""Heads, evenly among all, inputs of the bank, and ε: some 30 members a query, as many as in the maps, and 8."""
+SLICE_HEADS, SLICE_BANK, SLICE_EPSILON = 22, 1500, "null:0.02"
+"""Heads, evenly among all, inputs of the bank, and ε: some 30 members a query, as many as in the maps."""
 _BLOCK = 32
 """Inputs whose stream is taken apart at once."""
 
@@ -67,7 +67,7 @@ def measure(n: int, queries: int) -> dict[str, Any]:
         study = open_study("ioi", model=folder, begin=BEGIN.get(name))
         models[name] = {"ioi": ioi(study, **sizes)}
         if name == next(iter(NAMES)):
-            sliced = [slices(study, share, epsilon) for epsilon in SLICE_EPSILONS]
+            sliced = [slices(study, share)]
             for domain, (contrast, features, epsilon) in OTHERS.items():
                 other = open_study(domain, model=study.probed)
                 models[name][domain] = where_first(other, contrast, features, epsilon, **sizes)
@@ -175,16 +175,17 @@ def _shares(data: Document, names: Sequence[str]) -> dict[str, Any]:
     return shares
 
 
-def slices(study: Study, share: float, epsilon_rule: str) -> dict[str, Any]:
+def slices(study: Study, share: float) -> dict[str, Any]:
     """Bits from a bank of a part of the domain beside those of the whole part, which are counted by other code."""
     task: Any = study.task
-    text = task.start.input
+    text = task.decode(task.sample(1, generator=torch.Generator().manual_seed(SEED + 1), split="held-out")[0])
     part = task.given(task.encode(text), SLICE)
     _tell(study, f"a slice of {part.size:,} inputs")
     heads = [str(site) for site in study.probed.select_sites(["heads"])]
-    chosen = heads[:: max(1, len(heads) // SLICE_HEADS)][:SLICE_HEADS]
+    step = max(1, len(heads) // SLICE_HEADS)
+    chosen = heads[step // 2 :: step][:SLICE_HEADS]
     n, queries = max(200, int(SLICE_BANK * share)), max(20, int(MAPPED * share))
-    narrow = Study(study.probed, part, epsilon=epsilon_rule, name=study.name)
+    narrow = Study(study.probed, part, epsilon=SLICE_EPSILON, name=study.name)
     sampled = narrow.map(n=n, queries=queries, sites=chosen, at=("END",), seed=SEED)
     epsilon = {cell.site: cell.epsilon for cell in sampled.cells if cell.epsilon and cell.bits}
     truth = counted(study, part, epsilon)
@@ -196,7 +197,7 @@ def slices(study: Study, share: float, epsilon_rule: str) -> dict[str, Any]:
         if cell.site in epsilon and (interval := cell.bits[name].interval)
     ]  # fmt: skip
     widths = torch.tensor([cell["high"] - cell["low"] for cell in cells])
-    return {"text": text, "size": part.size, "given": SLICE, "n": n, "epsilon": epsilon_rule,
+    return {"text": text, "size": part.size, "given": SLICE, "n": n, "epsilon": SLICE_EPSILON,
             "width": float(widths.median()), "cells": cells}  # fmt: skip
 
 

@@ -22,6 +22,9 @@ FEW_QUERIES = 20
 GROUPS = 10
 """Parts of the draws; each is left out once, for the error that the draws make."""
 _Z = 1.96
+_STILL = 1 / (2**0.5 - 1)
+"""What is still to be gained, in units of what the second half of the members gave: the score rises with their root. As
+if it rose with their number (1), intervals of real heads were too low."""
 
 
 class Scored(NamedTuple):
@@ -59,7 +62,7 @@ def scored(
     from_draws = (GROUPS - 1) / GROUPS * float(((left_out - left_out.mean()) ** 2).sum())
     over_queries = float(bits.var(ddof=1)) / n if n > 1 else 0.0
     mean, se = float(bits.mean()), float(np.sqrt(over_queries + from_draws))
-    rise = max(0.0, mean - float(np.mean(halves)))  # what half of the members cost, so many cost still
+    rise = _STILL * max(0.0, mean - float(np.mean(halves)))
     return Scored(bits, se, (mean - _Z * se, mean + rise + _Z * se))
 
 
