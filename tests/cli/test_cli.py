@@ -461,7 +461,7 @@ def test_ctrl_c_in_training_leaves_a_checkpoint_and_says_how_to_go_on(run, tmp_p
         ("--epsilon wide", "a share of unrelated pairs between 0 and 1, such as null:0.01, or a tolerance in nats"),
         ("--epsilon null:", "not null:"),
         ("--epsilon null:1.5", "not null:1.5"),
-        ("--epsilon null:0.001", "null:0.001 needs at least 10000 pairs"),
+        ("--epsilon null:0.0001", "null:0.0001 needs at least 100000 pairs"),
         ("--epsilon causal:0", "not causal:0"),
         ("--epsilon 1e-9:0.1", "not 1e-9:0.1"),
         ("--exact --epsilon wide", "not wide"),
