@@ -121,7 +121,7 @@ def test_a_config_of_another_version_is_refused(tmp_path):
     ({"minutes": float("nan")}, "minutes must be more than 0"),
     ({"steps": 5, "batch_size": 0}, "batch_size"),
     ({"steps": 5, "learning_rate": float("inf")}, "learning_rate"),
-    ({"steps": 5, "seed": -1}, "seed must be a number of at least 0"),
+    ({"steps": 5, "seed": -1}, "a seed is a whole number from 0 to"),
     ({"steps": 5, "final_fraction": 1.5}, "final_fraction must lie between 0 and 1"),
     ({"steps": 5, "precision": "fp16"}, "precision must be one of auto, fp32, bf16, not 'fp16'"),
 ])  # fmt: skip
