@@ -33,7 +33,7 @@ NAMES = {"SmolLM2-135M": "smollm2-135m", "Gemma-3-270M": "gemma-3-270m"}
 BEGIN = {"SmolLM2-135M": "<|endoftext|>"}
 """The token before each text, where it is not the tokenizer's own: that of this one begins a turn of a chat."""
 OTHERS = {
-    "greater-than": ("change:YY", ("noun", "YY", "decade"), "null:0.01"),
+    "greater-than": ("change:YY,later", ("noun", "YY", "decade"), "null:0.01"),
     "facts": ("change:relation", ("relation", "subject", "object"), "null:0.02"),
 }
 """Domains of which the first model is asked: a contrast, the features, and ε. Members are so few that each feature can
