@@ -220,7 +220,7 @@ def test_heads_are_chosen_by_what_they_add_at_end(probed, task):
 @pytest.mark.slow
 def test_the_bundled_study_knows_its_facts_and_its_decoder_finds_members():
     study = iv.load_study("facts-small")
-    rows = study.task.rows.tokens
+    rows = torch.cat(list(study.task.enumerate()))
     assert exact_match(study.probed, study.task, rows[study.task.is_held_out(rows)]) >= 0.95
     found = study.evaluate(n=60, cells=0)
     assert found.in_domain == 1
