@@ -106,7 +106,9 @@ def test_a_task_of_ones_own_is_found_by_its_name(monkeypatch):
     assert isinstance(get_task("sums"), Sums)
     with pytest.raises(UserError, match="there is a task 'addition' already"):
         register_task("addition", Sums)
-    with pytest.raises(UserError, match=r"no task 'chess'; the tasks are: addition, counting, .*text, .*pronoun, sums$"):
+    with pytest.raises(
+        UserError, match=r"no task 'chess'; the tasks are: addition, counting, .*text, .*pronoun, sums$"
+    ):
         get_task("chess")
 
 

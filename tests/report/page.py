@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import zlib
 from html.parser import HTMLParser
+from typing import Any
+
+from inversionview.report.page import DATA
 
 VOID = {"meta", "input", "wbr", "br"}
+
+
+def held(source: str) -> list[dict[str, Any]]:
+    """The documents that a page holds as data."""
+    found = re.findall(rf'<script type="{DATA}" class="document">([\w+/=]*)</script>', source)
+    return [json.loads(zlib.decompress(base64.b64decode(data))) for data in found]
 
 
 class Page(HTMLParser):

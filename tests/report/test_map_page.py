@@ -7,7 +7,7 @@ import pytest
 
 from inversionview.report import bundle, colors
 from inversionview.report.map import marks, notes
-from inversionview.report.page import render_fragment, render_page
+from inversionview.report.page import DATA, render_fragment, render_page
 from inversionview.report.wire import pack_map
 from tests.report.examples import addition_map, as_map
 from tests.report.page import Page
@@ -78,7 +78,7 @@ def test_nothing_is_fetched_and_only_our_script_runs() -> None:
         assert tag not in {"link", "img", "iframe", "object", "base", "form"}
         assert not {"src", "id", "href"} & set(attributes)
         assert not any(name.startswith("on") for name in attributes)
-    assert [a.get("type") for tag, a in page.elements if tag == "script"] == ["application/json", None]
+    assert [a.get("type") for tag, a in page.elements if tag == "script"] == [DATA, None]
 
 
 def test_names_are_text_whatever_they_hold() -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from inversionview.report import bundle, colors
-from inversionview.report.page import plain_styles, render_fragment, render_page
+from inversionview.report.page import DATA, plain_styles, render_fragment, render_page
 from inversionview.report.reading import visible
 from inversionview.report.wire import MOST_TOKENS
+from tests.report.css import rules
 from tests.report.examples import addition, pack, text
-from tests.report.page import Page
-
-DATA = re.compile(r'<script type="application/json" class="document">(.*?)</script>', re.DOTALL)
+from tests.report.page import Page, held
 
 
 def whole(*readings: dict[str, Any], title: str = "t") -> str:
@@ -137,7 +136,7 @@ def test_nothing_is_fetched_and_only_our_script_runs(reading: dict[str, Any]) ->
         "base-uri 'none'; form-action 'none'"
     ]
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
-    assert [attributes.get("type") for attributes in scripts] == ["application/json", "application/json", None]
+    assert [attributes.get("type") for attributes in scripts] == [DATA, DATA, None]
     for tag, attributes in page.elements:
         assert tag not in {"link", "img", "iframe", "object", "base", "form"}
         assert "src" not in attributes
@@ -153,38 +152,53 @@ def test_a_fragment_has_no_script() -> None:
 
 def test_the_page_holds_the_reading_as_data() -> None:
     reading = hostile()
-    [data] = DATA.findall(whole(reading))
-    held = json.loads(data)
-    assert (held["counts"], held["epsilon"]) == (reading["counts"], reading["epsilon"])
-    assert [held["strings"][i] for i in held["samples"][0]["tokens"]] == reading["samples"][0]["tokens"]
-    assert "<" not in data
+    [document] = held(whole(reading))
+    assert document == json.loads(json.dumps(pack(reading, most_tokens=MOST_TOKENS)))
+    assert [document["strings"][i] for i in document["samples"][0]["tokens"]] == reading["samples"][0]["tokens"]
 
 
 def test_a_page_of_long_inputs_holds_only_the_nearest_for_its_script() -> None:
     reading = text(samples=300)
-    [data] = DATA.findall(whole(reading))
-    held = json.loads(data)["samples"]
-    assert 20 < len(held) < 300
-    nearest = sorted(sample["distance"] for sample in reading["samples"])[: len(held)]
-    assert [sample["distance"] for sample in held] == pytest.approx(nearest, rel=1e-3)
+    [document] = held(whole(reading))
+    kept = document["samples"]
+    assert 20 < len(kept) < 300
+    nearest = sorted(sample["distance"] for sample in reading["samples"])[: len(kept)]
+    assert [sample["distance"] for sample in kept] == pytest.approx(nearest, rel=1e-3)
 
 
-def test_styles_reach_only_what_is_ours() -> None:
-    css = re.sub(r"/\*.*?\*/", "", plain_styles() + bundle.layout(), flags=re.DOTALL)
-    depth, selector, top = 0, "", []
-    for character in css:
-        if character == "{":
-            if depth == 0:
-                top.append(selector.strip())
-            depth, selector = depth + 1, ""
-        elif character == "}":
-            depth, selector = depth - 1, ""
-        else:
-            selector += character
-    assert depth == 0
-    for rule in top:
-        assert rule.startswith("@media") or all(".inversionview" in part for part in rule.split(",")), rule
-    assert "@media (prefers-color-scheme:dark){.inversionview{" in css
+PLAIN = (".inversionview.plain-view.plain-view", ".inversionview.page.page")
+SCRIPTED = (".inversionview.scripted.scripted",)
+
+
+@pytest.mark.parametrize(("sheet", "roots"), [("plain.css", PLAIN), ("static/view.css", SCRIPTED)])
+def test_every_style_is_under_the_root_of_its_kind(sheet: str, roots: tuple[str, ...]) -> None:
+    found = rules(files("inversionview.report").joinpath(sheet).read_text(encoding="utf-8"))
+    assert len(found) > 20
+    for selector, _ in found:
+        root = next((root for root in roots if selector.startswith(root)), None)
+        assert root is not None, selector
+        assert not selector.removeprefix(root)[:1].isalnum(), selector
+
+
+def test_what_both_kinds_share_is_colours_alone() -> None:
+    for selector, declared in rules(bundle.colours()):
+        assert ".inversionview" in selector
+        if selector.endswith(".inversionview") or selector.endswith("]"):
+            assert re.fullmatch(r"((--\w+:#\w+|color-scheme:\w+);)*", declared), selector
+        elif declared:
+            assert re.fullmatch(r"\.inversionview\.inversionview\.inversionview \.[mp]\d", selector)
+            assert re.fullmatch(r"background-color:var\(--[mp]\d\)", declared)
+
+
+def test_a_rule_that_is_not_under_its_root_is_seen() -> None:
+    css = (
+        ".a.a { color: red; .b, .c:is(d, e) { top: 0; } &.f > g { left: 0; } "
+        "@media print { h { right: 0; } } } i { top: 0; }"
+    )
+    assert rules(css) == [
+        (".a.a", "color: red;"), (".a.a .b", "top: 0;"), (".a.a .c:is(d, e)", "top: 0;"), (".a.a.f > g", "left: 0;"),
+        (".a.a h", "right: 0;"), ("i", "top: 0;"),
+    ]  # fmt: skip
 
 
 def test_several_fragments_on_one_page_share_no_ids() -> None:

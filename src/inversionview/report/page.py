@@ -1,8 +1,8 @@
 """Documents as HTML: a page of its own, or a fragment for a notebook. Nothing from the network.
 
 A page holds each document twice: as plain tables, for where no script runs, and as data, from which the modules of
-`static` draw what answers. The one script is named by its hash in the page's content security policy, so that nothing
-else runs.
+`static` draw what answers. Data is JSON, deflated, because thousands of candidates repeat themselves. The one script is
+named by its hash in the page's content security policy, so that nothing else runs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import base64
 import functools
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from inversionview.report import bundle
-from inversionview.report.plain import ROWS, draw_plain, draw_table, escaped
+from inversionview.report.plain import ROWS, draw_plain, escaped
 
+DATA = "application/zlib;base64"
+"""Type of the data in a page."""
 _POLICY = "default-src 'none'; script-src '{digest}'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -26,9 +29,8 @@ def render_page(documents: Sequence[Mapping[str, Any]], *, title: str) -> str:
     anchors = [f"reading-{i}" if len(documents) > 1 else "" for i in range(1, len(documents) + 1)]
     body = _overview(documents, anchors) if len(documents) > 1 else ""
     for document, anchor in zip(documents, anchors, strict=True):
-        data = json.dumps(document, separators=(",", ":")).replace("<", "\\u003c")
         body += draw_plain(document, anchor=anchor)
-        body += f'<script type="application/json" class="document">{data}</script>'
+        body += f'<script type="{DATA}" class="document">{deflated(document)}</script>'
     script = f"{bundle.script('drawn')}\n_drawn.start();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -41,10 +43,16 @@ def render_page(documents: Sequence[Mapping[str, Any]], *, title: str) -> str:
     )
 
 
+def deflated(document: Mapping[str, Any]) -> str:
+    """Return a document as JSON, deflated (zlib) and in base64; `start` in `drawn.js` undoes it."""
+    data = json.dumps(document, separators=(",", ":")).encode("ascii")
+    return base64.b64encode(zlib.compress(data, level=9)).decode()
+
+
 def render_fragment(document: Mapping[str, Any], *, limit: int = ROWS, near: int = 20) -> str:
     """Return a packed document as plain tables with their styles, for a notebook: they reach nothing outside it."""
     plain = draw_plain(document, limit=limit, near=near)
-    return f'<div class="inversionview"><style>{plain_styles()}</style>{plain}</div>'
+    return f"<div><style>{plain_styles()}</style>{plain}</div>"
 
 
 @functools.cache
@@ -54,17 +62,14 @@ def plain_styles() -> str:
 
 
 def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> str:
-    """The readings with links to them, and what the members of each share with its query."""
-    rows: list[dict[str, Any]] = []
-    tokens: list[str] = []
+    """The readings by their inputs, a line each, with links to them."""
+    body, of = "", None
     for reading, anchor in zip(readings, anchors, strict=True):
         words = reading["words"]
-        shares = words["tables"]["shares"]
-        if shares["columns"] != tokens:
-            tokens = shares["columns"]
-            rows.append({"cells": ["", *tokens, ""], "kind": "query"})
-        cells = shares["rows"][0]["cells"] if shares["rows"] else [""] * len(tokens)
-        rows.append({"cells": [words["place"], *cells, words["heading"]], "kind": "", "link": f"#{anchor}"})
-    columns = [""] * max(len(row["cells"]) for row in rows)
-    table = draw_table({"caption": "What the members share with the query", "columns": columns, "rows": rows})
-    return f'<nav class="plain-view overview" aria-label="Readings">{table}</nav>'
+        name = f"{words['input']}, {reading['study']}"
+        if name != of:
+            body += f"{'' if of is None else '</ul>'}<h2>{escaped(name)}</h2><ul>"
+            of = name
+        place = f'<a href="#{anchor}">{escaped(words["place"])}</a>'
+        body += f"<li>{place} {escaped(words['heading'])}</li>"
+    return f'<nav class="inversionview plain-view" aria-label="Readings">{body}</ul></nav>'

@@ -32,7 +32,7 @@ def draw_plain(document: Mapping[str, Any], *, limit: int = ROWS, near: int = 20
     notes = "".join(f"<p>{escaped(note)}</p>" for note in words["notes"])
     identity = f' id="{anchor}"' if anchor else ""
     return (
-        f'<section class="plain-view"{identity}><h2>{place}{escaped(words["heading"])}</h2>{said}{facts}'
+        f'<section class="inversionview plain-view"{identity}><h2>{place}{escaped(words["heading"])}</h2>{said}{facts}'
         f'<dl>{settings}</dl>{tables}<div class="notes">{notes}</div></section>'
     )
 

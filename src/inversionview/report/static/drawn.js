@@ -12,13 +12,12 @@ import { mountReading } from "./reading.js";
 const MOUNTS = { reading: mountReading, map: mountMap, causal: mountCausal, patching: mountPatching };
 
 /** Draw every document that the page holds. */
-export function start() {
-  for (const data of document.querySelectorAll('script[type="application/json"].document')) {
+export async function start() {
+  for (const data of document.querySelectorAll("script.document")) {
     const plain = /** @type {HTMLElement} */ (data.previousElementSibling);
-    /** @type {import("./types").Packed} */
-    const packed = JSON.parse(data.textContent);
+    const packed = await inflated(data.textContent);
     const root = document.createElement("section");
-    root.className = "drawn";
+    root.className = "inversionview scripted drawn";
     root.id = plain.id;
     MOUNTS[packed.kind](root, packed);
     plain.replaceWith(root);
@@ -27,11 +26,21 @@ export function start() {
 }
 
 /**
+ * A document from what `deflated` in `report/page.py` made of it.
+ * @param {string} text
+ * @returns {Promise<import("./types").Packed>}
+ */
+function inflated(text) {
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+}
+
+/**
  * @param {{model: {get: (name: string) => any}, el: HTMLElement}} cell
  */
 export function render({ model, el }) {
   const root = document.createElement("div");
-  root.className = "inversionview widget";
+  root.className = "inversionview scripted widget";
   el.replaceChildren(root);
   const packed = model.get("document");
   const view = MOUNTS[packed.kind](root, packed);

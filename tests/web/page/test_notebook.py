@@ -1,0 +1,74 @@
+"""Outputs of several kinds on one page, as in a notebook: tables without scripts, and what scripts draw."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from inversionview.report import bundle
+from inversionview.report.page import render_fragment
+from inversionview.report.wire import pack_causal, pack_map
+from tests.report import causal
+from tests.report.examples import addition, addition_map, as_map, estimated, pack
+
+STYLES = """(element) => {
+    const PLACE = /^(top|bottom|inset)/; // of what is placed by the page, these go by how much is above
+    return [...element.querySelectorAll("section, section *, .widget, .widget *")].map((one) => {
+        const style = getComputedStyle(one);
+        const names = [...style].filter((name) => !PLACE.test(name));
+        const values = names.map((name) => `${name}: ${style.getPropertyValue(name)}`);
+        return [one.tagName, one.className, ...values].join("; ");
+    });
+}"""
+
+
+def documents():
+    reading = addition(draws=30) | {name: estimated()[name] for name in ("size", "bits", "curve", "completeness")}
+    others = {"map": pack_map(as_map(addition_map())), "causal": pack_causal(causal.document())}
+    return {"reading": pack(reading)} | others
+
+
+def cell(kind, document, *, scripted):
+    """One output of a notebook."""
+    if not scripted:
+        return f'<div class="cell" id="{kind}-plain">{render_fragment(document)}</div>'
+    data = json.dumps(document).replace("<", "\\u003c")
+    drawn = f'_drawn.render({{model: {{get: () => ({data})}}, el: document.querySelector("#{kind}-live > div")}});'
+    styled = f'<div class="cell" id="{kind}-live"><style>{bundle.styles()}</style><div></div></div>'
+    return f"{styled}<script>{drawn}</script>"
+
+
+def notebook(cells):
+    return (
+        "<!DOCTYPE html><style>body { margin: 0; font: 14px serif; } .cell { width: 900px; }</style>"
+        f"<script>{bundle.script('drawn')}</script>{''.join(cells)}"
+    )
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def test_outputs_of_different_kinds_do_not_restyle_each_other(page):
+    cells = {
+        f"{kind}-{'live' if scripted else 'plain'}": cell(kind, document, scripted=scripted)
+        for kind, document in documents().items()
+        for scripted in (False, True)
+    }
+
+    def styles(names):
+        page.set_content(notebook([cells[name] for name in names]))
+        page.wait_for_timeout(300)  # some is drawn in the next frame
+        return {name: page.eval_on_selector(f"#{name}", STYLES) for name in names}
+
+    together = styles(list(cells))
+    for name in cells:
+        assert len(together[name]) > 20
+        alone = styles([name])[name]
+        assert len(alone) == len(together[name])
+        for one, other in zip(alone, together[name], strict=True):
+            assert one == other, name
