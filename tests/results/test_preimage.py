@@ -115,7 +115,7 @@ def test_the_document_has_the_fields_of_the_contract():
     assert document["seed"] == 3
     assert document["exact"] is False
     samples = document["samples"]
-    fields = {"input", "position", "distance", "inside", "in_domain", "sources", "log_prob"}
+    fields = {"input", "position", "distance", "inside", "in_domain", "sources", "log_prob", "weight"}
     assert all(set(sample) == fields for sample in samples)
     assert document["distinct"] == len(samples)
     assert document["in_domain"] == sum(sample["in_domain"] for sample in samples)

@@ -150,7 +150,8 @@ def test_completeness_leaves_out_what_is_not_known_and_says_why():
 def test_bits_are_those_of_which_most_is_known_first_without_constants():
     found = bits_documents(in_bits(sampled()))
     assert [bits["name"] for bits in found] == ["C1", "S1", "F1"]
-    assert found[1] == {"name": "S1", "bits": 1.5, "of": 3.0, "divergence": 0.4, "interval": [1.4, 1.6]}
+    words = {"value": "", "about": "", "left": []}
+    assert found[1] == {"name": "S1", "bits": 1.5, "of": 3.0, "divergence": 0.4, "interval": [1.4, 1.6], **words}
     assert found[0]["interval"] is None
     assert found[2]["divergence"] is None  # infinite
     assert bits_documents(sampled()) == []

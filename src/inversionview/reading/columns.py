@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from inversionview.reading.information import chosen_features
+from inversionview.reading.information import chosen_features, own_value
 from inversionview.results.preimage import Preimage
 from inversionview.results.reading import Column
 from inversionview.tasks.base import Feature, Task
@@ -28,8 +28,4 @@ def _column(preimage: Preimage, feature: Feature) -> Column:
     codes = np.full(len(preimage), -1)
     tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
     codes[rows] = feature.compute(tokens, positions).numpy()
-    query = preimage.query
-    own = ""
-    if query.input is not None:
-        own = feature.values[int(feature.compute(torch.tensor([query.tokens]), torch.tensor([query.position])))]
-    return Column(feature.name, feature.values, codes, own)
+    return Column(feature.name, feature.values, codes, own_value(feature, preimage.query))

@@ -8,6 +8,7 @@ the activation says something unusual, so the divergence `KL(F | B ‖ F)`, whic
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
@@ -16,10 +17,10 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
-from inversionview.results.estimates import FeatureBits
+from inversionview.results.estimates import LEFT, FeatureBits
 from inversionview.results.estimators import LEAST_SIZE
 from inversionview.results.importance import inclusion
-from inversionview.results.preimage import Preimage
+from inversionview.results.preimage import Preimage, Query
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import eligible_role, last_eligible
@@ -97,9 +98,19 @@ def base_masses(task: Task, role: str | None) -> dict[str, Float[np.ndarray, " v
     return by_role[role]
 
 
+_drawn: WeakKeyDictionary[Task, Tokens] = WeakKeyDictionary()
+
+
+def prior_draws(task: Task) -> Tokens:
+    """20,000 draws from the prior [draw, pos], always the same."""
+    if task not in _drawn:
+        _drawn[task] = task.sample(PRIOR_DRAWS, generator=torch.Generator().manual_seed(0))
+    return _drawn[task]
+
+
 def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:
     features = chosen_features(task)
-    drawn = task.sample(PRIOR_DRAWS, generator=torch.Generator().manual_seed(0)) if task.size is None else None
+    drawn = prior_draws(task) if task.size is None else None
     totals = [np.zeros(len(feature.values)) for feature in features]
     for tokens in task.enumerate() if drawn is None else [drawn]:
         positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
@@ -135,13 +146,36 @@ def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None
     base = base_masses(task, preimage.query.role if preimage.position_rule == "same" else None)
     masses = feature_masses(chosen, tokens, positions, weights[rows])
     if preimage.exact:
-        return [_feature_bits(f.name, mass, base[f.name]) for f, mass in zip(chosen, masses, strict=True)]
-    replicates = feature_masses(chosen, tokens, positions, _replicates(preimage, rows))
-    size = preimage.effective_size
-    return [
-        _feature_bits(f.name, mass, base[f.name], size, copies)
-        for f, mass, copies in zip(chosen, masses, replicates, strict=True)
-    ]
+        bits = [_feature_bits(f.name, mass, base[f.name]) for f, mass in zip(chosen, masses, strict=True)]
+    else:
+        replicates = feature_masses(chosen, tokens, positions, _replicates(preimage, rows))
+        size = preimage.effective_size
+        bits = [
+            _feature_bits(f.name, mass, base[f.name], size, copies)
+            for f, mass, copies in zip(chosen, masses, replicates, strict=True)
+        ]
+    return [_told(one, f, mass, preimage.query) for one, f, mass in zip(bits, chosen, masses, strict=True)]
+
+
+def with_values(bits: Sequence[FeatureBits], preimage: Preimage, task: Task) -> list[FeatureBits]:
+    """Bits of one preimage with the query's values, and those that are left among its members."""
+    features, rows = [task.features[one.name] for one in bits], np.flatnonzero(preimage.member_shares > 0)
+    tokens, positions = (torch.from_numpy(column[rows]).long() for column in (preimage.tokens, preimage.positions))
+    masses = feature_masses(features, tokens, positions, preimage.member_shares[rows])
+    return [_told(*row, preimage.query) for row in zip(bits, features, masses, strict=True)]
+
+
+def _told(bits: FeatureBits, feature: Feature, mass: Float[np.ndarray, " value"], query: Query) -> FeatureBits:
+    most = [int(code) for code in np.argsort(-mass, kind="stable")[:LEFT] if mass[code] > 0]
+    left = tuple((feature.values[code], float(mass[code] / mass.sum())) for code in most)
+    return dataclasses.replace(bits, value=own_value(feature, query), about=feature.about, left=left)
+
+
+def own_value(feature: Feature, query: Query) -> str:
+    """The query's own value of a feature; empty behind a vector."""
+    if query.input is None:
+        return ""
+    return feature.values[int(feature.compute(torch.tensor([query.tokens]), torch.tensor([query.position])))]
 
 
 def _replicates(preimage: Preimage, rows: Int[np.ndarray, " member"]) -> Float[np.ndarray, "replicate member"]:

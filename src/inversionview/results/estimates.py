@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 GIVEN = "prior given "
 """How the names of sources begin that draw from the prior given what an input shares with the query."""
@@ -124,11 +124,62 @@ class FeatureBits:
     """`KL(F | B ‖ F)`; infinite for a value that the draws from the prior lack."""
     interval: tuple[float, float] | None
     """95% interval of `bits`; None where they are exact."""
+    value: str = ""
+    """The query's own value; empty behind a vector."""
+    about: str = ""
+    """What the feature is, in the task's words."""
+    left: tuple[tuple[str, float], ...] = ()
+    """Values among the members, with their shares by weight: the first `LEFT` of them, most first."""
 
     @property
     def share(self) -> float:
         """Known share of what there is to know; 0 for a feature that is constant."""
         return self.bits / self.of if self.of > 1e-9 else 0.0
+
+
+Level = Literal["good", "fair", "cannot say"]
+LEFT = 6
+"""Values of a feature that are told at most."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """What some of the members have in common."""
+
+    words: str
+    """The tokens that they share, and `·` for each that is free (`6··+8··`); or values of features (`IO = Alice`)."""
+    share: float
+    """Of the preimage, by weight."""
+    interval: Interval | None
+    """None where the share is exact, or where it is not known how the members were drawn."""
+    members: int
+    """Members that were found to have it."""
+    examples: tuple[str, ...]
+    """Two or three of them, drawn by weight."""
+    of_query: bool
+    """Whether the query has it."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The members of a preimage, grouped by what they share; see `inversionview.reading.patterns`."""
+
+    found: tuple[Pattern, ...] = ()
+    """Most first."""
+    rest: float = 0.0
+    """Share of the members that have none of these."""
+    by: tuple[str, ...] = ()
+    """The features or positions that they are told apart by."""
+    why_not: str = ""
+    """Where none is found, why, in words that begin with `no pattern`."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far what is said of a preimage may be relied on; see `inversionview.results.trust`."""
+
+    level: Level
+    reason: str
 
 
 @dataclass(frozen=True)

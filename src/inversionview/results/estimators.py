@@ -62,6 +62,8 @@ class Drawn(Protocol):
     @property
     def effective_size(self) -> float: ...
     @property
+    def member_shares(self) -> Float[np.ndarray, " candidate"]: ...
+    @property
     def log_prior(self) -> Float[np.ndarray, " candidate"] | None: ...
     @property
     def log_densities(self) -> Float[np.ndarray, "component candidate"] | None: ...
@@ -299,10 +301,11 @@ def source_draws(preimage: Drawn) -> tuple[Source, ...]:
 
 
 def query_shares(preimage: Drawn) -> tuple[float, ...]:
-    """For each token of the query, the share of the members that have it at the same place."""
-    tokens = preimage.tokens[preimage.inside]
+    """For each token of the query, the share of the members, by weight, that have it at the same place."""
+    tokens, weights = preimage.tokens, preimage.member_shares
     own = preimage.query.tokens[: tokens.shape[1]]
-    shares = [float((tokens[:, i] == token).mean()) if len(tokens) else 0.0 for i, token in enumerate(own)]
+    everything = max(float(weights.sum()), np.finfo(float).tiny)
+    shares = [float(weights[tokens[:, i] == token].sum()) / everything for i, token in enumerate(own)]
     return (*shares, *[0.0] * (len(preimage.query.tokens) - len(shares)))
 
 

@@ -14,12 +14,15 @@ from jaxtyping import Bool, Float, Int
 
 from inversionview.criterion import Metric, PositionRule, checked_epsilon
 from inversionview.errors import UserError
-from inversionview.results import convert, estimators, show, storage
-from inversionview.results.estimates import Component, CurvePoint, FeatureBits
+from inversionview.results import convert, estimators, show, storage, typical
+from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Patterns, Trust
 from inversionview.results.reading import Column, Counts, FeatureColumn, Place, Reading, Sample
+from inversionview.results.trust import trust
 
-SHOWN = 1000
+SHOWN = 1050
 """Members of an exact preimage that a reading holds."""
+_ONE_NEAREST_IN = 21
+"""One in so many of them is one of the nearest; the others are drawn by weight."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class Preimage:
     """Which part of the domain it is of, in words that go after `inputs`; empty where it is the whole domain."""
     columns: tuple[Column, ...] = ()
     """Features to be shown beside the candidates; see `inversionview.reading.columns`."""
+    patterns: Patterns | None = None
+    """What the members share; see `inversionview.reading.patterns`."""
+    differences: tuple[str, ...] = ()
+    """Of each near miss, what it has in place of what the members share, and "" for others; empty where not known."""
 
     @property
     def inside(self) -> Bool[np.ndarray, " candidate"]:
@@ -139,6 +146,16 @@ class Preimage:
         return self._weights.shares
 
     @property
+    def weighted(self) -> bool:
+        """Whether `weights` are known; else all members count the same wherever something is drawn by weight."""
+        return bool(self.weights.sum() > 0)
+
+    @cached_property
+    def member_shares(self) -> Float[np.ndarray, " candidate"]:
+        """How much each member counts for where something is drawn or shared by weight: `weights`, or all the same."""
+        return self.weights if self.weighted else self.inside / max(1, self.n_inside)
+
+    @property
     def effective_size(self) -> float:
         """How many members of equal weight would be as good as these; of an exact preimage, their number."""
         return self._weights.effective_size
@@ -155,8 +172,35 @@ class Preimage:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The inputs that are members, nearest first."""
+        """The inputs that are members, nearest first: those that look like the query, which need not be typical."""
         return tuple(text for text, inside in zip(self.inputs, self.inside, strict=True) if inside)
+
+    def typical(self, n: int, seed: int = 0) -> list[str]:
+        """`n` members drawn in proportion to their weights, with replacement; none where there is no member.
+
+        Where weights are not known (`weighted`), each member is as likely. `typical(5)` is the beginning of
+        `typical(12)`.
+        """
+        return [self.inputs[row] for row in typical.typical_rows(self.member_shares, n, seed=seed)]
+
+    def typical_order(self, seed: int = 0) -> Int[np.ndarray, " member"]:
+        """The rows of all members in the order in which such draws first come to them.
+
+        Members whose weight is not known while others' are, which only sources of unknown density drew, come last.
+        """
+        order = typical.typical_order(self.member_shares, seed=seed)
+        left = self.inside.copy()
+        left[order] = False
+        return np.concatenate([order, np.flatnonzero(left)])
+
+    @property
+    def trust(self) -> Trust:
+        """How far what is said of the preimage may be relied on, and why; see `inversionview.results.trust`."""
+        return trust(self)
+
+    def differs(self, row: int) -> str:
+        """What a near miss has in place of what the members share (`F1+S1 = 13`); empty for others, or if not known."""
+        return self.differences[row] if self.differences else ""
 
     @property
     def n_drawn(self) -> int:
@@ -194,12 +238,13 @@ class Preimage:
         )
 
     def at_epsilon(self, epsilon: float) -> Preimage:
-        """The same candidates with another ε; nothing is computed again, and the bits known at the old ε are left out.
+        """The same candidates with another ε; nothing is computed again: bits and patterns, of the old ε, are left out.
 
         Raises `UserError` unless it is above 0, and in an exact preimage at most the ε that was searched.
         """
         epsilon = checked_epsilon(epsilon)
         changes: dict[str, Any] = {"epsilon": epsilon, "epsilon_from": "", "bits": ()}
+        changes |= {"patterns": None, "differences": ()}
         if not self.exact:
             return dataclasses.replace(self, **changes)
         if epsilon > self.epsilon:
@@ -211,14 +256,19 @@ class Preimage:
 
     def head(self, n: int, **changes: Any) -> Preimage:
         """The nearest `n` candidates; of an exact preimage this is no longer all there is, and only for showing."""
-        rows = slice(0, n)
-        columns = ["tokens", "positions", "distances", "in_domain", "sources", "log_prob", "token_distances"]
-        columns += ["log_prior", "colors", "inputs", "token_strings"]
-        cut = {name: value[rows] for name in columns if (value := getattr(self, name)) is not None}
+        return self._taken(slice(0, n), **changes)
+
+    def _taken(self, rows: slice | Int[np.ndarray, " row"], **changes: Any) -> Preimage:
+        """Some of the candidates, for showing; a slice does not decode texts before they are asked for."""
+        tables = ["tokens", "positions", "distances", "in_domain", "log_prob", "token_distances", "log_prior", "colors"]
+        cut = {name: value[rows] for name in tables if (value := getattr(self, name)) is not None}
+        for name in ("sources", "inputs", "token_strings", "differences"):
+            values = getattr(self, name)
+            cut[name] = values[rows] if isinstance(rows, slice) else tuple(values[i] for i in rows.tolist() if values)
         if self.log_densities is not None:
             cut["log_densities"] = self.log_densities[:, rows]
-        cut["columns"] = tuple(column.head(rows) for column in self.columns)
-        return dataclasses.replace(self, **cut, **changes)
+        cut["columns"] = tuple(column.take(rows) for column in self.columns)
+        return dataclasses.replace(self, **cut | changes)
 
     def to_dict(self, n: int | None = None) -> dict[str, Any]:
         """The document that `inversionview read --json` prints: JSON types only, None for what is not known.
@@ -226,7 +276,7 @@ class Preimage:
         `drawn` counts draws; `distinct`, `in_domain` and `inside` count distinct inputs, all of them, though only the
         nearest `n` be among the samples.
         """
-        query, shown = self.query, self if n is None else self.head(n)
+        query, shown = self.query, len(self) if n is None else min(n, len(self))
         document: dict[str, Any] = convert.plain(
             {
                 "schema": convert.SCHEMA,
@@ -259,30 +309,41 @@ class Preimage:
                 "bits": estimators.informative_bits(self.bits),
                 "curve": self.curve,
                 "sources": estimators.source_draws(self),
+                "trust": self.trust,
+                "patterns": self.patterns,
+                "weighted": self.weighted,
+                "typical": [row for row in self.typical_order().tolist() if row < shown],
             }
         )
-        columns = shown._columns()
+        columns = self._columns(shown)
         samples = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return document | {"samples": samples}
 
-    def _columns(self) -> dict[str, list[Any]]:
-        """What the document says of each candidate."""
+    def _columns(self, n: int) -> dict[str, list[Any]]:
+        """What the document says of each of the first `n` candidates."""
         columns: dict[str, list[Any]] = {
-            "input": list(self.inputs),
-            "position": [None if position < 0 else position for position in self.positions.tolist()],
-            "distance": convert.plain(self.distances),
-            "inside": self.inside.tolist(),
-            "in_domain": self.in_domain.tolist(),
-            "sources": [dict(times) for times in self.sources],
-            "log_prob": convert.plain(self.log_prob),
+            "input": list(self.inputs[:n]),
+            "position": [None if position < 0 else position for position in self.positions[:n].tolist()],
+            "distance": convert.plain(self.distances[:n]),
+            "inside": self.inside[:n].tolist(),
+            "in_domain": self.in_domain[:n].tolist(),
+            "sources": [dict(times) for times in self.sources[:n]],
+            "log_prob": convert.plain(self.log_prob[:n]),
+            "weight": self.weights[:n].tolist() if self.weighted else [None] * n,
         }
+        if self.differences:
+            columns["differs"] = list(self.differences[:n])
         if self.columns:
-            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(len(self))]
+            columns["features"] = [{c.name: c.text(i) for c in self.columns} for i in range(n)]
         return columns
 
     def to_reading(self, n: int | None = None) -> Reading:
-        """What `inversionview.report` draws; of an exact preimage the nearest `n`, 1,000 by default."""
-        query, shown = self.query, self.head(SHOWN if n is None else n) if self.exact else self
+        """What `inversionview.report` draws.
+
+        Of an exact preimage it holds `n` members: by default the first 1,000 of the typical order, and the nearest 50.
+        """
+        query, rows = self.query, self._shown(SHOWN if n is None else n)
+        shown = self if rows is None else self._taken(rows)
         return Reading(
             study=query.study,
             site=query.site,
@@ -295,7 +356,7 @@ class Preimage:
             query=Place(query.token_strings, query.position, query.role or "any position"),
             counts=Counts(self.n_drawn, self.n_distinct, self.n_in_domain, self.n_inside),
             sources=estimators.source_draws(self),
-            samples=[shown._sample(i, bool(member)) for i, member in enumerate(shown.inside)],
+            samples=shown._samples(self.weights if rows is None else self.weights[rows], self.weighted),
             colors_about=self.colors_about,
             size=estimators.size(self),
             bits=estimators.informative_bits(self.bits),
@@ -309,21 +370,47 @@ class Preimage:
                 FeatureColumn(c.name, [c.text(i) or "" for i in range(len(shown))], c.query) for c in shown.columns
             ],
             completeness=None if self.exact else estimators.completeness(self),
+            typical=self._typical_among(rows),
+            weighted=self.weighted,
+            patterns=self.patterns,
+            trust=self.trust,
         )
 
-    def _sample(self, i: int, inside: bool) -> Sample:
-        strings, colors, distances = self.token_strings[i], self.colors, self.token_distances
-        return Sample(
-            tokens=strings,
-            position=max(0, int(self.positions[i])),
-            distance=convert.plain(float(self.distances[i])),
-            inside=inside,
-            in_domain=bool(self.in_domain[i]),
-            count=sum(self.sources[i].values()),
-            log_prob=convert.plain(float(self.log_prob[i])),
-            colors=None if colors is None else colors[i, : len(strings)].tolist(),
-            token_distances=None if distances is None else convert.plain(distances[i, : len(strings)]),
-        )
+    def _shown(self, n: int) -> Int[np.ndarray, " row"] | None:
+        """Rows of an exact preimage that a reading holds, nearest first; None for all."""
+        if not self.exact or len(self) <= n:
+            return None
+        nearest = n // _ONE_NEAREST_IN
+        return np.unique(np.concatenate([self.typical_order()[: n - nearest], np.arange(nearest)]))
+
+    def _typical_among(self, rows: Int[np.ndarray, " row"] | None) -> tuple[int, ...]:
+        """The typical order of some of the candidates, by their indices among them."""
+        order = self.typical_order()
+        if rows is None:
+            return tuple(order.tolist())
+        place = np.full(len(self), -1)
+        place[rows] = np.arange(len(rows))
+        return tuple(place[order][place[order] >= 0].tolist())
+
+    def _samples(self, weights: Float[np.ndarray, " candidate"], weighted: bool) -> list[Sample]:
+        samples = []
+        for i, (inside, weight) in enumerate(zip(self.inside.tolist(), weights.tolist(), strict=True)):
+            strings, colors, distances = self.token_strings[i], self.colors, self.token_distances
+            sample = Sample(
+                tokens=strings,
+                position=max(0, int(self.positions[i])),
+                distance=convert.plain(float(self.distances[i])),
+                inside=inside,
+                in_domain=bool(self.in_domain[i]),
+                count=sum(self.sources[i].values()),
+                log_prob=convert.plain(float(self.log_prob[i])),
+                colors=None if colors is None else colors[i, : len(strings)].tolist(),
+                token_distances=None if distances is None else convert.plain(distances[i, : len(strings)]),
+                weight=weight if weighted else None,
+                differs=self.differs(i),
+            )
+            samples.append(sample)
+        return samples
 
     def to_pandas(self) -> Any:
         """A pandas `DataFrame`, one row a candidate, `columns` last; one whose name is taken is called `feature NAME`.
@@ -339,6 +426,7 @@ class Preimage:
             "count": self.counts,
             "sources": self.sources,
             "log_prob": self.log_prob,
+            "weight": self.weights,
         }
         for column in self.columns:
             name = f"feature {column.name}" if column.name in table else column.name

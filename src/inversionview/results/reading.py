@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from inversionview.criterion import Metric, PositionRule
-from inversionview.results.estimates import Completeness, CurvePoint, FeatureBits, Size, Source
+from inversionview.results.estimates import Completeness, CurvePoint, FeatureBits, Patterns, Size, Source, Trust
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Sample:
     """For each token, how much the activation raised (to 1) or lowered (to -1) its probability."""
     token_distances: Sequence[float | None] | None
     """For each token, the distance of the activation there."""
+    weight: float | None = None
+    """Its share of the preimage, by the members found; None where weights are not known, 0 for what is no member."""
+    differs: str = ""
+    """Of a near miss, what it has in place of what the members share: `F1+S1 = 13`."""
 
 
 class Column(NamedTuple):
@@ -76,7 +80,7 @@ class Column(NamedTuple):
         code = int(self.codes[row])
         return None if code < 0 else self.values[code]
 
-    def head(self, rows: slice) -> Column:
+    def take(self, rows: slice | Int[np.ndarray, " row"]) -> Column:
         """The same of some candidates."""
         return self._replace(codes=self.codes[rows])
 
@@ -108,7 +112,7 @@ class Reading:
     counts: Counts
     sources: Sequence[Source]
     samples: Sequence[Sample]
-    """All or only the nearest; `counts` speaks of all."""
+    """Nearest first; of a large exact preimage some in `typical` order and the nearest. `counts` speaks of all."""
     colors_about: str
     """What `colors` compares with, and why; empty where there are none."""
     size: Size | None = None
@@ -121,8 +125,15 @@ class Reading:
     site_note: str = ""
     """What to know of the site in this model, in words; empty where its name says all."""
     shares: Sequence[float] | None = None
-    """For each token of the query, the share of all members that have it there; else it is that of the samples."""
+    """For each token of the query, the share of all members, by weight, that have it there; else of the samples."""
     given: str | None = None
     """Which part of the domain it is of, in words that go after `inputs`."""
     features: Sequence[FeatureColumn] = ()
     completeness: Completeness | None = None
+    typical: Sequence[int] = ()
+    """Indices into `samples` of the members, in the order in which draws by weight come to them."""
+    weighted: bool = False
+    """Whether weights are known; else all members count the same."""
+    patterns: Patterns | None = None
+    """What the members share; None where it was not looked for."""
+    trust: Trust | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from inversionview.criterion import Metric, PositionRule
 from inversionview.errors import UserError
 from inversionview.files import atomic_file, checked_schema, read_json, write_atomic
 from inversionview.results import convert
-from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Interval
+from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Interval, Patterns
 from inversionview.results.reading import Column
 
 _KIND = "preimage"
@@ -58,6 +59,7 @@ class _Row:
     token_distances: list[float | None] | None
     colors: list[float | None] | None
     features: dict[str, str | None] | None = None
+    differs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ class _File:
     given: str | None = None
     rounding: float | None = None
     columns: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+    patterns: Patterns | None = None
+    feature_values: tuple[tuple[str, str, tuple[tuple[str, float], ...]], ...] = ()
+    """Of each of `features`: the query's value, what the feature is, and what is left of it."""
 
     def fields(self) -> dict[str, Any]:
         """Those of a `Preimage`; its query as a dictionary."""
@@ -95,15 +100,14 @@ class _File:
         same = ("epsilon", "epsilon_from", "metric", "position_rule", "seed", "exact", "domain_size", "domain_mass")
         densities = self._table("log_densities", len(self.components))
         positions = [-1 if row.position is None else row.position for row in rows]
-        fields = {name: getattr(self, name) for name in (*same, "curve", "colors_about")} | {
+        fields: dict[str, Any] = {name: getattr(self, name) for name in (*same, "curve", "colors_about")} | {
             "query": {"study": self.study, **self.query.fields()},
             "given": self.given or "",
             "rounding": self.rounding or 0.0,
             "components": tuple(Component(*part) for part in self.components),
-            "bits": tuple(
-                FeatureBits(name, bits, of, np.inf if apart is None else apart, interval)
-                for name, bits, of, apart, interval in self.features
-            ),
+            "bits": self._bits(),
+            "patterns": self.patterns,
+            "differences": tuple(row.differs for row in rows if row.differs is not None),
             "columns": tuple(self._column(*column) for column in self.columns),
             "inputs": tuple(row.input for row in rows),
             "tokens": np.array([row.tokens for row in rows], dtype=self.integers).reshape(len(rows), width),
@@ -123,6 +127,13 @@ class _File:
         if int(inside.sum()) != self.inside or not (self.exact or (drawn, len(rows)) == (self.drawn, self.distinct)):
             raise ValueError("its samples are not as many as it says")
         return fields
+
+    def _bits(self) -> tuple[FeatureBits, ...]:
+        values = self.feature_values or [("", "", ())] * len(self.features)
+        return tuple(
+            FeatureBits(name, bits, of, math.inf if apart is None else apart, interval, *words)
+            for (name, bits, of, apart, interval), words in zip(self.features, values, strict=True)
+        )
 
     def _table(self, name: str, width: int) -> np.ndarray | None:
         if not self.samples or getattr(self.samples[0], name) is None:
@@ -183,6 +194,7 @@ def _whole(document: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
     document["integers"] = str(fields["tokens"].dtype)
     document["components"] = [[part.source, part.n] for part in fields["components"]]
     document["features"] = convert.plain([[f.name, f.bits, f.of, f.divergence, f.interval] for f in fields["bits"]])
+    document["feature_values"] = convert.plain([[f.value, f.about, f.left] for f in fields["bits"]])
     document["columns"] = [[column.name, column.values, column.query] for column in fields["columns"]]
     rows = document.pop(_ROWS)
     tables = {name: convert.plain(fields[name]) for name in ("log_prior", "token_distances", "colors")}
@@ -213,6 +225,7 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
         "in_domain": pyarrow.bool_(),
         "sources": pyarrow.map_(text, pyarrow.int64()),
         "log_prob": number,
+        "weight": number,
         "tokens": integers,
         "token_strings": pyarrow.list_(text),
         "token_distances": numbers,
@@ -221,6 +234,7 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
         "log_densities": numbers,
     }
     columns |= {"features": pyarrow.map_(text, text)} if document["columns"] else {}
+    columns |= {"differs": text} if any("differs" in row for row in document[_ROWS]) else {}
     metadata = {_METADATA: json.dumps(header, ensure_ascii=False, allow_nan=False).encode()}
     maps = [name for name in ("sources", "features") if name in columns]
     rows = [row | {name: list(row[name].items()) for name in maps} for row in document[_ROWS]]

@@ -20,7 +20,8 @@ from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
 from inversionview.reading.bank_map import bank_map, own_input
 from inversionview.reading.columns import with_features
-from inversionview.reading.information import preimage_bits
+from inversionview.reading.information import preimage_bits, with_values
+from inversionview.reading.patterns import with_patterns
 from inversionview.results.estimates import FeatureBits
 from inversionview.results.preimage import Preimage, Query
 from inversionview.sites import Site
@@ -121,14 +122,15 @@ def _with_scores(parts: Parts, bank: Bank, preimage: Preimage) -> Preimage:
         FeatureBits(name, float(bits), float(of), float(apart), (float(ends[0]), float(ends[1])))
         for name, bits, of, apart, ends in rows
     ]
-    return dataclasses.replace(preimage, bits=tuple(bits))
+    return with_patterns(dataclasses.replace(preimage, bits=tuple(with_values(bits, preimage, task))), task)
 
 
 def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
-    """The preimage with its bits, the task's own columns, and where its ε comes from."""
+    """The preimage with its bits, what its members share, the task's own columns, and where its ε comes from."""
     preimage = dataclasses.replace(
         preimage, bits=tuple(preimage_bits(preimage, task)), epsilon_from=epsilon.words, rounding=epsilon.rounding
     )
+    preimage = with_patterns(preimage, task)
     return with_features(preimage, task, task.columns) if task.columns else preimage
 
 

@@ -1,0 +1,230 @@
+"""What members of a preimage may be told apart by: tokens in columns, or features; with their prior distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from inversionview.reading.information import codes_of, prior_draws
+from inversionview.results.preimage import Preimage
+from inversionview.tasks.base import Feature, Task
+from inversionview.tasks.positions import eligible_role, last_eligible
+
+NOT_ASKED = ("held out", "position", "token")
+"""Features that say nothing of what is in an input; shown only where they are asked for."""
+FREE = "·"
+"""Stands for a token that is free."""
+_PAIR_VALUES = 2000
+"""Pairs with more values are not tried: there are too few draws to know their prior."""
+_REPEATED = 0.05
+"""An item of which fewer bits are left by others repeats them."""
+
+
+def joint(
+    codes: Int[np.ndarray, "item row"], sizes: Sequence[int] | Int[np.ndarray, " item"]
+) -> Int[np.ndarray, " row"]:
+    """One code for the values of several items; the first one's size does not matter."""
+    together = np.zeros(codes.shape[1], dtype=np.int64)
+    for one, size in zip(codes, sizes, strict=True):
+        together = together * int(size) + one
+    return together
+
+
+class Items:
+    """Items, and how they are distributed in draws from the prior."""
+
+    def __init__(self, names: Sequence[str], draws: Int[np.ndarray, "item draw"]) -> None:
+        self.names = tuple(names)
+        compact = [np.unique(row, return_inverse=True) for row in draws]
+        self._values = [values for values, _ in compact]
+        self._draws = np.stack([codes.reshape(-1) for _, codes in compact])
+        self.sizes = np.array([len(values) for values in self._values])
+        """Values of each that were drawn."""
+        self._entropies: dict[tuple[int, ...], float] = {(): 0.0}
+        self._masses: dict[tuple[int, ...], Float[np.ndarray, " value"]] = {}
+
+    most: int | None = None
+    """So many are chosen at most."""
+
+    @property
+    def simple(self) -> Sequence[int]:
+        """Those that are tried first."""
+        return range(len(self.names))
+
+    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
+        """The values of candidates."""
+        raise NotImplementedError
+
+    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
+        """The query's own; None behind a vector."""
+        raise NotImplementedError
+
+    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
+        """What a candidate has of some items."""
+        raise NotImplementedError
+
+    def codes(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
+        """The values by their numbers among those that were drawn; all others have the next number."""
+        found = []
+        for values, raw in zip(self._values, self.raw(preimage, rows), strict=True):
+            code = np.searchsorted(values, raw)
+            found.append(np.where(values[np.minimum(code, len(values) - 1)] == raw, code, len(values)))
+        return np.stack(found)
+
+    def prior(self, items: tuple[int, ...], sizes: Int[np.ndarray, " item"]) -> Float[np.ndarray, " value"]:
+        """Share of the draws with each value of one or two items together; half a draw where there is none."""
+        key = (*items, *sizes.tolist())
+        if key not in self._masses:
+            counts = np.bincount(joint(self._draws[list(items)], sizes), minlength=int(np.prod(sizes)))
+            self._masses[key] = np.maximum(counts, 0.5) / self._draws.shape[1]
+        return self._masses[key]
+
+    def pairs(self, left: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Pairs that may be tried together."""
+        for one, other in combinations(left, 2):
+            if self.sizes[one] * self.sizes[other] <= _PAIR_VALUES:
+                yield one, other
+
+    def entropy(self, items: Sequence[int]) -> float:
+        """Of items together, in bits, with the correction of Miller and Madow (1955)."""
+        key = tuple(sorted(set(items)))
+        if key not in self._entropies:
+            together, n = joint(self._draws[list(key)], self.sizes[list(key)]), self._draws.shape[1]
+            few = np.prod(self.sizes[list(key)].astype(float)) <= 10 * n
+            counts = np.bincount(together) if few else np.unique(together, return_counts=True)[1]
+            shares = counts[counts > 0] / n
+            entropy = -(shares * np.log2(shares)).sum() + (len(shares) - 1) / (2 * n * np.log(2))
+            self._entropies[key] = float(entropy)
+        return self._entropies[key]
+
+    def entropy_given(self, items: Sequence[int], given: Sequence[int]) -> float:
+        """Of items, given those two of `given` that leave the least: more together would be known from few draws."""
+        pairs = list(combinations(given, min(2, len(given))))
+        return max(0.0, min(self.entropy((*items, *pair)) - self.entropy(pair) for pair in pairs))
+
+    def without_repeats(self, chosen: Sequence[int]) -> list[int]:
+        """The items that the others do not make certain, in their order."""
+        return sorted(chosen)
+
+
+class Columns(Items):
+    """Tokens at positions up to the one that is read, where these mean the same in every input."""
+
+    def __init__(self, task: Task, tokens: torch.Tensor, position: int) -> None:
+        drawn = tokens[:, 1 : position + 1].numpy().T
+        self._varied = [i + 1 for i, column in enumerate(drawn) if (column != column[0]).any()]
+        names = [task.role(tokens[0], i) for i in self._varied]
+        self.position = position
+        super().__init__(
+            [name if name in task.roles else f"token {name}" for name in names], tokens[:, self._varied].numpy().T
+        )
+
+    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
+        """The tokens of candidates."""
+        return np.asarray(preimage.tokens[rows][:, self._varied].T.astype(np.int64))
+
+    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
+        """The query's tokens."""
+        return np.array(preimage.query.tokens)[self._varied] if preimage.query.tokens else None
+
+    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
+        """The tokens up to the last one that varies, with `·` for those that are free."""
+        free = set(self._varied) - {self._varied[i] for i in chosen}
+        strings = preimage.token_strings[row]
+        shown = [_free(strings[i]) if i in free else strings[i] for i in range(1, self._varied[-1] + 1)]
+        return "".join(shown).strip()
+
+
+def _free(token: str) -> str:
+    return token[: len(token) - len(token.lstrip())] + FREE
+
+
+class Features(Items):
+    """Features of the task."""
+
+    most = 3
+
+    def __init__(self, features: Sequence[Feature], tokens: torch.Tensor, positions: torch.Tensor) -> None:
+        self._features = features
+        super().__init__([feature.name for feature in features], codes_of(features, tokens, positions))
+        self._simple = [i for i in range(len(features)) if not self._made_of_others(i)]
+
+    @property
+    def simple(self) -> Sequence[int]:
+        """Those that no one or two others with fewer values make certain."""
+        return self._simple
+
+    def _made_of_others(self, item: int) -> bool:
+        smaller = [i for i in range(len(self.names)) if self.sizes[i] < self.sizes[item]]
+        return len(smaller) > 0 and self.entropy_given([item], smaller) < _REPEATED
+
+    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
+        """The codes of candidates."""
+        tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
+        return codes_of(self._features, tokens, positions)
+
+    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
+        """The query's codes."""
+        query = preimage.query
+        if not query.tokens:
+            return None
+        return codes_of(self._features, torch.tensor([query.tokens]), torch.tensor([query.position]))[:, 0]
+
+    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
+        """The values of features, each after its name."""
+        codes = self.raw(preimage, np.array([row]))[:, 0]
+        return ", ".join(f"{self.names[i]} = {self._features[i].values[codes[i]]}" for i in chosen)
+
+    def without_repeats(self, chosen: Sequence[int]) -> list[int]:
+        """The items that the others do not make certain, in their order; of several, those with few values stay."""
+        kept = sorted(chosen)
+        for item in sorted(chosen, key=lambda i: -self.sizes[i]):
+            others = [i for i in kept if i != item]
+            if others and self.entropy_given([item], others) < _REPEATED:
+                kept = others
+        return kept
+
+
+class _Known(NamedTuple):
+    names: tuple[str, ...]
+    """Of the features: a task may be given more of them later."""
+    kinds: tuple[Items, ...]
+
+
+_items: WeakKeyDictionary[Task, dict[str | None, _Known]] = WeakKeyDictionary()
+
+
+def items_of(preimage: Preimage, task: Task) -> Iterator[Items]:
+    """Columns, where the inputs and the members stand in such, and then features."""
+    role = preimage.query.role if preimage.position_rule == "same" else None
+    by_role, names = _items.setdefault(task, {}), tuple(task.features)
+    if role not in by_role or by_role[role].names != names:
+        by_role[role] = _Known(names, tuple(_made(task, role)))
+    for items in by_role[role].kinds:
+        if not isinstance(items, Columns) or (preimage.positions[preimage.inside] == items.position).all():
+            yield items
+
+
+def _made(task: Task, role: str | None) -> Iterator[Items]:
+    tokens = prior_draws(task)
+    positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
+    tokens, positions = tokens[positions >= 0], positions[positions >= 0]
+    if not len(tokens):
+        return
+    column = int(positions[0])
+    if role in task.roles and bool((positions == column).all()):
+        places = [place for place in task.places(tokens).values() if int(place.min()) <= column]
+        if all(bool((place == place[0]).all()) for place in places) and bool(
+            (tokens[:, 1 : column + 1] != tokens[0, 1 : column + 1]).any()
+        ):
+            yield Columns(task, tokens, column)
+    unasked = NOT_ASKED if task.roles else NOT_ASKED[:2]
+    features = [feature for name, feature in task.features.items() if name not in unasked]
+    if features:
+        yield Features(features, tokens, positions)

@@ -1,0 +1,188 @@
+"""What the members of a preimage share: groups of them, each with its share by weight.
+
+Members are told apart by a few *items*: tokens at positions where the inputs of the task stand in columns, features
+elsewhere. Items are chosen one at a time, alone or in pairs that say more together than apart (of F1 and S1, each free,
+9 of 81 pairs may be left), as long as the members make each far more certain than the prior does, and the groups stay
+few. How certain is measured by forecasting each member from the others, so that few members do not look alike by
+chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from inversionview.reading.information import codes_of
+from inversionview.reading.items import NOT_ASKED, Items, items_of, joint
+from inversionview.results import estimators
+from inversionview.results.estimates import LEFT, Pattern, Patterns
+from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY
+from inversionview.results.preimage import Preimage
+from inversionview.results.shares import ShareErrors
+from inversionview.tasks.base import Task
+
+MOST = 8
+"""Patterns that are given at most; one less where others are left."""
+MOST_GROUPS = 10.0
+"""Groups of equal share that members are told apart into at most."""
+KNOWN = 0.4
+"""Share of the entropy of an item that members make certain at least."""
+SYNERGY = 0.5
+"""Bits that a pair says at least beyond what its two items say."""
+LEAST_SHARE = 0.01
+"""Share of a pattern that is given."""
+LEAST_COVERED = 0.25
+"""Share of the members that have one of the patterns given, at least."""
+SEARCHED = 5000
+"""Members by which items are chosen at most, drawn by weight."""
+EXAMPLES = 3
+
+
+def with_patterns(preimage: Preimage, task: Task) -> Preimage:
+    """The preimage with what its members share, and what its near misses have in place of that."""
+    found = patterns(preimage, task)
+    return dataclasses.replace(preimage, patterns=found, differences=_differences(preimage, task))
+
+
+def patterns(preimage: Preimage, task: Task) -> Patterns:
+    """The members of a preimage, grouped by what they share; with `why_not` where that is nothing."""
+    if preimage.n_inside < 2:
+        return Patterns(rest=float(preimage.n_inside), why_not=f"no pattern: {_few(preimage.n_inside)}")
+    worth = preimage.effective_size if preimage.weighted else float(preimage.n_inside)
+    if worth < estimators.LEAST_SIZE and not preimage.exact:
+        few = f"{preimage.n_inside} members were found, worth {worth:.1f} of equal weight"
+        return Patterns(rest=1.0, why_not=f"no pattern: {few}, too few to compare")
+    rows = preimage.typical_order()[:SEARCHED]
+    weights = preimage.member_shares[rows]
+    for items in items_of(preimage, task):
+        chosen = _search(items, items.codes(preimage, rows), weights / weights.sum(), worth)
+        found = _grouped(preimage, items, chosen) if chosen else Patterns()
+        if found.found:
+            return found
+    return Patterns(rest=1.0, why_not="no pattern: the members share nothing more than any inputs do")
+
+
+def _few(members: int) -> str:
+    return "there is one member only" if members else "there are no members"
+
+
+def _search(
+    items: Items, codes: Int[np.ndarray, "item row"], weights: Float[np.ndarray, " row"], worth: float
+) -> list[int]:
+    """The items by which members are told apart; simple ones first, then what these leave."""
+    search = _Search(items, codes, weights, worth)
+    for candidates in (items.simple, range(len(items.names))):
+        while search.add_best(candidates):
+            pass
+    return items.without_repeats(search.chosen)
+
+
+class _Search:
+    """Items chosen so far, and the groups that they part members into."""
+
+    def __init__(
+        self, items: Items, codes: Int[np.ndarray, "item row"], weights: Float[np.ndarray, " row"], worth: float
+    ) -> None:
+        self.items, self.codes, self.weights = items, codes, weights
+        self.sizes = np.maximum(items.sizes, codes.max(axis=1, initial=-1) + 1)
+        self.counts = weights * worth
+        """Members of equal weight that each is worth."""
+        self.chosen: list[int] = []
+        self.groups = np.zeros(codes.shape[1], dtype=np.int64)
+
+    def add_best(self, candidates: Sequence[int]) -> bool:
+        """Choose one more item or pair, the one of which the largest share is known; False where none is known."""
+        best = min(self._known(candidates), default=None)
+        if best is None:
+            return False
+        _, _, added = best
+        self.chosen += added
+        together = joint(np.stack([self.groups, *self.codes[list(added)]]), [0, *self.sizes[list(added)]])
+        self.groups = np.unique(together, return_inverse=True)[1].reshape(-1)
+        return True
+
+    def _known(self, candidates: Sequence[int]) -> Iterator[tuple[float, int, tuple[int, ...]]]:
+        """What may be added, with minus the share that is known of it, and the values it has."""
+        left = [i for i in candidates if i not in self.chosen]
+        room = (self.items.most or len(self.items.names)) - len(self.chosen)
+        known = {}
+        for i in left:
+            of, bits, few = self._bits((i,))
+            known[i] = bits
+            if room > 0 and few and bits >= KNOWN * of:
+                yield -round(bits / of, 2), int(self.sizes[i]), (i,)
+        for one, other in self.items.pairs(left if room > 1 else ()):
+            of, bits, few = self._bits((one, other))
+            if few and bits >= KNOWN * of and bits >= max(known[one], 0) + max(known[other], 0) + SYNERGY:
+                yield -round(bits / of, 2), int(self.sizes[one] * self.sizes[other]), (one, other)
+
+    def _bits(self, added: tuple[int, ...]) -> tuple[float, float, bool]:
+        """Bits there are to know of one or two items, those that are known, and whether the groups would be few."""
+        of = self.items.entropy_given(added, self.chosen)
+        if of < LEAST_BITS:
+            return 1.0, 0.0, False
+        sizes = self.sizes[list(added)]
+        values, n_values = joint(self.codes[list(added)], sizes), int(np.prod(sizes))
+        both = self.groups * n_values + values
+        members = np.bincount(both, weights=self.counts)
+        share = members[members > 0] / self.counts.sum()
+        few = float(-(share * np.log2(share)).sum()) <= np.log2(MOST_GROUPS)
+        others = np.maximum(members[both] - self.counts, 0)
+        everyone = np.maximum(np.bincount(self.groups, weights=self.counts)[self.groups] - self.counts, 0)
+        forecast = (others + self.items.prior(added, sizes)[values]) / (everyone + 1)
+        return of, of + float(self.weights @ np.log2(forecast)), few
+
+
+def _grouped(preimage: Preimage, items: Items, chosen: Sequence[int]) -> Patterns:
+    """The members grouped by these items."""
+    order = preimage.typical_order()
+    codes = items.raw(preimage, order)[list(chosen)]
+    values, first, group = np.unique(codes, axis=1, return_index=True, return_inverse=True)[:3]
+    group, everything = group.reshape(-1), preimage.member_shares[order].sum()
+    shares = np.bincount(group, weights=preimage.member_shares[order]) / everything
+    members = np.bincount(group)
+    largest = np.argsort(-shares, kind="stable")
+    shared = [int(i) for i in largest if members[i] > 1 and shares[i] >= LEAST_SHARE]
+    shown = shared[: MOST if len(shared) == len(largest) <= MOST else MOST - 1]
+    if shares[shown].sum() < LEAST_COVERED:
+        return Patterns()
+    own, errors = items.of_query(preimage), ShareErrors(preimage)
+    found = []
+    for i in shown:
+        rows = order[group == i]
+        has = np.zeros(len(preimage), dtype=bool)
+        has[rows] = True
+        pattern = Pattern(
+            words=items.words(preimage, int(order[first[i]]), chosen),
+            share=float(shares[i]),
+            interval=errors.interval(has),
+            members=len(rows),
+            examples=tuple(preimage.inputs[row] for row in rows[:EXAMPLES]),
+            of_query=own is not None and bool((values[:, i] == own[list(chosen)]).all()),
+        )
+        found.append(pattern)
+    rest = max(0.0, 1.0 - sum(pattern.share for pattern in found))
+    return Patterns(tuple(found), rest if rest > 1e-9 else 0.0, tuple(items.names[i] for i in chosen))
+
+
+def _differences(preimage: Preimage, task: Task) -> tuple[str, ...]:
+    """Of each near miss the known features that no member has its value of; of others, where they are, nothing."""
+    misses = np.flatnonzero(preimage.in_domain & ~preimage.inside & (preimage.positions >= 0))
+    told = [known for known in estimators.informative_bits(preimage.bits) if known.left and known.name not in NOT_ASKED]
+    if not len(misses) or not told:
+        return ()
+    told.sort(key=lambda known: (known.share < KNOWN_SHARE, -round(known.share, 2), -known.of))
+    features = [task.features[known.name] for known in told]
+    tokens, positions = (torch.from_numpy(part[misses]).long() for part in (preimage.tokens, preimage.positions))
+    codes, words = codes_of(features, tokens, positions), [""] * len(preimage)
+    for row, of_row in zip(misses.tolist(), codes.T.tolist(), strict=True):
+        for known, feature, code in zip(told, features, of_row, strict=True):
+            value, values = feature.values[code], [value for value, _ in known.left]
+            if known.share >= PARTLY and value not in values and (known.share >= KNOWN_SHARE or len(values) < LEFT):
+                words[row] = f"{feature.name} = {value}"
+                break
+    return tuple(words)
