@@ -18,7 +18,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
 from inversionview.reading.information import base_masses, chosen_features, codes_of, divergence, entropy
 from inversionview.reading.log_score import exact_scores
-from inversionview.shapes import Tokens
+from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import eligible_role
@@ -69,7 +69,7 @@ def feature_map(
     domain = ModelDomain(probed, task) if domain is None else domain
     places, features = [probed.site(site) for site in sites], chosen_features(task)
     readers = {
-        role: query_readers(probed, task, places, role, tokens, metric=metric) for role, tokens in queries.items()
+        role: _query_readers(probed, task, places, role, tokens, metric=metric) for role, tokens in queries.items()
     }
     counts = {(site, role): _Counts() for site in places for role in queries if (str(site), role) in epsilon}
     for block in domain.blocks(places, tuple(queries)):
@@ -98,17 +98,23 @@ class _Counts:
         self.total = masses.double().numpy() + (self.total if self.total.size else 0.0)
 
 
-def query_readers(
+def _query_readers(
     probed: ProbedModel, task: Task, sites: Sequence[Site], role: str, tokens: Tokens, *, metric: Metric
 ) -> dict[Site, Float[Tensor, "query width"]]:
     """The query activations at every site."""
-    positions = eligible_role(task, tokens, role)
-    if (positions < 0).any():
-        raise UserError(f"{task.decode(tokens[positions < 0][0])} has no position {role!r} that could be read")
+    positions = query_positions(task, role, tokens)
     z_q = {site: z.float().cpu() for site, z in probed.capture(tokens, sites, positions).items()}
     for z in z_q.values():
         distances(z, z, metric)  # an activation without a direction is known before the pass begins
     return z_q
+
+
+def query_positions(task: Task, role: str, tokens: Tokens) -> Positions:
+    """Where the queries have a role. Raises `UserError` for one that lacks it."""
+    positions = eligible_role(task, tokens, role)
+    if (positions < 0).any():
+        raise UserError(f"{task.decode(tokens[positions < 0][0])} has no position {role!r} that could be read")
+    return positions
 
 
 def _prefix_weights(

@@ -18,14 +18,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
+from inversionview.bank.passes import pass_over, read_vectors
 from inversionview.criterion import Metric
-from inversionview.preimage.distance import within_distance
+from inversionview.preimage.distance import distances, within_distance
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
-from inversionview.reading.feature_map import MapCell, query_readers
+from inversionview.reading.feature_map import MapCell, query_positions
 from inversionview.reading.information import chosen_features, codes_of, feature_masses
 from inversionview.reading.knowledge import Asked, Pairs, Sizes, cell_of
 from inversionview.shapes import OneInput, Tokens
+from inversionview.sites import Site
 from inversionview.tasks.base import Conditional, Task
 from inversionview.tasks.positions import eligible_role
 
@@ -181,9 +183,14 @@ class _Search:
         sizes = [len(tokens) for tokens in queries.values()]
         self.of_role: dict[str, Int[Tensor, " query"]] = dict(zip(queries, torch.split(which, sizes), strict=True))
         """Which of the inputs each query of a role is."""
-        self.z_q = {
-            role: query_readers(probed, task, self.sites, role, rows, metric=metric) for role, rows in queries.items()
-        }
+        self.z_q = {role: self._query_vectors(role, rows) for role, rows in queries.items()}
+
+    def _query_vectors(self, role: str, tokens: Tokens) -> dict[Site, Float[Tensor, "query coord"]]:
+        places = query_positions(self.task, role, tokens)[:, None]
+        z_q = {site: z[:, 0] for site, z in read_vectors(self.probed, tokens, places, self.sites).items()}
+        for z in z_q.values():
+            distances(z, z, self.metric)  # an activation without a direction is known before the pass begins
+        return z_q
 
     def run(self, plan: _Plan, generator: Generator) -> _Drawn:
         """Draw, and keep what is inside."""
@@ -191,38 +198,39 @@ class _Search:
         width = [len(feature.values) for feature in self.features]
         base = {role: [np.zeros(n) for n in width] for role in self.of_role}
         for owner, tokens in plan.blocks(generator):
-            at = {role: eligible_role(self.task, tokens, role) for role in self.of_role}
-            inside = self._inside(tokens, at, owner)
+            inside = self._inside(tokens, owner)
             for i in range(len(self.inputs)) if owner is None else (owner,):
                 rows = inside[:, i].any(dim=0).nonzero()[:, 0]
                 kept[i].append(_Members(tokens[rows], inside[:, i, rows]))
-            for role, positions in at.items() if owner is None else ():
+            for role in self.of_role if owner is None else ():
+                positions = eligible_role(self.task, tokens, role)
                 rows = (positions >= 0).nonzero()[:, 0]
                 masses = feature_masses(self.features, tokens[rows], positions[rows], np.ones(len(rows)))
                 for total, mass in zip(base[role], masses, strict=True):
                     total += mass
-            advance(len(tokens))
         members = [
             _Members(torch.cat([m.tokens for m in own]), torch.cat([m.inside for m in own], dim=1)) for own in kept
         ]
         return _Drawn(members, base)
 
-    def _inside(
-        self, tokens: Tokens, at: Mapping[str, Int[Tensor, " batch"]], owner: int | None
-    ) -> Bool[Tensor, "cell input batch"]:
+    def _inside(self, tokens: Tokens, owner: int | None) -> Bool[Tensor, "cell input batch"]:
         inside = torch.zeros(len(self.cells), len(self.inputs), len(tokens), dtype=torch.bool)
-        end = max(2, max(int(positions.max()) for positions in at.values()) + 1)
-        acts = self.probed.capture(tokens[:, :end], self.sites)
-        for k, (site, role) in enumerate(self.cells):
-            rows = (at[role] >= 0).nonzero()[:, 0]
-            queries = torch.arange(len(self.of_role[role]))
-            if owner is not None:
-                queries = queries[self.of_role[role] == owner]
-            if len(rows) and len(queries):
-                place = rows.to(acts[site].device), at[role][rows].to(acts[site].device)
-                z, z_q = acts[site][place].float().cpu(), self.z_q[role][site][queries]
-                near = within_distance(z_q, z, self.epsilon[str(site), role], self.metric)
-                inside[k, self.of_role[role][queries][:, None], rows] = near
+        asked = {
+            role: (which >= 0 if owner is None else which == owner).nonzero()[:, 0]
+            for role, which in self.of_role.items()
+        }
+        left = len(tokens)
+        for block in pass_over(
+            self.probed, self.task, tokens, self.sites, [role for role in asked if len(asked[role])]
+        ):
+            left -= len(block.rows)
+            there = {role: (positions >= 0).nonzero()[:, 0] for role, positions in block.positions.items()}
+            for k, (site, role) in enumerate(self.cells):
+                if len(asked[role]) and len(there[role]):
+                    z, z_q = block.vectors[site, role][there[role]], self.z_q[role][site][asked[role]]
+                    near = within_distance(z_q, z, self.epsilon[str(site), role], self.metric)
+                    inside[k, self.of_role[role][asked[role]][:, None], block.rows[there[role]]] = near
+        advance(left)  # those without a role, which are not run
         return inside
 
     def _read(self, role: str, i: int, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
