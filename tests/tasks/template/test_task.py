@@ -50,6 +50,26 @@ def value(task, name, row):
     return task.features[name].values[int(codes(task, name, row[None])[0])]
 
 
+def test_what_is_enumerated_is_known_as_rows_that_are_read_are(case, monkeypatch):
+    task, _ = case
+    blocks, read = list(task.enumerate(block=7)), task.reader.read
+    known = []
+    with monkeypatch.context() as patched:
+        patched.setattr(task.reader, "read", None)  # nothing is read
+        for rows in task.enumerate(block=7):
+            inside = task.contains(rows)
+            known.append((inside, task.places(rows), {name: codes(task, name, rows) for name in task.features}))
+    assert task.reader.read == read
+    for rows, (inside, places, features) in zip(blocks, known, strict=True):
+        again = rows.clone()
+        assert inside.all()
+        assert task.contains(again).all()
+        for name, position in task.places(again).items():
+            assert torch.equal(position, places[name])
+        for name in task.features:
+            assert torch.equal(codes(task, name, again), features[name]), name
+
+
 def test_the_domain_is_every_text_that_can_be_made(case):
     task, texts = case
     rows = everything(task)

@@ -156,7 +156,10 @@ class TemplateTask(Task):
                 f"the {self.space.total:,} inputs of {self.name} are too many to enumerate; at most {ENUMERATED:,} are"
             )
         for start in range(0, self.size, block):
-            yield self.forms.write(self.space.numbered(torch.arange(start, min(start + block, self.size))))
+            choices = self.space.numbered(torch.arange(start, min(start + block, self.size)))
+            tokens = self.forms.write(choices)
+            self._keep(tokens, choices, torch.ones(len(tokens), dtype=torch.bool))  # nobody has to read them
+            yield tokens
 
     def next_tokens(self, tokens: Tokens) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
@@ -420,8 +423,12 @@ class TemplateTask(Task):
             torch.where(inside, choices.phrasing, first.phrasing),
             torch.where(inside[:, None], choices.codes, first.codes),
         )
-        self._last[:] = [(tokens, version, (choices, inside))]
+        self._keep(tokens, choices, inside)
         return choices, inside
+
+    def _keep(self, tokens: Tokens, choices: Choices, inside: InputMask) -> None:
+        """What the latest rows are made of, until they change or others come."""
+        self._last[:] = [(tokens, 0 if tokens.is_inference() else tokens._version, (choices, inside))]
 
     def _written(self, choices: Choices, inside: InputMask, tokens: Tokens) -> Tokens:
         """These inputs, as wide as `tokens`, and `tokens` itself where it was none or they are too long for that."""
