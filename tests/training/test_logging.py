@@ -11,7 +11,7 @@ from accelerate.tracking import GeneralTracker
 from rich.console import Console
 
 from inversionview.errors import UserError
-from inversionview.training import JsonLines, Loggers, ProgressBar, Trackers
+from inversionview.training import JsonLines, Loggers, ProgressBar, Trackers, logging
 
 VALUES = {"loss": 1.5, "mean_loss": 1.25, "instances_per_second": 1234.5, "learning_rate": 0.001}
 
@@ -69,6 +69,21 @@ def test_without_a_terminal_there_are_lines_now_and_then():
         "training: step 1 of 9, loss 1.2500, 1,234 instances/s",
         "training: step 9 of 9, loss 1.2500, 1,234 instances/s",
     ]
+
+
+def test_lines_say_the_time_left_of_a_run_in_minutes_before_and_after_its_steps_are_known(monkeypatch):
+    now, screen = iter(range(100, 1000, 10)), io.StringIO()
+    monkeypatch.setattr(logging, "perf_counter", lambda: float(next(now)))
+    bar = ProgressBar(Console(file=screen), lines_every=0, minutes=5)
+    bar.log(10, None, VALUES | {"seconds": 20.0})
+    bar.log(20, 100, VALUES | {"seconds": 40.0})
+    said = [line.split("instances/s")[1] for line in screen.getvalue().splitlines()]
+    assert said[0] == ", about 5 min left"
+    assert said[1] == ", about 4 min left"
+    bar = ProgressBar(Console(file=(screen := io.StringIO()), force_terminal=True, width=120), minutes=0.5)
+    bar.log(10, None, VALUES | {"seconds": 20.0})
+    bar.close()
+    assert "about 10 s left" in screen.getvalue()
 
 
 def test_several_loggers_and_trackers_get_the_same(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.training import Loggers, loop, processes, saved_config, train
+from inversionview.progress import told
+from inversionview.training import Clock, Loggers, loop, processes, saved_config, train
 from inversionview.training.checkpoint import newest_checkpoint
 from tests.paths import ROOT
 from tests.training.toy import Toy, config
@@ -327,3 +328,37 @@ def test_two_processes_compute_what_one_does(tmp_path):
     assert {line["world"] for line in lines(tmp_path / "two") if "world" in line} == {2}
     assert two.keys() == one.keys()
     assert two == pytest.approx(one, abs=1e-5)
+
+
+class Prepared(Clock):
+    """As if what came before the training had taken some seconds."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self._start -= seconds
+
+
+def test_what_was_prepared_counts_as_a_part_of_the_run_and_of_its_minutes(tmp_path, caplog):
+    alone = train(Toy(), config(minutes=0.1, steps=None), tmp_path / "alone")
+    shorter = train(Toy(), config(minutes=0.1, steps=None), tmp_path / "shorter", clock=Prepared(5.0))
+    assert shorter.seconds - 5.0 < 0.5 * alone.seconds  # of 6 s one was left
+    assert shorter.seconds >= 5.0
+    assert shorter.shares["preparation"] == pytest.approx(5.0 / shorter.seconds, abs=0.05)
+    assert alone.shares["preparation"] < 0.05
+    assert caplog.messages == ["the preparation took 5 s of the 0.1 minutes of this run, which is short for it"]
+
+
+def test_the_steps_before_the_first_line_are_told_and_then_the_logger_tells(tmp_path):
+    heard = []
+
+    class Listening:
+        def log(self, step, total_steps, values):
+            heard.extend(["log"] * ("loss" in values))
+
+        def close(self):
+            pass
+
+    with told(lambda stage, done, of, partial: heard.append((done, of)), ended=lambda: heard.append("over")):
+        train(Toy(), config(steps=12, log_every=5), tmp_path / "run", logger=Listening())
+    steps = [(done, 5) for done in range(6)]
+    assert [news for i, news in enumerate(heard) if i == 0 or news != heard[i - 1]] == [*steps, "over", "log", "over"]

@@ -216,7 +216,7 @@ class ValidateSettings(_Checked):
 class RunSettings(_Checked):
     """How long a training run is, and how it starts."""
 
-    minutes: float | None = _option(None, "Length of the run in minutes of wall time.")
+    minutes: float | None = _option(None, "Length of the run in minutes of wall time, its preparation included.")
     steps: int | None = _option(None, "Length of the run in steps.")
     seed: int | None = _option(None, "Seed of weights and data.  [default: 0]")
     resume: bool = _option(False, "Go on with the run in the folder, from its last checkpoint.")

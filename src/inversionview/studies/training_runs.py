@@ -28,7 +28,7 @@ from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.site_groups import select
-from inversionview.progress import untold
+from inversionview.progress import doing
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
@@ -50,6 +50,7 @@ from inversionview.studies.train_probed import ProbedObjective
 from inversionview.studies.verbs.evaluate import held_out_accuracy
 from inversionview.tasks import Task, get_task
 from inversionview.training import (
+    Clock,
     Logger,
     TrainingConfig,
     TrainingResult,
@@ -106,7 +107,7 @@ def train_probed(
     Gives what came of the run and the exact match on held-out inputs; that is None when a signal ended the run, and in
     every process but the first. Raises `UserError` for an unknown recipe, and as `training.train` does.
     """
-    out, budget = Path(out), budget or Budget()
+    clock, out, budget = Clock(), Path(out), budget or Budget()
     plan = probed_recipe(recipe)(budget, seed or 0)
     config = _config(plan.training, out, budget, seed, resume=resume)
     with _claimed(out, resume=resume):
@@ -118,8 +119,7 @@ def train_probed(
         nn.Module.to(model, default_device())
         task = get_task(plan.task) if plan.make_task is None else plan.make_task()
         objective = ProbedObjective(model, task, config.seed)
-        with untold():  # the logger tells of it
-            result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if result.interrupted or not _is_first_process():
             return result, None
         probed = ProbedModel(model, getattr(task, "tokenizer", None), convention=plan.convention)
@@ -172,7 +172,7 @@ def train_decoder(
     `device` and `device_map`.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
-    out, budget = Path(out), budget or Budget()
+    clock, out, budget = Clock(), Path(out), budget or Budget()
     if resume and not (out / on_disk.FILE).is_file():
         raise UserError(f"there is no run in {out} to resume; start it without resuming")
     loading = {"dtype": dtype, "revision": revision, "base": base, "begin": begin}
@@ -200,8 +200,7 @@ def train_decoder(
         data = dataclasses.replace(plan.data, seed=config.seed)
         rates = _Rates(parts, plan.rate_queries, places)
         objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
-        with untold():  # the logger tells of it
-            result = train(objective, config, out / TRAINING, resume=resume, logger=logger)
+        result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if not result.interrupted and _is_first_process():
             save_decoder(decoder, out / DECODER)
             described = on_disk.read_description(out)
@@ -369,7 +368,8 @@ def _made(target: Target, plan: DecoderRecipe, source: TaskSource | None, where:
     model = _model_of(target.model)
     how = dataclasses.replace(Loading(device=default_device()) if where == AS_USUAL else where, **target.loading)
     asked = None if target.or_raw else target.convention
-    probed = load_probed(model, how, convention=asked, usual=target.convention)
+    with doing(f"loading the model {Path(model).name}"):
+        probed = load_probed(model, how, convention=asked, usual=target.convention)
     _check_is(target, probed, model)
     if target.study is None or source is not None:
         task = task_of(plan, target.task, probed, source)

@@ -1,5 +1,6 @@
 """One training loop, for decoders and probed models: it trains an `Objective` and knows nothing else."""
 
+from inversionview.training.budget import Clock
 from inversionview.training.checkpoint import has_checkpoint, saved_config
 from inversionview.training.config import Objective, TrainingConfig
 from inversionview.training.logging import JsonLines, Logger, Loggers, ProgressBar, Trackers
@@ -8,6 +9,7 @@ from inversionview.training.precision import fast_dtype, matmul_rate
 from inversionview.training.processes import default_device
 
 __all__ = [
+    "Clock",
     "JsonLines",
     "Logger",
     "Loggers",

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
-PARTS = ("batch", "forward_backward", "optimizer", "after_step", "checkpoint", "log")
+PARTS = ("preparation", "batch", "forward_backward", "optimizer", "after_step", "checkpoint", "log")
 
 
 class Clock:
-    """Adds up wall time in seconds by part, over a run and what it resumes; `last` holds each part's latest block.
+    """Adds up wall time in seconds by part, from when it is made, over a run and what it resumes.
+
+    `last` holds each part's latest block.
 
     On a GPU, work that is under way when the host moves on is counted where the host next waits for it.
     """
@@ -20,6 +22,11 @@ class Clock:
         self.parts = dict.fromkeys(PARTS, 0.0)
         self.last = dict.fromkeys(PARTS, 0.0)
         self._start = perf_counter()
+
+    def begin(self) -> float:
+        """Count all so far as preparation, which is given in seconds: the training begins."""
+        self.parts["preparation"] = self.last["preparation"] = self.seconds
+        return self.seconds
 
     def resume(self, seconds: float, parts: dict[str, float]) -> None:
         """Count the time of the run that is resumed too."""

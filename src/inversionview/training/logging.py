@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from inversionview.errors import UserError
 from inversionview.files import write_atomic
+from inversionview.progress import span
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -75,11 +76,20 @@ class JsonLines:
 class ProgressBar:
     """A bar on standard error with the mean loss, instances per second and time left; plain lines if no terminal."""
 
-    def __init__(self, console: Console | None = None, *, about: str = "training", lines_every: float = 10.0) -> None:
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        about: str = "training",
+        lines_every: float = 10.0,
+        minutes: float | None = None,
+    ) -> None:
+        """`minutes`: how long the run is, which tells the time left before its number of steps is known."""
         from rich.console import Console
 
         self._console = console or Console(stderr=True)
-        self._about = about
+        self._about, self._minutes = about, minutes
+        self._first: tuple[int, float] | None = None
         self._lines_every = lines_every
         self._bar: tuple[Progress, TaskID] | None = None
         self._next_line = 0.0
@@ -93,6 +103,7 @@ class ProgressBar:
         elif perf_counter() >= self._next_line or step == total_steps:
             self._next_line = perf_counter() + self._lines_every
             shown = f"{self._about}: step {step} of {total_steps or '?'}, {_summary(values)}"
+            shown += self._left(step, total_steps, values)
             self._console.print(shown, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
@@ -102,7 +113,18 @@ class ProgressBar:
 
     def _draw(self, step: int, total_steps: int | None, values: Mapping[str, float]) -> None:
         progress, task = self._bar = self._bar or self._start()
-        progress.update(task, completed=step, total=total_steps, summary=_summary(values))
+        left = self._left(step, None, values) if total_steps is None else ""  # else the bar tells it
+        progress.update(task, completed=step, total=total_steps, summary=_summary(values) + left)
+
+    def _left(self, step: int, total_steps: int | None, values: Mapping[str, float]) -> str:
+        """The time left in words, where it is known."""
+        now = perf_counter()
+        first, since = self._first = self._first or (step, now)
+        if total_steps is not None and first < step < total_steps:
+            return f", about {span((now - since) * (total_steps - step) / (step - first))} left"
+        if total_steps is None and self._minutes is not None and "seconds" in values:
+            return f", about {span(max(0.0, 60 * self._minutes - values['seconds']))} left"
+        return ""
 
     def _start(self) -> tuple[Progress, TaskID]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

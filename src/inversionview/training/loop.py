@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.files import claimed
+from inversionview.progress import advance, stage, untold
 from inversionview.training.budget import Clock, Planner
 from inversionview.training.checkpoint import (
     Checkpoint,
@@ -32,6 +34,11 @@ from inversionview.training.processes import Processes, Stop, stop_on_signals
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+MOST_PREPARED = 0.5
+"""Share of a run's minutes that its preparation may take and nothing is said of it."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,18 +67,20 @@ def train(
     resume: bool = False,
     logger: Logger | None = None,
     accelerator: Accelerator | None = None,
+    clock: Clock | None = None,
 ) -> TrainingResult:
     """Train `objective.module` in place; `out` receives the checkpoints and `metrics.jsonl`.
 
     With `resume`, go on from the newest checkpoint in `out`: at the same number of threads the losses are, to the bit,
     those of a run that was never stopped. Under `torchrun` or `accelerate launch` the processes train together and the
-    first one writes. SIGINT and SIGTERM end the run after the step under way, with a checkpoint.
+    first one writes. SIGINT and SIGTERM end the run after the step under way, with a checkpoint. `clock` was made when
+    the preparation began, which then counts as a part of the run and of its minutes.
 
     Raises `UserError` when `out` has content (without `resume`) or none (with it) or another run writes there, the
     checkpoint is damaged, of another model or another config, the loss is no longer a number, or the disk is full.
     """
-    clock = Clock()
-    out = Path(out)
+    clock, out = clock or Clock(), Path(out)
+    _say_what_is_left(config, clock.begin())
     processes = Processes(accelerator, _device(objective))
     if config.batch_size % processes.world:
         raise UserError(f"batch_size {config.batch_size} cannot be shared equally by {processes.world} processes")
@@ -124,15 +133,21 @@ class _Run:
     def go(self, stop: Stop, logger: Logger) -> TrainingResult:
         """Take steps until the total is reached or a signal came."""
         stopped = False
-        while not self._is_done() and not stopped:
-            self._step()
-            with self.clock.time("after_step"):
-                values = self.objective.after_step(self.progress.step)
-            stopped, save = self._agree(stop)
-            with self.clock.time("log"):
-                self._log(logger, values)
-            if save or stopped:
-                self._save()
+        with ExitStack() as telling:
+            telling.enter_context(stage("taking the first steps", self.config.log_every))
+            while not self._is_done() and not stopped:
+                self._step()
+                advance(1)
+                with self.clock.time("after_step"):
+                    values = self.objective.after_step(self.progress.step)
+                stopped, save = self._agree(stop)
+                if self._is_log_due() and not self.losses:
+                    telling.close()
+                    telling.enter_context(untold())  # the logger tells of the others
+                with self.clock.time("log"):
+                    self._log(logger, values)
+                if save or stopped:
+                    self._save()
         if self._is_done():
             self._save()
         return self._result(interrupted=not self._is_done())
@@ -180,7 +195,7 @@ class _Run:
 
     def _log(self, logger: Logger, values: dict[str, float]) -> None:
         progress = self.progress
-        if progress.step % self.config.log_every == 0 or self._is_done():
+        if self._is_log_due():
             loss, loss_sum = self.processes.mean(torch.stack([self.loss, self.loss_sum])).tolist()
             self._check_finite(loss_sum)
             self.losses[progress.step] = loss
@@ -189,6 +204,9 @@ class _Run:
             progress.loss_count = 0
         if values:
             logger.log(progress.step, progress.total_steps, values)
+
+    def _is_log_due(self) -> bool:
+        return self.progress.step % self.config.log_every == 0 or self._is_done()
 
     def _pace(self) -> dict[str, float]:
         config, step, seconds = self.config, self.progress.step, self.clock.seconds
@@ -258,6 +276,14 @@ class _Run:
         steps, seconds = self.progress.step, self.clock.seconds
         rate = steps * self.config.batch_size / seconds
         return TrainingResult(steps, seconds, rate, self.losses, interrupted, self.clock.shares())
+
+
+def _say_what_is_left(config: TrainingConfig, prepared: float) -> None:
+    """Warn where the preparation took most of the time that the run may take."""
+    if config.minutes is not None and prepared > MOST_PREPARED * 60 * config.minutes:
+        _log.warning(
+            "the preparation took %.0f s of the %g minutes of this run, which is short for it", prepared, config.minutes
+        )
 
 
 def _device(objective: Objective) -> torch.device:
