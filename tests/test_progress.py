@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from inversionview.progress import advance, stage, still_wanted, told, untold
+from inversionview.progress import advance, doing, stage, still_wanted, told, untold
 
 
 def work():
@@ -98,3 +98,36 @@ def test_nobody_is_told_of_what_is_told_in_another_way():
         with stage("third"):
             pass
     assert heard == ["third"]
+
+
+def test_between_stages_it_is_told_what_they_are_part_of():
+    heard = []
+    with told(lambda *news: heard.append(news[0]), ended=lambda: heard.append("over")):
+        with doing("all of it"):
+            work()
+            with doing("a part"):
+                pass
+        work()
+    parts = [news for i, news in enumerate(heard) if i == 0 or news != heard[i - 1]]
+    assert parts == [
+        "all of it", "first", "all of it", "second", "all of it", "a part", "all of it", "over",
+        "first", "over", "first", "second", "over",
+    ]  # fmt: skip
+
+
+def test_what_is_told_in_another_way_is_over_meanwhile_and_what_it_is_part_of_goes_on():
+    heard = []
+    with told(lambda *news: heard.append(news[0]), ended=lambda: heard.append("over")), doing("all of it"):
+        with untold():
+            work()
+        with stage("third"):
+            pass
+    assert heard == ["all of it", "over", "all of it", "third", "all of it", "over"]
+
+
+def test_a_stage_inside_one_of_its_name_is_a_part_of_it():
+    heard = []
+    with told(lambda *news: heard.append(news)), stage("first", 6):
+        work()
+        work()
+    assert [news[1:3] for news in dict.fromkeys(heard)] == [(0, 6), (1, 6), (2, 6), (3, 6), (4, 6)]

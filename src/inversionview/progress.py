@@ -1,8 +1,9 @@
 """How far long work is, told to whoever asked to be told; they may stop the work by raising.
 
 Whoever asks says `with told(callback)`. What is slow says `with stage("verify", n)` around its loop and `advance(k)`
-inside, and knows nobody: a context variable holds who listens, so that nothing deep hands a callback through ten
-signatures, and what one thread does is not told to another. Without a listener it costs a look at that variable.
+inside, or `with doing("reading")` around several such, and knows nobody: a context variable holds who listens, so that
+nothing deep hands a callback through ten signatures, and what one thread does is not told to another. Without a
+listener it costs a look at that variable.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ Progress = Callable[[str, int, int | None, Any], None]
 """Called with the stage, how much of it is done, of how much (None where that is not known), and what was found so far
 or None. It is called often, sometimes with nothing new, and should be quick; when it raises, the work ends."""
 
+_MINUTES_FROM = 120
+"""Seconds that are told in minutes."""
+
 
 class _Work:
     """What is being listened to."""
@@ -23,9 +27,20 @@ class _Work:
     def __init__(self, progress: Progress, ended: Callable[[], None] | None) -> None:
         self.progress, self.ended = progress, ended
         self.stage, self.done, self.of, self.depth = "", 0, None, 0  # type: tuple[str, int, int | None, int]
+        self.whole = ""
 
     def tell(self, partial: Any = None) -> None:
-        self.progress(self.stage, self.done, self.of, partial)
+        if self.whole and not self.depth:
+            self.between()
+        else:
+            self.progress(self.stage, self.done, self.of, partial)
+
+    def between(self) -> None:
+        """No stage is under way: what they are part of is, or nothing."""
+        if self.whole:
+            self.progress(self.whole, 0, None, None)
+        elif self.ended is not None:
+            self.ended()
 
 
 _listened: ContextVar[_Work | None] = ContextVar("listened", default=None)
@@ -50,11 +65,32 @@ def told(progress: Progress | None, *, ended: Callable[[], None] | None = None) 
 @contextmanager
 def untold() -> Iterator[None]:
     """Tell nobody of the work of this block, which is told of in another way."""
+    work = _listened.get()
+    if work is not None and work.ended is not None:
+        work.ended()
     token = _listened.set(None)
     try:
         yield
     finally:
         _listened.reset(token)
+        if work is not None and not work.depth:
+            work.between()
+
+
+@contextmanager
+def doing(name: str) -> Iterator[None]:
+    """What the stages of this block are part of: told before, between and after them."""
+    work = _listened.get()
+    if work is None or work.depth:
+        yield
+        return
+    before, work.whole = work.whole, name
+    work.between()
+    try:
+        yield
+    finally:
+        work.whole = before
+        work.between()
 
 
 @contextmanager
@@ -62,9 +98,10 @@ def stage(name: str, of: int | None = None, partial: Any = None) -> Iterator[Non
     """A part of the work, and how much there is to do in it; `partial` is what was found before it.
 
     A stage inside a stage is not told of and its steps are not counted: only the outer one knows what they are part of.
+    One inside a stage of the same name is a part of it, and its steps are.
     """
     work = _listened.get()
-    if work is None:
+    if work is None or (work.depth == 1 and work.stage == name):
         yield
         return
     work.depth += 1
@@ -75,8 +112,8 @@ def stage(name: str, of: int | None = None, partial: Any = None) -> Iterator[Non
         yield
     finally:
         work.depth -= 1
-        if work.depth == 0 and work.ended is not None:
-            work.ended()
+        if work.depth == 0:
+            work.between()
 
 
 def advance(n: int) -> None:
@@ -93,3 +130,8 @@ def still_wanted() -> None:
     work = _listened.get()
     if work is not None:
         work.tell()
+
+
+def span(seconds: float) -> str:
+    """A time as one says it."""
+    return f"{seconds:,.0f} s" if seconds < _MINUTES_FROM else f"{seconds / 60:,.0f} min"

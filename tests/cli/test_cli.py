@@ -224,6 +224,38 @@ def test_map_prints_every_cell(run, tmp_path):
     assert run(*MAP, "--json", "--seed", 1)[1] != out
 
 
+def test_map_of_a_study_is_the_one_that_is_kept_with_it_until_another_is_measured(run, study, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    monkeypatch.setattr(mapping, "QUERIES", 3)
+    code, out, _ = run("map", copy, "--json")
+    assert code == 0
+    assert json.loads(out)["queries"] == 3
+    kept = json.loads((copy / "map.json").read_text())["map"]
+    assert kept == json.loads(out)
+    marked = json.dumps(json.loads((copy / "map.json").read_text()) | {"map": kept | {"seed": 17}})
+    (copy / "map.json").write_text(marked)
+    with monkeypatch.context() as patched:
+        patched.setattr("inversionview.studies.study.load_study", None)  # no study is opened for it
+        assert json.loads(run("map", copy, "--json")[1]) == kept | {"seed": 17}
+        assert run("map", copy, "--html", tmp_path / "map.html")[0] == 0
+    for options in (["--seed", "1"], ["--sites", "x0.post"], [SUM], ["--where", "F1 == 5"], ["--epsilon", "0.4"]):
+        assert json.loads(run("map", copy, *options, "--json")[1])["seed"] == options.count("1")
+        assert (copy / "map.json").read_text() == marked
+    assert json.loads(run("map", copy, "--measure", "--json")[1]) == kept
+    assert json.loads((copy / "map.json").read_text())["map"] == kept
+
+
+def test_a_kept_map_of_another_model_is_measured_anew(run, study, monkeypatch, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(study, copy)
+    monkeypatch.setattr(mapping, "QUERIES", 3)
+    assert run("map", copy)[0] == 0
+    kept = json.loads((copy / "map.json").read_text())
+    (copy / "map.json").write_text(json.dumps(kept | {"fingerprint": "another", "map": kept["map"] | {"seed": 17}}))
+    assert json.loads(run("map", copy, "--json")[1]) == kept["map"]
+
+
 def test_map_of_one_input_is_what_read_exact_says(run):
     code, out, _ = run("map", "addition", SUM, "--sites", "x0.post", "--json")
     document = json.loads(out)
@@ -343,6 +375,8 @@ def test_demo_reads_three_sites_writes_a_report_and_says_what_to_do_next(run, tm
     assert code == 0
     for site in real:
         assert f"{site} at =" in out
+    assert out.count("candidates drawn") == 2  # the third is in the report
+    assert "The report has x0.post at = of addition too." in out
     assert "run through the model again" in " ".join(out.split())
     assert "inversionview-report.html" in out
     assert "Next:" in out
@@ -417,7 +451,7 @@ def interrupted(monkeypatch):
     from inversionview import training
 
     class Bar:
-        def __init__(self, about: str) -> None:
+        def __init__(self, about: str, minutes: float | None) -> None:
             pass
 
         def log(self, step, total, values):
@@ -669,4 +703,5 @@ def test_standard_output_and_error_of_a_real_process_hold_nothing_else(study):
         check=True,
     )
     json.loads(done.stdout)
-    assert done.stderr == ""
+    progress = re.compile(r".*, [\d,]+ (s|min)(, about [\d,]+ (s|min) left)?")  # of a machine that is busy
+    assert [line for line in done.stderr.splitlines() if not progress.fullmatch(line)] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
@@ -12,7 +13,7 @@ import pytest
 from inversionview import cli
 from inversionview.cli import waiting
 from inversionview.cli.program import cli as commands
-from inversionview.progress import advance, stage
+from inversionview.progress import advance, doing, stage
 
 
 @pytest.fixture(autouse=True)
@@ -51,13 +52,82 @@ def test_a_stage_says_how_far_it_is_and_how_long_it_will_take(command, capsys):
     assert done == sorted(set(done))
 
 
-def test_what_is_short_says_nothing(command, capsys):
+def test_what_is_short_says_nothing_where_nobody_waits(command, capsys):
     def short():
-        for _ in range(20):
+        with doing("cutting"):
             steps(2, 10, 0.01)
 
     assert cli.main(command(short)) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_many_short_stages_are_told_as_one_long_one_is(command, capsys):
+    def several():
+        for _ in range(20):
+            steps(2, 10, 0.01)
+
+    assert cli.main(command(several)) == 0
+    assert "cutting texts: " in capsys.readouterr().err
+
+
+def test_a_terminal_is_told_before_anything_else_is_done(command, capsys, monkeypatch):
+    said = []
+
+    def work():
+        with doing("loading torch"):
+            said.append(capsys.readouterr().err)
+
+    monkeypatch.setattr(waiting, "_LOOK", 60)  # no thread has a turn
+    monkeypatch.setattr(waiting._Line, "watch", lambda self, over: None)
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+    assert cli.main(command(work)) == 0
+    assert said == ["\rloading torch, 0 s\x1b[K"]
+    assert capsys.readouterr().err == "\r\x1b[K"
+
+
+def test_between_its_stages_a_command_says_what_it_does(command, capsys):
+    def work():
+        with doing("reading"):
+            steps(1, 10, 0.01)
+            time.sleep(0.35)
+            with doing("loading"):
+                time.sleep(0.25)
+            time.sleep(0.25)
+
+    assert cli.main(command(work)) == 0
+    said = [line.split(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert list(dict.fromkeys(said)) == ["reading", "loading"]
+    assert said[-1] == "reading"
+
+
+def test_what_is_warned_of_has_a_line_of_its_own(command, capsys, monkeypatch):
+    def work():
+        with doing("reading"):
+            time.sleep(0.1)
+            logging.getLogger("inversionview.somewhere").warning("it has no %s", "norm")
+            time.sleep(0.1)
+
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+    assert cli.main(command(work)) == 0
+    assert "\r\x1b[Kit has no norm\n\rreading" in capsys.readouterr().err
+
+
+def test_a_line_is_no_wider_than_the_terminal_and_long_waits_are_in_minutes(command, capsys, monkeypatch):
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
+    monkeypatch.setattr(waiting, "_columns", lambda: 30)
+
+    def work():
+        with stage("cutting texts", 1_000_000):
+            time.sleep(0.03)
+            advance(100)
+            time.sleep(0.2)
+
+    assert cli.main(command(work)) == 0
+    lines = capsys.readouterr().err.split("\r")
+    assert max(len(line.removesuffix("\x1b[K")) for line in lines) == 29
+    monkeypatch.setattr(waiting, "_columns", lambda: 90)
+    assert cli.main(command(work)) == 0
+    assert re.search(r"about \d+ min left", capsys.readouterr().err)
 
 
 def test_a_stage_that_is_one_long_call_speaks_too(command, capsys):

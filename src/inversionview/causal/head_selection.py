@@ -19,6 +19,7 @@ from torch import Tensor
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.readout import heads_in_stream
+from inversionview.progress import advance, stage
 from inversionview.sites import Site
 
 LEAST = 0.02
@@ -84,11 +85,13 @@ def select_heads(
     counts = torch.zeros(probed.n_layers, probed.n_heads + 1, dtype=torch.float64)
     totals = torch.zeros_like(counts)
     at = torch.as_tensor(positions)
-    for start in range(0, batch, block):
-        rows = slice(start, start + block)
-        proximities = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
-        counts += (proximities > least).sum(dim=2)
-        totals += proximities.sum(dim=2)
+    with stage("measuring heads, in inputs", batch):
+        for start in range(0, batch, block):
+            rows = slice(start, start + block)
+            proximities = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
+            counts += (proximities > least).sum(dim=2)
+            totals += proximities.sum(dim=2)
+            advance(len(tokens[rows]))
     return HeadSelection(
         tuple(
             Counted(str(site), float(count) / batch, float(total) / batch)

@@ -10,6 +10,7 @@ import click
 from inversionview.cli.opened import open_for
 from inversionview.cli.options import FOLDER, json_option, names, settings_options
 from inversionview.cli.output import print_json
+from inversionview.progress import doing
 from inversionview.studies.settings import BankSettings, ModelSettings
 
 
@@ -25,22 +26,17 @@ def bank(settings: BankSettings, of: ModelSettings, *, study: str, at: str, out:
     One pass over inputs drawn from the prior, which keeps every chosen site at every chosen position, heads in their
     own dimensions. It is read again with --bank. Under torchrun or accelerate launch the processes share the work.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    is_first = os.environ.get("RANK", "0") == "0"
+    with doing(f"planning a bank of {study}"):
+        opened = open_for(study, of)
+        from inversionview.bank.plan import in_words
+        from inversionview.studies.verbs.bank import make_for, plan_for
 
-    from inversionview.bank.plan import in_words
-    from inversionview.progress import told
-    from inversionview.studies.verbs.bank import make_for, plan_for
-
-    opened, is_first = open_for(study, of), os.environ.get("RANK", "0") == "0"
-    planned = plan_for(opened.parts, names(at), settings)
+        planned = plan_for(opened.parts, names(at), settings)
     if is_first:
         click.echo(f"bank: {planned.words}", err=True)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not (is_first and console.is_terminal)) as bar:
-        task = bar.add_task("inputs", total=None)
-        with told(lambda stage, done, of, partial: bar.update(task, completed=done, total=of)):
-            summary = make_for(opened.parts, planned, settings, out)[1]
+    with doing(f"bank of {study}"):
+        summary = make_for(opened.parts, planned, settings, out)[1]
     if not is_first:
         return
     if as_json:

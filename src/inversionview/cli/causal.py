@@ -17,6 +17,7 @@ from inversionview.cli.options import (
     site_option,
 )
 from inversionview.cli.output import print_json, write_page
+from inversionview.progress import doing
 from inversionview.studies.settings import CausalSettings, ModelSettings
 
 
@@ -42,8 +43,9 @@ def causal(
 
     from inversionview.report.causal_terminal import render_causal_terminal
 
-    opened = open_for(study, of)
-    use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
+    with doing(f"whether what {site} encodes is used"):
+        opened = open_for(study, of)
+        use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
     if html:
         write_page(html, use.to_html())
     if as_json:

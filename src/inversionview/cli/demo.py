@@ -6,9 +6,16 @@ from pathlib import Path
 
 import click
 
+from inversionview.cli.opened import open_for
 from inversionview.cli.options import FILE
 from inversionview.cli.output import show, write_readings
+from inversionview.progress import doing
 from inversionview.studies import description
+
+FIRST = ("addition", "ioi-small")
+"""The studies of which a reading is shown where none is named: one of digits, one of text."""
+SHOWN = 2
+"""Readings in the terminal; the others are in the report."""
 
 
 @click.command()
@@ -17,33 +24,35 @@ from inversionview.studies import description
 def demo(study: str, html: Path) -> None:
     """Read some activations of the bundled models, without training.
 
-    Without STUDY, all of them are read.
+    Of STUDY a few, and without it one of each. Two are shown, and the report has them all.
     """
-    from inversionview.studies.examples import start_of
-    from inversionview.studies.study import load_study
-
+    there = description.bundled_studies()
+    named = sorted(there, key=lambda name: (name not in FIRST, name)) if study == "all" else [study]
     preimages, titles = [], []
-    for name in description.bundled_studies() if study == "all" else [study]:
-        opened = load_study(name)
-        start = start_of(opened)
-        if start is not None:
-            preimages += opened.preimages([opened.query(start.input, at, site) for site, at in start.places])
-            titles.append(f"{start.input}, {name}")
+    for number, name in enumerate(named, start=1):
+        with doing(f"reading {name}, {number} of {len(named)} studies"):
+            opened = open_for(name)
+            from inversionview.studies.examples import start_of
+
+            start = start_of(opened)
+            if start is not None:
+                places = start.places[:1] if study == "all" and len(named) > 1 else start.places
+                preimages += opened.preimages([opened.query(start.input, at, site) for site, at in places])
+                titles.append(f"{start.input}, {name}")
     write_readings(preimages, html, " and ".join(titles))
-    show(preimages)
+    show(preimages[:SHOWN])
+    if more := [f"{one.query.site} at {one.query.role} of {one.query.study}" for one in preimages[SHOWN:]]:
+        click.echo(f"\nThe report has {', '.join(more)} too.")
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
     for advice, about in _NEXT:
-        click.echo(f"  inversionview {advice:82}{about}")
+        click.echo(f"  inversionview {advice:60}  {about}")
 
 
 _NEXT = (
-    ("serve addition counting", "the viewer: ask and compare in a browser"),
-    ("read addition 615+861=1476 --at A1 --site x1.post", "another place of the same input"),
+    ("serve addition counting", "the viewer, in a browser"),
     ("read addition 615+861=1476 --at = --site a0.3 --exact", "every member, and how many there are"),
-    ("map addition 615+861=1476", "what each site knows, in bits"),
+    ("map addition", "what each site knows, in bits"),
     ("patch addition --target A1 --at = --sites a0.0,a0.2 --contrast change:F1,S1", "what the model uses"),
     ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site m1', "is it encoded, and is it used?"),
-    ("map ioi-small", "what each site of a small language model knows"),
-    ("evaluate addition", "how far to trust this decoder"),
     ("train addition --model FOLDER --out FOLDER", "a model of your own"),
 )

@@ -8,6 +8,7 @@ from inversionview.cli.opened import open_for
 from inversionview.cli.options import json_option, settings_options
 from inversionview.cli.output import print_json
 from inversionview.errors import UserError
+from inversionview.progress import doing
 from inversionview.studies.settings import EvaluateSettings, ValidateSettings
 
 
@@ -26,7 +27,8 @@ def evaluate(settings: EvaluateSettings, *, study: str, as_json: bool) -> None:
 
     from inversionview.report.terminal import render_evaluation_terminal
 
-    evaluation = open_for(study).evaluate(**vars(settings))
+    with doing(f"evaluating {study}"):
+        evaluation = open_for(study).evaluate(**vars(settings))
     if as_json:
         print_json(evaluation.to_dict())
     else:
@@ -44,17 +46,14 @@ def validate(settings: ValidateSettings, *, study: str, as_json: bool) -> None:
     it is. Takes some seconds a query.
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from inversionview.report.terminal_tables import render_validation_terminal
 
     part = settings.part
     if part is not None and (settings.keep is None or not 0 <= part[0] < part[1]):
         raise UserError("--part takes K and OF, with K from 0 to OF - 1, and --keep for the folder that is shared")
-    opened = open_for(study)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        cells = bar.add_task("cells", total=settings.cells)
-        validation = opened.validate(**vars(settings), progress=lambda done: bar.update(cells, completed=done))
+    with doing(f"validating {study}"):
+        validation = open_for(study).validate(**vars(settings))
     if as_json:
         print_json(validation.to_dict())
     else:

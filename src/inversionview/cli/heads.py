@@ -7,6 +7,7 @@ import click
 from inversionview.cli.opened import open_for
 from inversionview.cli.options import json_option, settings_options
 from inversionview.cli.output import print_json
+from inversionview.progress import doing
 from inversionview.studies.settings import HeadSettings, ModelSettings
 
 SHOWN = 25
@@ -26,8 +27,9 @@ def heads(settings: HeadSettings, of: ModelSettings, *, study: str, as_json: boo
 
     from inversionview.report.terminal_tables import render_heads_terminal
 
-    opened = open_for(study, of)
-    selection = opened.head_selection(**vars(settings))
+    with doing(f"choosing heads of {study}"):
+        opened = open_for(study, of)
+        selection = opened.head_selection(**vars(settings))
     if as_json:
         print_json({**selection.to_dict(), "study": opened.name, "at": settings.at, "seed": settings.seed})
     else:

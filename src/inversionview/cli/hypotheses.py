@@ -9,6 +9,7 @@ import click
 from inversionview.cli.opened import open_for
 from inversionview.cli.options import at_option, json_option, metric_option, names, settings_options
 from inversionview.cli.output import print_json
+from inversionview.progress import doing
 from inversionview.studies.settings import SITES_HELP, ModelSettings, TestSettings
 
 
@@ -36,9 +37,10 @@ def test(
     from inversionview.report.terminal_tables import render_hypotheses_terminal
     from inversionview.results import convert
 
-    opened = open_for(study, of)
-    queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
-    tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
+    with doing(f"testing {hypothesis}"):
+        opened = open_for(study, of)
+        queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
+        tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
     if as_json:
         print_json({"schema": 1, "study": opened.name, "input": input_, "tests": convert.plain(tests)})
     else:

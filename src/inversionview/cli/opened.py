@@ -6,24 +6,31 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from inversionview.errors import UserError
+from inversionview.progress import doing
+from inversionview.studies.description import find_study, is_study
 from inversionview.studies.settings import ModelSettings
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
 
+IMPORTING = "loading torch"
+"""What is said while modules are imported that take seconds."""
+
 
 def open_for(study: str, of: ModelSettings | None = None) -> Study:
     """The study, or with a model its task, or a domain that is no study, in that model. Raises `UserError`."""
-    from inversionview.studies.description import is_study
-    from inversionview.studies.study import load_study, open_study
-
     of = of or ModelSettings()
     if of.model is None:
         for option, value in vars(of).items():
             if value is not None and option != "device":
                 raise UserError(f"--{option} is for another model: give --model too")
+        find_study(study)  # a name that is none is known before anything is loaded
+    with doing(IMPORTING):
+        from inversionview.studies.study import load_study, open_study
+    if of.model is None:
         return load_study(study, device=of.device)
     how = dataclasses.asdict(of)
-    if not is_study(study):
-        return open_study(study, **how)
-    return load_study(study).with_model(**how)
+    with doing(f"loading the model {of.model}"):
+        if not is_study(study):
+            return open_study(study, **how)
+        return load_study(study).with_model(**how)

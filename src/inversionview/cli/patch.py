@@ -9,6 +9,7 @@ import click
 from inversionview.cli.opened import open_for
 from inversionview.cli.options import FILE, json_option, settings_options
 from inversionview.cli.output import print_json, write_page
+from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings, PatchSettings
 
 
@@ -37,8 +38,8 @@ def patch(
 
     from inversionview.report.patching_terminal import render_patching_terminal
 
-    opened = open_for(study, of)
-    effects = opened.patch(target=target, sites=sites, contrast=contrast, **vars(settings))
+    with doing(f"patching {study}"):
+        effects = open_for(study, of).patch(target=target, sites=sites, contrast=contrast, **vars(settings))
     if html:
         write_page(html, effects.to_html())
     if plot:

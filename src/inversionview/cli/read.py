@@ -19,6 +19,7 @@ from inversionview.cli.options import (
 )
 from inversionview.cli.output import print_json, show, write_readings
 from inversionview.errors import UserError
+from inversionview.progress import doing
 from inversionview.studies.settings import ExactSettings, ModelSettings, ReadSettings
 
 
@@ -45,18 +46,21 @@ def read(
     STUDY is a bundled name or a folder, or with --model a domain such as ioi; INPUT is typed without begin and end
     tokens.
     """
-    opened = open_for(study, of)
-    query, n = opened.query(input_, at, site), sampled.n
+    n = sampled.n
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")
-    if exact:
-        preimage = opened.exact_preimage(query, **criterion, **vars(whole) | {"curve": True})
-    elif whole.index is not None or whole.given is not None:
+    if not exact and (whole.index is not None or whole.given is not None):
         raise UserError(f"--{'given' if whole.index is None else 'index'} is for --exact: give both, or neither")
-    else:
-        preimage = opened.preimage(query, **criterion, **vars(sampled) | {"colors": bool(html) or not as_json})
-    if columns is not None:
-        preimage = opened.with_columns(preimage, names(columns))
+    with doing(f"reading {site} of {study}"):
+        opened = open_for(study, of)
+        query = opened.query(input_, at, site)
+        chosen = None if columns is None else opened.checked_features(names(columns))
+        if exact:
+            preimage = opened.exact_preimage(query, **criterion, **vars(whole) | {"curve": True})
+        else:
+            preimage = opened.preimage(query, **criterion, **vars(sampled) | {"colors": bool(html) or not as_json})
+        if chosen is not None:
+            preimage = opened.with_columns(preimage, chosen)
     if html:
         write_readings([preimage], html, str(query), n)
     if as_json:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversionview.cli.opened import open_for
+from inversionview.cli.opened import IMPORTING, open_for
 from inversionview.cli.options import settings_options
 from inversionview.errors import UserError
+from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from inversionview.studies.study import Study
 
 
 @click.command()
@@ -34,10 +38,15 @@ def serve(of: ModelSettings, *, studies: tuple[str, ...], samples: int, seconds:
     for package in ("fastapi", "uvicorn"):
         if find_spec(package) is None:
             raise UserError(f"the viewer needs {package}: pip install 'inversionview[web]'")
-    from inversionview.web.serve import serve as run
-    from inversionview.web.settings import Limits
-
     if twice := next((name for i, name in enumerate(studies) if name in studies[:i]), None):
         raise UserError(f"the study {twice} is there twice: name each once")
+    with doing(IMPORTING):
+        from inversionview.web.serve import serve as run
+        from inversionview.web.settings import Limits
+
+    def opening(name: str) -> Study:
+        with doing(f"opening {name}"):
+            return open_for(name, of)
+
     limits = Limits(samples=samples, seconds=seconds)
-    run(lambda: [open_for(name, of) for name in studies], limits=limits, say=lambda line: click.echo(line), **settings)
+    run(lambda: list(map(opening, studies)), limits=limits, say=lambda line: click.echo(line), **settings)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from inversionview.cli.exit import INTERRUPTED, OK, fail
+from inversionview.cli.opened import IMPORTING
 from inversionview.cli.options import FOLDER, settings_options
 from inversionview.errors import UserError
+from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings, RunSettings, TrainSettings
 
 if TYPE_CHECKING:
@@ -34,23 +36,25 @@ def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, sourc
             raise UserError("say what to train for: a study, a recipe, or --model for texts in any model")
         source = "text"
     from inversionview.studies.recipes import Budget, TaskSource
-    from inversionview.studies.training_runs import train_decoder
 
     texts = settings.texts, settings.column, settings.length
-    result = train_decoder(
-        source,
-        out,
-        sites=settings.sites,
-        task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
-        epsilon=settings.epsilon,
-        pretrained=_pretrained(settings.decoder_from, settings.lora),
-        device_map=settings.device_map,
-        budget=Budget(run.minutes, run.steps),
-        seed=run.seed,
-        resume=run.resume,
-        logger=_progress("decoder"),
-        **vars(of),
-    )
+    with doing("preparing the training"):
+        with doing(IMPORTING):
+            from inversionview.studies.training_runs import train_decoder
+        result = train_decoder(
+            source,
+            out,
+            sites=settings.sites,
+            task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
+            epsilon=settings.epsilon,
+            pretrained=_pretrained(settings.decoder_from, settings.lora),
+            device_map=settings.device_map,
+            budget=Budget(run.minutes, run.steps),
+            seed=run.seed,
+            resume=run.resume,
+            logger=_progress("decoder", run.minutes),
+            **vars(of),
+        )
     _say_note(out)
     return _report_run(result, out, f"inversionview evaluate {out}")
 
@@ -61,17 +65,19 @@ def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, sourc
 @_out_option
 def train_probed(run: RunSettings, *, recipe: str, out: Path) -> int:
     """Train a model to be probed, from scratch."""
-    from inversionview.studies import training_runs
     from inversionview.studies.recipes import Budget
 
-    result, accuracy = training_runs.train_probed(
-        recipe,
-        out,
-        budget=Budget(run.minutes, run.steps),
-        seed=run.seed,
-        resume=run.resume,
-        logger=_progress("probed model"),
-    )
+    with doing("preparing the training"):
+        with doing(IMPORTING):
+            from inversionview.studies import training_runs
+        result, accuracy = training_runs.train_probed(
+            recipe,
+            out,
+            budget=Budget(run.minutes, run.steps),
+            seed=run.seed,
+            resume=run.resume,
+            logger=_progress("probed model", run.minutes),
+        )
     if accuracy is not None:
         click.echo(f"exact match on held-out inputs: {accuracy:.2%}")
     return _report_run(result, out, f"inversionview train {out} --out FOLDER")
@@ -97,10 +103,10 @@ def _pretrained(source: str | None, lora: int | None) -> Pretrained | None:
     return None if source is None else Pretrained(source, lora or 0)
 
 
-def _progress(about: str) -> Logger:
+def _progress(about: str, minutes: float | None) -> Logger:
     from inversionview.training import ProgressBar
 
-    return ProgressBar(about=about)
+    return ProgressBar(about=about, minutes=minutes)
 
 
 def _report_run(result: TrainingResult, out: Path, then: str) -> int:

@@ -1,18 +1,19 @@
-"""How far a command is, on standard error, where it takes long."""
+"""What a command does and how far it is, on standard error, from its first moment."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
 import click
 
-from inversionview.progress import told
+from inversionview.progress import span, told
 
 STAGES = {
     "propose": "drawing candidates",
@@ -28,8 +29,8 @@ STAGES = {
     "bank": "running the bank's inputs",
 }
 """What is said of a stage that has a name of one word; of any other its name."""
-SILENT = 2.0
-"""Seconds of a stage before anything is said of it."""
+SILENT = 10.0
+"""Seconds of a command before anything is said, where it is not in a terminal; in one it speaks at once."""
 _EVERY = {True: 0.5, False: 10.0}
 """Seconds between two times that it is said, in a terminal and not."""
 _LOOK = 0.25
@@ -42,35 +43,46 @@ def telling() -> Iterator[None]:
         yield
         return
     line, over = _Line(), threading.Event()
+    warnings, package = _Warnings(line), logging.getLogger("inversionview")
     thread = threading.Thread(target=line.watch, args=(over,), daemon=True)
     thread.start()
+    package.addHandler(warnings)
     try:
         with told(line.hear, ended=line.clear):
             yield
     finally:
         over.set()
         thread.join()
+        package.removeHandler(warnings)
 
 
 class _Line:
     """What is said last, and when there is more to say; said by a thread of its own, since a stage may be one call."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stage, self._done, self._of = "", 0, None  # type: tuple[str, int, int | None]
-        self._since = self._next = 0.0
-        self._is_shown = False
+        self._is_terminal = sys.stderr.isatty()
+        self._begun = self._since = monotonic()
+        self._next = self._begun + (0.0 if self._is_terminal else SILENT)
+        self._has_spoken = self._is_shown = False
 
     def hear(self, stage: str, done: int, of: int | None, partial: Any) -> None:
-        if stage and not self._stage:
+        if stage != self._stage or done < self._done:
             self._since = monotonic()
-            self._next = self._since + SILENT
-        self._done, self._of = done, of
-        self._stage = stage
+        self._stage, self._done, self._of = stage, done, of
+        if self._is_terminal and not self._has_spoken:  # before what is imported next keeps the thread from speaking
+            with self._lock:
+                self._say()
 
     def clear(self) -> None:
         with self._lock:
             self._stage = ""
+            self.wipe()
+
+    def wipe(self) -> None:
+        """Make room for what others say."""
+        with self._lock:
             if self._is_shown:
                 click.echo("\r\x1b[K", nl=False, err=True)
                 self._is_shown = False
@@ -82,22 +94,41 @@ class _Line:
                     self._say()
 
     def _say(self) -> None:
-        is_terminal = sys.stderr.isatty()
-        self._next = monotonic() + _EVERY[is_terminal]
-        if is_terminal:
-            click.echo(f"\r{self._words()}\x1b[K", nl=False, err=True)
+        self._next = monotonic() + _EVERY[self._is_terminal]
+        self._has_spoken = True
+        if self._is_terminal:
+            click.echo(f"\r{self._words()[: _columns() - 1]}\x1b[K", nl=False, err=True)
             self._is_shown = True
         else:
             click.echo(self._words(), err=True)
 
     def _words(self) -> str:
-        spent, done, of = monotonic() - self._since, self._done, self._of
+        """The stage, how much of it is done, the time since the command began, and what the stage will still take."""
+        now, done, of = monotonic(), self._done, self._of
         said = STAGES.get(self._stage, self._stage)
         if of:
             said += f": {min(done, of):,} of {of:,}"
         elif done:
             said += f": {done:,}"
-        said += f", {spent:,.0f} s"
+        said += f", {span(now - self._begun)}"
         if of and 0 < done < of:
-            said += f", about {spent * (of - done) / done:,.0f} s left"
+            said += f", about {span((now - self._since) * (of - done) / done)} left"
         return said
+
+
+class _Warnings(logging.Handler):
+    """What the package warns of, on a line of its own."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__(logging.WARNING)
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._line.wipe()
+        click.echo(self.format(record), err=True)
+
+
+def _columns() -> int:
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    return 80

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.errors import UserError
+from inversionview.progress import advance, stage
 from inversionview.results.estimates import LEFT, FeatureBits
 from inversionview.results.estimators import LEAST_SIZE
 from inversionview.results.importance import inclusion
@@ -112,12 +113,15 @@ def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:
     features = chosen_features(task)
     drawn = prior_draws(task) if task.size is None else None
     totals = [np.zeros(len(feature.values)) for feature in features]
-    for tokens in task.enumerate() if drawn is None else [drawn]:
-        positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
-        rows = positions >= 0
-        weights = np.ones(int(rows.sum())) if drawn is not None else task.log_prior(tokens[rows]).double().exp().numpy()
-        for total, mass in zip(totals, feature_masses(features, tokens[rows], positions[rows], weights), strict=True):
-            total += mass
+    with stage("reading the features of all inputs", task.size or PRIOR_DRAWS):
+        for tokens in task.enumerate() if drawn is None else [drawn]:
+            positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
+            rows = positions >= 0
+            having = tokens if bool(rows.all()) else tokens[rows]  # the same tensor is not read again
+            weights = np.ones(len(having)) if drawn is not None else task.log_prior(having).double().exp().numpy()
+            for total, mass in zip(totals, feature_masses(features, having, positions[rows], weights), strict=True):
+                total += mass
+            advance(len(tokens))
     return {feature.name: total / total.sum() for feature, total in zip(features, totals, strict=True)}
 
 

@@ -19,6 +19,7 @@ from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.parts import uncompiled_name
 from inversionview.probed.quiet import quietly
+from inversionview.progress import doing
 from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
     DECODER,
@@ -78,7 +79,8 @@ class FolderParts:
     @cached_property
     def task(self) -> Task:
         """The domain of the inputs."""
-        return get_task(self.description.task, self.folder / TASK, lambda: self.probed)
+        with doing(f"preparing the inputs of {self.name}"):
+            return get_task(self.description.task, self.folder / TASK, lambda: self.probed)
 
     @cached_property
     def probed(self) -> ProbedModel:
@@ -87,7 +89,8 @@ class FolderParts:
         described = self.description
         beside = described.probed == PROBED  # a copy is as it was loaded
         how = Loading(dtype=described.dtype or None, **({} if beside else described.loading))
-        probed = load_probed(source, self.on_device(how), convention=described.convention, usual="raw")
+        with doing(f"loading the model of {self.name}"):
+            probed = load_probed(source, self.on_device(how), convention=described.convention, usual="raw")
         if probed.fingerprint != described.fingerprint:
             raise UserError(
                 f"the probed model in {source} is not the one of study {self.name}: its fingerprint is "
@@ -100,7 +103,9 @@ class FolderParts:
         """The decoder; None where none is trained yet."""
         if not self.has_decoder:
             return None
-        decoder = load_decoder(self.folder / DECODER, self.probed, self.task)
+        probed, task = self.probed, self.task
+        with doing(f"loading the decoder of {self.name}"):
+            decoder = load_decoder(self.folder / DECODER, probed, task)
         if decoder.config.sites != self.sites:
             raise UserError(f"the decoder in {self.folder} was trained on sites {', '.join(decoder.config.sites)}")
         return decoder

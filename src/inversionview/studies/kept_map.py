@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
 from inversionview.results import convert
 from inversionview.results.map import Map
-from inversionview.studies.description import bundled_studies
+from inversionview.studies.description import StudyDescription, bundled_studies
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
@@ -21,17 +22,12 @@ FILE = "map.json"
 
 def kept_map(study: Study) -> Map | None:
     """The map in the study's folder; None where there is none, it is damaged, or it is of another model."""
-    file = None if study.folder is None else study.folder / FILE
-    if file is None or not file.is_file():
-        return None
-    try:
-        content = read_json(file, "map of a study")
-    except UserError:
-        return None
-    try:
-        return convert.parsed(Map, content["map"], str(file)) if _is_of(study, content) else None
-    except UserError:
-        return None
+    return None if study.folder is None else _read(study.folder, study.parts.fingerprint, lambda: study.task.name)
+
+
+def described_map(folder: Path, description: StudyDescription) -> Map | None:
+    """The same of a study that is not opened, which takes seconds; None also where its task has another name."""
+    return _read(folder, description.fingerprint, lambda: description.task)
 
 
 def keep_map(study: Study, document: Map) -> None:
@@ -51,12 +47,23 @@ def write_map(folder: Path, fingerprint: str, document: Map) -> None:
     write_atomic(folder / FILE, json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False) + "\n")
 
 
-def _is_of(study: Study, content: Any) -> bool:
+def _read(folder: Path, fingerprint: str, task: Callable[[], str]) -> Map | None:
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        content = read_json(file, "map of a study")
+        return convert.parsed(Map, content["map"], str(file)) if _is_of(content, fingerprint, task) else None
+    except UserError:
+        return None
+
+
+def _is_of(content: Any, fingerprint: str, task: Callable[[], str]) -> bool:
     if not isinstance(content, dict) or content.get("schema") != 1 or not isinstance(content.get("map"), dict):
         return False
     document = content["map"]
     return (
-        content.get("fingerprint") == study.parts.fingerprint
+        content.get("fingerprint") == fingerprint
         and document.get("schema") == convert.SCHEMA
-        and document.get("task") == study.task.name
+        and document.get("task") == task()
     )

@@ -21,6 +21,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress
 from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import compare
+from inversionview.reading.information import chosen_features
 from inversionview.results.evaluation import Comparison, Evaluation, Validation
 from inversionview.results.hypotheses import HypothesisTest
 from inversionview.results.map import Map
@@ -433,6 +434,10 @@ class Study:
         chosen = self.task.columns if names is None else names
         return with_features(preimage, self.task, chosen) if chosen else preimage
 
+    def checked_features(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names, all of features of the task. Raises `UserError` for one that is not, naming those there are."""
+        return tuple(feature.name for feature in chosen_features(self.task, names))
+
     def evaluate(self, n: int = 2000, *, cells: int = 13, seed: int = 0) -> Evaluation:
         """Measure the in-ε rate of decoder samples at every site beside its floor, and the probed model's accuracy.
 
@@ -446,7 +451,7 @@ class Study:
     def validate(
         self, cells: int = 208, n: int = 10_000, *, temperatures: Sequence[float] = (1.0, 2.0),
         prior_share: float = 0.4, seed: int = 0, keep: str | Path | None = None, part: tuple[int, int] | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Validation:  # fmt: skip
         """Check every estimate against the exact preimage, over `cells` random queries with `n` draws each.
 
@@ -454,7 +459,7 @@ class Study:
         run goes on. `part` (k, of) does only the k-th of so many shares of the cells; processes with the same `keep`
         may so share the work, and a last call without `part` gives the whole.
         Gives how often each 95% interval held the truth and how wide it was, how close weighted samples come to the
-        exact distributions, and every cell.
+        exact distributions, and every cell. `progress` is told how far it is, see `inversionview.progress`.
         Raises `UserError` for a task that cannot enumerate, or settings that cannot be.
         """
         folder = None if keep is None else Path(keep)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.probed.model import Patch, ProbedModel
-from inversionview.progress import advance
+from inversionview.progress import advance, stage
 from inversionview.shapes import Activations, OneInput, PositionMask, Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -40,11 +40,13 @@ def exact_match(probed: ProbedModel, task: Task, tokens: Tokens, *, block: int =
     """
     answer = task.answer_mask(tokens)[:, 1:].cpu()
     right = torch.ones(len(tokens), dtype=torch.bool)
-    for rows, columns in _alike(answer):
-        for part in torch.split(rows, min(block, inputs_at_once(probed, int(columns[-1]) + 1, len(columns)))):
-            here = tokens[part, : int(columns[-1]) + 1]
-            predicted = probed.logits(here, positions=columns.expand(len(part), -1)).argmax(-1).cpu()
-            right[part] = ((predicted == tokens[part].cpu()[:, columns + 1]) | ~answer[part][:, columns]).all(dim=1)
+    with stage("looking at the model's answers", len(tokens)):
+        for rows, columns in _alike(answer):
+            for part in torch.split(rows, min(block, inputs_at_once(probed, int(columns[-1]) + 1, len(columns)))):
+                here = tokens[part, : int(columns[-1]) + 1]
+                predicted = probed.logits(here, positions=columns.expand(len(part), -1)).argmax(-1).cpu()
+                right[part] = ((predicted == tokens[part].cpu()[:, columns + 1]) | ~answer[part][:, columns]).all(dim=1)
+                advance(len(part))
     return float(right.sum()) / len(tokens)
 
 

@@ -26,6 +26,10 @@ from inversionview.sites import Site
 from inversionview.tasks.base import Task
 from inversionview.tasks.positions import draw_positions, eligible_role, role_positions
 
+CHOOSING = "epsilon"
+"""The stage in which pairs are run."""
+PAIRS = 20_000
+"""Pairs of unrelated inputs, where no other number is asked for."""
 CONFIDENCE = 0.95
 FEWEST_INSIDE = 10
 """Pairs that must be expected within ε: fewer place a quantile too loosely."""
@@ -54,7 +58,7 @@ def null_epsilon(
     share: float,
     *,
     criterion: Criterion = DEFAULT,
-    n: int = 20_000,
+    n: int = PAIRS,
     role: str | None = None,
     skip: bool = False,
     generator: Generator,
@@ -76,7 +80,7 @@ def null_epsilon(
     if not parsed:
         raise UserError("give at least one site to calibrate epsilon for")
     pairs = _draw(task, n, role, generator)
-    with stage("epsilon", 2 * n):
+    with stage(CHOOSING, 2 * n):
         blocks = _blocks(pairs, probed, parsed, 1 if criterion.position_rule == "same" else pairs.others.shape[1])
         apart = np.concatenate([_distances(probed, task, parsed, rows, criterion) for rows in blocks], axis=1)
     if probed.dtype in HALF:
@@ -96,7 +100,7 @@ def bank_epsilon(
     share: float,
     *,
     metric: Metric,
-    n: int = 20_000,
+    n: int = PAIRS,
     skip: bool = False,
     least: Mapping[tuple[str, str], float] | None = None,
     seed: int = 0,

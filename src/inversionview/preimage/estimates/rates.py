@@ -19,6 +19,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.rounding import Beginnings
 from inversionview.preimage.verification import at_role, best, eligible_distances, within
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.shapes import Tokens
 from inversionview.tasks.base import Split, Task
 from inversionview.tasks.positions import role_positions
@@ -91,9 +92,10 @@ def in_epsilon(
     names = tuple(known_sites if sites is None else sites)
     sites_read = [probed.site(name) for name in names]
     tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
-    activations = _own_site(probed, tokens, positions, names)
     index = torch.tensor([known_sites.index(name) for name in names]).repeat_interleave(n)
-    samples = _one_each(decoder, activations, index, generator)
+    with stage("drawing samples of the decoder", 2 * len(tokens)):
+        activations = _own_site(probed, tokens, positions, names)
+        samples = _one_each(decoder, activations, index, generator)
     limits = torch.tensor(criterion.limits(names)).double()
     roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
 
@@ -105,7 +107,8 @@ def in_epsilon(
 
     random = task.sample(len(tokens), generator=generator) if floor else None
     where = positions.view(len(names), n).numpy()
-    return InEpsilon(hits(samples), None if random is None else hits(random), where)
+    with stage("running samples through the model", len(tokens) * (1 + floor)):
+        return InEpsilon(hits(samples), None if random is None else hits(random), where)
 
 
 def _own_site(
@@ -114,7 +117,10 @@ def _own_site(
     """The activation of each query at its own site, the first n being of the first site, and so on."""
     n = len(tokens) // len(names)
     parts = zip(names, torch.split(tokens, n), torch.split(positions, n), strict=True)
-    captured = [probed.capture(rows, [name], at)[probed.site(name)].float().cpu() for name, rows, at in parts]
+    captured = []
+    for name, rows, at in parts:
+        captured.append(probed.capture(rows, [name], at)[probed.site(name)].float().cpu())
+        advance(len(rows))
     widest = max(values.shape[1] for values in captured)
     return torch.cat([F.pad(values, (0, widest - values.shape[1])) for values in captured])
 

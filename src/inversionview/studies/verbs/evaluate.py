@@ -13,6 +13,7 @@ from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.estimates.reach import chance_to_be_drawn
 from inversionview.preimage.sampled import query_activations
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import stage
 from inversionview.results.evaluation import Evaluation, Rate, Rates, Reach
 from inversionview.seeds import seeded
 from inversionview.sites import Site
@@ -72,12 +73,13 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
         chosen.append(np.sort(inside[pick]))
     shares: list[float] = []
     tokens = torch.cat(list(task.enumerate()))
-    for query, rows, z in zip(queries, chosen, query_activations(probed, task, queries), strict=True):
-        members = tokens[torch.from_numpy(rows)]
-        log_prior = task.log_prior(members).double().numpy()
-        index = decoder.config.sites.index(query.site)
-        drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, draws=[(1.0, REACH_DRAWS)])
-        shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
+    with stage("asking the decoder for members", sum(map(len, chosen))):
+        for query, rows, z in zip(queries, chosen, query_activations(probed, task, queries), strict=True):
+            members = tokens[torch.from_numpy(rows)]
+            log_prior = task.log_prior(members).double().numpy()
+            index = decoder.config.sites.index(query.site)
+            drawn = chance_to_be_drawn(decoder, members.numpy(), log_prior, z, index, draws=[(1.0, REACH_DRAWS)])
+            shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
     error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
     return Reach(REACH_DRAWS, cells, float(np.mean(shares)), error)
 

@@ -12,10 +12,10 @@ from inversionview.bank.folder import load_bank
 from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
-from inversionview.preimage.epsilon.null import bank_epsilon, null_epsilon
+from inversionview.preimage.epsilon.null import CHOOSING, PAIRS, bank_epsilon, null_epsilon
 from inversionview.preimage.rounding import cell_floors
 from inversionview.probed.model import ProbedModel
-from inversionview.progress import stage
+from inversionview.progress import advance, stage
 from inversionview.reading.bank_map import BankQueries, bank_map, bank_rows, own_input
 from inversionview.reading.conditions import holds
 from inversionview.reading.feature_map import MapCell, feature_map
@@ -242,13 +242,15 @@ def _random_queries(task: Task, n: int, where: str | None, seed: int, roles: Seq
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.empty(0, task.max_length, dtype=torch.long)
     by_role: dict[str, Tokens] = {}
-    for _ in range(_ROUNDS):
-        more = task.sample(n, generator=generator)
-        more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
-        drawn = torch.cat([drawn, more])
-        by_role = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in roles}
-        if all(len(rows) == n for rows in by_role.values()):
-            return by_role
+    with stage("drawing inputs to read", n):
+        for _ in range(_ROUNDS):
+            more = task.sample(n, generator=generator)
+            more = more if where is None else more[holds(task, where, more, last_eligible(task, more))]
+            drawn, before = torch.cat([drawn, more]), min(map(len, by_role.values()), default=0)
+            by_role = {role: drawn[eligible_role(task, drawn, role) >= 0][:n] for role in roles}
+            if all(len(rows) == n for rows in by_role.values()):
+                return by_role
+            advance(min(map(len, by_role.values()), default=0) - before)
     # A condition may leave out all inputs that have some position, such as A4.
     by_role = {role: rows for role, rows in by_role.items() if len(rows) == n}
     if not by_role:
@@ -272,16 +274,17 @@ def _limits(
         return dict(zip(cells, criterion.limits([site for site, _ in cells]), strict=True))
     limits: dict[tuple[str, str], float] = {}
     why = None
-    for role in roles:
-        generator = torch.Generator().manual_seed(seed)
-        try:
-            calibrated = null_epsilon(
-                probed, task, sites, epsilon.value, criterion=criterion, role=role, skip=True, generator=generator
-            )
-        except UserError as error:
-            why = error
-            continue
-        limits |= {(site, role): one.epsilon for site, one in calibrated.items()}
+    with stage(CHOOSING, 2 * PAIRS * len(roles)):
+        for role in roles:
+            generator = torch.Generator().manual_seed(seed)
+            try:
+                calibrated = null_epsilon(
+                    probed, task, sites, epsilon.value, criterion=criterion, role=role, skip=True, generator=generator
+                )
+            except UserError as error:
+                why = error
+                continue
+            limits |= {(site, role): one.epsilon for site, one in calibrated.items()}
     if not limits and why is not None:
         raise why
     return limits

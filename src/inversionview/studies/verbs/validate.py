@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from inversionview.preimage.exact import scan_domain
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import mixture
 from inversionview.probed.model import ProbedModel
+from inversionview.progress import Progress, advance, stage, told
 from inversionview.reading.information import (
     base_masses,
     chosen_features,
@@ -167,20 +168,18 @@ def validate(
     criterion: Criterion,
     settings: ValidateSettings,
     *,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Validation:
     """Every estimate beside what enumeration says; see `Study.validate`.
 
     `part` (k, n) checks only every n-th cell, from the k-th: n processes with one `keep` share the work.
     """
     alone = settings.keep if settings.part is None else None
-    with nullcontext() if alone is None else claimed(alone, resume=True):
-        return _validated(parts, criterion, settings, progress)
+    with told(progress), nullcontext() if alone is None else claimed(alone, resume=True):
+        return _validated(parts, criterion, settings)
 
 
-def _validated(
-    parts: Parts, criterion: Criterion, settings: ValidateSettings, progress: Callable[[int], None] | None
-) -> Validation:
+def _validated(parts: Parts, criterion: Criterion, settings: ValidateSettings) -> Validation:
     probed, task = parts.probed, parts.task
     checked_enumerable(task)
     decoder, cells, n, seed, part = needed_decoder(parts), settings.cells, settings.n, settings.seed, settings.part
@@ -210,21 +209,15 @@ def _validated(
         todo = [i for i in todo if i % part[1] == part[0]]
     truths = exact_sets(probed, task, [queries[i] for i in todo], criterion) if todo else []
     domain = _domain(task) if todo else None
-    for i, truth in zip(todo, truths, strict=True):
-        assert domain is not None
-        [sample] = sampled_preimages(
-            probed,
-            task,
-            [queries[i]],
-            sources,
-            criterion=criterion,
-            seed=seed,
-        )
-        outcomes_of_cell = list(_outcomes(sample, truth, domain))
-        pairs = _marginals(sample, truth, task, domain)
-        kept.write(i, _Record(_cell(sample, truth, outcomes_of_cell), outcomes_of_cell, pairs))
-        if progress is not None:
-            progress(i + 1)
+    with stage("checking cells", len(todo)):
+        for i, truth in zip(todo, truths, strict=True):
+            assert domain is not None
+            with stage("cell"):
+                [sample] = sampled_preimages(probed, task, [queries[i]], sources, criterion=criterion, seed=seed)
+            outcomes_of_cell = list(_outcomes(sample, truth, domain))
+            pairs = _marginals(sample, truth, task, domain)
+            kept.write(i, _Record(_cell(sample, truth, outcomes_of_cell), outcomes_of_cell, pairs))
+            advance(1)
     records = [record for i in range(cells) if (record := kept.read(i)) is not None]
     outcomes = [outcome for record in records for outcome in record.outcomes]
     pairs = [pair for record in records for pair in record.pairs]
@@ -254,9 +247,10 @@ def exact_sets(probed: ProbedModel, task: Task, queries: Sequence[Query], criter
     """Which inputs of the domain are inside, for each query; one byte an input and query. Rule `same`."""
     limits = torch.tensor(criterion.limits([query.site for query in queries]), dtype=torch.float64)
     inside = np.zeros((len(queries), task.size or 0), dtype=bool)
-    for scan in scan_domain(probed, task, queries, criterion=criterion):
-        columns = slice(scan.start, scan.start + len(scan.tokens))
-        inside[list(scan.queries), columns] = (scan.distances.double() <= limits[list(scan.queries), None]).numpy()
+    with stage("scan", task.size):
+        for scan in scan_domain(probed, task, queries, criterion=criterion):
+            columns = slice(scan.start, scan.start + len(scan.tokens))
+            inside[list(scan.queries), columns] = (scan.distances.double() <= limits[list(scan.queries), None]).numpy()
     return [Truth(row, domain_size(task, query.role).mass) for row, query in zip(inside, queries, strict=True)]
 
 
@@ -273,11 +267,13 @@ def _domain(task: Task) -> _Domain:
     features = chosen_features(task)
     mass: list[np.ndarray] = []
     codes: dict[str, list[np.ndarray]] = {feature.name: [] for feature in features}
-    for tokens in task.enumerate():
-        mass.append(task.log_prior(tokens).double().exp().numpy())
-        positions = last_eligible(task, tokens)
-        for feature in features:
-            codes[feature.name].append(feature.compute(tokens, positions).to(torch.int16).numpy())
+    with stage("reading the features of all inputs", task.size):
+        for tokens in task.enumerate():
+            mass.append(task.log_prior(tokens).double().exp().numpy())
+            positions = last_eligible(task, tokens)
+            for feature in features:
+                codes[feature.name].append(feature.compute(tokens, positions).to(torch.int16).numpy())
+            advance(len(tokens))
     return _Domain(np.concatenate(mass), {name: np.concatenate(parts) for name, parts in codes.items()})
 
 
