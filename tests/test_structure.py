@@ -29,7 +29,7 @@ GROUND = (
     "report",
     "training",
 )
-GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "seeds", "results")
+GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "seeds", "results", "progress")
 HOUSE = ("probed", "tasks", "bank", "decoder", "preimage", "reading", "causal", "studies", "web", "cli")
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
