@@ -30,6 +30,14 @@ def test_text_is_readable_beside_the_tokens(theme: colors.Theme) -> None:
     assert colors.contrast(theme.bar, theme.surface) >= 3  # WCAG's bound for graphics
 
 
+@pytest.mark.parametrize("theme", [colors.LIGHT, colors.DARK])
+def test_text_is_readable_on_every_share_of_every_hue_and_all_are_of_one_lightness(theme: colors.Theme) -> None:
+    shares = [colors.mix(theme.surface, hue, share / 10) for hue in theme.hues for share in range(11)]
+    assert min(colors.contrast(theme.ink, behind) for behind in shares) >= 4.5
+    lightness = [colors.to_oklab(hue)[0] for hue in theme.hues]
+    assert max(lightness) - min(lightness) < 0.02
+
+
 def test_text_is_readable_on_the_tints_of_a_terminal() -> None:
     for strength in STRENGTHS:
         for change in (strength, -strength):

@@ -50,11 +50,40 @@ def test_one_input_has_no_errors_and_blanks_where_it_lacks_a_position() -> None:
     assert [cells[12]["text"] for cells in heat(document)[1:]] == [""] * 13
 
 
-def test_negative_bits_are_written_with_a_minus() -> None:
+@pytest.mark.parametrize(
+    ("bits", "says", "face", "level"),
+    [
+        (-0.31, "nothing: under 10% of every feature", "·", "nothing"),
+        (0.09, "nothing: under 10% of every feature", "·", "nothing"),
+        (0.39, "C1: 0.39 of 1.00 bits (39%)", "C1", "little"),
+        (0.5, "C1: 0.50 of 1.00 bits (50%)", "C1", "partly"),
+        (0.9, "C1: 0.90 of 1.00 bits (90%)", "C1", "known"),
+    ],
+)
+def test_a_cell_says_how_well_it_knows_what_it_knows_best(bits: float, says: str, face: str, level: str) -> None:
     document = addition_map(text="615+861=1476")
-    document["cells"][0]["bits"]["C1"]["bits"] = -0.31
-    document["cells"][0]["best"] = "C1"
-    assert "−0.31 of" in pack_map(as_map(document))["cells"][0]["says"]
+    known = document["cells"][0]["bits"]["C1"] | {"bits": bits, "of": 1.0}
+    document["cells"][0] |= {"bits": {"C1": known}, "best": None, "knows": []}
+    cell = pack_map(as_map(document))["cells"][0]
+    assert (cell["says"], cell["face"][0], cell["level"]) == (says, face, level)
+
+
+def test_features_that_nobody_asked_for_are_told_of_no_cell() -> None:
+    document = addition_map(text="615+861=1476")
+    document["cells"][0]["bits"]["token"] = {"bits": 9.0, "of": 9.0, "se": None, "divergence": 9.0}
+    packed = pack_map(as_map(document))
+    assert "token" not in packed["cells"][0]["says"]
+    assert "token" in packed["cells"][0]["bits"], "whoever chooses it sees it"
+    assert packed["unasked"] == ["held out", "position", "token"]
+
+
+def test_what_the_token_gives_and_where_a_feature_is_known_first_come_with_the_map() -> None:
+    document = addition_map()
+    packed = pack_map(as_map(document))
+    assert document["sites"][0] == "x0.pre"
+    assert packed["given"]["F1"] == ["F1"]
+    assert "F1+S1" not in packed["given"]["="]
+    assert packed["known_from"]["F1+S1"]["="] == "a0.0"
 
 
 def test_the_notes_and_the_scale_are_shown() -> None:
@@ -115,7 +144,8 @@ def test_a_cell_that_says_nothing_shows_why() -> None:
         "why_not": "2 of 20 <queries> had too few",
     }  # fmt: skip
     packed = pack_map(as_map(document))
-    assert packed["cells"][3]["says"] == "too few members to say"
+    assert packed["cells"][3]["says"] == "not measured: 2 of 20 <queries> had too few"
+    assert packed["cells"][3]["level"] is None
     assert "?" in Page(render_page([packed], title="t")).text.split()
 
 

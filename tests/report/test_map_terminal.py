@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from rich.console import Console
 
+from inversionview.errors import UserError
 from inversionview.report import colors
 from inversionview.report.map import notes
 from inversionview.report.map_terminal import _strength, render_map_terminal
@@ -61,7 +63,7 @@ def test_a_narrow_console_sets_positions_below_each_other() -> None:
 def test_a_long_name_is_cut() -> None:
     document = addition_map()
     for cell in document["cells"]:
-        cell["best"], cell["knows"] = "four digits", ["four digits"]
+        cell["bits"] = {"four digits": {"bits": 0.9, "of": 0.9, "se": 0.1, "divergence": 0.9}}
     assert "four…" in pair(drawn(document), "a0.2")[0]
     assert "four digits" in pair(drawn(document, 240), "a0.2")[0]
 
@@ -133,3 +135,19 @@ def test_of_hundreds_of_sites_the_strongest_cells_are_printed_and_the_rest_is_po
     assert "From a bank of 4,000 inputs" in words
     assert "A lower bound" in words
     assert max(map(cell_len, drawn(large_map(), 40))) <= 40
+
+
+def test_of_one_feature_a_cell_has_its_share_and_what_the_token_gives_is_dim() -> None:
+    def draw(console: Console) -> None:
+        render_map_terminal(as_map(addition_map()), console, "F1")
+
+    lines = printed(draw, 80)
+    assert lines[0].endswith("in bits about F1")
+    names, bits = pair(lines, "a0.0")
+    assert names.split()[1] == "99%"
+    assert bits.split()[0] == "3.1●"
+    colored = printed(draw, 80, force_terminal=True, color_system="truecolor")
+    assert "\x1b[2m" in next(line for line in colored if "x0.pre" in line)
+    assert "\x1b[2m" not in next(line for line in colored if "a0.0" in line)
+    with pytest.raises(UserError, match="no feature 'G9': it has F1, "):
+        render_map_terminal(as_map(addition_map()), Console(), "G9")

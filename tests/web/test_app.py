@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 import threading
 import time
@@ -219,18 +220,31 @@ def test_the_page_is_told_all_it_needs_of_a_study(client, study):
 
 STARTS = {
     "addition": ("615+861=1476", "=", "a0.2"),
-    "counting": ("vvzccvczvvvzvcvc|v:8", "letter", "x0.post"),
-    "facts-small": ("The currency of Japan is the yen.", "END", "a0.1"),
-    "ioi-small": ("When Alice saw Paul in the garden, Paul gave the book to Alice.", "END", "a1.3"),
+    "counting": ("vvzccvczvvvzvcvc|v:8", ":", "m1"),
+    "facts-small": ("The currency of Japan is the yen.", "END", "m3"),
+    "ioi-small": ("When Alice saw Paul in the garden, Paul gave the book to Alice.", "END", "m1"),
 }
 
 
 @pytest.mark.parametrize("name", bundled_studies())
-def test_each_bundled_study_opens_at_its_start(name):
+def test_each_bundled_study_opens_where_its_finding_is(name):
     opened = load_study(name)
     start = study_document(name, opened)["start"]
     assert (start["input"], start["at"], start["site"]) == STARTS[name]
     opened.query(start["input"], start["at"], start["site"])
+    assert start["tokens"]["input"] == start["input"], "the page need not ask for them"
+    assert start["tokens"]["tokens"][start["tokens"]["roles"].index(start["at"])] != "."
+
+
+def test_the_page_is_one_script_and_one_sheet(client):
+    page = client.get("/").text
+    named = re.findall(r'(?:src|href)="(/[^"]+)"', page)
+    assert sorted(named) == ["/static/app.css", "/static/app.js", "/static/theme.js"]
+    script, styles = (client.get(f"/static/app.{kind}").text for kind in ("js", "css"))
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    assert "--surface:" in styles
+    assert ".map-table" in styles
+    assert ".site-grid" in styles
 
 
 def test_examples_are_others_with_another_seed(client):
@@ -383,6 +397,8 @@ def test_files_of_the_page_are_sent_again_only_when_they_have_changed(monkeypatc
         ("web/static/index.html", "<p>page"),
         ("report/static/x.js", "export {}"),
         ("web/static/.x", ""),
+        *((name, "") for name in ("web/static/app.js", "web/static/app.css", "report/static/theme.css")),
+        ("report/static/view.css", ""),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -1,4 +1,4 @@
-"""The modules of `static` as one script: for a report, which is one file, and for a notebook's widget.
+"""The modules of `static` as one script: for a report, which is one file, a notebook's widget, and the viewer.
 
 There is nothing to build beforehand: each module becomes a function that is called once, in the order in which they
 need each other, and its imports become what these functions returned. So that a few lines can do this, a module says
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 from importlib.resources import files
+from pathlib import PurePosixPath
 
-_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w/-]+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*(?:/\*\*.*?\*/\n|// [^\n]*\n)", re.MULTILINE | re.DOTALL)
 
@@ -22,9 +24,14 @@ def script(entry: str) -> str:
 
     What `entry` exports is in the variable `_entry`, such as `_widget`.
     """
-    order: list[str] = []
-    _visit(entry, order)
-    return "\n".join(_wrapped(name) for name in order)
+    return joined(entry, lambda name: _text(f"{name}.js"))
+
+
+def joined(entry: str, read: Callable[[str], str]) -> str:
+    """Return the same of modules elsewhere, of which `read` gives the text by their paths, such as `report/dom`."""
+    texts: dict[str, str] = {}
+    _visit(entry, read, texts)
+    return "\n".join(_wrapped(name, text) for name, text in texts.items())
 
 
 def styles() -> str:
@@ -47,18 +54,29 @@ def module(entry: str) -> str:
     return f"{script(entry)}\nexport default {_variable(entry)};\n"
 
 
-def _visit(name: str, order: list[str]) -> None:
-    if name in order:
+def _visit(name: str, read: Callable[[str], str], texts: dict[str, str]) -> None:
+    """Add a module to `texts`, after all that it imports."""
+    if name in texts:
         return
-    for match in _IMPORT.finditer(_text(f"{name}.js")):
-        _visit(match[2], order)
-    order.append(name)
+    text = read(name)
+    for match in _IMPORT.finditer(text):
+        _visit(_beside(name, match[2]), read, texts)
+    texts[name] = text
 
 
-def _wrapped(name: str) -> str:
-    text = _text(f"{name}.js")
+def _beside(name: str, imported: str) -> str:
+    """Return the path of what a module imports as `./imported`."""
+    return str(PurePosixPath(name).parent / imported)
+
+
+def _wrapped(name: str, text: str) -> str:
     names = [match[2] for match in _EXPORT.finditer(text)]
-    body = _IMPORT.sub(lambda match: f"const {{{match[1].rstrip().rstrip(',')}}} = {_variable(match[2])};", text)
+
+    def taken(match: re.Match[str]) -> str:
+        wanted = re.sub(r" as ", ": ", match[1].rstrip().rstrip(","))
+        return f"const {{{wanted}}} = {_variable(_beside(name, match[2]))};"
+
+    body = _IMPORT.sub(taken, text)
     body = _EXPORT.sub(r"\1 \2", _COMMENT.sub("", body))
     if stray := re.search(r"^(import|export)\b.*", body, re.MULTILINE):
         raise ValueError(f"{name}.js: {stray[0]}: bundle.py knows only plain imports and exports by name")
@@ -66,7 +84,7 @@ def _wrapped(name: str) -> str:
 
 
 def _variable(name: str) -> str:
-    return "_" + name.replace("-", "_")
+    return "_" + re.sub(r"[/-]", "_", name)
 
 
 def _text(name: str) -> str:

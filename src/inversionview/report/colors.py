@@ -1,8 +1,9 @@
-"""One diverging colour scale, blue for raised and orange for lowered, in a light and a dark theme.
+"""One diverging colour scale, blue for raised and orange for lowered, and six hues, in a light and a dark theme.
 
 Blue and orange stay apart for every common kind of colour blindness. The steps between are even in OKLab (Ottosson
-2020), where equal distances look equally far apart. Every text colour keeps a contrast of at least 4.5:1 (WCAG AA) on
-what lies behind it.
+2020), where equal distances look equally far apart. The hues are for what has a name beside it, such as features in a
+map: all of one lightness, so that the share of a hue is read alike. Every text colour keeps a contrast of at least
+4.5:1 (WCAG AA) on what lies behind it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,17 @@ class Theme(NamedTuple):
     bar: str
     raised: str
     lowered: str
+    hues: tuple[str, ...]
 
 
-LIGHT = Theme("#ffffff", "#f4f5f7", "#14171c", "#585f6b", "#d9dde3", "#8a93a1", "#6cabe8", "#f0993f")
-DARK = Theme("#14171c", "#1d2127", "#eceff3", "#a2a9b4", "#353b44", "#7b8492", "#2567b0", "#a04f06")
+LIGHT = Theme(
+    "#ffffff", "#f4f5f7", "#14171c", "#585f6b", "#d9dde3", "#8a93a1", "#6cabe8", "#f0993f",
+    hues=("#7ab7f1", "#7cc490", "#bba2ea", "#d0ac5f", "#ec9695", "#4fc5cb"),
+)  # fmt: skip
+DARK = Theme(
+    "#14171c", "#1d2127", "#eceff3", "#a2a9b4", "#353b44", "#7b8492", "#2567b0", "#a04f06",
+    hues=("#215e92", "#216b3c", "#644b8d", "#765500", "#8c3f42", "#006b72"),
+)  # fmt: skip
 
 
 def background(theme: Theme, step: int) -> str:
@@ -49,6 +57,9 @@ def theme_css() -> str:
     """
     light, dark = _declared(LIGHT, "light"), _declared(DARK, "dark")
     steps = "".join(f".{name}{{background-color:var(--{name})}}" for name in map(change_class, LEVELS) if name)
+    hues = ".hue{--hue:var(--line);"
+    hues += "background-color:color-mix(in oklab,var(--hue) calc(100%*var(--share)),var(--surface))}"
+    hues += "".join(f".h{i}{{--hue:var(--h{i})}}" for i in range(len(LIGHT.hues)))
     return (
         f".inversionview{light}@media (prefers-color-scheme:dark){{.inversionview{dark}}}"
         # a notebook has a theme of its own, whatever the system prefers
@@ -56,7 +67,7 @@ def theme_css() -> str:
         f'[data-jp-theme-light="false"] .inversionview,.vscode-dark .inversionview{dark}'
         f'.inversionview[data-theme="light"],[data-theme="light"] .inversionview{light}'
         f'.inversionview[data-theme="dark"],[data-theme="dark"] .inversionview{dark}\n'
-        f".inversionview.inversionview.inversionview{{{steps}}}\n"
+        f".inversionview.inversionview.inversionview{{{steps}{hues}}}\n"
     )
 
 
@@ -88,9 +99,10 @@ def to_oklab(color: str) -> list[float]:
 
 
 def _declared(theme: Theme, scheme: str) -> str:
-    named = {name: color for name, color in theme._asdict().items() if name not in ("raised", "lowered")}
+    named = {name: color for name, color in theme._asdict().items() if name not in ("raised", "lowered", "hues")}
     scale = {change_class(step): background(theme, step) for step in LEVELS if step}
-    variables = "".join(f"--{name}:{color};" for name, color in (named | scale).items())
+    hues = {f"h{i}": color for i, color in enumerate(theme.hues)}
+    variables = "".join(f"--{name}:{color};" for name, color in (named | scale | hues).items())
     return f"{{color-scheme:{scheme};{variables}}}"
 
 

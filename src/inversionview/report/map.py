@@ -3,14 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
 
+from inversionview.errors import UserError
 from inversionview.report.reading import printable, visible
-from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
+from inversionview.results.map import (
+    KNOWN_SHARE,
+    LEAST_BITS,
+    LITTLE,
+    PARTLY,
+    Cell,
+    Map,
+    with_best,
+    without_unasked,
+)
+
+Level = Literal["known", "partly", "little", "nothing"]
+_MARKS: dict[Level, str] = {"known": "●", "partly": "◐", "little": "○", "nothing": "·"}
+
+
+def level(share: float) -> Level:
+    """Return how well a feature is known of which a cell gives this share."""
+    if share >= PARTLY:
+        return "known" if share >= KNOWN_SHARE else "partly"
+    return "little" if share >= LITTLE else "nothing"
 
 
 def mark(share: float) -> str:
-    """Return the sign of a share: known, known partly, or less."""
-    return "●" if share >= KNOWN_SHARE else "◐" if share >= PARTLY else "○"
+    """Return the sign of a share: known, known partly, a little, or nothing."""
+    return _MARKS[level(share)]
+
+
+def level_of(cell: Cell) -> Level | None:
+    """Return how well a cell knows the feature that it knows best; None where nothing was measured."""
+    if cell.why_not is not None:
+        return None
+    return "nothing" if cell.best is None else level(cell.bits[cell.best].share)
+
+
+def shown(document: Map, feature: str | None = None) -> Map:
+    """Return the map without the features that nobody asked for, or with one alone. `UserError` for one it lacks."""
+    if feature is None:
+        return replace(document, cells=tuple(map(without_unasked, document.cells)))
+    there_are = dict.fromkeys(name for cell in document.cells for name in cell.bits)
+    if feature not in there_are:
+        raise UserError(f"the map has no feature {feature!r}: it has {', '.join(there_are)}")
+    only = (replace(cell, bits={n: f for n, f in cell.bits.items() if n == feature}) for cell in document.cells)
+    return replace(document, cells=tuple(map(with_best, only)))
 
 
 def rows(document: Map) -> Iterator[tuple[str, list[Cell | None]]]:
@@ -64,8 +104,8 @@ def marks() -> list[tuple[str, float, str]]:
     return [
         ("●", 1.0, f"at least {KNOWN_SHARE:.0%} of the feature's entropy"),
         ("◐", (KNOWN_SHARE + PARTLY) / 2, f"at least {PARTLY:.0%}"),
-        ("○", PARTLY / 2, "less"),
-        ("·", 0.0, f"under {LEAST_BITS:g} bits about every feature"),
+        ("○", (PARTLY + LITTLE) / 2, f"at least {LITTLE:.0%}"),
+        ("·", 0.0, f"under {LITTLE:.0%} of every feature"),
     ]
 
 
@@ -80,7 +120,7 @@ def notes(document: Map) -> list[str]:
     return [
         f"Each cell: the feature it knows best, and the bits it gives about it: {of}{mean}.{lower}{blank}",
         f"Best: of the features known to at least {KNOWN_SHARE:.0%} of their entropy, the one with the most bits; "
-        "where there is none, the one known to the largest share.",
+        "where there is none, the one known to the largest share. Dim: the token there gives it by itself.",
         _measured(document),
         *(document.site_notes or ()),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
@@ -11,10 +11,21 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from inversionview.report.map import MANY_SITES, first_known, heading, mark, marks, notes, rows, strongest
+from inversionview.report.map import (
+    MANY_SITES,
+    first_known,
+    heading,
+    level_of,
+    mark,
+    marks,
+    notes,
+    rows,
+    shown,
+    strongest,
+)
 from inversionview.report.reading import printable, visible
 from inversionview.report.terminal_lines import tint
-from inversionview.results.map import Cell, Map
+from inversionview.results.map import Cell, Map, given_by_token
 
 LEAST = 5
 """Cells of the narrowest column: a name such as F1+S1, and its bits below."""
@@ -40,15 +51,21 @@ class _Face(NamedTuple):
         return " ".join([self.bits, *self.others[:named], *([f"+{left}"] if left else [])])
 
 
+_GIVEN = Style(dim=True)
 _RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def render_map_terminal(document: Map, console: Console) -> None:
-    """Print the map, what its signs and colours mean, the rule by which features were chosen, and what was measured."""
-    console.print(Text(heading(document), style="bold"))
+def render_map_terminal(document: Map, console: Console, feature: str | None = None) -> None:
+    """Print the map, what its signs and colours mean, the rule by which features were chosen, and what was measured.
+
+    With `feature`, of that one alone. Raises `UserError` for one that the map lacks.
+    """
+    document = shown(document, feature)
+    of = "" if feature is None else f" about {printable(feature)}"
+    console.print(Text(heading(document) + of, style="bold"))
     console.print()
     many = len(document.sites) > MANY_SITES
-    for line in _strongest(document) if many else map_lines(document, console.width):
+    for line in _strongest(document) if many else map_lines(document, console.width, alone=feature is not None):
         console.print(line, no_wrap=True, overflow="ellipsis" if many else "crop", soft_wrap=False)
     for line in () if many else _first_known(document):
         console.print(line)
@@ -90,9 +107,13 @@ def _first_known(document: Map) -> Iterator[Text]:
     yield Text("")
 
 
-def map_lines(document: Map, width: int) -> list[Text]:
-    """Return the lines of the map, none wider than `width` cells; positions that do not fit beside come below."""
-    faces = {site: [_face(cell) for cell in cells] for site, cells in rows(document)}
+def map_lines(document: Map, width: int, *, alone: bool = False) -> list[Text]:
+    """Return the lines of the map, none wider than `width` cells; positions that do not fit beside come below.
+
+    Of one feature `alone`, cells have its share in place of its name.
+    """
+    given = given_by_token(document)
+    faces = {site: [_face(cell, given, alone=alone) for cell in cells] for site, cells in rows(document)}
     ats = [visible(at) for at in document.ats]
     drawn = [face for line in faces.values() for face in line if face]
     label = min(max((cell_len(printable(site)) for site in faces), default=0), max(4, width // 3))
@@ -127,22 +148,22 @@ def _site(site: str, faces: Sequence[_Face | None], label: int, column: int) -> 
     yield second
 
 
-def _face(cell: Cell | None) -> _Face | None:
+def _face(cell: Cell | None, given: Mapping[str, Sequence[str]], *, alone: bool) -> _Face | None:
     if cell is None:
         return None
-    best = cell.best
-    if cell.why_not is not None:
-        return _Face("?", "", [], Style.null())
-    if best is None:
-        return _Face("·", "", [], Style.null())
+    best, level = cell.best, level_of(cell)
+    if best is None or level is None or level == "nothing":
+        return _Face("?" if level is None else "·", "", [], Style.null())
     others = [printable(name) for name in cell.knows if name != best]
     bits, share = cell.bits[best].bits, cell.bits[best].share
-    return _Face(printable(best), f"{bits:.1f}{mark(share)}", others, tint(_strength(share)))
+    style = _GIVEN if best in given.get(cell.at, ()) else tint(_strength(share))
+    name = f"{share:.0%}" if alone else printable(best)
+    return _Face(name, f"{bits:.1f}{mark(share)}", others, style)
 
 
 def _strength(share: float) -> float:
     """Return the change that is tinted fully where a feature is known, clearly where it is partly, else weakly."""
-    return {"●": 1.0, "◐": 0.5, "○": 0.2}[mark(share)] if share > 0 else 0.0
+    return {"●": 1.0, "◐": 0.5, "○": 0.2, "·": 0.0}[mark(share)] if share > 0 else 0.0
 
 
 def _raised(document: Map) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from inversionview.report.map import first_known, level_of, shown
 from inversionview.report.reading import printable, visible
 from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
 from inversionview.results import convert
-from inversionview.results.map import Map
+from inversionview.results.map import UNASKED, Map, given_by_token
 from inversionview.results.patching import Patching
 from inversionview.results.reading import Reading, Sample
 from inversionview.results.use import Use
@@ -52,12 +53,17 @@ def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[st
 
 
 def pack_map(document: Map) -> dict[str, Any]:
-    """Return a map with its sentences, and what is drawn and said of each cell; bits have four decimals."""
+    """Return a map with its sentences, and what is drawn and said of each cell; bits have four decimals.
+
+    Cells have the bits of all features; what they know best, and what is said, is of those that are shown unasked.
+    """
     packed = document.to_dict()
-    for cell, of in zip(packed["cells"], document.cells, strict=True):
+    for cell, of in zip(packed["cells"], shown(document).cells, strict=True):
         cell["bits"] = {name: _fixed(feature) for name, feature in cell["bits"].items()}
-        cell |= {"face": face(of), "says": best_words(of)}
-    return _printed({"kind": "map", **packed, "words": asdict(map_words(document))})
+        cell |= {"best": of.best, "knows": list(of.knows)}
+        cell |= {"face": face(of), "says": best_words(of), "level": level_of(of)}
+    features = {"given": given_by_token(document), "known_from": first_known(document), "unasked": list(UNASKED)}
+    return _printed({"kind": "map", **packed, **features, "words": asdict(map_words(document))})
 
 
 def pack_causal(document: Use) -> dict[str, Any]:

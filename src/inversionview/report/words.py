@@ -8,7 +8,7 @@ from typing import Any
 
 from inversionview.report import causal, map, patching, reading
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
-from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, Cell, Map
+from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, Cell, Map
 from inversionview.results.patching import Effect, Patching
 from inversionview.results.reading import Reading
 from inversionview.results.use import Use
@@ -85,7 +85,7 @@ def map_words(document: Map) -> Words:
     """Say what a map is of, what its signs mean, and what was measured; its table has a row a site."""
     rows = [
         Row([site, *("" if cell is None else " ".join(filter(None, face(cell))) for cell in cells)])
-        for site, cells in map.rows(document)
+        for site, cells in map.rows(map.shown(document))
     ]
     return Words(
         heading=map.heading(document),
@@ -97,8 +97,9 @@ def map_words(document: Map) -> Words:
 
 def face(cell: Cell) -> list[str]:
     """Return what is drawn of a cell of a map: the feature it knows best, its bits and sign, the others it knows."""
-    if cell.why_not is not None or cell.best is None:
-        return ["·" if cell.why_not is None else "?", "", ""]
+    level = map.level_of(cell)
+    if cell.best is None or level is None or level == "nothing":
+        return ["?" if level is None else "·", "", ""]
     feature = cell.bits[cell.best]
     others = ", ".join(name for name in cell.knows if name != cell.best)
     return [cell.best, f"{feature.bits:.1f} {map.mark(feature.share)}", others]
@@ -106,13 +107,15 @@ def face(cell: Cell) -> list[str]:
 
 def best_words(cell: Cell) -> str:
     """Say what a cell of a map knows best."""
-    if cell.why_not is not None or cell.best is None:
-        return "little about every feature" if cell.why_not is None else "too few members to say"
+    level = map.level_of(cell)
+    if level is None:
+        return f"not measured: {cell.why_not or 'no reason was kept'}"
+    if cell.best is None or level == "nothing":
+        return f"nothing: under {LITTLE:.0%} of every feature"
     feature = cell.bits[cell.best]
     others = [name for name in cell.knows if name != cell.best]
     also = f"; also {', '.join(others[:4])}{' and more' if len(others) > 4 else ''}" if others else ""
-    bits = f"{feature.bits:.2f}".replace("-", "−")
-    return f"{cell.best}: {bits} of {feature.of:.2f} bits ({feature.share:.0%}){also}"
+    return f"{cell.best}: {feature.bits:.2f} of {feature.of:.2f} bits ({feature.share:.0%}){also}"
 
 
 def how_well(bits: float, of: float) -> str:

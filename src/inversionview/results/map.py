@@ -17,8 +17,14 @@ KNOWN_SHARE = 0.9
 """A cell knows a feature of which it gives at least this share of the entropy."""
 PARTLY = 0.5
 """It knows a feature partly from this share on."""
+LITTLE = 0.1
+"""It knows a little of a feature from this share on, and nothing of it below."""
 LEAST_BITS = 0.05
 """Features with fewer bits are not shown."""
+BEFORE_ALL = ("embed", "x0.pre")
+"""Sites that hold a token and its place, and nothing else."""
+UNASKED = ("held out", "position", "token")
+"""Features that are left out unless they are asked for: they tell of how inputs are written down."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,11 @@ def with_best(cell: Cell) -> Cell:
     return dataclasses.replace(cell, knows=tuple(known_features(cell)), best=best_feature(cell))
 
 
+def without_unasked(cell: Cell) -> Cell:
+    """A cell without the features that nobody asked for, and with what it then knows best."""
+    return with_best(dataclasses.replace(cell, bits={n: f for n, f in cell.bits.items() if n not in UNASKED}))
+
+
 @dataclass(frozen=True)
 class Map:
     """What every site knows at every named position; as the last line of a notebook's cell it draws itself."""
@@ -167,3 +178,16 @@ class Map:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         return show.widget(self)
+
+
+def given_by_token(document: Map) -> dict[str, tuple[str, ...]]:
+    """For each named position, the features that the token there and its place give, whatever the model makes of them.
+
+    They are those that the residual stream before the first layer knows at least partly; none where the map lacks it.
+    """
+    given: dict[str, tuple[str, ...]] = {}
+    for cell in document.cells:
+        if cell.site in BEFORE_ALL:
+            names = tuple(name for name, f in cell.bits.items() if f.bits >= LEAST_BITS and f.share >= PARTLY)
+            given[cell.at] = names
+    return given

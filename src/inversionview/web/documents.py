@@ -9,7 +9,7 @@ import torch
 from inversionview.criterion import SiteEpsilons
 from inversionview.report.reading import visible
 from inversionview.sites import Site
-from inversionview.studies.examples import start_of
+from inversionview.studies.examples import first_view
 from inversionview.studies.parts import counts_all
 from inversionview.studies.study import Study
 from inversionview.tasks.base import Contrastable, Flippable, Restrictable
@@ -78,14 +78,12 @@ def example_inputs(study: Study, n: int, seed: int) -> list[str]:
     return list(dict.fromkeys(study.task.decode(row) for row in drawn))[:n]
 
 
-def _start(study: Study, examples: list[str]) -> dict[str, str]:
-    """The first thing to show: what the task says, or something late in the model."""
-    start = start_of(study)
-    if start is not None:
-        site, at = start.places[0]
-        return {"input": start.input, "at": at, "site": site}
-    residual = [site for site in study.sites if Site.named(site).kind == "resid_post"] or list(study.sites)
-    return {"input": examples[0], "at": "", "site": residual[len(residual) // 2]}
+def _start(study: Study, examples: list[str]) -> dict[str, Any]:
+    """The first thing to show, with its tokens, so that the page need not ask for them."""
+    start = first_view(study, examples)
+    [(site, at)] = start.places
+    tokens = tokens_document(study, start.input)
+    return {"input": tokens["input"], "at": at, "site": site, "tokens": tokens}
 
 
 def _contrasts(study: Study) -> list[str]:

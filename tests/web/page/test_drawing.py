@@ -221,7 +221,10 @@ def test_a_map_shows_shares_as_colours_and_a_cell_opens_to_all_its_numbers(drawi
     document = addition_map()
     page = drawing("map", pack_map(as_map(document)))
     faces = {site: page.locator(f".map-cell[data-site='{site}'][data-at='=']") for site in ("a0.0", "a1.2", "a0.2")}
-    assert [cell.get_attribute("class") for cell in faces.values()] == ["map-cell p8", "map-cell p5", "map-cell blank"]
+    classes = [cell.get_attribute("class").split() for cell in faces.values()]
+    assert [names[:2] for names in classes] == [["map-cell", "hue"], ["map-cell", "hue"], ["map-cell", "blank"]]
+    assert classes[0][2] != classes[1][2], "F1+S1 and A2 are told apart by their colours too"
+    assert float(faces["a0.0"].evaluate("cell => cell.style.getPropertyValue('--share')")) == pytest.approx(0.99)
     assert faces["a0.0"].inner_text().split("\n") == ["F1+S1", "4.0 ●", "F1, S1, C1, four digits"]
     assert page.locator(".map-cell").count() == len(document["cells"])
     assert faces["a0.0"].get_attribute("aria-label").startswith("a0.0 at =: F1+S1: 3.96 of 4.00 bits (99%)")
@@ -236,6 +239,32 @@ def test_a_map_shows_shares_as_colours_and_a_cell_opens_to_all_its_numbers(drawi
     assert "7.25 ± 0.04 bits about the whole input, mean over 100 queries" in page.inner_text(".map-detail")
 
 
+def test_a_map_of_one_feature_shows_its_share_where_it_is_known_from_and_what_the_token_gives(drawing):
+    document = addition_map()
+    for cell in document["cells"]:
+        cell["bits"]["token"] = {"bits": 3.0, "of": 3.0, "se": 0.0, "divergence": 3.0}
+    page = drawing("map", pack_map(as_map(document)))
+    choice = page.locator(".feature-choice")
+    assert choice.first.get_attribute("aria-pressed") == "true"
+    assert choice.last.inner_text() == "token", "what nobody asks for comes last"
+    page.click(".feature-choice[data-feature='F1']")
+    cell = page.locator(".map-cell[data-site='a0.0'][data-at='F1']")
+    assert cell.inner_text().split() == ["99%", "3.14"]
+    assert "given" in cell.get_attribute("class").split()
+    assert page.locator(".map-cell[data-site='a0.0'][data-at='=']").get_attribute("class").split()[1] == "hue"
+    known = " ".join(page.inner_text(".map-known").split())
+    assert known == "F1: known from a0.0 at = a0.0 at A1 a0.0 at A2 the token gives it at F1"
+    page.click(".map-known button >> nth=0")
+    assert page.inner_text(".map-detail strong").split() == ["a0.0", "at", "="]
+    names = page.locator(".map-detail tbody th").all_inner_texts()
+    assert names[0] == "F1+S1", "the details are in the order of the cell"
+    assert "token" not in names
+    page.click(".feature-choice[data-feature='token']")
+    assert "token" in page.inner_text(".map-detail").split()
+    page.click(".feature-choice >> nth=0")
+    assert page.inner_text(".map-known") == ""
+
+
 def test_a_map_of_one_input_has_no_errors_and_a_proper_minus(drawing):
     document = addition_map(text="615+861=1476")
     document["cells"][0]["bits"]["C1"]["bits"] = -0.31
@@ -248,7 +277,7 @@ def test_a_map_of_one_input_has_no_errors_and_a_proper_minus(drawing):
     assert "−0.31" in detail
     assert "±" not in detail
     page.locator(".map-cell").nth(1).click()
-    assert "2 of <20>" in page.inner_text(".map-detail")
+    assert "not measured: 2 of <20>" in page.inner_text(".map-detail")
 
 
 def test_levels_clip_and_take_what_is_no_number_for_no_change(drawing):
@@ -348,7 +377,7 @@ def test_a_map_of_hundreds_of_sites_is_a_picture_of_layers_by_heads_for_each_fea
     square = first.locator('[data-site="a3.2"]')
     where = "element => [getComputedStyle(element).gridRowStart, getComputedStyle(element).gridColumnStart]"
     assert square.evaluate(where) == ["4", "3"]
-    assert "p8" in square.get_attribute("class")
+    assert "hue" in square.get_attribute("class").split()
     assert "blank" in first.locator('[data-site="a3.3"]').get_attribute("class")
     square.click()
     detail = " ".join(page.inner_text(".map-detail").split())

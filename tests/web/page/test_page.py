@@ -36,10 +36,10 @@ def test_the_site_grid_is_coloured_by_what_the_map_knows(tab):
     tab.page.goto(f"{tab.address}/")
     tab.read()
     page = tab.page
-    page.wait_for_selector(".site.p8")  # the map comes in a request of its own
+    page.wait_for_selector(".site.hue")  # the map comes in a request of its own
     known = page.locator('.site[data-site="a0.2"]')
     assert "F1+" in known.inner_text()
-    assert "p8" in known.get_attribute("class").split()
+    assert "hue" in known.get_attribute("class").split()
     page.click('.chip:has-text("F2")')
     page.wait_for_selector('.site[data-site="a0.3"]:has-text("F2")')
 

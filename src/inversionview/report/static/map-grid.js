@@ -3,7 +3,7 @@
  */
 
 import { h } from "./dom.js";
-import { changeClass, shareKnown } from "./scale.js";
+import { shareKnown } from "./scale.js";
 import { fixed } from "./words.js";
 
 /** With more sites than this a map is drawn as pictures, and not as a table of names. */
@@ -21,35 +21,42 @@ export function placeOf(site, heads) {
   return { layer: Number(once[2]), column: heads + ["attn", "x.mid", "m", "x", "x.pre"].indexOf(name), name };
 }
 
-/** The pictures, of the features that are known best first; `choose` is called with the cell of a square. */
-export function gridOf(map, choose) {
+/**
+ * The pictures, of the features that are known best first, or of one feature alone.
+ * @param {import("./types").PackedMap} map
+ * @param {{choose: (cell: any) => void, feature: string, painted: (part: any, more?: string) => any}} how `choose` is called with
+ *   the cell of a square
+ */
+export function gridOf(map, { choose, feature, painted }) {
   const heads = 1 + Math.max(-1, ...map.sites.map((site) => Number(/^a\d+\.(\d+)$/.exec(site)?.[1] ?? -1)));
+  const wanted = (name) => (feature ? name === feature : !map.unasked.includes(name));
   const pictures = map.ats.flatMap((at) => {
     const cells = map.cells.filter((cell) => cell.at === at);
-    const names = [...new Set(cells.flatMap((cell) => Object.keys(cell.bits)))];
+    const names = [...new Set(cells.flatMap((cell) => Object.keys(cell.bits)))].filter(wanted);
     return names.map((name) => ({ at, name, cells, best: bestOf(cells, name) }));
-  }).filter(({ best }) => best && best.share >= SEEN).sort((a, b) => b.best.share - a.best.share);
+  }).filter(({ best }) => best && (feature || best.share >= SEEN)).sort((a, b) => b.best.share - a.best.share);
   let place = 0;
   return h("div", { class: "map-pictures" }, pictures.map(({ at, name, cells, best }) => h("figure", { class: "map-picture" },
     h("figcaption", {}, h("b", {}, name), ` at ${at}: most at `, h("code", {}, best.cell.site), `, ${fixed(best.cell.bits[name].bits)} of ${fixed(best.cell.bits[name].of)} bits`),
     h("div", { class: "map-grid", role: "group", "aria-label": `${name} at ${at}, layers by heads` }, cells.map((cell) => {
       const where = placeOf(cell.site, heads);
-      return where ? square(cell, name, where, place++, choose) : null;
+      return where ? square(cell, name, where, place++) : null;
     })))));
+
+  function square(cell, name, where, rove) {
+    const bits = cell.bits[name];
+    const share = bits ? shareKnown(bits.bits, bits.of) : 0;
+    const says = bits ? `${fixed(bits.bits)} of ${fixed(bits.of)} bits` : "not measured";
+    const { class: names, style } = painted({ name, share }, `map-cell square${bits ? "" : " unmeasured"}`);
+    return h("button", {
+      type: "button", class: names, "data-rove": rove, "data-site": cell.site, "data-at": cell.at,
+      "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${name}, ${says}`, title: `${cell.site}: ${says}`,
+      style: { ...style, "grid-row": `${where.layer + 1}`, "grid-column": `${where.column + 1}` }, on: { click: () => choose(cell) },
+    });
+  }
 }
 
 function bestOf(cells, name) {
   const known = cells.filter((cell) => cell.bits[name]).map((cell) => ({ cell, share: shareKnown(cell.bits[name].bits, cell.bits[name].of) }));
   return known.length ? known.reduce((best, one) => (one.share > best.share ? one : best)) : null;
-}
-
-function square(cell, name, where, place, choose) {
-  const bits = cell.bits[name];
-  const share = bits ? shareKnown(bits.bits, bits.of) : 0;
-  const says = bits ? `${fixed(bits.bits)} of ${fixed(bits.of)} bits` : "not known";
-  return h("button", {
-    type: "button", class: `map-cell square ${changeClass(share) || "blank"}`, "data-rove": place, "data-site": cell.site, "data-at": cell.at,
-    "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${name}, ${says}`, title: `${cell.site}: ${says}`,
-    style: { "grid-row": `${where.layer + 1}`, "grid-column": `${where.column + 1}` }, on: { click: () => choose(cell) },
-  });
 }

@@ -114,6 +114,8 @@ export interface Cell {
   /** The feature it knows best, its bits and sign, the others it knows. */
   face: string[];
   says: string;
+  /** How well it knows that one; null where nothing was measured. */
+  level: "known" | "partly" | "little" | "nothing" | null;
 }
 
 export interface PackedMap {
@@ -123,6 +125,12 @@ export interface PackedMap {
   sites: string[];
   ats: string[];
   cells: Cell[];
+  /** By named position, the features that the token there gives by itself. */
+  given: Record<string, string[]>;
+  /** By feature and named position, the first site that knows it. */
+  known_from: Record<string, Record<string, string>>;
+  /** Features that are left out unless they are asked for. */
+  unasked: string[];
   words: Words<"cells">;
 }
 
@@ -184,7 +192,7 @@ export interface Study {
   enumerable: boolean;
   restrictions: Record<string, string>;
   examples: string[];
-  start: { input: string; at: string; site: string };
+  start: { input: string; at: string; site: string; tokens: Tokens };
 }
 
 /** An input's tokens, and which of them can be read. */

@@ -70,7 +70,7 @@ class CountingTask(Task):
     max_length = WIDTH
     roles = ("|", "letter", ":", "answer")
     columns = ("count",)
-    start = Start("vvzccvczvvvzvcvc|v:8", (("x0.post", "letter"), ("a1.0", ":"), ("m1", ":")))
+    start = Start("vvzccvczvvvzvcvc|v:8", (("m1", ":"), ("a1.0", ":"), ("x0.post", "letter")))
 
     def encode(self, text: str) -> OneInput:
         """Tokens [pos] of an input such as `aabac|a:3`. Raises `UserError` where it is not in the domain."""

@@ -8,7 +8,7 @@ import { mountAsk } from "./ask.js";
 import { makeCompare } from "./compare.js";
 import { makeReadView } from "./read-view.js";
 import { firstWay } from "./settings.js";
-import { DEFAULTS, format, makeStore, parse } from "./state.js";
+import { DEFAULTS, format, makeStore, parse, startOf } from "./state.js";
 import { makeAttentionView, makeMapView } from "./views.js";
 
 const VIEWS = [["read", "Reading"], ["map", "Map of the model"], ["attention", "Attention"], ["compare", "Compare"]];
@@ -42,7 +42,7 @@ function themeButton() {
 function stateAt(hash, studies) {
   const given = parse(hash);
   const study = studies.find((one) => one.name === given.study) ?? studies[0];
-  const start = given.input !== undefined ? {} : study.start;
+  const start = given.input !== undefined ? {} : startOf(study);
   const { name: site } = study.sites.find((one) => one.name === given.site) ?? { name: study.start.site };
   return { ...DEFAULTS, how: firstWay(study), ...start, ...given, study: study.name, site };
 }

@@ -7,6 +7,7 @@ import { roving } from "./report/roving.js";
 import { AskError, get, pathOf, post } from "./api.js";
 import { firstWay, makeSettings } from "./settings.js";
 import { makeSites } from "./sites.js";
+import { startOf } from "./state.js";
 
 const PAUSE = 250; // milliseconds without typing before an input is looked at
 const FEW = 4;
@@ -48,7 +49,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   choice.addEventListener("change", () => {
     const next = studies.find((one) => one.name === choice.value);
     if (!next) return;
-    store.set({ study: next.name, ...next.start, how: firstWay(next), epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
+    store.set({ study: next.name, ...startOf(next), how: firstWay(next), epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
   });
 
   let typed = 0;
@@ -81,7 +82,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
     questions += 1;
     const mine = questions;
     try {
-      const answer = await post(pathOf(store.get().study, "tokens"), { input: text });
+      const answer = await tokensOf(text);
       if (mine !== questions) return null;
       fill(wrong);
       field.removeAttribute("aria-invalid");
@@ -94,6 +95,12 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
       chips.classList.add("old");
       return null;
     }
+  }
+
+  /** The tokens of an input; those that a study starts with came with it. @returns {Promise<import("./report/types").Tokens>} */
+  async function tokensOf(text) {
+    const start = study()?.start.tokens;
+    return start && text === start.input ? start : post(pathOf(store.get().study, "tokens"), { input: text });
   }
 
   /** @param {import("./report/types").Tokens} of */

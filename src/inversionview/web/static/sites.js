@@ -3,12 +3,13 @@
  */
 
 import { fill, h } from "./report/dom.js";
-import { bestOf, cellAt } from "./report/map.js";
+import { bestOf, cellAt, isGiven, paintOf } from "./report/map.js";
 import { roving } from "./report/roving.js";
-import { changeClass } from "./report/scale.js";
 import { get, pathOf } from "./api.js";
 import { makeJob } from "./job.js";
 
+const HOW_WELL = { known: "knows best", partly: "knows partly", little: "knows a little of" };
+const NOT_MAPPED = "not measured: it is not in the map";
 const NAMED_HEADS = 6; // more heads than that leave no room for the name of a feature
 /**
  * Columns of other sites than heads, in the order in which a layer computes them.
@@ -56,6 +57,7 @@ export function makeSites({ onChoose, onMap }) {
   let study;
   /** @type {import("./report/types").PackedMap | null} */
   let map = null;
+  let paint = /** @type {ReturnType<typeof paintOf>} */ (() => ({ class: "blank", style: {} }));
   let now = { site: "", at: "" };
 
   make.addEventListener("click", () => job.run(pathOf(study.name, "map"), {}, {
@@ -81,6 +83,7 @@ export function makeSites({ onChoose, onMap }) {
   /** @param {import("./report/types").PackedMap} document */
   function take(document) {
     map = document;
+    paint = paintOf(document);
     onMap(document);
     draw();
   }
@@ -107,20 +110,27 @@ export function makeSites({ onChoose, onMap }) {
     const cell = cellAt(map, site.name, now.at);
     const best = bestOf(cell);
     const pressed = site.name === now.site;
+    const { class: names, style } = paint(best);
+    const given = best && isGiven(map, now.at, best.name);
     return h("button", {
-      type: "button", class: `site ${(best && changeClass(best.share)) || "blank"}`, "data-rove": place, "data-site": site.name,
-      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${cell ? cell.says : "nothing was measured"}` : ""}`,
+      type: "button", class: `site ${names}${given ? " given" : ""}`, style, "data-rove": place, "data-site": site.name,
+      "aria-pressed": `${pressed}`, "aria-label": `${site.name}${map ? `, ${cell ? cell.says : NOT_MAPPED}` : ""}`,
       on: { click: () => onChoose(site.name), pointerenter: () => say(site.name), focus: () => say(site.name) },
-    }, wide ? null : best ? h("b", {}, broken(best.name)) : h("span", { class: "plain-name" }, cell ? "·" : site.name));
+    }, wide ? null : best ? h("b", {}, broken(best.name)) : h("span", { class: "plain-name" }, cell ? (cell.level ? "·" : "?") : site.name));
   }
 
   function say(name) {
     if (!name) return;
     const cell = cellAt(map, name, now.at);
+    fill(said, h("code", {}, name), ` ${wordsOf(study, name)}`, map && map.ats.includes(now.at) ? knowsWords(cell) : "");
+  }
+
+  /** What a cell knows; what was not measured is not little, and says why. */
+  function knowsWords(cell) {
     const best = bestOf(cell);
-    fill(said, h("code", {}, name), ` ${wordsOf(study, name)}`, map && map.ats.includes(now.at)
-      ? best ? [" knows best ", h("b", {}, best.name), cell.says.slice(best.name.length)] : " knows little here"
-      : "");
+    if (best) return [` ${HOW_WELL[cell.level]} `, h("b", {}, best.name), cell.says.slice(best.name.length), isGiven(map, now.at, best.name) ? "; the token itself gives it" : ""];
+    if (cell?.level) return ` knows ${cell.says}`;
+    return cell ? `: ${cell.says}. A reading measures it.` : `: ${NOT_MAPPED}. A reading measures it.`;
   }
 
   table.addEventListener("pointerleave", () => say(now.site));

@@ -68,6 +68,11 @@ export function format(state) {
   return out.toString();
 }
 
+/** Where a study is opened. @param {import("./report/types").Study} study @returns {Partial<State>} */
+export function startOf({ start: { input, at, site } }) {
+  return { input, at, site };
+}
+
 /** What is asked, as a text that is the same for the same question. @param {State} state */
 export function questionOf(state) {
   return format({ ...DEFAULTS, ...Object.fromEntries(ASKED.map((name) => [name, state[name]])) });
