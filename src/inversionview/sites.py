@@ -20,6 +20,8 @@ class SiteKind:
     short: str
     hook: str
     """TransformerLens' name; of one head, with the head's index after it. (It has none of its own for `head_added`.)"""
+    about: str
+    """What it is, in words."""
 
     @cached_property
     def has_layer(self) -> bool:
@@ -48,20 +50,32 @@ VIEW = "view"
 KINDS: dict[str, SiteKind] = {
     kind.name: kind
     for kind in (
-        SiteKind("resid_pre", "x{layer}.pre", "blocks.{layer}.hook_resid_pre"),
-        SiteKind("resid_mid", "x{layer}.mid", "blocks.{layer}.hook_resid_mid"),
-        SiteKind("resid_post", "x{layer}.post", "blocks.{layer}.hook_resid_post"),
-        SiteKind("mlp_out", "m{layer}", "blocks.{layer}.hook_mlp_out"),
-        SiteKind("attn_out", "attn{layer}", "blocks.{layer}.hook_attn_out"),
-        SiteKind("head", "a{layer}.{head}", "blocks.{layer}.attn.hook_result.{head}"),
-        SiteKind("head_added", "h{layer}.{head}", "blocks.{layer}.hook_attn_out.{head}"),
-        SiteKind("embed", "embed", "hook_embed"),
-        SiteKind("pos_embed", "pos_embed", "hook_pos_embed"),
-        SiteKind("q", "q{layer}.{head}", "blocks.{layer}.attn.hook_q.{head}"),
-        SiteKind("k", "k{layer}.{head}", "blocks.{layer}.attn.hook_k.{head}"),
-        SiteKind("v", "v{layer}.{head}", "blocks.{layer}.attn.hook_v.{head}"),
-        SiteKind("z", "z{layer}.{head}", "blocks.{layer}.attn.hook_z.{head}"),
-        SiteKind("neurons", "n{layer}", "blocks.{layer}.mlp.hook_post"),
+        SiteKind("resid_pre", "x{layer}.pre", "blocks.{layer}.hook_resid_pre", "residual stream before layer {layer}"),
+        SiteKind("resid_mid", "x{layer}.mid", "blocks.{layer}.hook_resid_mid", "residual stream within layer {layer}"),
+        SiteKind(
+            "resid_post", "x{layer}.post", "blocks.{layer}.hook_resid_post", "residual stream after layer {layer}"
+        ),
+        SiteKind("mlp_out", "m{layer}", "blocks.{layer}.hook_mlp_out", "MLP of layer {layer}"),
+        SiteKind("attn_out", "attn{layer}", "blocks.{layer}.hook_attn_out", "attention of layer {layer}"),
+        SiteKind("head", "a{layer}.{head}", "blocks.{layer}.attn.hook_result.{head}", "head {head} of layer {layer}"),
+        SiteKind(
+            "head_added",
+            "h{layer}.{head}",
+            "blocks.{layer}.hook_attn_out.{head}",
+            "what head {head} of layer {layer} adds",
+        ),
+        SiteKind("embed", "embed", "hook_embed", "token embedding"),
+        SiteKind("pos_embed", "pos_embed", "hook_pos_embed", "position embedding"),
+        SiteKind("q", "q{layer}.{head}", "blocks.{layer}.attn.hook_q.{head}", "query of head {head} of layer {layer}"),
+        SiteKind("k", "k{layer}.{head}", "blocks.{layer}.attn.hook_k.{head}", "key of head {head} of layer {layer}"),
+        SiteKind("v", "v{layer}.{head}", "blocks.{layer}.attn.hook_v.{head}", "value of head {head} of layer {layer}"),
+        SiteKind(
+            "z",
+            "z{layer}.{head}",
+            "blocks.{layer}.attn.hook_z.{head}",
+            "head {head} of layer {layer} before its output matrix",
+        ),
+        SiteKind("neurons", "n{layer}", "blocks.{layer}.mlp.hook_post", "neurons of the MLP of layer {layer}"),
     )
 }
 """What a kind's activations are and how they are reached is beside this, in `probed/access.py`."""
@@ -127,6 +141,11 @@ class Site:
 
     def __str__(self) -> str:
         return self.name or KINDS[self.kind].short.format(layer=self.layer, head=self.head)
+
+    @property
+    def words(self) -> str:
+        """What it is, for who does not know its name: `head 1 of layer 0`."""
+        return f"the view {self.name}" if self.name else KINDS[self.kind].about.format(layer=self.layer, head=self.head)
 
     @property
     def hook_name(self) -> str:

@@ -110,11 +110,6 @@ def test_completeness_that_is_not_known_gives_the_reason_and_leaves_the_rest_out
     assert facts == [estimates.Fact("found", "not known, because the prior has no density")]
 
 
-def test_the_features_told_of_most_come_first() -> None:
-    names = [known.name for known in estimates.best_bits(as_reading(exact()).bits)]
-    assert names == ["F1+S1", "F1", "S1", "C1", "A2", "F2+S2"]
-
-
 def test_a_share_of_nothing_is_nothing() -> None:
     assert estimates.share_known(0.0, 0.0) == 0.0
     assert estimates.share_known(-0.2, 1.0) == 0.0

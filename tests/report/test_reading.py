@@ -106,10 +106,3 @@ def test_names_keep_their_spaces_and_lose_controls() -> None:
 )
 def test_distances_have_the_decimals_that_epsilon_needs(distance: float | None, epsilon: float, written: str) -> None:
     assert plain.format_distance(distance, epsilon) == written
-
-
-def test_bars_leave_epsilon_in_sight() -> None:
-    rows = plain.group(as_reading(addition())).near
-    assert plain.bar_scale(0.1, rows) == pytest.approx(0.2)
-    assert plain.bar_scale(0.1, rows[:1]) == pytest.approx(0.125)
-    assert plain.bar_scale(0.1, []) == pytest.approx(0.125)

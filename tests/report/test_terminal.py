@@ -1,64 +1,101 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from inversionview.report.answer import answer_of
+from inversionview.report.reading import printable
 from inversionview.report.terminal import render_evaluation_terminal, render_table, render_terminal
 from inversionview.results import convert
 from inversionview.results.evaluation import Evaluation
-from tests.report.examples import addition, as_reading, text
+from tests.report.examples import addition, as_reading, exact, text, told
 
 
 def console(width: int = 100, **options: object) -> Console:
     return Console(file=io.StringIO(), width=width, **options)  # type: ignore[arg-type]
 
 
-def drawn(reading: dict[str, Any], width: int = 100, **options: int) -> list[str]:
+def drawn(reading: dict[str, Any], width: int = 100, **options: Any) -> list[str]:
     target = console(width)
     render_terminal(as_reading(reading), target, **options)
     return target.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
-def test_members_then_the_line_then_near_misses() -> None:
-    reading = addition()
-    lines = drawn(reading, limit=5, near=3)
-    first = next(i for i, line in enumerate(lines) if line.startswith("members")) + 1
-    members = ["".join(sample["tokens"]) for sample in reading["samples"] if sample["inside"]]
-    near = ["".join(sample["tokens"]) for sample in reading["samples"] if sample["in_domain"] and not sample["inside"]]
-    spelled = ["".join(c for c in line[24:57] if c not in " []") for line in lines[first : first + 9]]
-    assert [s.split("E")[0] + "E" for s in spelled[:5]] == members[:5]
-    assert lines[first + 5].startswith("── ε = 0.1 ───")
-    assert [s.split("E")[0] + "E" for s in spelled[6:]] == near[:3]
-    assert lines[first + 9] == ""
-    counts = reading["counts"]
-    assert lines[first + 10] == (
-        f"Not shown: {counts['inside'] - 5} more inside ε, "
-        f"{counts['in_domain'] - counts['inside'] - 3} more outside ε, "
-        f"{counts['distinct'] - counts['in_domain']} not in the domain."
-    )
+def test_the_answer_comes_first_then_members_misses_and_trust() -> None:
+    reading = told()
+    lines = drawn(reading, 80)
+    assert lines[0].startswith('a0.0 at "=" of 615+861=1476')
+    assert lines[0].endswith("head 0 of layer 0, addition")
+    answer = answer_of(as_reading(reading))
+    assert answer.sentence in " ".join(lines[1:6])
+    starts = ["KNOWS", "PARTLY", "A LITTLE", "NOT", "MEMBERS", "ROWS", "MISSES", "TRUST"]
+    found = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in starts]
+    assert found == sorted(found)
+    assert found[0] < 6
+    assert len(lines) <= 25
+
+
+def test_estimates_sources_and_densities_are_details() -> None:
+    short, whole = "\n".join(drawn(told(), 100)), "\n".join(drawn(told(), 100, details=True))
+    for words in ("log q", "effective sample size", "recall", "decoder t=1", "Pareto", "‖z − z_q‖", "seed"):
+        assert words in whole
+        assert words not in short
+    assert whole.startswith(short.rpartition("\nROWS")[0])
+
+
+def test_rows_are_typical_nearest_or_misses() -> None:
+    reading = told()
+    members = [i for i, sample in enumerate(reading["samples"]) if sample["inside"]]
+    reading["typical"] = members[::-1]
+    inputs = ["".join(sample["tokens"][1:-1]) for sample in reading["samples"]]
+    misses = [i for i, sample in enumerate(reading["samples"]) if sample["in_domain"] and not sample["inside"]]
+    for rows, order in (("typical", members[::-1]), ("nearest", members), ("misses", misses)):
+        lines = drawn(reading, 80, rows=rows, limit=4)
+        spelled = [line.replace("[", "").replace("]", "") for line in lines if "[=]" in line]
+        assert [line.split()[1] for line in spelled] == [inputs[i] for i in order[:4]]
+        assert sum(line.startswith("MISSES") for line in lines) == (rows != "misses")
 
 
 def test_columns_align_and_the_position_read_is_bracketed() -> None:
-    lines = drawn(addition())
-    rows = [line for line in lines if line.startswith(("query", "   0."))]
-    assert len(rows) == 17
+    lines = drawn(addition(), limit=12)
+    rows = [line for line in lines if "[=]" in line]
+    assert len(rows) == 12
     assert {line.index("[=]") for line in rows} == {rows[0].index("[=]")}
-    header = next(line for line in lines if line.startswith("distance"))
-    assert header.index("▾") == rows[0].index("=")
-    ticks = {line.index("│") if "│" in line else line.index("┼") for line in rows[1:]}
-    assert ticks == {header.index("ε")}
+    header = next(line for line in lines if line.startswith("ROWS"))
+    assert {line.rindex("6+8") for line in rows} == {header.index("F1+S1")}
 
 
 def test_wide_and_hidden_tokens_keep_their_columns() -> None:
     reading = addition(draws=60)
     reading["samples"][0]["tokens"][2:5] = ["世", "\n", "🙂"]
     rows = [line for line in drawn(reading) if "[=]" in line]
-    assert len({cell_len(line[: line.index("[=]")]) for line in rows}) == 1
+    assert len({cell_len(line[: line.rindex("6+8")]) for line in rows}) == 1
     assert any("世" in line and "↵" in line for line in rows)
+
+
+def test_patterns_stand_above_the_rows_with_their_shares() -> None:
+    reading = told()
+    lines = drawn(reading, 80)
+    at = next(i for i, line in enumerate(lines) if line.startswith("MEMBERS"))
+    assert lines[at + 1].split() == ["93", "±", "4%", "6··+8··", "616+825=1441", "655+804=1459"]
+    assert lines[at + 2].split() == ["7%", "8··+6··", "862+665=1527"]
+    reading["patterns"]["found"] *= 4
+    lines = drawn(reading, 80)
+    assert lines[at + 6].split() == ["107%", "3", "more", "patterns"]
+    assert len(lines) <= 25
+
+
+@pytest.mark.parametrize("reading", [told(), addition(), exact(), text()])
+def test_a_reading_takes_25_lines_at_80_columns_whatever_it_says(reading: dict[str, Any]) -> None:
+    bits = [{"name": f"N{i}", "bits": i / 10, "of": 1.0, "divergence": 1.0, "interval": None, "value": "v" * 9,
+             "left": [["v" * 9, 0.5], ["w" * 9, 0.5]]} for i in range(-2, 11)]  # fmt: skip
+    for changes in ({}, {"bits": bits}):
+        assert len(drawn(reading | changes, 80)) <= 25
 
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 80, 120, 200])
@@ -68,28 +105,41 @@ def test_no_line_is_wider_than_the_console(reading: dict[str, Any], width: int) 
 
 
 def test_a_narrow_console_keeps_the_tokens_and_gives_up_the_rest() -> None:
-    wide, narrow = "\n".join(drawn(addition(), 120)), "\n".join(drawn(addition(), 42))
-    assert "log q" in wide
-    assert "━" in wide
-    assert "log q" not in narrow
-    assert "━" not in narrow
-    assert "6 1 5 + 8 6 1[=]1 4 7 6 E" in narrow
+    wide, narrow = "\n".join(drawn(addition(), 120)), "\n".join(drawn(addition(), 34))
+    assert "  F1+S1" in wide
+    assert "F1+S1" not in narrow
+    assert "618+800[=]1418" in narrow
 
 
-def test_long_inputs_are_shown_around_the_position() -> None:
+@pytest.mark.parametrize("width", [60, 80])
+def test_every_token_of_a_long_input_is_whole_and_the_position_is_in_sight(width: int) -> None:
     reading = text()
-    lines = [line for line in drawn(reading) if line.startswith(("query", "   0."))]
-    places = {cell_len(line[: line.index("[")]) for line in lines}
-    assert len(places) == 1
-    assert all("…" in line for line in lines)
+    tokens = {token.strip(" ") for sample in reading["samples"] for token in sample["tokens"]}
+    rows = [line for line in drawn(reading, width, limit=30) if line.startswith("  0.")]
+    for line in rows:
+        assert re.search(r"\[[^ ]+\]", line)
+        words = line[9:].replace("[", "").replace("]", "").replace("…", " ").split()
+        assert words
+        for word in words:
+            assert made_of(word, tokens)
+
+
+def made_of(word: str, tokens: set[str]) -> bool:
+    """Whether a word is whole tokens put one after the other."""
+    shown = {printable(token) for token in tokens if token}
+    starts = {0}
+    for end in range(1, len(word) + 1):
+        if any(end - len(token) in starts and word[:end].endswith(token) for token in shown):
+            starts.add(end)
+    return len(word) in starts
 
 
 def test_plain_where_there_is_no_terminal_and_coloured_where_there_is() -> None:
-    plain = "\n".join(drawn(addition()))
+    plain = "\n".join(drawn(addition(), details=True))
     assert "\x1b" not in plain
     assert "lowered" not in plain  # no legend for colours that are not there
     target = console(force_terminal=True, color_system="truecolor")
-    render_terminal(as_reading(addition()), target)
+    render_terminal(as_reading(addition()), target, details=True)
     colored = target.file.getvalue()  # type: ignore[attr-defined]
     assert "48;2;" in colored
     assert "lowered" in colored
@@ -98,7 +148,7 @@ def test_plain_where_there_is_no_terminal_and_coloured_where_there_is() -> None:
 def test_no_color_leaves_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     target = console(force_terminal=True, color_system="truecolor")
-    render_terminal(as_reading(addition()), target)
+    render_terminal(as_reading(addition()), target, details=True)
     colored = target.file.getvalue()  # type: ignore[attr-defined]
     assert "38;" not in colored
     assert "48;" not in colored
@@ -110,7 +160,7 @@ def test_hostile_text_reaches_no_terminal() -> None:
     reading["samples"][0]["tokens"][2] = reading["query"]["tokens"][2] = "\x1b[2J"
     reading["study"] = reading["site"] = reading["query"]["at"] = "[red]\x1b]0;x\x07"
     reading["sources"][0]["name"] = reading["features"][0]["name"] = "\x1b[31m[bold]"
-    joined = "\n".join(drawn(reading, 160))
+    joined = "\n".join(drawn(reading, 160, details=True))
     assert "\x1b" not in joined
     assert "\x07" not in joined
     assert "[red]" in joined  # rich's markup is text, too
@@ -132,10 +182,10 @@ def test_no_members_is_said() -> None:
         sample["inside"] = False
     reading["counts"]["inside"] = 0
     lines = drawn(reading)
-    assert "0 inputs found inside" in lines[0]
-    assert not [line for line in lines if line.startswith("members")]
-    query = next(i for i, line in enumerate(lines) if line.startswith("query"))
-    assert lines[query + 1].startswith("── ε = 0.1 ──")
+    assert "was not measured" in lines[1]
+    assert any(line.startswith("MEMBERS  none found inside ε = 0.1") for line in lines)
+    assert not [line for line in lines if line.startswith("ROWS")]
+    assert [line for line in lines if line.startswith("MISSES")]
 
 
 @pytest.mark.parametrize("reading", [addition(draws=60), text(length=80, samples=4)])
@@ -143,7 +193,7 @@ def test_empty_and_unmarked_samples_are_drawn(reading: dict[str, Any]) -> None:
     reading["samples"][0] |= {"position": -1, "distance": None, "log_prob": None, "colors": None}
     assert any("–" in line for line in drawn(reading, limit=1000))
     reading["samples"] = []
-    assert any(line.startswith("query") for line in drawn(reading))
+    assert drawn(reading)[0].startswith(reading["site"])
 
 
 def test_evaluation_shows_rates_floors_and_the_mean_last() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from inversionview.errors import UserError
 from inversionview.progress import advance, stage
+from inversionview.report.hypotheses import sentence, verdict
 from inversionview.report.wire import pack_map, pack_reading
 from inversionview.results.preimage import Preimage
 from inversionview.studies.description import bundled_studies
@@ -145,7 +146,9 @@ def test_a_hypothesis_is_tested_as_the_study_does(client, study):
     asked = {"input": SUM, "at": "=", "sites": ["x0.post", "a0.1"], "hypothesis": "F1 + S1 == 14", "random_queries": 9}
     document = ask(client, f"{TINY}/test", **asked)[-1][1]["document"]
     queries = [study.query(SUM, "=", site) for site in ("x0.post", "a0.1")]
-    assert document["tests"] == [found.to_dict() for found in study.test(queries, "F1 + S1 == 14", random_queries=9)]
+    tests = study.test(queries, "F1 + S1 == 14", random_queries=9)
+    words = [{"verdict": verdict(found), "says": sentence(found)} for found in tests]
+    assert document["tests"] == [found.to_dict() | said for found, said in zip(tests, words, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +214,7 @@ def test_the_page_is_told_all_it_needs_of_a_study(client, study):
     assert document["size"] == study.task.size
     assert document["start"]["site"] in SITES
     assert len(document["examples"]) == 6
-    assert {"name": "C1", "about": "whether column 1 carries", "values": 2} in document["features"]
+    assert {"name": "C1", "about": "carry out of the hundreds", "values": 2} in document["features"]
     assert document["patch"]["contrasts"] == ["random", "change"]
     assert answer["limits"]["samples"] == 10_000
     for text in document["examples"]:

@@ -20,10 +20,6 @@ class Fact(NamedTuple):
     words: str
 
 
-TOP_FEATURES = 6
-"""Features shown with their bits."""
-
-
 def size_fact(size: Size, *, exact: bool) -> Fact:
     """Say how many inputs the preimage holds and how many bits that is, or why it cannot be said."""
     inputs, bits, domain = size.inputs, size.log2_domain_over_preimage, size.domain
@@ -36,6 +32,11 @@ def size_fact(size: Size, *, exact: bool) -> Fact:
         noun = "input" if inputs == 1 and domain is None else "inputs"
         return Fact("size", f"exactly {inputs:,.0f}{of} {noun}{gives}")
     return Fact("size", f"about {_inputs_words(inputs, interval, domain)}{of}{gives}{_trust(size)}")
+
+
+def rounded_inputs(size: Size) -> int:
+    """How many inputs there are, to the digits that the interval leaves meaningful."""
+    return 0 if size.inputs is None else _rounded(size.inputs, _digits(size.inputs, size.interval), round)
 
 
 def completeness_facts(completeness: Completeness) -> list[Fact]:
@@ -58,11 +59,6 @@ def completeness_facts(completeness: Completeness) -> list[Fact]:
         words = _inputs_words(at_least.inputs, at_least.interval, None)
         facts.append(Fact("at least", f"about {words}, by capture and recapture between sources"))
     return facts
-
-
-def best_bits(bits: Sequence[FeatureBits]) -> list[FeatureBits]:
-    """Return the features to be shown, most bits first."""
-    return sorted(bits, key=lambda feature: -feature.bits)[:TOP_FEATURES]
 
 
 def share_known(bits: float, of: float) -> float:
@@ -94,8 +90,11 @@ def percent(share: float) -> str:
 
 
 def bits_row(feature: FeatureBits, *, exact: bool) -> tuple[str, str, str]:
-    """Return bits, the entropy they are of, and the interval, as words."""
+    """Return bits, the entropy they are of, and the interval, as words; bits below 0 are `0 (± 0.1)`."""
     interval = feature.interval
+    if feature.bits < 0:
+        apart = 0.0 if interval is None else (interval[1] - interval[0]) / 2
+        return "0", f"of {feature.of:.2f}", f"(± {max(apart, -feature.bits):.2g})"
     if exact or interval is None:
         return (f"{feature.bits:.2f}" if exact else f"about {feature.bits:.1f}"), f"of {feature.of:.2f}", ""
     return f"{feature.bits:.2f}", f"of {feature.of:.2f}", f"({_interval_of_bits(interval)})"

@@ -130,13 +130,9 @@ def _contribution(source: Source) -> str:
     return f"; {', '.join(parts)}" if parts else ""
 
 
-def bar_scale(epsilon: float, rows: Sequence[Row]) -> float:
-    """Return the distance at which bars end: at the farthest row, but at 1.25 to 2 times epsilon.
-
-    Misses can be twenty times as far as epsilon; a scale that held them would squash all members to nothing.
-    """
-    farthest = max((_distance(row.sample) for row in rows if row.sample.distance is not None), default=0.0)
-    return max(1.25 * epsilon, min(farthest, 2 * epsilon))
+def input_of(tokens: Sequence[str]) -> str:
+    """The text between begin and end, as one reads it."""
+    return "".join(tokens[1:-1]).strip()
 
 
 def format_distance(distance: float | None, epsilon: float) -> str:

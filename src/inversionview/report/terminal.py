@@ -8,52 +8,39 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from inversionview.report.reading import (
-    Groups,
-    group,
-    headline,
-    printable,
-    settings,
-    shares,
-    source_lines,
-    summary,
-    visible,
-)
-from inversionview.report.terminal_estimates import estimate_tables, fact_lines
-from inversionview.report.terminal_lines import ramp, sample_lines
+from inversionview.report.answer import answer_of
+from inversionview.report.reading import printable
+from inversionview.report.terminal_answer import LABEL, answer_lines, last_lines
+from inversionview.report.terminal_estimates import render_details
+from inversionview.report.terminal_lines import Rows, row_lines, rows_of
 from inversionview.report.terminal_tables import plain_table
 from inversionview.results.evaluation import Evaluation, Rate, Rates
 from inversionview.results.reading import Reading
 
+LINES = 25
+"""Lines of a reading without its details, where the console is 80 cells wide."""
+_LEAST_ROWS = 3
 _RULES = ("any", "same")
 
 
-def render_terminal(reading: Reading, console: Console, *, limit: int = 12, near: int = 4) -> None:
-    """Print at most `limit` members and `near` near misses to the console, and how many are left out."""
-    groups = group(reading)
-    shown = Groups(groups.members[: max(limit, 0)], groups.near[: max(near, 0)], [])
-    query = reading.query
-    place = f"{printable(reading.site)} at {visible(query.at)}"
-    facts = " · ".join(f"{name} {value}" for name, value in settings(reading))
-    console.print(Text(f"{place} · {headline(reading)}", style="bold"))
-    console.print(Text(summary(reading)))
-    for fact in fact_lines(reading):
-        console.print(fact)
-    where = f"position {query.position}" if query.tokens else "a vector"
-    console.print(Text(f"{printable(reading.study)}, {where} · {facts}", style="dim"))
-    console.print()
-    for line in sample_lines(reading, groups.members, shown, console.width):
+def render_terminal(
+    reading: Reading, console: Console, *, rows: Rows = "typical", limit: int | None = None, details: bool = False
+) -> None:
+    """Print what a reading says, answer first, and at most `limit` rows; left out, as many as `LINES` have room for.
+
+    `details` adds the estimates, the sources, what was drawn how often and how probably, other ε, and the settings.
+    """
+    answer, width = answer_of(reading), console.width
+    lines = answer_lines(answer, width)
+    last = last_lines(answer, width, misses=rows != "misses")
+    room = max(_LEAST_ROWS, LINES - 1 - len(lines) - len(last))
+    if shown := rows_of(reading, rows)[: room if limit is None else max(0, limit)]:
+        title = {"typical": answer.rows, "nearest": "nearest first", "misses": "near misses, nearest first"}[rows]
+        lines += row_lines(reading, shown, f"{'ROWS':{LABEL}}{title}", width, details=details)
+    for line in [*lines, *last]:
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
-    console.print()
-    for note in (_left_out(reading, shown), _legend(reading, groups, console)):
-        if note:
-            console.print(note)
-    if tables := estimate_tables(reading):
-        console.print()
-    for part in tables:
-        console.print(part)
-    for source in _sources(reading):
-        console.print(source)
+    if details:
+        render_details(reading, console)
 
 
 def render_evaluation_terminal(evaluation: Evaluation, console: Console) -> None:
@@ -116,29 +103,3 @@ def _rate_bar(rate: Rate, length: int) -> str:
     filled, floor = round(length * rate.rate), min(length - 1, int(length * rate.floor))
     bar = ("━" * filled).ljust(length)
     return bar[:floor] + ("┿" if filled > floor else "│") + bar[floor + 1 :]
-
-
-def _left_out(reading: Reading, shown: Groups) -> Text | None:
-    counts = reading.counts
-    parts = [
-        (counts.inside - len(shown.members), "more inside ε"),
-        (counts.in_domain - counts.inside - len(shown.near), "more outside ε"),
-        (counts.distinct - counts.in_domain, "not in the domain"),
-    ]
-    words = ", ".join(f"{count:,} {what}" for count, what in parts if count > 0)
-    return Text(f"Not shown: {words}.", style="dim") if words else None
-
-
-def _legend(reading: Reading, groups: Groups, console: Console) -> Text:
-    legend = Text("[ ] position read", style="dim")
-    if shares(reading, groups.members):
-        legend.append("   ▁ to █ share of members with the query's token there")
-    colored = any(sample.colors for sample in reading.samples)
-    if colored and console.color_system is not None and not console.no_color:
-        scale = Text.assemble("lowered ", *ramp(), " raised  ", (printable(reading.colors_about), "dim"))
-        return Text("\n").join([legend, scale])
-    return legend
-
-
-def _sources(reading: Reading) -> list[Text]:
-    return [Text.assemble(printable(name), (f"  {words}", "dim")) for name, words, _ in source_lines(reading)]

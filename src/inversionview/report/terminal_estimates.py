@@ -1,42 +1,56 @@
-"""What a reading says of the whole preimage, in a terminal: its size, what may be missing, bits, other epsilons."""
+"""What stands behind a reading, in a terminal: estimates, bits of every feature, other epsilons, sources, settings."""
 
 from __future__ import annotations
 
-from rich.console import RenderableType
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from inversionview.report.estimates import best_bits, bits_row, curve_header, curve_rows, share_known
-from inversionview.report.reading import facts, printable
+from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
+from inversionview.report.reading import facts, printable, settings, source_lines
+from inversionview.report.terminal_lines import ramp
 from inversionview.report.terminal_tables import plain_table
 from inversionview.results.reading import Reading
 
 BAR = 12
 
 
-def fact_lines(reading: Reading) -> list[Text]:
-    """Return a line for the size of the preimage and for each way in which its completeness was estimated."""
+def render_details(reading: Reading, console: Console) -> None:
+    """Print the estimates, bits about every feature, what other ε would give, the sources, and the settings."""
+    console.print()
+    for part in _parts(reading):
+        console.print(part)
+    colored = any(sample.colors for sample in reading.samples)
+    if colored and console.color_system is not None and not console.no_color:
+        console.print(Text.assemble("lowered ", *ramp(), " raised  ", (printable(reading.colors_about), "dim")))
+
+
+def _parts(reading: Reading) -> Iterator[RenderableType]:
     said = facts(reading)
-    lines = [Text.assemble((f"{fact.label}: ", "dim"), printable(fact.words)) for fact in said]
+    for fact in said:
+        yield Text.assemble((f"{fact.label}: ", "dim"), printable(fact.words))
     if said and not reading.exact:
-        lines.append(Text("in brackets: 95% intervals", style="dim"))
-    return lines
-
-
-def estimate_tables(reading: Reading) -> list[RenderableType]:
-    """Return the features of which the preimage tells most, and what other epsilons would give, each under a title."""
-    drawn: list[RenderableType] = []
+        yield Text("in brackets: 95% intervals", style="dim")
+    yield Text("")
     if reading.bits:
-        title = "bits about features: H(feature) − H(feature | preimage)"
-        drawn += [Text(title, style="dim"), _bits(reading), Text("")]
+        yield Text("bits about features: H(feature) − H(feature | preimage)", style="dim")
+        yield _bits(reading)
+        yield Text("")
     if reading.curve:
-        drawn += [Text("other ε", style="dim"), _curve(reading), Text("")]
-    return drawn
+        yield Text("other ε", style="dim")
+        yield _curve(reading)
+        yield Text("")
+    for name, words, _ in source_lines(reading):
+        yield Text.assemble(printable(name), (f"  {words}", "dim"))
+    for name, value in settings(reading):
+        yield Text.assemble((f"{name}: ", "dim"), value)
 
 
 def _bits(reading: Reading) -> Table:
     table = plain_table("", "", "", "", "", right=(1,), header=False)
-    for feature in best_bits(reading.bits):
+    for feature in sorted(reading.bits, key=lambda feature: -feature.bits):
         bits, of, interval = bits_row(feature, exact=reading.exact)
         bar = "━" * round(BAR * share_known(feature.bits, feature.of))
         table.add_row(Text(printable(feature.name)), bits, of, bar, interval)

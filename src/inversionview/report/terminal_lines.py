@@ -1,81 +1,74 @@
-"""The lines of samples in a terminal: columns that align, given up one by one where the terminal is too narrow."""
+"""The lines of rows in a terminal: a distance, the text cut between words, and columns beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
-from itertools import accumulate, takewhile
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
 from rich.text import Text
 
 from inversionview.report import colors
-from inversionview.report.reading import (
-    Groups,
-    Row,
-    bar_scale,
-    format_distance,
-    printable,
-    shares,
-    visible,
-)
+from inversionview.report.folding import FOLD, folded, places
+from inversionview.report.reading import Row, format_distance, group, printable
+from inversionview.results.map import PARTLY
 from inversionview.results.reading import Reading
 
+Rows = Literal["typical", "nearest", "misses"]
 NEUTRAL = "#aab0b9"
 """Where tints start: as far from a white as from a black terminal, since we cannot know which it is."""
 STRENGTHS = (0.15, 0.4, 0.7)
 """Changes from which a token is tinted weakly, clearly and fully."""
-BAR = 14
-LEAST = 18
-"""Cells that tokens get at the least, before the bar is given up too."""
+LEAST = 24
+"""Cells that texts get at the least, before columns are given up."""
+_VALUE = 18
+"""Cells of the widest value in a column."""
 
 
 class _Column(NamedTuple):
-    """A cell for each line: the header, the query, what the members share, then the samples."""
+    """A name, and a cell for each row."""
 
-    cells: list[Text]
+    name: str
+    cells: list[str]
     right: bool = False
 
     @property
     def width(self) -> int:
-        return max(cell.cell_len for cell in self.cells)
+        return max(map(cell_len, [self.name, *self.cells]))
 
 
-class _Line(NamedTuple):
-    """The tokens of one input, as they are drawn."""
+def rows_of(reading: Reading, kind: Rows) -> list[Row]:
+    """The members in typical order or nearest first, or the near misses."""
+    if kind == "typical" and reading.typical:
+        columns = [column.values for column in reading.features]
+        return [Row(reading.samples[i], [column[i] for column in columns]) for i in reading.typical]
+    groups = group(reading)
+    return groups.near if kind == "misses" else groups.members
 
-    tokens: Sequence[str]
-    position: int
-    changes: Sequence[float] | None
 
-
-def sample_lines(reading: Reading, members: Sequence[Row], shown: Groups, width: int) -> list[Text]:
-    """Return the lines of the samples shown, none wider than `width` cells, with the line at epsilon among them."""
-    rows = [*shown.members, *shown.near]
-    distance = _distances(reading, rows)
-    extras = _extras(reading, rows)
-    bars = [_bars(reading, rows)]
-    tokens = in_places = _grid(reading, members, rows)
-    while extras and _total([distance, *bars, tokens, *extras]) > width:
+def row_lines(reading: Reading, rows: Sequence[Row], title: str, width: int, *, details: bool = False) -> list[Text]:
+    """A line that says what the rows are and names their columns, and a line for each row; none wider than `width`."""
+    distances = _Column("", [format_distance(row.sample.distance, reading.epsilon) for row in rows], right=True)
+    extras = _extras(reading, rows, details)
+    before = distances.width + 4
+    while extras and before + LEAST + sum(2 + column.width for column in extras) > width:
         extras.pop()
-    if _total([distance, *bars, tokens]) > width:
-        room = width - _total([distance, *bars]) - 2
-        if room < LEAST:
-            bars, room = [], max(8, width - distance.width - 2)
-        if tokens.width > room:
-            tokens = _context(reading, rows, room)
-    columns = [distance, *bars, tokens, *extras]
-    lines = [_join(cells, columns) for cells in zip(*(column.cells for column in columns), strict=True)]
-    lines[1].stylize("bold")
-    label = f"── ε = {reading.epsilon:g} "
-    divider = Text(label + "─" * max(0, min(width, _total(columns)) - len(label)), style="bold")
-    above = 3 + len(shown.members)
-    if not shares(reading, members) or tokens is not in_places:
-        del lines[2]
-        above -= 1
-    return [*lines[:above], divider, *lines[above:]]
+    room = width - before - sum(2 + column.width for column in extras)
+    shared = _shared(reading)
+    texts = [_text(reading, row, shared, room) for row in rows]
+    widest = max([text.cell_len for text in texts], default=0)
+    if extras:
+        widest = min(room, max(widest, cell_len(title) - before))
+    head = Text(shortened(title, before + widest if extras else width), style="dim")
+    head.append(" " * (before + widest - head.cell_len))
+    lines = [_joined(head, extras, [column.name for column in extras], "dim")]
+    for i, (distance, text) in enumerate(zip(distances.cells, texts, strict=True)):
+        start = Text.assemble("  ", (distance.rjust(distances.width), "dim"), "  ", text)
+        start.append(" " * (widest - text.cell_len))
+        lines.append(_joined(start, extras, [column.cells[i] for column in extras]))
+    return lines
 
 
 def ramp() -> list[Text]:
@@ -89,6 +82,15 @@ def tint(change: float) -> Style:
     return _tint(sum(abs(change) >= least for least in STRENGTHS), change > 0)
 
 
+def shortened(words: str, width: int) -> str:
+    """Words that are not wider than `width` cells, cut between two of them; the first is cut where it must."""
+    if cell_len(words) <= width:
+        return words
+    tokens = [part if i == 0 else f" {part}" for i, part in enumerate(words.split(" "))]
+    kept = folded(tokens, 0, width)
+    return "".join(FOLD if i is None else tokens[i] for i in kept)
+
+
 @cache
 def _tint(strength: int, raised: bool) -> Style:
     if not strength:
@@ -97,114 +99,66 @@ def _tint(strength: int, raised: bool) -> Style:
     return Style(color=colors.LIGHT.ink, bgcolor=colors.mix(NEUTRAL, end, strength / len(STRENGTHS)))
 
 
-def _join(cells: Iterable[Text], columns: Sequence[_Column]) -> Text:
-    padded = []
-    for cell, column in zip(cells, columns, strict=True):
-        space = " " * (column.width - cell.cell_len)
-        padded.append(Text.assemble(space, cell) if column.right else Text.assemble(cell, space))
-    line = Text("  ").join(padded)
-    line.rstrip()
-    return line
+def _joined(start: Text, columns: Sequence[_Column], cells: Iterable[str], style: str = "") -> Text:
+    for column, cell in zip(columns, cells, strict=True):
+        space = " " * (column.width - cell_len(cell))
+        start.append("  " + (space + cell if column.right else cell + space), style)
+    start.rstrip()
+    return start
 
 
-def _total(columns: Sequence[_Column]) -> int:
-    return sum(column.width for column in columns) + 2 * (len(columns) - 1)
-
-
-def _distances(reading: Reading, rows: Sequence[Row]) -> _Column:
-    names = ["distance", "query", "members"]
-    values = [format_distance(row.sample.distance, reading.epsilon).rjust(len(names[0])) for row in rows]
-    return _Column([Text(cell) for cell in [*names, *values]])
-
-
-def _extras(reading: Reading, rows: Sequence[Row]) -> list[_Column]:
+def _extras(reading: Reading, rows: Sequence[Row], details: bool) -> list[_Column]:
+    """The features beside the rows, what near misses differ in, and with `details` how often each was drawn."""
     columns = []
     for i, feature in enumerate(reading.features):
-        values = [feature.name, feature.query, "", *(row.features[i] for row in rows)]
-        columns.append(_Column([Text(printable(value)) for value in values]))
-    if not reading.exact:
-        columns.append(
-            _Column([Text(cell) for cell in ["drawn", "", "", *(f"{r.sample.count:,}" for r in rows)]], True)
-        )
-    scores = [row.sample.log_prob for row in rows]
-    if any(score is not None for score in scores):
-        cells = ["log q", "", "", *("" if score is None else f"{score:.1f}" for score in scores)]
-        columns.append(_Column([Text(cell) for cell in cells], True))
+        columns.append(_Column(printable(feature.name), [_value(row.features[i]) for row in rows]))
+    if any(row.sample.differs for row in rows):
+        columns.append(_Column("differs in", [printable(row.sample.differs) for row in rows]))
+    if details and not reading.exact:
+        columns.append(_Column("drawn", [f"{row.sample.count:,}" for row in rows], right=True))
+    if details and any(row.sample.log_prob is not None for row in rows):
+        scores = [row.sample.log_prob for row in rows]
+        columns.append(_Column("log q", ["" if score is None else f"{score:.1f}" for score in scores], right=True))
     return columns
 
 
-def _bars(reading: Reading, rows: Sequence[Row]) -> _Column:
-    scale = bar_scale(reading.epsilon, rows)
-    tick = min(BAR - 1, int(BAR * reading.epsilon / scale))
-    bars = [_bar(row, scale, tick) for row in rows]
-    return _Column([Text(cell) for cell in [" " * tick + "ε", "", "", *bars]])
+def _value(value: str) -> str:
+    return shortened(printable(value), _VALUE)
 
 
-def _bar(row: Row, scale: float, tick: int) -> str:
-    """Return a heavy bar that ends before the tick for a member, a light one that crosses it for a near miss."""
-    distance = row.sample.distance
-    if distance is None:
-        return ""
-    filled = max(1, min(BAR, round(BAR * distance / scale)))
-    if row.sample.inside:
-        return ("━" * min(filled, tick)).ljust(tick) + "│"
-    bar = ("─" * max(filled, tick)).ljust(BAR)
-    bar = bar[:tick] + "┼" + bar[tick + 1 :]
-    return bar[:-1] + "→" if distance > scale else bar
-
-
-def _grid(reading: Reading, members: Sequence[Row], rows: Sequence[Row]) -> _Column:
-    """Return the column of tokens in which each position has its own place."""
+def _shared(reading: Reading) -> dict[int, str]:
+    """The tokens that the query and all members have, by their distance from the position read."""
     query = reading.query
-    lines = [_Line(query.tokens, query.position, None), *map(_line, rows)]
-    count = max(len(line.tokens) for line in lines)
-    widths = [max(cell_len(visible(line.tokens[i])) for line in lines if i < len(line.tokens)) for i in range(count)]
-    at = max(query.position, 0)
-    before = sum(width + 1 for width in widths[:at]) + 1 + widths[at] // 2 if query.tokens else 0
-    marks = ["▁▁▂▃▄▅▆▇█"[round(8 * share)] for share in shares(reading, members)]
-    shared = " " + " ".join(mark.center(width) for mark, width in zip(marks, widths, strict=False)) if marks else ""
-    drawn = [_grid_line(line, widths) for line in lines]
-    return _Column([Text(" " * before + "▾" if query.tokens else ""), drawn[0], Text(shared), *drawn[1:]])
+    shared = {i - query.position: token for i, token in enumerate(query.tokens)}
+    for sample in reading.samples:
+        if sample.inside:
+            own = {i - sample.position: token for i, token in enumerate(sample.tokens)}
+            shared = {offset: token for offset, token in shared.items() if own.get(offset) == token}
+    return shared
 
 
-def _grid_line(line: _Line, widths: Sequence[int]) -> Text:
-    text = Text("[" if line.position == 0 else " ")
-    for i, token in enumerate(line.tokens):
-        shown = visible(token)
-        space = widths[i] - cell_len(shown)
-        text.append(" " * (space // 2))
-        text.append(shown, tint(line.changes[i] if line.changes else 0.0))
-        text.append(" " * (space - space // 2))
-        text.append("]" if i == line.position else "[" if i + 1 == line.position else " ")
+def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text:
+    """The text between begin and end: the position read in brackets, and the words of the best known features kept."""
+    sample = row.sample
+    tokens, position = sample.tokens[1:-1], sample.position - 1
+    share = {feature.name: feature.share for feature in reading.bits}
+    values = [
+        value
+        for feature, value in zip(reading.features, row.features, strict=True)
+        if share.get(feature.name, 1.0) >= PARTLY
+    ]
+    values += [value for f in reading.bits if f.share >= PARTLY for value, _ in f.left]
+    kept = places(tokens, (value.strip("'\" ") for value in values))
+    same = [i for i in range(len(tokens)) if i - position in shared]
+    text = Text()
+    for i in folded(tokens, position, room - 2, keep=kept, shared=same):
+        if i is None:
+            text.append(FOLD, "dim")
+            continue
+        words, style = printable(tokens[i]), tint(sample.colors[i + 1] if sample.colors else 0.0)
+        if i == position:
+            space = len(words) - len(words.lstrip(" "))
+            text = Text.assemble(text, " " * space, "[", (words[space:], style), "]")
+        else:
+            text.append(words, style)
     return text
-
-
-def _context(reading: Reading, rows: Sequence[Row], room: int) -> _Column:
-    """Return the column of tokens around the position read, which stands in the same place of every line."""
-    query = reading.query
-    before = room * 3 // 5
-    lines = [_Line(query.tokens, query.position, None), *map(_line, rows)]
-    drawn = [_context_line(line, before, room) for line in lines]
-    return _Column([Text(" " * (before + 1) + "▾"), drawn[0], Text(""), *drawn[1:]])
-
-
-def _context_line(line: _Line, before: int, room: int) -> Text:
-    position = line.position
-    widths = [cell_len(visible(token)) for token in line.tokens]
-    backwards = accumulate(reversed(widths[: max(position, 0)]))
-    start = position - sum(1 for _ in takewhile(lambda used: used < before, backwards)) if position > 0 else 0
-    left = Text.assemble("…" if start > 0 else "", *_spans(line, range(start, max(position, 0))))
-    text = Text.assemble(" " * (before - left.cell_len), left)
-    if position >= 0:
-        text = Text.assemble(text, "[", *_spans(line, [position]), "]")
-    text = Text.assemble(text, *_spans(line, range(position + 1, len(line.tokens))))
-    text.truncate(room, overflow="ellipsis")
-    return text
-
-
-def _spans(line: _Line, indices: Iterable[int]) -> list[Text]:
-    return [Text(visible(line.tokens[i]), style=tint(line.changes[i] if line.changes else 0.0)) for i in indices]
-
-
-def _line(row: Row) -> _Line:
-    return _Line(row.sample.tokens, row.sample.position, row.sample.colors)

@@ -8,25 +8,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from inversionview.report.estimates import percent, share_words
+from inversionview.report.estimates import percent
+from inversionview.report.hypotheses import sentence, verdict
 from inversionview.report.reading import printable
 from inversionview.results.evaluation import Validation
 from inversionview.results.hypotheses import HypothesisTest
 
 
 def render_hypotheses_terminal(tests: Sequence[HypothesisTest], console: Console) -> None:
-    """Print a row for each hypothesis, its controls below, and why the others could not be tested."""
-    tested = [test for test in tests if not test.why_not]
-    if tested:
-        console.print(_hypotheses(tested))
-        console.print()
-        for line in _controls(tested):
-            console.print(line)
-        tried = max(test.sites_tried for test in tested)
-        console.print(Text(_how_tested(tried), style="dim"))
+    """Print the verdict on each hypothesis, what it goes by, and what a look at anything else would have found."""
     for test in tests:
-        if test.why_not:
-            console.print(Text(printable(f"{_name(test)}: not tested, because {test.why_not}")))
+        about = f"{test.name}, {test.site} at {test.at}: "
+        console.print(Text.assemble((printable(about), "bold"), (verdict(test), "bold reverse")))
+        console.print(Text(printable(sentence(test))))
+        if test.consistency is not None:
+            console.print(Text(f"elsewhere: {printable(_elsewhere(test))}", style="dim"))
+    if any(test.p_value is not None for test in tests):
+        how = "In brackets: 95% intervals (Clopper-Pearson). p: by permutation against random queries."
+        console.print(Text(how, style="dim"))
 
 
 def render_validation_terminal(document: Validation, console: Console, *, targets: Sequence[str] = ()) -> None:
@@ -64,45 +63,11 @@ def plain_table(*names: str, right: Iterable[int] = (), header: bool = True) -> 
     return table
 
 
-def _name(test: HypothesisTest) -> str:
-    return f"{test.name}, {test.site} at {test.at}"
-
-
-def _hypotheses(tests: Sequence[HypothesisTest]) -> Table:
-    table = plain_table("hypothesis", "place", "holds for", "members", "base rate", "lift", "p", right=(3, 4, 5, 6))
-    for test in tests:
-        cells = (
-            test.name,
-            f"{test.site} at {test.at}",
-            "–" if test.consistency is None else share_words(test.consistency, test.interval),
-            f"{test.members:,}",
-            percent(test.base_rate),
-            "–" if test.lift is None else f"{test.lift:.2f}",
-            _p_value(test),
-        )
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
-
-
-def _p_value(test: HypothesisTest) -> str:
-    p = test.p_value if test.p_corrected is None else test.p_corrected
-    return "–" if p is None else f"{p:.2g}"
-
-
-def _controls(tests: Sequence[HypothesisTest]) -> list[Text]:
-    lines = []
-    for test in tests:
-        shares = (
-            f"{name} {'–' if control.consistency is None else percent(control.consistency)}"
-            for name, control in test.controls.items()
-        )
-        lines.append(Text.assemble((f"controls of {printable(_name(test))}: ", "dim"), printable(" · ".join(shares))))
-    return [line for line, test in zip(lines, tests, strict=True) if test.controls]
-
-
-def _how_tested(tried: int) -> str:
-    corrected = f", corrected for {tried:,} sites tried" if tried > 1 else ""
-    return f"in brackets: 95% intervals (Clopper-Pearson); p by permutation against random queries{corrected}"
+def _elsewhere(test: HypothesisTest) -> str:
+    shares = [f"all inputs {percent(test.base_rate)}"]
+    for name, control in test.controls.items():
+        shares.append(f"{name} {'–' if control.consistency is None else percent(control.consistency)}")
+    return " · ".join(shares)
 
 
 def _measure(value: float | None, unit: str) -> str:

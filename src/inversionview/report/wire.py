@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
 
 from inversionview.report.map import first_known, level_of, shown
@@ -23,6 +24,8 @@ DIGITS = 4
 """Significant digits of a number in a packed document."""
 MOST_TOKENS = 30_000
 """Tokens of the samples in a reading that is kept in a file or a notebook, which would grow by many megabytes."""
+_NEAR = 20
+"""Near misses that such a reading keeps."""
 _ROUNDED = ("distance", "log_prob", "token_distances")
 
 
@@ -31,16 +34,15 @@ def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[st
 
     `shown` has the same texts as tokens are drawn, `query_ids` the query's.
 
-    Of more than `most_tokens` the nearest samples are kept. Distances are rounded so that none of them crosses epsilon:
-    what is inside stays inside.
+    Of more than `most_tokens` the nearest samples and the first typical ones are kept, by turns. Distances are rounded
+    so that none of them crosses epsilon: what is inside stays inside.
     """
-    samples, kept = reading.samples, list(range(len(reading.samples)))
     if most_tokens is not None:
-        longest = max((len(sample.tokens) for sample in samples), default=1)
-        kept = sorted(kept, key=lambda i: _order(samples[i]))[: most_tokens // longest]
+        longest = max((len(sample.tokens) for sample in reading.samples), default=1)
+        reading = _fewer(reading, most_tokens // longest)
     table: dict[str, int] = {}
-    packed = [_sample(samples[i], reading.epsilon, table) for i in kept]
-    columns = [{**vars(c), "values": [_index(printable(c.values[i]), table) for i in kept]} for c in reading.features]
+    packed = [_sample(sample, reading.epsilon, table) for sample in reading.samples]
+    columns = [{**vars(c), "values": [_index(printable(value), table) for value in c.values]} for c in reading.features]
     query_ids = [_index(token, table) for token in reading.query.tokens]
     document = {
         "kind": "reading",
@@ -98,6 +100,25 @@ def _printed_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _printed(value)
     return [_printed_value(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _fewer(reading: Reading, n: int) -> Reading:
+    """A reading with `n` of its samples at most: the typical members, near misses and the nearest, by turns."""
+    samples = reading.samples
+    if len(samples) <= n:
+        return reading
+    nearest = sorted(range(len(samples)), key=lambda i: _order(samples[i]))
+    near = [i for i in nearest if samples[i].in_domain and not samples[i].inside]
+    turns = chain.from_iterable(zip_longest(reading.typical, near[:_NEAR], nearest))
+    chosen = set(islice(dict.fromkeys(i for i in turns if i is not None), n))
+    kept = [i for i in nearest if i in chosen]
+    row = {i: j for j, i in enumerate(kept)}
+    return replace(
+        reading,
+        samples=[samples[i] for i in kept],
+        features=[replace(c, values=[c.values[i] for i in kept]) for c in reading.features],
+        typical=[row[i] for i in takewhile(row.__contains__, reading.typical)],  # no longer typical from a gap on
+    )
 
 
 def _order(sample: Sample) -> float:

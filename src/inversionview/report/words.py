@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inversionview.report import causal, map, patching, reading
+from inversionview.report.answer import Answer, answer_of
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, Cell, Map
 from inversionview.results.patching import Effect, Patching
@@ -56,6 +57,8 @@ class Words:
     tables: dict[str, Table] = field(default_factory=dict)
     """Those without rows are not drawn."""
     notes: list[str] = field(default_factory=list)
+    answer: Answer | None = None
+    """Of a reading, what it says."""
 
 
 def reading_words(document: Reading) -> Words:
@@ -78,6 +81,7 @@ def reading_words(document: Reading) -> Words:
         settings=_lists(reading.settings(document)),
         tables=tables,
         notes=["In brackets: 95% intervals."] if facts and not document.exact else [],
+        answer=answer_of(document),
     )
 
 

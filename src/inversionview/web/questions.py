@@ -10,6 +10,7 @@ from typing import Any
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.progress import advance, stage
+from inversionview.report.hypotheses import packed
 from inversionview.report.reading import visible
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
 from inversionview.results.preimage import Preimage, Query
@@ -118,7 +119,7 @@ def test(study: Study, request: TestRequest, limits: Limits) -> Question:
     settings = request.model_dump(exclude={"input", "at", "sites", "hypothesis"})
 
     def run() -> Answer:
-        tests = [result.to_dict() for result in study.test(queries, request.hypothesis, **settings)]
+        tests = [packed(result) for result in study.test(queries, request.hypothesis, **settings)]
         return Answer({"schema": 1, "study": study.name, "input": queries[0].input, "tests": tests})
 
     return Question(_key(study, "test", *queries, request.hypothesis, settings), run)

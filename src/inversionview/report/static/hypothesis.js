@@ -3,7 +3,7 @@
  */
 
 import { fill, h } from "./dom.js";
-import { fixed, many, percent, whole } from "./words.js";
+import { whole } from "./words.js";
 
 /**
  * @param {HTMLElement} root
@@ -17,29 +17,15 @@ function drawTest(test) {
   const title = h("p", { class: "place" }, h("code", {}, test.name), " · ",
     h("code", {}, test.site), " at ", h("code", {}, test.at));
   if (test.consistency === null) {
-    return h("section", {}, title, h("p", { class: "verdict" }, `Not tested: ${test.why_not ?? "nothing was found"}.`));
+    return h("section", {}, title, h("p", { class: "verdict" }, test.says));
   }
   const controls = Object.entries(test.controls).map(([name, control]) =>
     bar(name, control.consistency, null, control.consistency === null ? "no members" : "", false));
   return h("section", {}, title,
-    h("p", { class: "verdict" }, h("span", { class: `badge ${badge(test)}` }, badge(test).replaceAll("-", " ")), " ", sentence(test)),
+    h("p", { class: "verdict" }, h("span", { class: `badge ${test.verdict.replaceAll(" ", "-")}` }, test.verdict), " ", test.says),
     h("div", { class: "consistency", role: "table", "aria-label": "Share of inputs for which it holds" },
       bar("members here", test.consistency, test.interval, "", true),
       bar("all inputs", test.base_rate, null, "", false), controls));
-}
-
-function badge(test) {
-  if (test.p_corrected === null) return "unclear";
-  if (test.p_corrected > 0.05) return "no-more-than-elsewhere";
-  return test.interval && test.interval[0] >= 0.9 ? "holds" : "holds-for-some";
-}
-
-function sentence(test) {
-  const interval = test.interval ? ` (95%: ${percent(test.interval[0])} to ${percent(test.interval[1])})` : "";
-  const lift = test.lift === null ? "" : `, ${fixed(test.lift, 1)} times as often as in all inputs`;
-  const p = test.p_value === null ? "" : `; p = ${fixed(test.p_corrected ?? test.p_value, 3)} against random activations${
-    test.sites_tried > 1 ? `, corrected for ${test.sites_tried} sites` : ""}`;
-  return `It holds for ${percent(test.consistency)} of ${many(test.members, "member")}${interval}${lift}${p}.`;
 }
 
 function bar(name, share, interval, words, own) {

@@ -26,6 +26,53 @@ export interface Words<Names extends string = string> {
   settings: string[][];
   tables: Record<Names, Table>;
   notes: string[];
+  /** Of a reading, what it says; null of anything else. */
+  answer: Answer | null;
+}
+
+/** A feature, and how well it is known; the last of some lines names the other features. */
+export interface Line {
+  text: string;
+  /** Of its entropy; null where the line names several features. */
+  share: number | null;
+  share_words: string;
+  /** Bits of bits, with their interval. */
+  detail: string;
+}
+
+export interface PatternLine {
+  share: number;
+  share_words: string;
+  words: string;
+  examples: string[];
+  of_query: boolean;
+}
+
+export interface Miss {
+  distance_words: string;
+  input: string;
+  differs: string;
+  /** Index into the samples of the reading, of which a packed one may have fewer. */
+  sample: number;
+}
+
+/** What a reading says, answer first: `report/answer.py`. */
+export interface Answer {
+  head: string;
+  about: string;
+  sentence: string;
+  knows: Line[];
+  partly: Line[];
+  little: Line[];
+  nothing: string;
+  members: string;
+  patterns: PatternLine[];
+  no_pattern: string;
+  rows: string;
+  misses: Miss[];
+  trust: string;
+  trust_level: "good" | "fair" | "cannot say" | "";
+  not_measured: string;
 }
 
 interface SampleOf<Token> {
@@ -161,6 +208,9 @@ export interface HypothesisTest {
   sites_tried: number;
   controls: Record<string, { consistency: number | null; members: number }>;
   why_not?: string | null;
+  /** `holds`, `holds for some`, `no more than elsewhere`, `unclear`, or `not tested`. */
+  verdict: string;
+  says: string;
 }
 
 /** Layers by heads by the position that looks by the positions looked at. */

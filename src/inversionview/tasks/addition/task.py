@@ -157,19 +157,27 @@ class AdditionTask(Task):
     def features(self) -> dict[str, Feature]:
         """Digits, carries, digit sums and answer digits, by name."""
         digits, sums, no_or_yes = tuple("0123456789"), tuple(str(s) for s in range(19)), ("no", "yes")
-        columns = enumerate(((F1, S1), (F2, S2), (F3, S3)), start=1)
+        columns = ("hundreds", "tens", "units")
+        pairs = enumerate(((F1, S1), (F2, S2), (F3, S3)), start=1)
         features = [
-            *(_token_feature(role, digits, f"the digit at {role}") for role in ("F1", "F2", "F3", "S1", "S2", "S3")),
+            *(
+                _token_feature(f"{number}{i}", digits, f"{column} digit of the {which} number")
+                for number, which in (("F", "first"), ("S", "second"))
+                for i, column in enumerate(columns, start=1)
+            ),
             *(
                 feature
-                for i, pair in columns
+                for i, pair in pairs
                 for feature in (
-                    Feature(f"F{i}+S{i}", sums, _digit_sum(*pair), f"sum of the digits of column {i}"),
-                    Feature(f"C{i}", no_or_yes, _carry(i), f"whether column {i} carries"),
+                    Feature(f"F{i}+S{i}", sums, _digit_sum(*pair), f"sum of the {columns[i - 1]} digits"),
+                    Feature(f"C{i}", no_or_yes, _carry(i), f"carry out of the {columns[i - 1]}"),
                 )
             ),
-            *(_token_feature(role, (*digits, "none"), f"the answer digit at {role}") for role in self.roles[-4:]),
-            Feature("four digits", no_or_yes, _carry(1), "whether the answer has four digits, that is A1 is a carry"),
+            *(
+                _token_feature(role, (*digits, "none"), f"{place} digit of the answer")
+                for role, place in zip(self.roles[-4:], ("first", "second", "third", "fourth"), strict=True)
+            ),
+            Feature("four digits", no_or_yes, _carry(1), "whether the answer has four digits"),
         ]
         return {feature.name: feature for feature in features}
 
