@@ -11,7 +11,7 @@ import torch
 from inversionview.reading.information import chosen_features, own_value
 from inversionview.results.preimage import Preimage
 from inversionview.results.reading import Column
-from inversionview.tasks.base import Feature, Task
+from inversionview.tasks.base import Task
 
 
 def with_features(preimage: Preimage, task: Task, names: Sequence[str]) -> Preimage:
@@ -20,12 +20,11 @@ def with_features(preimage: Preimage, task: Task, names: Sequence[str]) -> Preim
     Features that ask for a position get each candidate's own. Raises `UserError` that names the features there are.
     """
     features = chosen_features(task, list(dict.fromkeys(names)))
-    return dataclasses.replace(preimage, columns=tuple(_column(preimage, feature) for feature in features))
-
-
-def _column(preimage: Preimage, feature: Feature) -> Column:
     rows = np.flatnonzero(preimage.in_domain & (preimage.positions >= 0))
-    codes = np.full(len(preimage), -1)
     tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
-    codes[rows] = feature.compute(tokens, positions).numpy()
-    return Column(feature.name, feature.values, codes, own_value(feature, preimage.query))
+    columns = []
+    for feature in features:
+        codes = np.full(len(preimage), -1)
+        codes[rows] = feature.compute(tokens, positions).numpy()
+        columns.append(Column(feature.name, feature.values, codes, own_value(feature, preimage.query)))
+    return dataclasses.replace(preimage, columns=tuple(columns))

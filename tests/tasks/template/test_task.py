@@ -11,8 +11,10 @@ import torch
 from inversionview.errors import UserError
 from inversionview.tasks import Configured, Constrained, get_task
 from inversionview.tasks.base import Contrastable, Editable, Flippable, Restrictable
+from inversionview.tasks.template.file import read_template
+from inversionview.tasks.template.task import TemplateTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
-from tests.tasks.template.tiny import ALL, ORDER, VERBS, YEARS, opened
+from tests.tasks.template.tiny import ALL, ORDER, VERBS, YEARS, opened, write
 from tests.tokenizers import byte_tokenizer, story_tokenizer
 
 KINDS = [(name, which) for name in ALL for which in ("words", "bytes", "story") if (name, which) not in {
@@ -125,6 +127,23 @@ def test_next_tokens_are_those_that_some_input_has_there(case):
     ended = task.vocabulary.row(task.vocabulary.inner(rows[0]), rows.shape[1] + 1)[None]
     assert task.next_tokens(ended)[0, -1].all()
     assert task.next_tokens(torch.full((1, 3), 7))[0].all()
+
+
+def test_what_is_kept_of_rows_is_that_of_rows_read_anew(case):
+    task, _ = case
+    rows = everything(task)
+    for block in task.enumerate(block=5):  # what these are made of is known without reading
+        known = [task.features[name].compute(block, torch.ones(len(block), dtype=torch.long)) for name in task.features]
+        read = [codes(task, name, block.flip(0)).flip(0) for name in task.features]
+        assert all(map(torch.equal, known, read))
+    block = next(task.enumerate(block=5))
+    block[0] = task.pad
+    assert task.contains(block).tolist() == [False, *[True] * (len(block) - 1)]
+    task.contains(rows)[:] = False
+    assert task.contains(rows.clone()).all()
+    before = task.places(rows)
+    task.edit(rows, generator())
+    assert all(torch.equal(task.places(rows)[role], place) for role, place in before.items())
 
 
 def test_all_inputs_are_drawn_as_often(case):
@@ -301,6 +320,26 @@ def test_pairs_are_held_out_in_whichever_order(order):
              for kind in set(kinds)}  # fmt: skip
     assert not (pairs["pair"] | pairs["both"]) & (pairs["no"] | pairs["words"])
     assert order.is_held_out(rows).tolist() == [kind != "no" for kind in kinds]
+
+
+def test_one_text_of_millions_that_two_choices_give_is_found(tmp_path):
+    slots = " ".join(f"{{{name}}}" for name in "ABCDEFG")
+    words = ", ".join(f'"{word}"' for word in ("dog", "cat", "tree", "ball", "key", "king", "stone", "house"))
+    given = "\n".join(f'{name} = "words"' for name in "ABCDEFG")
+    toml = f"""
+    answer = "G"
+    phrasings = ["We saw a {slots}.", "We saw a dog cat tree ball key king {{G}}."]
+    [slots]
+    {given}
+    [lists]
+    words = [{words}]
+    """
+    vocabulary = Vocabulary(byte_tokenizer())
+    with pytest.raises(
+        UserError, match=r"two choices give one text, 'We saw a dog cat tree ball key king \w+\.': of '[^']*' and"
+    ):
+        TemplateTask.of(read_template(write(tmp_path, toml)), vocabulary)
+    assert TemplateTask.of(read_template(write(tmp_path, toml.replace("We saw a dog", "We saw the dog"))), vocabulary)
 
 
 def test_numbers_are_compared_as_numbers(tmp_path):

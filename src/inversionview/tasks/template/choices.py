@@ -401,6 +401,25 @@ class Space:
         ]
         return self._valued(head, parts)
 
+    def spread(self, most: int, drawn: int) -> Choices:
+        """All inputs, or where they are more than `most`, each phrasing with each value of its slots, and some drawn.
+
+        At most `most` of these too, and then `drawn` more.
+        """
+        if self.total <= most:
+            return self.numbered(torch.arange(self.total))
+        made = []
+        for phrasing, radices in enumerate(self.radices):
+            heads = (self.head_phrasing == phrasing).nonzero()[:, 0]
+            if len(heads):
+                turn = torch.arange(max(len(heads), *radices))
+                made.append(self._valued(heads[turn % len(heads)], [turn % radix for radix in radices]))
+        generator = torch.Generator().manual_seed(0)
+        listed = Choices(*(torch.cat(parts) for parts in zip(*made, strict=True)))
+        listed = listed.at(torch.randperm(len(listed.phrasing), generator=generator)[:most])
+        more = self.draw(drawn, generator)
+        return Choices(*(torch.cat(parts) for parts in zip(listed, more, strict=True)))
+
     def numbered(self, numbers: Int[Tensor, " batch"]) -> Choices:
         """The inputs with these numbers, from 0 to `total`."""
         head = torch.searchsorted(self._ends, numbers, right=True)

@@ -87,6 +87,7 @@ class Forms:
         """The end token, which stands behind every input."""
         self._fixed = torch.tensor([[self._string(atom.tokens) for atom in atoms] for atoms in padded])
         self._speaker = torch.tensor([[atom.speaker for atom in atoms] for atoms in padded])
+        self._spelled = list(self.strings)
         self.length = torch.tensor([len(ids) for ids in self.strings])
         self._offset = self.length.cumsum(0) - self.length
         self._tokens = torch.tensor([token for ids in self.strings for token in ids])
@@ -96,8 +97,7 @@ class Forms:
 
     def spelled(self, string: int) -> Spelled:
         """The tokens of a string."""
-        start, many = int(self._offset[string]), int(self.length[string])
-        return tuple(self._tokens[start : start + many].tolist())
+        return self._spelled[string]
 
     @cached_property
     def padded_strings(self) -> Int[Tensor, "string pos"]:
@@ -270,22 +270,55 @@ def parse_position(text: str) -> tuple[str, str, int]:
 
 
 def check_cut(forms: Forms) -> tuple[str, str] | None:
-    """A slot and a word at it that the tokenizer does not cut from what stands around it, in some phrasing; or None."""
+    """A slot and a word at it that the tokenizer does not cut from what stands around it, in some phrasing; or None.
+
+    Every phrasing is tried, and every word of a slot between all pieces that it stands between somewhere.
+    """
     space = forms.space
+    tried: set[_Between] = set()
     for form in forms.forms:
         if space.variants[form.variant] != space.variants[0]:
             continue
         parts = list(segments(space.declared.phrasings[form.phrasing]))
-        for slot, word in _misfits(forms, form, parts):
+        for slot, word in _misfits(forms, form, parts, tried):
             return slot, word
     return None
 
 
-def _misfits(forms: Forms, form: Form, parts: Sequence[Segment]) -> list[tuple[str, str]]:
-    """Every word at every slot, several slots at a time; where a text is cut otherwise, which slot it is."""
+class _Between(NamedTuple):
+    """A slot with what stands next to it."""
+
+    speaker: int
+    phrasing: int
+    """-1 where all phrasings have the same words there."""
+    before: Segment | None
+    behind: str
+    """Up to the end of the next word, or what slot it is."""
+
+
+def _between(forms: Forms, form: Form, parts: Sequence[Segment], number: int) -> _Between:
+    speaker = form.atoms[number].speaker
+    has_own_words = forms.speakers[speaker].variable.component == forms.space.leading
+    behind = "" if number + 1 == len(parts) else parts[number + 1].text
+    if number + 1 < len(parts) and parts[number + 1].slot:
+        behind += f"{{{parts[number + 1].slot}}}"
+    return _Between(
+        speaker, form.phrasing if has_own_words else -1, parts[number - 1] if number else None,
+        behind[:1] + behind[1:].partition(" ")[0],
+    )  # fmt: skip
+
+
+def _misfits(forms: Forms, form: Form, parts: Sequence[Segment], tried: set[_Between]) -> list[tuple[str, str]]:
+    """Every word at every slot, several slots at a time; where a text is cut otherwise, which slot it is.
+
+    Of words that were `tried` between the same pieces only the first few.
+    """
     space = forms.space
     options = [_options(forms, form, atom) for atom in form.atoms]
-    many = max((len(words) for words, _ in options if words), default=1)
+    slots = {k: _between(forms, form, parts, k) for k, (words, _) in enumerate(options) if words}
+    many = max((min(len(options[k][0]), _TRIED) if at in tried else len(options[k][0]) for k, at in slots.items()),
+               default=1)  # fmt: skip
+    tried.update(slots.values())
     wanted, texts = [], []
     for i in range(many):
         row = [(words[i % len(words)], ids[i % len(words)]) if words else ("", ids[0]) for words, ids in options]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from inversionview.shapes import Positions
 from inversionview.tasks.listed import smallest_hashes
@@ -31,23 +33,29 @@ def _words_by(space: Space, name: str, rule: HeldOut, aspects: Mapping[str, Aspe
     sizes = [len(some) for some in values]
     if math.prod(sizes) > MOST_COMBINED:
         raise space.declared.error(f"held-out.{name}", f"{math.prod(sizes):,} combinations are too many")
-    join = " and " if rule.unordered else " "
-    combinations = list(itertools.product(*values))
-    keys = [join.join(sorted(words) if rule.unordered else words) for words in combinations]
-    listed = {
-        key: None for key, words in zip(keys, combinations, strict=True)
-        if not rule.unordered or len(set(words)) == len(words)
-    }  # fmt: skip
-    chosen = list(listed)
-    if len(chosen) < 2:
+    candidates = (key for key, may_be in _keys(rule, values) if may_be)
+    first = next(candidates, None)
+    if all(key == first for key in candidates):
         raise space.declared.error(f"held-out.{name}", "there is one combination, and nothing to hold out of it")
-    out = {chosen[i] for i in smallest_hashes(chosen, rule.share)}
-    table = torch.tensor([key in out for key in keys]).view(sizes)
+
+    @functools.cache  # when it is first asked for: opening a model with a domain is quick
+    def table() -> Tensor:
+        keys = list(_keys(rule, values))
+        chosen = list(dict.fromkeys(key for key, may_be in keys if may_be))
+        out = {chosen[i] for i in smallest_hashes(chosen, rule.share)}
+        return torch.tensor([key in out for key, _ in keys]).view(sizes)
 
     def code(choices: Choices) -> Positions:
-        return table[tuple(aspects[one].code(choices) for one in rule.of)].long()
+        return table()[tuple(aspects[one].code(choices) for one in rule.of)].long()
 
     return code
+
+
+def _keys(rule: HeldOut, values: Sequence[Sequence[str]]) -> Iterator[tuple[str, bool]]:
+    """Each combination as one text, and whether it may be held out: of words in any order not one with itself."""
+    join = " and " if rule.unordered else " "
+    for words in itertools.product(*values):
+        yield join.join(sorted(words) if rule.unordered else words), not rule.unordered or len(set(words)) == len(words)
 
 
 def _texts_by(forms: Forms, name: str, rule: HeldOut, aspects: Mapping[str, Aspect]) -> IsOut:

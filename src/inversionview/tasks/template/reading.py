@@ -69,23 +69,31 @@ class Reader:
         self._unlike = unlike
         self._sizes = torch.tensor([component.size for component in space.components])
         self._codes = self._chosen()
+        self._phrasings = torch.tensor([form.phrasing for form in forms.forms])
         string = self._atoms.string
         self._firsts = torch.where(string >= 0, forms.padded_strings[string.clamp_min(0), 0], _NONE)
 
     def read(self, tokens: Tokens) -> tuple[Choices, InputMask]:
         """What each row is made of, and which rows are inputs; the others have -1 everywhere."""
-        form = torch.full((len(tokens),), _NONE)
-        said = torch.full((len(tokens), len(self.space.components)), _NONE)
-        for start, rows in self._blocks(tokens):
-            for end in self._walk(rows, None):
-                form[start + end.row], said[start + end.row] = self._atoms.form[end.atom], end.said
-        inside = form >= 0
-        phrasings = torch.tensor([one.phrasing for one in self.forms.forms])
-        phrasing = torch.where(inside, phrasings[form.clamp_min(0)], _NONE)
-        joint = self._joints.is_joint & (said >= 0)
-        said = torch.where(joint, self._joints.row_at[(said * joint)], said)
-        chosen = self._codes[form.clamp_min(0)]
-        return Choices(phrasing, torch.where(inside[:, None] & (chosen >= 0), chosen, said)), inside
+        row, parsed = self.parses(tokens)
+        phrasing = torch.full((len(tokens),), _NONE)
+        codes = torch.full((len(tokens), len(self.space.components)), _NONE)
+        phrasing[row], codes[row] = parsed
+        return Choices(phrasing, codes), phrasing >= 0
+
+    def parses(self, tokens: Tokens) -> tuple[Int[Tensor, " parse"], Choices]:
+        """Every way to read every row: the rows, by their number, and what each is made of then."""
+        ends = [end._replace(row=start + end.row) for start, rows in self._blocks(tokens)
+                for end in self._walk(rows, None)]  # fmt: skip
+        if not ends:
+            nothing = torch.zeros(0, dtype=torch.long)
+            return nothing, Choices(nothing, torch.zeros(0, len(self.space.components), dtype=torch.long))
+        end = _Front(*(torch.cat(parts) for parts in zip(*ends, strict=True)))
+        form = self._atoms.form[end.atom]
+        joint = self._joints.is_joint & (end.said >= 0)
+        said = torch.where(joint, self._joints.row_at[end.said * joint], end.said)
+        chosen = self._codes[form]
+        return end.row, Choices(self._phrasings[form], torch.where(chosen >= 0, chosen, said))
 
     def next_tokens(self, tokens: Tokens) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on; all where nothing can."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from inversionview.tasks.template.file import PLACES
@@ -21,7 +21,9 @@ def role_table(forms: Forms) -> tuple[tuple[str, ...], tuple[str, ...], dict[str
     declared = forms.space.declared
     named = dict(declared.roles) or {name: name for name in _slots_and_words(forms)}
     given = {name: what for name, what in named.items() if name not in PLACES or what != name}
-    table = {name: [_Finder(forms, form, given).find(name) for form in forms.forms] for name in (*given, *PLACES)}
+    standing = {name for form in forms.forms for name in _names_in(form)}
+    finders = [_Finder(forms, form, given, standing) for form in forms.forms]
+    table = {name: [finder.find(name) for finder in finders] for name in (*given, *PLACES)}
     called = {what for what in named.values() if isinstance(what, str)}
     shown = (*named, *(place for place in PLACES if place not in named and place not in called))
     missing = [name for name in given if all(atom < 0 for atom, _, _ in table[name])]
@@ -30,6 +32,15 @@ def role_table(forms: Forms) -> tuple[tuple[str, ...], tuple[str, ...], dict[str
     firsts = [name for name in given if _is_first(given[name])]
     order = ("END", *(name for name in given if name not in firsts and name != "END"), *firsts, "answer")
     return shown, tuple(dict.fromkeys(order)), table
+
+
+def _names_in(form: Form) -> Iterator[str]:
+    """What `find_atom` finds in a form."""
+    times: dict[str, int] = {}
+    for atom in form.atoms:
+        for name in {atom.slot, atom.role} - {""}:
+            times[name] = times.get(name, 0) + 1
+            yield from (name, f"{name}.{times[name]}")
 
 
 def _slots_and_words(forms: Forms) -> list[str]:
@@ -61,8 +72,8 @@ def _is_first(what: Any) -> bool:
 class _Finder:
     """Finds roles in one form; a class only because a role may be said by another one."""
 
-    def __init__(self, forms: Forms, form: Form, given: Mapping[str, Any]) -> None:
-        self.forms, self.form, self.given = forms, form, given
+    def __init__(self, forms: Forms, form: Form, given: Mapping[str, Any], standing: Collection[str]) -> None:
+        self.forms, self.form, self.given, self.standing = forms, form, given, standing
         self.declared = forms.space.declared
 
     def find(self, name: str, *asked: str) -> Positioned:
@@ -86,7 +97,7 @@ class _Finder:
                 key, f"a position is the name of a slot or word, such as A, A.first, A+1, not {what!r}"
             )
         name, end, shift = parse_position(what)
-        if any(find_atom(form, name) >= 0 for form in self.forms.forms):
+        if name in self.standing:
             return (find_atom(self.form, name), end, shift)
         if name not in self.given and name not in PLACES:
             there_are = ", ".join(_slots_and_words(self.forms))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -44,8 +44,28 @@ FILE = "template.toml"
 ENUMERATED = 2_000_000
 """Most inputs of a domain that is enumerated."""
 CHECKED = 20_000
-"""Inputs that are written and read back when a template is opened."""
+"""Most inputs that are written and read back when a template is opened; of more, each value in each phrasing."""
+DRAWN = 1000
+"""Inputs of a larger domain that are drawn to be so too."""
 _ROUNDS = 1000
+_KEPT = 4
+"""Tensors of rows of which it is kept what they are made of: a reading asks for many features of the same few."""
+
+
+class _Read(NamedTuple):
+    """What rows are made of."""
+
+    tokens: Tokens
+    version: int
+    """How often `tokens` had been written to in place when it was read."""
+    choices: Choices
+    inside: InputMask
+
+    def is_of(self, tokens: Tokens) -> bool:
+        """Whether these rows are the same."""
+        if self.version != self.tokens._version or self.tokens.device != tokens.device:
+            return False
+        return self.tokens is tokens or torch.equal(self.tokens, tokens)
 
 
 class TemplateTask(Task):
@@ -71,7 +91,7 @@ class TemplateTask(Task):
             held_out_by(self.forms, name, rule, self._aspects) for name, rule in self.declared.held_out.items()
         ]
         self._sides = self._listed_sides()
-        self._last: list[tuple[Tokens, int, tuple[Choices, InputMask]]] = []
+        self._kept: list[_Read] = []
         if self.declared.flip is not None:
             check_flip(self.space, self.declared.flip)
         self._check_changes()
@@ -143,7 +163,7 @@ class TemplateTask(Task):
 
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows are one of the inputs, an end token and padding, and nothing else."""
-        return self._read(tokens)[1].to(tokens.device)
+        return self._read(tokens)[1].to(tokens.device, copy=True)
 
     def log_prior(self, tokens: Tokens) -> PerInput:
         """Minus the logarithm of the number of inputs, for each of them."""
@@ -218,7 +238,8 @@ class TemplateTask(Task):
 
     def edit(self, tokens: Tokens, generator: torch.Generator) -> Tokens:
         """Draw one of each input's choices anew, given all others."""
-        choices, inside = self._read(tokens)
+        read, inside = self._read(tokens)
+        choices = Choices(read.phrasing.clone(), read.codes.clone())
         moves = [*self.space.bases, *(self.declared.parts or (PHRASING,))]
         move = torch.randint(len(moves), (len(tokens),), generator=generator)
         for number, name in enumerate(moves):
@@ -295,19 +316,17 @@ class TemplateTask(Task):
 
     def _check_texts(self) -> None:
         """Write inputs and read them again: all, or some. Raises `UserError` where two choices give one text."""
-        space = self.space
-        if space.total <= CHECKED:
-            choices = space.numbered(torch.arange(space.total))
-        else:
-            choices = space.draw(CHECKED, torch.Generator().manual_seed(0))
+        choices = self.space.spread(CHECKED, DRAWN)
         rows = self.forms.write(choices)
-        again, inside = self.reader.read(rows)
-        same = (again.phrasing == choices.phrasing) & (again.codes == choices.codes).all(dim=1) & inside
-        if bool((~same).any()):
-            one = int((~same).nonzero()[0, 0])
-            other = again.at(torch.tensor([one]))
+        row, parsed = self.reader.parses(rows)
+        same = (parsed.phrasing == choices.phrasing[row]) & (parsed.codes == choices.codes[row]).all(dim=1)
+        wrong = torch.bincount(row[same], minlength=len(rows)) != 1
+        wrong[row[~same]] = True
+        if bool(wrong.any()):
+            one = int(wrong.nonzero()[0, 0])
+            others = parsed.phrasing[(row == one) & ~same].tolist()
             phrase = self.declared.phrasings[int(choices.phrasing[one])].text
-            by = self.declared.phrasings[int(other.phrasing[0])].text if bool(inside[one]) else "another one"
+            by = self.declared.phrasings[others[0]].text if others else "another one"
             raise self.declared.error(
                 "phrasings", f"two choices give one text, {self.decode(rows[one])!r}: of {phrase!r} and {by!r}"
             )  # fmt: skip
@@ -407,16 +426,15 @@ class TemplateTask(Task):
 
     def _computing(self, aspect: Aspect) -> Callable[[Tokens, Positions], Positions]:
         def compute(tokens: Tokens, positions: Positions) -> Positions:
-            return aspect.code(self._read(tokens)[0]).to(tokens.device)
+            return aspect.code(self._read(tokens)[0]).to(tokens.device, copy=True)
 
         return compute
 
     def _read(self, tokens: Tokens) -> tuple[Choices, InputMask]:
-        """What rows are made of, without reading the same tensor again; those that are no input as the first of all."""
-        version = 0 if tokens.is_inference() else tokens._version
-        for rows, read_at, result in self._last:
-            if rows is tokens and version == read_at and not tokens.is_inference():
-                return result
+        """What rows are made of, without reading the same rows again; those that are no input as the first of all."""
+        for read in self._kept:
+            if read.is_of(tokens):
+                return read.choices, read.inside
         choices, inside = self.reader.read(tokens.cpu())
         first = self.space.numbered(torch.tensor([0]))
         choices = Choices(
@@ -428,7 +446,8 @@ class TemplateTask(Task):
 
     def _keep(self, tokens: Tokens, choices: Choices, inside: InputMask) -> None:
         """What the latest rows are made of, until they change or others come."""
-        self._last[:] = [(tokens, 0 if tokens.is_inference() else tokens._version, (choices, inside))]
+        if not tokens.is_inference():  # of which nobody can tell whether they were written to
+            self._kept[:] = [_Read(tokens, tokens._version, choices, inside), *self._kept[: _KEPT - 1]]
 
     def _written(self, choices: Choices, inside: InputMask, tokens: Tokens) -> Tokens:
         """These inputs, as wide as `tokens`, and `tokens` itself where it was none or they are too long for that."""
