@@ -12,11 +12,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.reading.conditions import holds
+from inversionview.progress import advance, stage
+from inversionview.reading.conditions import checked_condition, holds
 from inversionview.seeds import seeded
 from inversionview.shapes import InputMask, Positions, Tokens
 from inversionview.tasks.base import Contrastable, Flippable, Split, Task
-from inversionview.tasks.positions import after_end, first_end, last_eligible
+from inversionview.tasks.positions import after_end, check_role, first_end, last_eligible
 
 TRIES = 100
 """Contrast inputs that are drawn for each clean one before it is left out."""
@@ -120,6 +121,9 @@ def make_pairs(
         raise UserError(f"the number of {'pairs' if n < 1 else 'tries'} must be at least 1, not {min(n, tries)}")
     generator = seeded(seed)
     draw = _drawing(task, contrast, split, generator)
+    check_place(task, target)
+    for condition in filter(None, (where, contrast_where)):
+        checked_condition(task, condition)
     clean = task.sample(n, generator=generator, split=split)
     met = _meets(task, where, clean)
     if not met.any():
@@ -131,15 +135,27 @@ def make_pairs(
     if not len(clean):
         raise UserError(f"no clean input has a position {target!r}")
     contrasts = _Contrasts(task, clean, at, target, contrast_where)
-    for _ in range(tries):
-        if not contrasts.offer(draw(clean[contrasts.missing])):
-            break
+    with stage("drawing pairs of inputs", len(clean)):
+        for _ in range(tries):
+            before = len(contrasts.missing)
+            if not contrasts.offer(draw(clean[contrasts.missing])):
+                break
+            advance(before - len(contrasts.missing))
     left_out["contrast"] = len(contrasts.missing)
     if len(contrasts.missing) == len(clean):
         raise UserError(contrasts.why_none(contrast, tries))
     kept = torch.ones(len(clean), dtype=torch.bool)
     kept[contrasts.missing] = False
     return Pairs(task, clean[kept], contrasts.tokens[kept], at[kept], contrasts.at[kept], left_out)
+
+
+def check_place(task: Task, at: str | int) -> None:
+    """Raise `UserError` for a role or an index that no input has, before any is drawn."""
+    index = _index(at)
+    if index is None:
+        check_role(task, str(at))
+    elif not 0 <= index < task.max_length:
+        raise UserError(f"position {at} is not in the clean inputs: their positions are 0 to {task.max_length - 1}")
 
 
 def positions_at(task: Task, tokens: Tokens, at: str | int, which: str = "given") -> Positions:

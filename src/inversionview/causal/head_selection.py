@@ -73,8 +73,7 @@ def select_heads(
     `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Raises `UserError` for no inputs, a `least` that is no
     share, and as `capture` does.
     """
-    if not 0 <= least < 1:
-        raise UserError(f"least must be a share from 0 up to, and without, 1, such as {LEAST}, not {least}")
+    check_least(least)
     batch = len(tokens)
     if not batch:
         raise UserError("give at least one input to select heads by")
@@ -101,6 +100,12 @@ def select_heads(
         least,
         batch,
     )
+
+
+def check_least(least: float) -> None:
+    """Raise `UserError` for what is no share."""
+    if not 0 <= least < 1:
+        raise UserError(f"least must be a share from 0 up to, and without, 1, such as {LEAST}, not {least}")
 
 
 def _proximities(probed: ProbedModel, tokens: Tensor, positions: Tensor) -> Float[Tensor, "layer part batch"]:

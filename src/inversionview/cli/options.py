@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import UnionType
@@ -11,11 +12,32 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from inversionview.criterion import parse_epsilon
 from inversionview.errors import UserError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-FILE = click.Path(dir_okay=False, path_type=Path)
+
+class _File(click.Path):
+    """A file to write, whose folder must be there: what fails after minutes of work is known before."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        folder = path.parent
+        if not folder.is_dir():
+            raise UserError(f"cannot write {path}: there is no folder {folder}")
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"cannot write {path}: nothing may be written in {folder}")
+        return path
+
+
+def _checked_epsilon(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is not None:
+        parse_epsilon(given)  # before a study is opened
+    return given
+
+
+FILE = _File(dir_okay=False, path_type=Path)
 FOLDER = click.Path(path_type=Path)
 at_option = click.option(
     "--at", help="Position to read: a role such as '=', or an index.  [default: the last eligible one]"
@@ -23,7 +45,9 @@ at_option = click.option(
 site_option = click.option("--site", required=True, help="Activation site, such as a0.1 or x1.post.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
 epsilon_option = click.option(
-    "--epsilon", help="Largest distance of a member: 0.1, null:0.01 or causal:0.05.  [default: the study's]"
+    "--epsilon",
+    callback=_checked_epsilon,
+    help="Largest distance of a member: 0.1, null:0.01 or causal:0.05.  [default: the study's]",
 )
 metric_option = click.option(
     "--metric", type=click.Choice(["euclidean", "cosine"]), help="Distance.  [default: the study's]"

@@ -11,6 +11,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.probed.model import PrefixActivations, ProbedModel
+from inversionview.progress import advance, stage
 from inversionview.shapes import Tokens
 from inversionview.sites import Site
 from inversionview.tasks.base import Task
@@ -84,6 +85,7 @@ def domain_size(task: Task, role: str | None) -> DomainSize:
     return sizes[role]
 
 
+_COUNTING = "counting the inputs of the domain"
 _role_sizes: WeakKeyDictionary[Task, dict[str, DomainSize]] = WeakKeyDictionary()
 
 
@@ -92,11 +94,13 @@ def _role_size(task: Task, role: str) -> DomainSize:
         drawn = task.sample(20_000, generator=torch.Generator().manual_seed(0))
         return DomainSize(None, (eligible_role(task, drawn, role) >= 0).double().mean().item())
     count, mass, uniform = 0, 0.0, uniform_log_prior(task)
-    for tokens in task.enumerate():
-        has = eligible_role(task, tokens, role) >= 0
-        count += int(has.sum())
-        if uniform is None:
-            mass += task.log_prior(tokens[has]).double().exp().sum().item()
+    with stage(_COUNTING, task.size):
+        for tokens in task.enumerate():
+            has = eligible_role(task, tokens, role) >= 0
+            count += int(has.sum())
+            if uniform is None:
+                mass += task.log_prior(tokens[has]).double().exp().sum().item()
+            advance(len(tokens))
     return DomainSize(count, mass if uniform is None else count * math.exp(uniform))
 
 
@@ -106,7 +110,11 @@ _uniform: WeakKeyDictionary[Task, float | None] = WeakKeyDictionary()
 def uniform_log_prior(task: Task) -> float | None:
     """log p(x) where all inputs of an enumerable domain have the same; None where they differ."""
     if task not in _uniform:
-        blocks = [task.log_prior(tokens).aminmax() for tokens in task.enumerate()]
+        blocks = []
+        with stage(_COUNTING, task.size):
+            for tokens in task.enumerate():
+                blocks.append(task.log_prior(tokens).aminmax())
+                advance(len(tokens))
         least, most = min(float(block.min) for block in blocks), max(float(block.max) for block in blocks)
         _uniform[task] = least if least == most else None
     return _uniform[task]

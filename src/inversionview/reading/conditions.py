@@ -21,12 +21,17 @@ def evaluated(task: Task, expression: Expression, tokens: Tokens, positions: Pos
     return values
 
 
+def checked_condition(task: Task, text: str) -> Expression:
+    """A condition over the features of a task. Raises `UserError` for what is none."""
+    expression = compiled(task, text)
+    if not expression.is_condition:
+        raise UserError(f"{text!r} is not a condition: compare it with something, as in {text} == 1")
+    return expression
+
+
 def holds(task: Task, condition: str, tokens: Tokens, positions: Positions) -> InputMask:
     """Where a condition such as `A1 != 1 and F1 + S1 != 9` holds.
 
     Raises `UserError` for what is no condition over the task's features.
     """
-    expression = compiled(task, condition)
-    if not expression.is_condition:
-        raise UserError(f"{condition!r} is not a condition: compare it with something, as in {condition} == 1")
-    return evaluated(task, expression, tokens, positions)
+    return evaluated(task, checked_condition(task, condition), tokens, positions)

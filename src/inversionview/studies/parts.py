@@ -96,6 +96,8 @@ class LiveParts:
         return tuple(map(str, self.probed.sites)) if self.decoder is None else self.decoder.config.sites
 
 
+LISTED = 30
+"""Sites that an error names, at most."""
 COUNTED = 3e13
 """Multiplications and additions up to which all inputs of a domain are run where nothing else is asked for."""
 
@@ -119,7 +121,7 @@ def checked_site(parts: Parts, site: str | Site | None) -> str:
 
     Raises `UserError` that names the sites there are.
     """
-    there_are = f"the sites of {parts.name} are: {', '.join(parts.sites)}"
+    there_are = f"the sites of {parts.name} are: {_listed(parts.sites)}"
     if site is None:
         raise UserError(f"give a site to read; {there_are}")
     if str(site) in parts.sites:
@@ -135,6 +137,11 @@ def checked_site(parts: Parts, site: str | Site | None) -> str:
         lacks = f"the decoder of {parts.name} was not trained on" if parts.has_decoder else f"{parts.name} has no"
         raise UserError(f"{lacks} site {name}; {there_are}")
     return name
+
+
+def _listed(sites: Sequence[str]) -> str:
+    """All of a few, and of many the first ones and how many there are."""
+    return ", ".join(sites if len(sites) <= LISTED else [*sites[:LISTED], f"... ({len(sites):,} in all)"])
 
 
 def checked_sites(parts: Parts, names: Iterable[str | Site] | str | Site) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from inversionview.decoder.places import ANYWHERE, Places, make_places
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import claimed, filled
-from inversionview.preimage.epsilon.calibration import site_epsilons
+from inversionview.preimage.epsilon.calibration import check_of_study, site_epsilons
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
@@ -182,6 +182,7 @@ def train_decoder(
         target = dataclasses.replace(target, live=(source.probed, source.task))
     if not resume:
         target = dataclasses.replace(target, criterion=target.criterion.but(epsilon), recipe=recipe or target.recipe)
+        check_of_study(target.criterion)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
@@ -371,6 +372,8 @@ def _made(target: Target, plan: DecoderRecipe, source: TaskSource | None, where:
     with doing(f"loading the model {Path(model).name}"):
         probed = load_probed(model, how, convention=asked, usual=target.convention)
     _check_is(target, probed, model)
+    if target.sites is not None:
+        probed.select_sites(target.sites)  # before texts are read or written, which takes longer
     if target.study is None or source is not None:
         task = task_of(plan, target.task, probed, source)
     else:

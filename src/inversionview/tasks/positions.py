@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from jaxtyping import Float
 
+from inversionview.errors import UserError
 from inversionview.shapes import PositionMask, Positions, Tokens
 
 
@@ -48,6 +49,24 @@ class _Readable(Protocol):
 
 class _Named(_Readable, Protocol):
     def position_of(self, tokens: Tokens, role: str) -> Positions: ...
+
+
+class _Padded(_Named, Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def pad(self) -> int: ...
+
+
+def check_role(task: _Padded, role: str) -> None:
+    """Raise `UserError` for a role that no input has, before any is drawn."""
+    task.position_of(torch.full((1, task.max_length), task.pad), role)
+    if role.isdecimal() and int(role) >= task.max_length:  # where an index is a role
+        raise UserError(
+            f"position {role} is not in the inputs of {task.name}: their positions are 0 to {task.max_length - 1}"
+        )
 
 
 def eligible_role(task: _Named, tokens: Tokens, role: str) -> Positions:

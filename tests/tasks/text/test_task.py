@@ -207,6 +207,27 @@ def test_a_model_that_cannot_write_such_texts_is_refused_before_it_is_run():
         TextTask.sampled(ProbedModel(model().model, larger), 4, n=200)
 
 
+def test_texts_are_written_when_one_is_first_needed(monkeypatch):
+    probed = model()
+    with monkeypatch.context() as broken:
+        broken.setattr(probed, "next_logits", None)  # the model is not run
+        task = TextTask.sampled(probed, 4, n=200, seed=3)
+        rows = task.encode(task.decode(model_text(task)))[None]
+        assert task.contains(rows).all()
+        assert (task.roles, task.max_length) == (("1", "2", "3"), 5)
+        assert task.position_of(rows, "1").tolist() == [1]
+        assert {"token", "position", "length"} <= set(task.features)
+    made = task.sample(30, generator=generator(), split="train")
+    assert torch.equal(task.windows, TextTask.sampled(model(), 4, n=200, seed=3).windows)
+    assert {tuple(row.tolist()) for row in made} <= {tuple(row.tolist()) for row in task.windows}
+
+
+def model_text(task):
+    """Some text of one token."""
+    first = next(i for i in range(task.vocab_size) if i not in task.vocabulary.special)
+    return task.vocabulary.row([first])
+
+
 def test_what_is_run_together_is_bounded_by_its_logits():
     assert block_rows(20, 512) == 1024
     assert block_rows(21, 262_144) * 21 * 262_144 <= 2**26
@@ -300,6 +321,7 @@ def test_of_a_large_model_less_is_sampled(monkeypatch):
     assert affordable(1000, 400, probed) == 400
     assert affordable(300, 400, probed) == 300
     task = TextTask.sampled(probed, 4, n=500, seed=0)
+    assert len(task.windows) == 500  # written now
     monkeypatch.setattr(text_task, "_MOST_NEW", 100)
     monkeypatch.setattr(text_task, "_FEWEST_NEW", 20)
     new = []
@@ -353,7 +375,7 @@ def test_how_far_the_sampling_is_is_told_and_what_is_run_together_is_bounded(mon
     monkeypatch.setattr(sampling, "_continued", noting)
     probed = model()
     with told(lambda *news: heard.append(news[:3])):
-        TextTask.sampled(probed, 6, n=150)
+        assert len(TextTask.sampled(probed, 6, n=150).windows) == 150
     assert max(most) <= 64
     stages = {
         name: [(done, of) for stage, done, of in heard if stage == name]

@@ -102,6 +102,12 @@ def _roundings(criterion: Criterion, queries: Sequence[Query], probed: ProbedMod
     return [floors.get((query.site, query.role), 0.0) for query in queries]
 
 
+def check_of_study(criterion: Criterion) -> None:
+    """Raise `UserError` for an ε that is of one query, and so of no study."""
+    if isinstance(criterion.epsilon, EpsilonRule) and criterion.epsilon.kind == "causal":
+        raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
+
+
 def site_epsilons(
     criterion: Criterion, sites: Sequence[str], *, probed: ProbedModel, task: Task, skip: bool = False
 ) -> Criterion:
@@ -110,11 +116,10 @@ def site_epsilons(
     With `skip`, sites where that is out of reach have none, unless there are no others.
     Raises `UserError` for a causal ε, which is of one query, and as `null_epsilon` does.
     """
+    check_of_study(criterion)
     rule = criterion.epsilon
     if not isinstance(rule, EpsilonRule) or rule.kind == "constant":
         return criterion
-    if rule.kind == "causal":
-        raise UserError("a study takes a number or null:P for its epsilon; causal:T is of one query, use it in read")
     generator = torch.Generator().manual_seed(0)
     n = max(affordable(NULL_PAIRS, FEWEST_PAIRS, probed), math.ceil(FEWEST_INSIDE / rule.value))
     same = dataclasses.replace(criterion, position_rule="same")

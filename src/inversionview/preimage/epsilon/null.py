@@ -75,7 +75,7 @@ def null_epsilon(
     pairs reach by having the very same activation (as far as half precision tells), or that is out of reach as too few
     inputs have the role.
     """
-    _check_share(share, n)
+    check_share(share, n)
     parsed = tuple(dict.fromkeys(probed.site(site) for site in sites))
     if not parsed:
         raise UserError("give at least one site to calibrate epsilon for")
@@ -111,7 +111,7 @@ def bank_epsilon(
     name and role, below which two activations are the same, where half precision tells no more. Raises `UserError` as
     `null_epsilon` does, and for a bank of too few inputs.
     """
-    _check_share(share, n)
+    check_share(share, n)
     apart: dict[tuple[str, str], Float[np.ndarray, " pair"]] = {}
     for site, role in cells:
         vectors = bank.vectors(site, role)
@@ -131,7 +131,8 @@ def bank_epsilon(
     return {cell: _calibrated(row, share) for cell, row in apart.items()}
 
 
-def _check_share(share: float, n: int) -> None:
+def check_share(share: float, n: int = PAIRS) -> None:
+    """Raise `UserError` for a share of unrelated pairs that `n` pairs cannot place, or that is none."""
     if not 0 < share < 1:
         raise UserError(f"the share of unrelated pairs that match must be between 0 and 1, such as 0.01, not {share}")
     needed = math.ceil(FEWEST_INSIDE / share - 1e-9)

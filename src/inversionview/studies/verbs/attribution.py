@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from inversionview.causal.head_selection import HeadSelection, select_heads
+from inversionview.causal.head_selection import HeadSelection, check_least, select_heads
 from inversionview.causal.logit_attribution import LogitAttribution, logit_attribution
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
@@ -13,6 +13,7 @@ from inversionview.shapes import Tokens
 from inversionview.studies.parts import Parts
 from inversionview.studies.settings import HeadSettings
 from inversionview.tasks.base import Task
+from inversionview.tasks.positions import check_role
 
 
 def attribute(parts: Parts, query: Query) -> LogitAttribution:
@@ -26,6 +27,8 @@ def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> Hea
     at, n, generator = settings.at, settings.n, torch.Generator().manual_seed(settings.seed)
     if n < 1:
         raise UserError(f"n must be at least 1, such as 500, not {n}")
+    check_least(settings.least)
+    check_role(task, at)
     having: list[Tokens] = []
     while sum(map(len, having)) < n:
         drawn = task.sample(n, generator=generator, split="train")

@@ -13,12 +13,15 @@ from inversionview.errors import UserError
 from inversionview.results.bank import BankSummary
 from inversionview.studies.parts import Parts, checked_sites
 from inversionview.studies.settings import BankSettings
+from inversionview.tasks.positions import check_role
 
 
 def plan_for(parts: Parts, at: Sequence[str | int], settings: BankSettings) -> BankPlan:
     """What the bank will hold, which is known before anything is run; see `Study.bank`."""
     if settings.most is not None and not settings.most > 0:
         raise UserError(f"the most that a bank may take is a number of GB above 0, not {settings.most:g}")
+    for role in at:
+        check_role(parts.task, str(role))
     return plan_bank(
         parts.probed,
         parts.task,

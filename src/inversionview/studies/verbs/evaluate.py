@@ -8,6 +8,7 @@ from jaxtyping import Bool
 
 from inversionview.criterion import Criterion
 from inversionview.decoder.places import make_places
+from inversionview.errors import UserError
 from inversionview.preimage.epsilon.calibration import site_epsilons
 from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.preimage.estimates.reach import chance_to_be_drawn
@@ -31,6 +32,8 @@ ACCURACY_INPUTS = 20_000
 def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -> Evaluation:
     """In-ε rates of decoder samples at every site, completeness and accuracy; see `Study.evaluate`."""
     decoder, probed, task, n, seed = needed_decoder(parts), parts.probed, parts.task, settings.n, settings.seed
+    if n < 1:
+        raise UserError(f"n must be at least 1, not {n}")
     criterion = site_epsilons(criterion, decoder.config.sites, probed=probed, task=task)
     generator = seeded(seed)
     sites = [Site.parse(name) for name in decoder.config.sites]

@@ -12,12 +12,12 @@ from inversionview.bank.folder import load_bank
 from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.errors import UserError
 from inversionview.preimage.domain import Domain
-from inversionview.preimage.epsilon.null import CHOOSING, PAIRS, bank_epsilon, null_epsilon
+from inversionview.preimage.epsilon.null import CHOOSING, PAIRS, bank_epsilon, check_share, null_epsilon
 from inversionview.preimage.rounding import cell_floors
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.reading.bank_map import BankQueries, bank_map, bank_rows, own_input
-from inversionview.reading.conditions import holds
+from inversionview.reading.conditions import checked_condition, holds
 from inversionview.reading.feature_map import MapCell, feature_map
 from inversionview.reading.information import chosen_features, codes_of
 from inversionview.reading.sampled_map import DRAWS, sampled_map
@@ -28,7 +28,7 @@ from inversionview.studies.parts import Parts, checked_sites, counts_all
 from inversionview.studies.settings import MapSettings
 from inversionview.studies.verbs.map_cells import Groups, Rule, measured_cell
 from inversionview.tasks.base import Conditional, Task
-from inversionview.tasks.positions import eligible_role, last_eligible
+from inversionview.tasks.positions import check_role, eligible_role, last_eligible
 
 QUERIES, QUERIES_OF_BANK = 100, 200
 """A cell, where no other number is asked for."""
@@ -123,8 +123,12 @@ def _check(task: Task, criterion: Criterion, settings: MapSettings, text: str | 
         raise UserError(f"a map needs at least 2 queries a cell for its standard errors, not {settings.queries}")
     if settings.by is not None:
         chosen_features(task, [settings.by])
+    if settings.where is not None:
+        checked_condition(task, settings.where)
+    if isinstance(rule, EpsilonRule) and rule.kind == "null":
+        check_share(rule.value)
     for role in settings.at or ():
-        task.position_of(torch.full((1, task.max_length), task.pad), role)
+        check_role(task, role)
 
 
 def _takes_bank(parts: Parts, settings: MapSettings) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from inversionview.causal.contrast import make_pairs
+from inversionview.causal.contrast import check_place, make_pairs
 from inversionview.causal.effects import PatchEffects, PatchSite, ordered, parse_patch_sites
 from inversionview.causal.patching import patch_effects
 from inversionview.studies.parts import Parts
@@ -25,6 +25,7 @@ def patch(
     )
     for place in places:
         parts.probed.site(place.site)  # before pairs are drawn, which takes longer
+        check_place(parts.task, place.at)
     wanted = ordered(places, settings.order)
     pairs = make_pairs(
         parts.task,

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 import torch
 
 from inversionview.bank.bank import Bank
-from inversionview.criterion import Criterion
+from inversionview.criterion import Criterion, EpsilonRule
 from inversionview.decoder.model import Decoder
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.calibration import Epsilon
+from inversionview.preimage.epsilon.null import check_share
 from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.banked import bank_sample
 from inversionview.preimage.sources.proposals import Source, mixture
-from inversionview.preimage.sources.registry import Wanted, make_sources
+from inversionview.preimage.sources.registry import SOURCES, Wanted, make_sources
 from inversionview.progress import Progress, stage, told
 from inversionview.reading.attribution import BASELINE, token_colors
 from inversionview.reading.bank_map import bank_map, own_input
@@ -50,6 +51,7 @@ def read(
         from_prior = iter(read(alone, apart, criterion, settings, progress=progress))
         from_decoder = iter(read(parts, others, criterion, settings, progress=progress) if others else ())
         return [next(from_prior if query in apart else from_decoder) for query in queries]
+    _check(parts, criterion, settings)
     with told(progress):
         bank = _bank(parts, queries, criterion, settings)
         epsilons = measured(parts, queries, criterion, settings.seed, bank=bank)
@@ -70,13 +72,27 @@ def read(
     return preimages
 
 
-def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list[Source]:
-    decoder, n = parts.decoder, max(1, settings.n // 4)
-    sources = mixture(
-        decoder, parts.task, settings.n, settings.temperatures, noise=settings.noise, prior_share=settings.prior_share
-    )
+def _check(parts: Parts, criterion: Criterion, settings: ReadSettings) -> None:
+    """Raise `UserError` for what cannot be, before a bank is made or ε is measured."""
+    if isinstance(criterion.epsilon, EpsilonRule) and criterion.epsilon.kind == "null":
+        check_share(criterion.epsilon.value)
+    _settings_sources(parts, settings)
     for name in settings.also:
-        sources += make_sources(Wanted(parts.probed, parts.task, decoder, criterion, n, name))
+        SOURCES.find(name.partition(":")[0])
+
+
+def _settings_sources(parts: Parts, settings: ReadSettings) -> list[Source]:
+    """The decoder, where there is one, and the prior."""
+    return mixture(
+        parts.decoder, parts.task, settings.n, settings.temperatures, noise=settings.noise,
+        prior_share=settings.prior_share,
+    )  # fmt: skip
+
+
+def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list[Source]:
+    sources, n = _settings_sources(parts, settings), max(1, settings.n // 4)
+    for name in settings.also:
+        sources += make_sources(Wanted(parts.probed, parts.task, parts.decoder, criterion, n, name))
     return sources
 
 

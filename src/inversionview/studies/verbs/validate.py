@@ -185,10 +185,10 @@ def _validated(parts: Parts, criterion: Criterion, settings: ValidateSettings) -
     decoder, cells, n, seed, part = needed_decoder(parts), settings.cells, settings.n, settings.seed, settings.part
     if cells < 1:
         raise UserError(f"validate at least 1 cell, not {cells}")
+    sources = mixture(decoder, task, n, settings.temperatures, prior_share=settings.prior_share)
     criterion = site_epsilons(criterion.but(position_rule="same"), decoder.config.sites, probed=probed, task=task)
     own = criterion.epsilon
     epsilon = dict(own.by_site) if isinstance(own, SiteEpsilons) else criterion.limits([""])[0]
-    sources = mixture(decoder, task, n, settings.temperatures, prior_share=settings.prior_share)
     queries = random_cells(task, decoder.config.sites, cells, parts.name, torch.Generator().manual_seed(seed))
     identity: dict[str, Any] = {
         "study": parts.name,

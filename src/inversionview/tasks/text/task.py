@@ -13,9 +13,10 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.files import read_tensors, write_atomic, write_tensors
@@ -38,6 +39,15 @@ _MOST_NEW, _FEWEST_NEW = 10_240, 256
 """Draws up to which a small and a large model write new texts; more come from those that were kept."""
 
 
+class Unwritten(NamedTuple):
+    """Texts that a model is to write when one of them is first needed."""
+
+    width: int
+    """Of an input, the begin and the end token included."""
+    write: Callable[[], tuple[Tokens, Starts]]
+    """Gives the texts, and with which tokens they begin."""
+
+
 class TextTask(Task):
     """Windows of text of at most `length` tokens, the begin token included.
 
@@ -52,7 +62,7 @@ class TextTask(Task):
     def __init__(
         self,
         vocabulary: Vocabulary,
-        windows: Tokens,
+        windows: Tokens | Unwritten,
         *,
         starts: Starts | None = None,
         probed: Callable[[], ProbedModel] | None = None,
@@ -60,15 +70,15 @@ class TextTask(Task):
         dropped: tuple[int, int] = (0, 0),
     ) -> None:
         """`dropped`: how many windows of how many were not tokenised again as they are, and are not among these."""
-        self.vocabulary, self.windows, self.starts, self._probed = vocabulary, windows.long(), starts, probed
+        self.vocabulary, self._probed = vocabulary, probed
         self.words, self.dropped = tuple(words), dropped
-        self.max_length = windows.shape[1]
+        self._given = windows if isinstance(windows, Unwritten) else (windows.long(), starts)
+        self._is_of_model = isinstance(windows, Unwritten) or starts is not None
+        self.max_length = windows.width if isinstance(windows, Unwritten) else windows.shape[1]
         self.roles = tuple(str(t) for t in range(1, self.max_length - 1))
         self._added: dict[str, Feature] = {}
-        held_out = self.is_held_out(self.windows)
-        self._sides = {"train": (~held_out).nonzero()[:, 0], "held-out": held_out.nonzero()[:, 0]}
-        if not all(len(side) for side in self._sides.values()):
-            raise UserError(f"{len(windows)} different windows of text are too few to hold some out: give more texts")
+        if not isinstance(windows, Unwritten):
+            self._sides  # noqa: B018  (too few are known at once)
 
     @classmethod
     def from_texts(
@@ -91,17 +101,44 @@ class TextTask(Task):
     def sampled(
         cls, probed: ProbedModel, length: int = 20, *, n: int = 100_000, seed: int = 0, words: Sequence[str] = ()
     ) -> TextTask:
-        """Of texts sampled from the probed model. `n` of them are kept, and the training draws from these.
+        """Of texts sampled from the probed model when one is first needed, which takes minutes for a large one.
 
+        `n` of them are kept, and the training draws from these.
         Raises `UserError` for a model that has fewer positions than the windows, or fewer tokens than the tokenizer.
         """
         _check_length(length)
         vocabulary = Vocabulary.of(probed)
         _check_model(probed, length)
-        generator = seeded(seed)
-        starts = Starts.of(probed, vocabulary, generator)
-        windows = sample_texts(probed, vocabulary, starts, n=n, width=length + 1, generator=generator)
-        return cls(vocabulary, windows, starts=starts, probed=lambda: probed, words=words)
+
+        def write() -> tuple[Tokens, Starts]:
+            generator = seeded(seed)
+            starts = Starts.of(probed, vocabulary, generator)
+            return sample_texts(probed, vocabulary, starts, n=n, width=length + 1, generator=generator), starts
+
+        return cls(vocabulary, Unwritten(length + 1, write), probed=lambda: probed, words=words)
+
+    @cached_property
+    def _texts(self) -> tuple[Tokens, Starts | None]:
+        return self._given.write() if isinstance(self._given, Unwritten) else self._given
+
+    @property
+    def windows(self) -> Tokens:
+        """The texts that are kept [window, pos]."""
+        return self._texts[0]
+
+    @property
+    def starts(self) -> Starts | None:
+        """With which tokens the texts of a model begin; None where texts were given."""
+        return self._texts[1]
+
+    @cached_property
+    def _sides(self) -> dict[str, Tensor]:
+        """The rows of the windows on each side of the split."""
+        held_out = self.is_held_out(self.windows)
+        sides = {"train": (~held_out).nonzero()[:, 0], "held-out": held_out.nonzero()[:, 0]}
+        if not all(len(side) for side in sides.values()):
+            raise UserError(f"{len(held_out)} different windows of text are too few to hold some out: give more texts")
+        return sides
 
     @property
     def note(self) -> str:
@@ -139,11 +176,12 @@ class TextTask(Task):
         Of a model's own texts, one side of the split comes from those that were kept, and without a split new ones are
         drawn from the model where that is at hand, so that they are independent of what was trained on.
         """
-        if split == "all" and self.starts is not None and self._probed is not None and n <= _MOST_NEW:
+        if split == "all" and self._is_of_model and self._probed is not None and n <= _MOST_NEW:
             probed = self._probed()
             if n <= affordable(_MOST_NEW, _FEWEST_NEW, probed):
-                width = self.max_length
-                return sample_texts(probed, self.vocabulary, self.starts, n=n, width=width, generator=generator)
+                width, starts = self.max_length, self.starts
+                assert starts is not None
+                return sample_texts(probed, self.vocabulary, starts, n=n, width=width, generator=generator)
         if split == "all":
             return self.windows[torch.randint(len(self.windows), (n,), generator=generator)]
         side = self._sides[split]
@@ -152,7 +190,7 @@ class TextTask(Task):
     def contains(self, tokens: Tokens) -> InputMask:
         """Which rows are text between begin and end; of given texts, only what is tokenised again as it is."""
         right = self.vocabulary.well_formed(tokens) & (first_end(tokens, self.end) < self.max_length)
-        if self.starts is None and bool(right.any()):
+        if not self._is_of_model and bool(right.any()):
             rows = right.nonzero()[:, 0]
             right[rows] = self.vocabulary.is_canonical(tokens[rows]).to(right.device)
         return right
