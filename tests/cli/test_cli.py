@@ -313,6 +313,21 @@ def test_test_takes_an_expression_and_draws_where_asked(run):
     assert "F1 + S1 == 14" in found["name"]
 
 
+def test_heads_are_shown_in_their_order(run):
+    code, out, err = run("heads", "addition", "--at", "=", "-n", "30", "--least", "0.3")
+    assert code == 0
+    assert "over 30 inputs at =; counts: share above 0.3" in err
+    code, said, err = run("heads", "addition", "--at", "=", "-n", "30", "--least", "0.3", "--json")
+    document = json.loads(said)
+    assert (code, err) == (0, "")
+    assert (document["study"], document["at"], document["seed"], document["n"]) == ("addition", "=", 0, 30)
+    assert [part["site"] for part in document["parts"]] == ["x0.pre", "a0.0", "a0.1", "x1.pre", "a1.0", "a1.1"]
+    counts = {part["site"]: part["counts"] for part in document["parts"] if part["site"].startswith("a")}
+    assert 0 < sum(counts.values()) < len(counts)
+    assert sorted(counts, key=out.index) == sorted(counts, key=lambda head: -counts[head])
+    assert run("heads", "addition", "--at", "=", "-n", "30", "--least", "0.3", "--seed", "1", "--json")[1] != said
+
+
 def test_validate_prints_coverage(run):
     code, out, err = run(*VALIDATE, "--json")
     document = json.loads(out)

@@ -126,17 +126,20 @@ def _prefix_weights(
     for all queries, features and inputs that share it. Masses are in units of an average input's.
     """
     at = eligible_role(task, block.tokens, role)
+    there = (at >= 0).nonzero()[:, 0]
+    everyone = len(there) == len(at)  # then no copy, which a task would have to read again
+    tokens, positions = (block.tokens, at) if everyone else (block.tokens[there], at[there])
+    mass = (task.log_prior(tokens).double().exp() * (task.size or 1)).float()
+    codes = [feature.compute(tokens, positions) for feature in features]
     width = sum(len(feature.values) for feature in features)
     by_position = {}
-    for t in sorted(set(at.tolist()) - {-1}):
-        rows = (at == t).nonzero()[:, 0]
-        tokens, positions, prefix = block.tokens[rows], at[rows], block.read.tree.owners[t].cpu()[rows]
-        mass = (task.log_prior(tokens).double().exp() * (task.size or 1)).float()
+    for t in sorted(set(positions.tolist())):
+        rows = (positions == t).nonzero()[:, 0]
+        prefix = block.read.tree.owners[t].cpu()[there[rows]]
         weights = torch.zeros(len(block.read.tree.rows[t]), width)
         start = 0
-        for feature in features:
-            column = start + feature.compute(tokens, positions)
-            weights.view(-1).index_add_(0, prefix * width + column, mass)
+        for feature, of_row in zip(features, codes, strict=True):
+            weights.view(-1).index_add_(0, prefix * width + start + of_row[rows], mass[rows])
             start += len(feature.values)
         by_position[t] = weights
     return by_position
