@@ -12,7 +12,8 @@ import pytest
 from inversionview.report import words
 from inversionview.report.answer import Answer, Line, Miss, PatternLine
 from inversionview.report.hypotheses import packed
-from inversionview.report.wire import pack_causal, pack_map, pack_patching
+from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_tests
+from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Cell, CellBits
 from tests.paths import ROOT
 from tests.report import causal, patching
@@ -42,6 +43,7 @@ def test_a_type_declares_no_field_that_python_does_not_make() -> None:
         ("PackedMap", pack_map(as_map(addition_map()))),
         ("PackedCausal", pack_causal(causal.document())),
         ("PackedPatching", pack_patching(patching.document())),
+        ("PackedTests", pack_tests(HypothesisTests(hypotheses()))),
         ("SampleOf", pack(estimated())["samples"][0]),
         ("FeatureOf", pack(estimated())["features"][0]),
         ("FeatureBits", pack(estimated())["bits"][0]),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from inversionview.report.page import render_fragment, render_page
+from inversionview.report.page import render_box, render_fragment, render_page
 from inversionview.report.widget import widget_bundle
-from inversionview.report.wire import MOST_TOKENS, pack_causal, pack_map, pack_patching, pack_reading
+from inversionview.report.wire import MOST_TOKENS, pack_causal, pack_map, pack_patching, pack_reading, pack_tests
+from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Patching
 from inversionview.results.preimage import Preimage
 from inversionview.results.use import Use
 
-Shown = Map | Preimage | Use | Patching
+Shown = Map | Preimage | Use | Patching | HypothesisTests
 
 
 def page(result: Shown) -> str:
@@ -30,6 +32,11 @@ def widget(result: Shown) -> dict[str, Any]:
     return widget_bundle(lambda: _packed(result, None))
 
 
+def box(heading: str, rows: Mapping[str, str]) -> str:
+    """Return a heading and what is said of it by name as HTML for a notebook."""
+    return render_box(heading, rows)
+
+
 def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
     if isinstance(result, Map):
         return pack_map(result)
@@ -37,6 +44,8 @@ def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
         return pack_causal(result)
     if isinstance(result, Patching):
         return pack_patching(result)
+    if isinstance(result, HypothesisTests):
+        return pack_tests(result)
     return pack_reading(result.to_reading(), most_tokens=most_tokens)
 
 
@@ -47,4 +56,6 @@ def _title(result: Shown) -> str:
         return "What patching does"
     if isinstance(result, Use):
         return f"{result.input} at {result.at}, {result.site}"
+    if isinstance(result, HypothesisTests):
+        return "Does it hold for the members?"
     return str(result.query)

@@ -11,10 +11,20 @@ from dataclasses import asdict, replace
 from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
 
+from inversionview.report.hypotheses import packed
 from inversionview.report.map import first_known, level_of, shown
 from inversionview.report.reading import printable, visible
-from inversionview.report.words import best_words, causal_words, face, map_words, patching_words, reading_words
+from inversionview.report.words import (
+    best_words,
+    causal_words,
+    face,
+    hypotheses_words,
+    map_words,
+    patching_words,
+    reading_words,
+)
 from inversionview.results import convert
+from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import UNASKED, Map, given_by_token
 from inversionview.results.patching import Patching
 from inversionview.results.reading import Reading, Sample
@@ -76,6 +86,12 @@ def pack_causal(document: Use) -> dict[str, Any]:
 def pack_patching(document: Patching) -> dict[str, Any]:
     """Return what patching did, with its sentences."""
     return _printed({"kind": "patching", **document.to_dict(), "words": asdict(patching_words(document))})
+
+
+def pack_tests(document: HypothesisTests) -> dict[str, Any]:
+    """Return tested hypotheses, with their sentences."""
+    tests = [packed(test) for test in document]
+    return _printed({"kind": "tests", "tests": tests, "words": asdict(hypotheses_words(document))})
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from inversionview.report import causal, map, patching, reading
+from inversionview.report import causal, hypotheses, map, patching, reading
 from inversionview.report.answer import Answer, answer_of
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
+from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, Cell, Map
 from inversionview.results.patching import Effect, Patching
 from inversionview.results.reading import Reading
@@ -27,8 +28,6 @@ class Row:
     """What makes it stand out, such as `used`, `known`, `member`."""
     bar: float | None = None
     """A share in [0, 1] that is drawn beside it."""
-    link: str = ""
-    """Where its first cell leads."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +166,16 @@ def patching_words(document: Patching) -> Words:
         tables=tables,
         notes=patching.notes(),
     )
+
+
+def hypotheses_words(document: HypothesisTests) -> Words:
+    """Say of each test how it came out."""
+    rows = [
+        Row([test.name, f"{test.site} at {test.at}", hypotheses.verdict(test), hypotheses.sentence(test)])
+        for test in document
+    ]
+    table = Table("Does it hold for the members?", ["hypothesis", "place", "verdict", ""], rows)
+    return Words(heading=", ".join(dict.fromkeys(test.name for test in document)), tables={"tests": table})
 
 
 def _shares(document: Reading) -> Table:

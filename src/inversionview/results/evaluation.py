@@ -60,6 +60,13 @@ class Evaluation:
     completeness: Reach | None
     """None where the domain cannot be enumerated."""
 
+    def __repr__(self) -> str:
+        same = self.mean.same
+        return (
+            f"<Evaluation of {self.study}: in-ε rate {same.rate:.1%} at the same position (floor {same.floor:.1%}), "
+            f"mean of {len(self.sites)} sites; the model's accuracy {self.accuracy:.1%}>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview evaluate --json` prints."""
         return convert.document(self)
@@ -155,6 +162,13 @@ class Validation:
     inside: Quantiles
     cells: tuple[CheckedCell, ...]
 
+    def __repr__(self) -> str:
+        kept = (f"{row.quantity} {row.coverage:.0%}" for row in self.estimators if row.kept)
+        return (
+            f"<Validation of {self.study}: {len(self.cells):,} cells of {self.n:,} draws; held the truth: "
+            f"{', '.join(kept)}>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview validate --json` prints."""
         return convert.document(self)
@@ -171,6 +185,13 @@ class Comparison:
     total_variation: Mapping[str, float]
     """For each feature, half the sum of the differences between its distribution in the weighted sample and the exact
     one: 0 where they are the same, 1 where they share nothing. 1 for a sample without weighted members."""
+
+    def __repr__(self) -> str:
+        furthest = max(self.total_variation.values(), default=0.0)
+        return (
+            f"<Comparison: {self.recall:.1%} of the inputs and {self.reach:.1%} of the mass were reached; the weighted "
+            f"sample is at most {furthest:.3f} from the exact distribution of a feature>"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON types only."""

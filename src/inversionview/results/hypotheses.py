@@ -1,4 +1,4 @@
-"""How a hypothesis about what an activation says fared on the members of its preimage."""
+"""How hypotheses about what an activation says fared on the members of its preimage."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from inversionview.results import convert
+from inversionview.results import convert, show
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,35 @@ class HypothesisTest:
     seed: int
     exact: bool
 
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self.site} at {self.at}: {self._said()}>"
+
+    def _said(self) -> str:
+        if self.consistency is None:
+            return f"not tested, because {self.why_not}"
+        p = self.p_value if self.p_corrected is None else self.p_corrected
+        chance = "" if p is None else f"; p = {p:.2g}"
+        members = f"{self.members:,} member{'' if self.members == 1 else 's'}"
+        return f"holds for {self.consistency:.1%} of {members}, for {self.base_rate:.1%} of all inputs{chance}"
+
     def to_dict(self) -> dict[str, Any]:
         """One of the `tests` that `inversionview test --json` prints."""
         document: dict[str, Any] = convert.plain(self)
         return document
+
+
+class HypothesisTests(list[HypothesisTest]):
+    """Tests, one a site; as the last line of a notebook's cell they draw themselves."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self))
+
+    def to_html(self) -> str:
+        """A self-contained HTML page."""
+        return show.page(self)
+
+    def _repr_html_(self) -> str:
+        return show.fragment(self)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        return show.widget(self)

@@ -67,6 +67,13 @@ class Patching:
     contrast_run_se: float | None
     effects: Sequence[Effect]
 
+    def __repr__(self) -> str:
+        of = f" of {self.study}" if self.study else ""
+        done = f"{len(self.effects):,} configurations, {self.direction}, {self.n:,} pairs"
+        return (
+            f"<Patching{of}: {done}; logit difference {self.clean:.3g} clean, {self.contrast_run:.3g} in the contrast>"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview patch --json` prints."""
         return convert.document(self)

@@ -51,6 +51,14 @@ class Query:
         at = f" at {self.role}" if self.role else ""
         return f"{'a vector' if self.input is None else self.input}{at}, {self.site}"
 
+    def __repr__(self) -> str:
+        return f"<Query {self}, of {self.study}>"
+
+    def _repr_html_(self) -> str:
+        read = "" if self.position < 0 else f"{self.position}: {self.token_strings[self.position]}"
+        rows = {"study": self.study, "site": self.site, "at": self.role, "token": read, "note": self.site_note}
+        return show.box(str(self), rows)
+
     def needed_input(self, what: str) -> str:
         """The input, which `what` runs the model on or compares with. Raises `UserError` where there is none."""
         if self.input is None:

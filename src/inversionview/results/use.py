@@ -109,6 +109,12 @@ class Use:
     why_not: str | None
     features: tuple[FeatureUse, ...]
 
+    def __repr__(self) -> str:
+        told = [feature.name for feature in self.features if feature.verdict == "used"]
+        said = self.verdict or f"not known, because {self.why_not}"
+        features = f"; of the features: {', '.join(told)}" if told else ""
+        return f"<Use of {self.site} at {self.at} of {self.input}, {self.study}: {said}{features}>"
+
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview causal --json` prints."""
         document = convert.document(self)

@@ -54,6 +54,11 @@ def bank_for(
     return bank
 
 
+def kept_banks(parts: Parts) -> list[Bank]:
+    """The banks of a study that are in memory."""
+    return [bank for task, bank in _made.get(parts.probed, []) if task is parts.task] if parts.loaded else []
+
+
 def _checked(bank: Bank, sites: Sequence[Site], roles: Sequence[str], folder: Path) -> Bank:
     lacking = [str(site) for site in sites if site not in bank.sites] or [
         role for role in roles if role not in bank.roles

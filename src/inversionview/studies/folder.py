@@ -67,6 +67,11 @@ class FolderParts:
         return self.description.decoder is not None
 
     @property
+    def loaded(self) -> bool:
+        """Whether the probed model was needed by now."""
+        return "probed" in vars(self)
+
+    @property
     def fingerprint(self) -> str:
         """Of the probed model that it must be."""
         return self.description.fingerprint

@@ -63,6 +63,10 @@ class Parts(Protocol):
     def folder(self) -> Path | None:
         """Where they lie on disk; None for those in memory alone."""
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the probed model is in memory."""
+
 
 @dataclass(frozen=True)
 class LiveParts:
@@ -82,6 +86,11 @@ class LiveParts:
     def has_decoder(self) -> bool:
         """Whether there is a decoder."""
         return self.decoder is not None
+
+    @property
+    def loaded(self) -> bool:
+        """Always."""
+        return True
 
     @property
     def fingerprint(self) -> str:

@@ -23,12 +23,13 @@ from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import compare
 from inversionview.reading.information import chosen_features
 from inversionview.results.evaluation import Comparison, Evaluation, Validation
-from inversionview.results.hypotheses import HypothesisTest
+from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Direction, Order, Replacement
 from inversionview.results.preimage import Preimage, Query
 from inversionview.results.use import Use
 from inversionview.sites import Site
+from inversionview.studies import described
 from inversionview.studies.folder import DeviceMap, open_folder, save_parts, with_model
 from inversionview.studies.opening import open_domain
 from inversionview.studies.parts import LiveParts, Parts, checked_sites
@@ -142,8 +143,10 @@ class Study:
         return study
 
     def __repr__(self) -> str:
-        where = "in memory" if self.folder is None else f"in {self.folder}"
-        return f"<Study {self.name}: {len(self.sites)} sites, {where}>"
+        return described.line(self.parts)
+
+    def _repr_html_(self) -> str:
+        return described.box(self.parts)
 
     @property
     def name(self) -> str:
@@ -349,8 +352,10 @@ class Study:
         self, queries: Query | Sequence[Query], hypothesis: str | Callable[[str], Any], *, exact: bool | None = None,
         n: int = 1000, random_queries: int = 99, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0,
-    ) -> list[HypothesisTest]:  # fmt: skip
+    ) -> HypothesisTests:  # fmt: skip
         """Test a hypothesis about what an activation says, of one query or several sites at one position of one input.
+
+        Gives a list, a test for each query, which draws itself in a notebook.
 
         The hypothesis is a feature's name, an expression over features such as `F1 + S1 == 14`, or a function of the
         input's text. With `exact`, all inputs of the domain are counted, in one pass, by default where the task can

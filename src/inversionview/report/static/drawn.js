@@ -4,12 +4,13 @@
  */
 
 import { mountCausal } from "./causal.js";
+import { mountTests } from "./hypothesis.js";
 import { mountMap } from "./map.js";
 import { mountPatching } from "./patching.js";
 import { mountReading } from "./reading.js";
 
 /** @type {Record<import("./types").Packed["kind"], (root: HTMLElement, packed: any) => any>} */
-const MOUNTS = { reading: mountReading, map: mountMap, causal: mountCausal, patching: mountPatching };
+const MOUNTS = { reading: mountReading, map: mountMap, causal: mountCausal, patching: mountPatching, tests: mountTests };
 
 /** Draw every document that the page holds. */
 export async function start() {

@@ -6,7 +6,6 @@ export interface Row {
   kind: string;
   /** A share in [0, 1] that is drawn beside it. */
   bar: number | null;
-  link: string;
 }
 
 export interface Table {
@@ -191,7 +190,13 @@ export interface PackedPatching {
   words: Words;
 }
 
-export type Packed = PackedReading | PackedMap | PackedCausal | PackedPatching;
+export interface PackedTests {
+  kind: "tests";
+  tests: HypothesisTest[];
+  words: Words<"tests">;
+}
+
+export type Packed = PackedReading | PackedMap | PackedCausal | PackedPatching | PackedTests;
 
 /** A tested hypothesis, as `inversionview test --json` prints it. */
 export interface HypothesisTest {

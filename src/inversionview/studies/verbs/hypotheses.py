@@ -31,7 +31,7 @@ from inversionview.reading.hypotheses import (
     permutation_p,
 )
 from inversionview.results.estimates import Interval
-from inversionview.results.hypotheses import Control, HypothesisTest
+from inversionview.results.hypotheses import Control, HypothesisTest, HypothesisTests
 from inversionview.results.preimage import Query
 from inversionview.shapes import InputMask, Tokens
 from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, measured
@@ -106,7 +106,7 @@ def run_hypothesis(
     hypothesis: Given,
     criterion: Criterion,
     settings: TestSettings,
-) -> list[HypothesisTest]:
+) -> HypothesisTests:
     """Test a hypothesis on the preimage of one activation, or of several sites at one position of one input.
 
     With `exact`, all inputs of the domain are counted, in one pass; else `n` are drawn for each activation, from the
@@ -151,7 +151,7 @@ def run_hypothesis(
         _test(run, group, [next(results) for _ in group], prior, sites=len(queries), exact=exact) for group in groups
     ]
     corrected = holm([test.p_value for test in tests])
-    return [dataclasses.replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True)]
+    return HypothesisTests(dataclasses.replace(test, p_corrected=p) for test, p in zip(tests, corrected, strict=True))
 
 
 def _check_queries(parts: Parts, queries: Sequence[Query]) -> None:
