@@ -67,4 +67,12 @@ class Page(HTMLParser):
         return " ".join("".join(f"{text} " for text in self.texts).split())
 
     def rows(self, kind: str) -> list[list[dict]]:
-        return [row["cells"] for row in self.tables[0] if kind in row["class"].split()]
+        """The cells of all rows of a kind, whatever table they are in."""
+        return [row["cells"] for table in self.tables for row in table if kind in row["class"].split()]
+
+    def captioned(self, start: str) -> list[list[str]]:
+        """The one table whose caption begins so, without its header: texts of its cells."""
+        [table] = [
+            table for table, caption in zip(self.tables, self.captions, strict=True) if caption.startswith(start)
+        ]
+        return [[cell["text"] for cell in row["cells"]] for row in table[1:]]

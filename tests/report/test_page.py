@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 from importlib.resources import files
 from typing import Any
@@ -11,10 +12,10 @@ import pytest
 
 from inversionview.report import bundle, colors
 from inversionview.report.page import DATA, plain_styles, render_fragment, render_page
-from inversionview.report.reading import visible
+from inversionview.report.reading import printable
 from inversionview.report.wire import MOST_TOKENS
 from tests.report.css import rules
-from tests.report.examples import addition, pack, text
+from tests.report.examples import addition, exact, pack, text, told
 from tests.report.page import Page, held
 
 
@@ -22,12 +23,12 @@ def whole(*readings: dict[str, Any], title: str = "t") -> str:
     return render_page([pack(reading, most_tokens=MOST_TOKENS) for reading in readings], title=title)
 
 
-def fragment(reading: dict[str, Any], **options: int) -> str:
-    return render_fragment(pack(reading, most_tokens=MOST_TOKENS), **options)
+def fragment(reading: dict[str, Any]) -> str:
+    return render_fragment(pack(reading, most_tokens=MOST_TOKENS))
 
 
-def hostile() -> Reading:
-    reading = addition(draws=40)
+def hostile() -> dict[str, Any]:
+    reading = told()
     nasty = ["</td><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', " ", "\n", "🙂", "&amp;", "'", "\x00"]
     reading["samples"][0]["tokens"] = [*nasty, "=", "1", "4", "7", "6", "E"]
     reading["study"] = reading["site"] = reading["colors_about"] = "<b onmouseover=alert(1)>&"
@@ -37,57 +38,110 @@ def hostile() -> Reading:
     return reading
 
 
-def test_members_come_nearest_first_then_the_line_then_near_misses() -> None:
-    reading = addition()
-    page = Page(whole(reading))
-    kinds = [row["class"] for row in page.tables[0]]
-    line = kinds.index("divider")
-    assert "miss" not in kinds[:line]
-    assert "member" not in kinds[line:]
-    members, misses = page.rows("member"), page.rows("miss")
-    expected = [sample for sample in reading["samples"] if sample["inside"]][: len(members)]
-    assert [cells[1]["text"] for cells in members] == ["".join(sample["tokens"]) for sample in expected]
-    distances = [float(cells[0]["text"]) for cells in members]
-    assert distances == sorted(distances)
-    assert max(distances) <= 0.1 <= float(misses[0][0]["text"])
-    assert page.rows("divider")[0][0]["text"].startswith("ε = 0.1")
+def test_a_reading_says_its_answer_in_one_order() -> None:
+    text = Page(fragment(told())).text
+    answer = pack(told())["words"]["answer"]
+    said = [
+        answer["head"], answer["about"], answer["sentence"], "KNOWS", answer["knows"][0]["text"], "PARTLY",
+        answer["partly"][0]["text"], "A LITTLE", answer["little"][0]["text"], "NOT", answer["nothing"], "MEMBERS",
+        answer["members"], answer["patterns"][0]["words"], answer["patterns"][1]["words"], "Rows, typical",
+        "Near misses", answer["misses"][0]["distance_words"], "TRUST", answer["trust"], "Bits about features",
+        "How it was found", "domain 810,000 inputs", "Sources",
+    ]  # fmt: skip
+    place = 0
+    for words in said:
+        assert words in text[place:], f"{words} does not stand behind {text[max(0, place - 60) : place]}"
+        place = text.index(words, place) + len(words)
 
 
-def test_what_is_not_shown_is_counted() -> None:
-    reading = addition()
-    page = Page(fragment(reading, limit=30, near=4))
-    assert len(page.rows("member")) == 30
-    assert f"{reading['counts']['inside'] - 30:,} more not shown" in page.rows("divider")[0][0]["text"]
-    outside = reading["counts"]["in_domain"] - reading["counts"]["inside"] - 4
-    assert any(cells[0]["text"] == f"{outside:,} more outside ε are not shown." for cells in page.rows("note"))
+def test_each_feature_has_its_share_and_bits_beside_it() -> None:
+    rows = Page(fragment(told())).captioned("What it knows")
+    assert [row[0] for row in rows] == ["KNOWS", "", "PARTLY", "A LITTLE", "NOT"]
+    assert rows[0][2:] == ["99%", "█" * 10, "4.05 of 4.09 (4.01 to 4.09)"]
+    assert rows[3][2:4] == ["39%", "█" * 4]
+    assert rows[4] == ["NOT", "F2"]
 
 
-def test_candidates_outside_the_domain_stand_apart() -> None:
-    page = Page(whole(addition()))
-    kinds = [row["class"] for row in page.tables[0]]
-    assert kinds.index("head") > kinds.index("divider")
-    assert "Not in the domain" in page.rows("head")[0][0]["text"]
-
-
-@pytest.mark.parametrize("reading", [addition(), addition(draws=8), addition(exact=True), text(length=90, samples=9)])
-def test_every_row_of_the_table_is_as_wide(reading: dict[str, Any]) -> None:
-    table = Page(fragment(reading)).tables[0]
-    widths = {row["class"]: sum(int(cell.get("colspan") or 1) for cell in row["cells"]) for row in table}
-    assert len(set(widths.values())) == 1, widths
-
-
-def test_a_row_names_the_token_that_was_read() -> None:
-    reading = addition()
-    reading["samples"][3]["tokens"] = ["B", "1", "+", "1", "=", "2", "E"]  # shorter than the others
+def test_rows_are_the_first_typical_members_below_the_query() -> None:
+    reading = told()
+    random.Random(1).shuffle(reading["typical"])
     page = Page(fragment(reading))
-    assert [cells[1]["text"] for cells in page.rows("query")] == ["B615+861=1476E"]
-    assert {cells[2]["text"] for cells in [*page.rows("query"), *page.rows("member")]} == {"8: =", ""}
-    [short] = [cells for cells in page.rows("member") if cells[1]["text"] == "B1+1=2E"]
-    assert short[2]["text"] == ""
+    first = [reading["samples"][i] for i in reading["typical"][:12]]
+    assert [cells[0]["text"] for cells in page.rows("query")] == ["615+861=1476"]
+    assert [cells[0]["text"] for cells in page.rows("member")] == ["".join(one["tokens"][1:-1]) for one in first]
+    assert [float(cells[2]["text"]) for cells in page.rows("member")] == [round(one["distance"], 3) for one in first]
+    more = reading["counts"]["inside"] - 12
+    assert any(caption.endswith(f"; {more:,} more") for caption in page.captions)
+
+
+def test_near_misses_are_of_the_domain_and_say_what_differs() -> None:
+    reading = told()
+    misses = [sample for sample in reading["samples"] if sample["in_domain"] and not sample["inside"]]
+    outside = {"".join(one["tokens"][1:-1]) for one in reading["samples"] if not one["in_domain"]}
+    misses[1]["differs"] = "F1+S1 = 13"
+    rows = Page(fragment(reading)).captioned("Near misses, beyond ε = 0.1")
+    assert [row[0] for row in rows] == ["".join(one["tokens"][1:-1]) for one in misses[:3]]
+    assert all(float(row[1]) > 0.1 for row in rows)
+    assert [row[2] for row in rows] == ["", "F1+S1 = 13", ""]
+    assert outside
+    assert not outside & {
+        cell["text"] for kind in ("member", "miss") for row in Page(fragment(reading)).rows(kind) for cell in row
+    }
+
+
+def test_without_a_pattern_or_bits_it_is_said_why() -> None:
+    reading = addition()
+    reading["patterns"] = {"found": [], "rest": 1.0, "by": [], "why_not": "no pattern: the members share nothing"}
+    page = Page(fragment(reading))
+    assert "no pattern: the members share nothing" in page.text
+    assert "was not measured, which is not to say that it is little" in page.text
+    assert not any(caption.startswith(("What it knows", "Patterns", "Bits")) for caption in page.captions)
+
+
+def everything() -> dict[str, Any]:
+    """A reading of 1,000 candidates with as much to be said of it as can be."""
+    reading = told()
+    bits, pattern = reading["bits"], reading["patterns"]["found"][0]
+    long = "When Alice and Paul were at the station on a Sunday in the rain, Paul gave a book to Alice."
+    reading["bits"] = [
+        bits[i % 5] | {"name": f"feature {i}", "about": "what this is about, at some length"} for i in range(80)
+    ]
+    reading["patterns"]["found"] = [
+        pattern | {"words": f"IO = Alice, S = Paul, place = {i}", "examples": [long] * 3} for i in range(8)
+    ]
+    reading["features"] *= 4
+    reading["curve"] *= 6
+    return reading
+
+
+@pytest.mark.parametrize("reading", [told(), everything(), exact(), text(samples=1000, length=120)])
+def test_a_fragment_of_a_thousand_candidates_is_small(reading: dict[str, Any]) -> None:
+    assert len(reading["samples"]) > 900
+    assert len(fragment(reading).encode()) < 20_000
+
+
+READINGS = [told(), addition(), addition(draws=8), addition(exact=True), text(length=90, samples=9), everything()]
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_every_row_of_a_table_is_as_wide(reading: dict[str, Any]) -> None:
+    for table in Page(fragment(reading)).tables:
+        widths = {sum(int(cell.get("colspan") or 1) for cell in row["cells"]) for row in table}
+        assert len(widths) == 1, table
+
+
+def test_where_every_input_has_a_position_of_its_own_it_is_named() -> None:
+    reading = told() | {"position_rule": "any"}
+    first = reading["samples"][reading["typical"][0]]
+    first["position"] = 5
+    page = Page(fragment(reading))
+    assert page.rows("member")[0][0]["text"] == "".join(first["tokens"][1:-1]) + " (at 5)"
+    assert page.rows("query")[0][0]["text"] == "615+861=1476 (at 8)"
+    assert "(at 8)" not in Page(fragment(told())).text
 
 
 def test_every_level_has_a_colour_in_both_themes() -> None:
-    css = plain_styles()
+    css = bundle.styles()
     for step in range(1, colors.STEPS + 1):
         for name in (f"p{step}", f"m{step}"):
             assert f".{name}{{background-color:var(--{name})}}" in css
@@ -100,12 +154,12 @@ def test_the_colours_of_the_page_are_those_of_the_drawings() -> None:
     assert kept == colors.theme_css(), "write report.colors.theme_css() to report/static/theme.css"
 
 
-def test_shares_of_members_stand_under_the_query() -> None:
-    page = Page(fragment(addition()))
+def test_shares_of_members_stand_among_the_details() -> None:
+    source = fragment(addition())
     of = f"{addition()['counts']['inside']:,} members listed"
-    [at] = [i for i, caption in enumerate(page.captions) if caption.startswith(f"Share of {of} that have the query's")]
-    query, shares = ([cell["text"] for cell in row["cells"]] for row in page.tables[at])
-    assert [(query[i], shares[i]) for i in (1, 5)] == [("6", "100%"), ("8", "100%")]
+    [shares] = Page(source).captioned(f"Share of {of} that have the query's")
+    assert (shares[1], shares[5]) == ("100%", "100%")
+    assert source.index("<details>") < source.index("Share of")
 
 
 def test_tokens_and_names_are_text_whatever_they_hold() -> None:
@@ -113,8 +167,8 @@ def test_tokens_and_names_are_text_whatever_they_hold() -> None:
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"img", "s", "u"}
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    shown = Page(fragment(hostile())).rows("query")[0][1]["text"]
-    assert shown.startswith("""</td><script>alert(1)</script>"><img·src=x·onerror=alert(1)>·↵🙂""")
+    shown = Page(fragment(hostile())).rows("query")[0][0]["text"]
+    assert shown.startswith(""""><img src=x onerror=alert(1)> ↵🙂&amp;'""")
     assert "".join(page.texts).count("<b onmouseover=alert(1)>&") >= 4
 
 
@@ -186,8 +240,8 @@ def test_what_both_kinds_share_is_colours_alone() -> None:
         if selector.endswith(".inversionview") or selector.endswith("]"):
             assert re.fullmatch(r"((--\w+:#\w+|color-scheme:\w+);)*", declared), selector
         elif declared:
-            assert re.fullmatch(r"\.inversionview\.inversionview\.inversionview \.[mp]\d", selector)
-            assert re.fullmatch(r"background-color:var\(--[mp]\d\)", declared)
+            assert re.fullmatch(r"\.inversionview\.inversionview\.inversionview \.([mph]\d|hue)", selector)
+            assert re.fullmatch(r"(--hue:var\(--\w+\);?)?(background-color:[^;]*)?", declared)
 
 
 def test_a_rule_that_is_not_under_its_root_is_seen() -> None:
@@ -206,46 +260,34 @@ def test_several_fragments_on_one_page_share_no_ids() -> None:
     assert not any(name in attributes for _, attributes in page.elements for name in ("id", "name", "for"))
 
 
-def test_the_overview_links_to_each_reading() -> None:
-    page = Page(whole(addition(), addition(site="x1.post")))
+def test_the_overview_links_to_each_reading_with_its_sentence() -> None:
+    second = told() | {"site": "x1.post"}
+    page = Page(whole(told(), second))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert ids == ["reading-1", "reading-2"]
     assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in ids]
+    overview = page.text.partition("a0.0 at =")[2].partition("head 0 of layer 0")[0]
+    for reading in (told(), second):
+        assert pack(reading)["words"]["answer"]["sentence"] in overview
     assert not [tag for tag, _ in Page(whole(addition())).elements if tag in ("a", "nav")]
 
 
-def test_long_inputs_are_shown_around_the_position() -> None:
-    reading = text()
-    source = fragment(reading)
-    nearest = reading["samples"][0]
-    shown, here = (cell["text"] for cell in Page(source).rows("member")[0][1:3])
-    position = nearest["position"]
-    assert here == f"{position}: ·" + nearest["tokens"][position].strip()
-    assert shown.startswith("…")
-    assert shown.endswith("…")
-    around = "".join(map(visible, nearest["tokens"][position - 3 : position + 3]))
-    assert around in shown
-    assert len(shown) < 120
-    assert len(source) < 3_000_000
+def test_long_inputs_are_shown_around_the_position_in_whole_words() -> None:
+    reading = text(length=300, samples=40)
+    reading["typical"] = [i for i, sample in enumerate(reading["samples"]) if sample["inside"]]
+    for cells, i in zip(Page(fragment(reading)).rows("member"), reading["typical"], strict=False):
+        sample = reading["samples"][i]
+        shown, _, at = cells[0]["text"].rpartition(" (at ")
+        assert at == f"{sample['position']})"
+        assert len(shown) < 120
+        assert printable(sample["tokens"][sample["position"]]).strip() in shown
 
 
-def test_a_huge_reading_stays_small() -> None:
-    reading = text(samples=300)
-    reading["epsilon"] = 5.0
-    for sample in reading["samples"]:
-        sample["inside"] = True
-    reading["counts"]["inside"] = 300
-    page = Page(fragment(reading, limit=1000))
-    assert 24 < len(page.rows("member")) < 60
-    assert "more not shown" in page.rows("divider")[0][0]["text"]
-
-
-@pytest.mark.parametrize("reading", [addition(draws=60), text(length=60, samples=4)])
-def test_a_sample_without_a_position_is_drawn_unmarked(reading: dict[str, Any]) -> None:
-    reading["samples"][0] |= {"position": -1, "distance": None, "inside": False, "in_domain": False}
-    page = Page(fragment(reading))
-    cells = next(cells for cells in page.rows("miss") if cells[0]["text"] == "–")
-    assert cells[2]["text"] == ""
+@pytest.mark.parametrize("reading", [told(), text(length=60, samples=4)])
+def test_a_sample_without_a_position_is_no_miss(reading: dict[str, Any]) -> None:
+    reading["samples"][-1] |= {"position": -1, "distance": None, "inside": False, "in_domain": True}
+    nowhere = "".join(reading["samples"][-1]["tokens"][1:-1])
+    assert nowhere not in [cells[0]["text"] for cells in Page(fragment(reading)).rows("miss")]
 
 
 def test_no_members_is_said() -> None:
@@ -256,11 +298,7 @@ def test_no_members_is_said() -> None:
     page = Page(fragment(reading))
     assert page.rows("member") == []
     assert not any(caption.startswith("Share of") for caption in page.captions)
-    assert "no member was found" in page.rows("divider")[0][0]["text"]
-
-
-def test_an_exact_reading_has_no_column_of_draws() -> None:
-    assert "drawn" not in [cell["text"] for cell in Page(fragment(addition(exact=True))).tables[0][0]["cells"]]
+    assert "none found inside ε = 0.1" in page.text
 
 
 def test_the_same_reading_gives_the_same_page() -> None:

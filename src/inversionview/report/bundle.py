@@ -39,14 +39,20 @@ def styles() -> str:
     return colours() + layout()
 
 
-def colours() -> str:
-    """Return the colours of both themes, which `colors.theme_css` makes."""
-    return _text("theme.css")
+def colours(*, levels: bool = True) -> str:
+    """Return the colours of both themes, which `colors.theme_css` makes; of tokens and maps only with `levels`."""
+    css = _text("theme.css")
+    return css if levels else re.sub(r"--[mph]\d:#\w+;", "", css.partition("\n")[0])
 
 
 def layout() -> str:
-    """Return the styles alone, for a page that has the colours."""
-    return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", _text("view.css"), flags=re.DOTALL)).strip()
+    """Return the styles alone."""
+    return tight(_text("view.css"))
+
+
+def tight(css: str) -> str:
+    """Return a style sheet without its comments and indents."""
+    return re.sub(r"\n\s*", "\n", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)).strip()
 
 
 def module(entry: str) -> str:

@@ -17,7 +17,8 @@ from importlib.resources import files
 from typing import Any
 
 from inversionview.report import bundle
-from inversionview.report.plain import ROWS, draw_plain, escaped
+from inversionview.report.plain import definitions, draw_plain, escaped
+from inversionview.report.plain_reading import draw_reading
 
 DATA = "application/zlib;base64"
 """Type of the data in a page."""
@@ -29,7 +30,7 @@ def render_page(documents: Sequence[Mapping[str, Any]], *, title: str) -> str:
     anchors = [f"reading-{i}" if len(documents) > 1 else "" for i in range(1, len(documents) + 1)]
     body = _overview(documents, anchors) if len(documents) > 1 else ""
     for document, anchor in zip(documents, anchors, strict=True):
-        body += draw_plain(document, anchor=anchor)
+        body += _drawn(document, anchor=anchor)
         body += f'<script type="{DATA}" class="document">{deflated(document)}</script>'
     script = f"{bundle.script('drawn')}\n_drawn.start();"
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -37,7 +38,7 @@ def render_page(documents: Sequence[Mapping[str, Any]], *, title: str) -> str:
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(digest=f"sha256-{digest}")}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{plain_styles()}</style>\n<style>{bundle.layout()}</style>\n</head>\n"
+        f"<style>{plain_styles()}</style>\n<style>{bundle.styles()}</style>\n</head>\n"
         f'<body class="inversionview page"><main><h1>{escaped(title)}</h1>{body}</main>\n'
         f"<script>{script}</script>\n</body>\n</html>\n"
     )
@@ -49,16 +50,31 @@ def deflated(document: Mapping[str, Any]) -> str:
     return base64.b64encode(zlib.compress(data, level=9)).decode()
 
 
-def render_fragment(document: Mapping[str, Any], *, limit: int = ROWS, near: int = 20) -> str:
+def render_fragment(document: Mapping[str, Any]) -> str:
     """Return a packed document as plain tables with their styles, for a notebook: they reach nothing outside it."""
-    plain = draw_plain(document, limit=limit, near=near)
+    return _styled(_drawn(document))
+
+
+def render_box(heading: str, rows: Mapping[str, str]) -> str:
+    """Return a heading and rows of a name and its words as HTML for a notebook; rows without words are left out."""
+    said = definitions([(name, words) for name, words in rows.items() if words])
+    return _styled(f'<section class="inversionview plain-view box"><h2>{escaped(heading)}</h2>{said}</section>')
+
+
+def _drawn(document: Mapping[str, Any], *, anchor: str = "") -> str:
+    draw = draw_reading if document["kind"] == "reading" else draw_plain
+    return draw(document, anchor=anchor)
+
+
+def _styled(plain: str) -> str:
     return f"<div><style>{plain_styles()}</style>{plain}</div>"
 
 
 @functools.cache
 def plain_styles() -> str:
-    """Return the colours of both themes and the styles of the plain tables."""
-    return bundle.colours() + files("inversionview.report").joinpath("plain.css").read_text(encoding="utf-8")
+    """Return the styles of what is drawn without scripts, with the colours of both themes that it takes."""
+    plain = files("inversionview.report").joinpath("plain.css").read_text(encoding="utf-8")
+    return bundle.colours(levels=False) + bundle.tight(plain)
 
 
 def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> str:
@@ -70,6 +86,6 @@ def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> 
         if name != of:
             body += f"{'' if of is None else '</ul>'}<h2>{escaped(name)}</h2><ul>"
             of = name
-        place = f'<a href="#{anchor}">{escaped(words["place"])}</a>'
-        body += f"<li>{place} {escaped(words['heading'])}</li>"
+        link = f'<a href="#{anchor}">{escaped(words["place"])}</a>'
+        body += f"<li>{link} {escaped(words['answer']['sentence'])}</li>"
     return f'<nav class="inversionview plain-view" aria-label="Readings">{body}</ul></nav>'

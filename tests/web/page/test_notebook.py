@@ -8,12 +8,13 @@ import pytest
 
 from inversionview.report import bundle
 from inversionview.report.page import render_fragment
-from inversionview.report.wire import pack_causal, pack_map
+from inversionview.report.wire import pack_causal, pack_map, pack_tests
+from inversionview.results.hypotheses import HypothesisTests
 from tests.report import causal
-from tests.report.examples import addition, addition_map, as_map, estimated, pack
+from tests.report.examples import addition, addition_map, as_map, estimated, hypotheses, pack
 
 STYLES = """(element) => {
-    const PLACE = /^(top|bottom|inset)/; // of what is placed by the page, these go by how much is above
+    const PLACE = /^(top|bottom|inset|--)/; // of what the page places, these go by what is above; names of colours
     return [...element.querySelectorAll("section, section *, .widget, .widget *")].map((one) => {
         const style = getComputedStyle(one);
         const names = [...style].filter((name) => !PLACE.test(name));
@@ -25,7 +26,8 @@ STYLES = """(element) => {
 
 def documents():
     reading = addition(draws=30) | {name: estimated()[name] for name in ("size", "bits", "curve", "completeness")}
-    others = {"map": pack_map(as_map(addition_map())), "causal": pack_causal(causal.document())}
+    tests = pack_tests(HypothesisTests(hypotheses()))
+    others = {"tests": tests, "map": pack_map(as_map(addition_map())), "causal": pack_causal(causal.document())}
     return {"reading": pack(reading)} | others
 
 
@@ -67,7 +69,7 @@ def test_outputs_of_different_kinds_do_not_restyle_each_other(page):
 
     together = styles(list(cells))
     for name in cells:
-        assert len(together[name]) > 20
+        assert len(together[name]) > 15
         alone = styles([name])[name]
         assert len(alone) == len(together[name])
         for one, other in zip(alone, together[name], strict=True):
