@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from inversionview.shapes import InputMask, NextTokens, Positions, Tokens
+from inversionview.shapes import InputMask, NextTokens, PositionMask, Positions, Tokens
 from inversionview.tasks.template.choices import Choices, Joint, Single, Space
 from inversionview.tasks.template.forms import Form, Forms
 from inversionview.tasks.template.sequences import SequenceTree
@@ -50,8 +50,19 @@ class _Front(NamedTuple):
     said: Int[Tensor, "pair component"]
 
     def only(self, kept: Tensor) -> _Front:
-        """Some of the pairs."""
-        return _Front(*(part[kept] for part in self))
+        """Some of the pairs: which they are, or for each of them whether it is one."""
+        if kept.dtype == torch.bool:
+            if bool(kept.all()):
+                return self
+            kept = kept.nonzero()[:, 0]
+        return _Front(*(part.index_select(0, kept) for part in self))
+
+
+class _Noted(NamedTuple):
+    """What can come next at each position, and whether there is anything that can."""
+
+    possible: NextTokens
+    anything: PositionMask
 
 
 class Reader:
@@ -97,13 +108,12 @@ class Reader:
 
     def next_tokens(self, tokens: Tokens) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on; all where nothing can."""
-        possible = torch.zeros(*tokens.shape, self.vocabulary.size, dtype=torch.bool)
+        noted = _Noted(torch.zeros(*tokens.shape, self.vocabulary.size, dtype=torch.bool),
+                       torch.zeros(tokens.shape, dtype=torch.bool))  # fmt: skip
         for start, rows in self._blocks(tokens):
-            for _ in self._walk(rows, possible[start : start + len(rows)]):
-                pass
-        nothing = ~possible.any(dim=2)
-        possible[nothing] = True
-        return possible
+            self._walk(rows, _Noted(*(part[start : start + len(rows)] for part in noted)))
+        noted.possible[~noted.anything] = True
+        return noted.possible
 
     def _blocks(self, tokens: Tokens) -> list[tuple[int, Tokens]]:
         size = max(1, _PAIRS // int(self._atoms.start[1]))
@@ -159,17 +169,17 @@ class Reader:
 
     # The walk
 
-    def _walk(self, tokens: Tokens, possible: NextTokens | None) -> list[_Front]:
-        """The pairs of a row and the last atom that it comes to, padding behind; what can come next into `possible`."""
+    def _walk(self, tokens: Tokens, noted: _Noted | None) -> list[_Front]:
+        """The pairs of a row and the last atom that it comes to, padding behind; what can come next into `noted`."""
         row = (tokens[:, 0] == self.vocabulary.begin).nonzero()[:, 0]
         said = torch.full((len(row), len(self.space.components)), _NONE)
-        compared = tokens if possible is None else None
+        compared = tokens if noted is None else None
         front = self._children(_Front(row, torch.zeros_like(row), torch.ones_like(row), said), compared)
         ended = []
         while len(front.row):
             is_slot = self._atoms.speaker[front.atom] >= 0
-            matched = [self._fixed(front.only(~is_slot), tokens, possible),
-                       *self._slots(front.only(is_slot), tokens, possible)]  # fmt: skip
+            matched = [self._fixed(front.only(~is_slot), tokens, noted),
+                       *self._slots(front.only(is_slot), tokens, noted)]  # fmt: skip
             front = _Front(*(torch.cat(parts) for parts in zip(*matched, strict=True)))
             at_end = self._atoms.form[front.atom] >= 0
             if bool(at_end.any()):
@@ -188,7 +198,7 @@ class Reader:
             pair, atom = pair[likely], atom[likely]
         return front.only(pair)._replace(atom=atom)
 
-    def _fixed(self, front: _Front, tokens: Tokens, possible: NextTokens | None) -> _Front:
+    def _fixed(self, front: _Front, tokens: Tokens, noted: _Noted | None) -> _Front:
         """The pairs that have the fixed words there."""
         if not len(front.row):
             return front
@@ -196,17 +206,17 @@ class Reader:
         length = self.forms.length[string]
         wanted = self.forms.padded_strings[string, : int(length.max())]
         same = (_there(tokens, front, wanted.shape[1]) == wanted) | (wanted < 0)
-        if possible is not None:
-            _note(possible, front.row, front.at, wanted, same)
+        if noted is not None:
+            _note(noted, front.row, front.at, wanted, same)
         kept = same.all(dim=1)
         return front._replace(at=front.at + length).only(kept)
 
-    def _slots(self, front: _Front, tokens: Tokens, possible: NextTokens | None) -> list[_Front]:
+    def _slots(self, front: _Front, tokens: Tokens, noted: _Noted | None) -> list[_Front]:
         """The pairs that have a word there which can stand there, by its number of tokens."""
         if not len(front.row):
             return []
-        if possible is not None:
-            self._note_words(front, tokens, possible)
+        if noted is not None:
+            self._note_words(front, tokens, noted)
         speaker, found = self._atoms.speaker[front.atom], []
         node = self._words.roots[speaker]
         there = _there(tokens, front, int(self._words.longest[speaker].max()))
@@ -233,13 +243,13 @@ class Reader:
         behind = torch.arange(tokens.shape[1]) >= front.at[:, None]
         return front.only(((tokens[front.row] == self.vocabulary.pad) | ~behind).all(dim=1))
 
-    def _note_words(self, front: _Front, tokens: Tokens, possible: NextTokens) -> None:
+    def _note_words(self, front: _Front, tokens: Tokens, noted: _Noted) -> None:
         """All words that can stand there, token by token."""
         pair, code = self._words_there(front)
         string = self._words.strings[self._words.starts[self._atoms.speaker[front.atom[pair]]] + code]
         wanted = self.forms.padded_strings[string, : int(self.forms.length[string].max())]
-        same = _there(tokens, front, wanted.shape[1])[pair] == wanted
-        _note(possible, front.row[pair], front.at[pair], wanted, same)
+        same = _there(tokens, front, wanted.shape[1] - 1)[pair] == wanted[:, :-1]
+        _note(noted, front.row[pair], front.at[pair], wanted, same)
 
     def _words_there(self, front: _Front) -> tuple[Tensor, Tensor]:
         """Pairs of a pair of the front and the code of a word that can stand there."""
@@ -338,10 +348,13 @@ def _there(tokens: Tokens, front: _Front, many: int) -> Int[Tensor, "pair step"]
     return torch.where(places < tokens.shape[1], found, _NONE)
 
 
-def _note(possible: NextTokens, row: Tensor, at: Tensor, tokens: Tensor, same: Tensor) -> None:
-    """These tokens can come one after the other, as long as those before them are there."""
+def _note(noted: _Noted, row: Tensor, at: Tensor, tokens: Tensor, same: Tensor) -> None:
+    """These tokens can come one after the other, as long as those before them are there, by `same`."""
     reached = torch.ones(len(row), dtype=torch.bool)
     for step in range(tokens.shape[1]):
-        here = reached & (at + step <= possible.shape[1]) & (tokens[:, step] >= 0)
-        possible[row[here], at[here] + step - 1, tokens[here, step]] = True
-        reached = reached & same[:, step]
+        here = (reached & (at + step <= noted.anything.shape[1]) & (tokens[:, step] >= 0)).nonzero()[:, 0]
+        row_here, place = row[here], at[here] + step - 1
+        noted.possible[row_here, place, tokens[here, step]] = True
+        noted.anything[row_here, place] = True
+        if step + 1 < tokens.shape[1]:
+            reached = reached & same[:, step]
