@@ -96,6 +96,7 @@ def test_what_can_come_next_leads_to_a_sentence_only(task, rows):
     possible = task.next_tokens(rows[:1])[0]
     begun = {task.vocabulary.text([token]) for token in possible[0].nonzero()[:, 0].tolist()}
     assert begun == {"The", "A"}
+    assert torch.equal(task.next_tokens(rows, 2), task.next_tokens(rows)[:, 2:])
 
 
 @pytest.mark.parametrize(

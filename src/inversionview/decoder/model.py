@@ -360,7 +360,7 @@ class Decoder(nn.Module):
         self.trunk, self.body = trunk, body
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
-        self._next_tokens: Callable[[Tokens], NextTokens] | None = None
+        self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
 
     def constrain(self, task: Task) -> None:
         """Let only inputs of the task be possible. Raises `UserError` for a task that cannot say what comes next."""
@@ -368,11 +368,11 @@ class Decoder(nn.Module):
             raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
         self._next_tokens = task.next_tokens
 
-    def _possible(self, tokens: Tokens) -> NextTokens | None:
-        """Which tokens can follow each of `tokens`; None where all can."""
+    def _possible(self, tokens: Tokens, start: int = 0) -> NextTokens | None:
+        """Which tokens can follow each of `tokens` from position `start` on; None where all can."""
         if self._next_tokens is None and self.config.constrained:
             raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
-        return None if self._next_tokens is None else self._next_tokens(tokens)
+        return None if self._next_tokens is None else self._next_tokens(tokens, start)
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -438,7 +438,7 @@ class Decoder(nn.Module):
     def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
         """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
         hidden = self.body.step(tokens, cache, self.compute_dtype).to(self.compute_dtype)
-        possible = self._possible(tokens)
+        possible = self._possible(tokens, tokens.shape[1] - 1)
         return masked(self.body.unembedding().logits(hidden), None if possible is None else possible[:, -1])
 
     @property

@@ -209,10 +209,11 @@ class Task(Protocol):
 class Constrained(Protocol):
     """A task that knows which tokens can come next, so that a decoder need not learn it and draws inputs only."""
 
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input.
 
-        All of them where the input has ended, or what is there is no beginning of one.
+        All of them where the input has ended, or what is there is no beginning of one. Only positions from `start` on
+        are given: a decoder that draws asks about the last one.
         """
         ...
 

@@ -117,9 +117,9 @@ class ListedTask(Task):
         """All inputs, as they are listed."""
         yield from torch.split(self.listed, block)
 
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
-        return self._tree.next_tokens(tokens)
+        return self._tree.next_tokens(tokens, start)
 
     def places(self, tokens: Tokens) -> dict[str, Positions]:
         """Position [batch] of every role, -1 in inputs that lack it."""

@@ -61,10 +61,10 @@ class PrefixTree:
         padded = ((tokens == self.pad) | ~after_end(tokens, self.end)).all(dim=1)
         return torch.where((node > 0) & padded, of_leaf[node.clamp_min(0)], -1)
 
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
         """Tokens with which what stands up to each position can go on; all where it has ended or is no beginning."""
         key, _, starts, _ = self._on(tokens.device)
-        node = self.nodes(tokens).flatten()
+        node = self.nodes(tokens)[:, start:].flatten()
         parent = node.clamp_min(0)
         first = starts[parent]
         count = torch.where(node >= 0, starts[parent + 1] - first, 0)
@@ -72,7 +72,7 @@ class PrefixTree:
         within = torch.arange(len(row), device=tokens.device) - (count.cumsum(0) - count)[row]
         possible = (count == 0)[:, None].expand(-1, self.vocab_size).clone()
         possible[row, key[first[row] + within] % self.vocab_size] = True
-        return possible.view(*tokens.shape, self.vocab_size)
+        return possible.view(*tokens[:, start:].shape, self.vocab_size)
 
     def _on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         if device not in self._here:

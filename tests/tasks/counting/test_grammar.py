@@ -49,7 +49,9 @@ def test_a_letter_comes_nine_times_at_most():
 
 def test_every_input_goes_only_where_it_can():
     tokens = TASK.sample(500, generator=torch.Generator().manual_seed(1))
-    assert TASK.next_tokens(tokens[:, :-1]).gather(2, tokens[:, 1:, None]).all()
+    possible = TASK.next_tokens(tokens[:, :-1])
+    assert possible.gather(2, tokens[:, 1:, None]).all()
+    assert torch.equal(TASK.next_tokens(tokens[:, :-1], 3), possible[:, 3:])
 
 
 @pytest.mark.parametrize("text", ["aaaaaaaaaa", "abcd", "ab|", "abc|d", "abc||", "abc|a:2", "abc|a1", "1", "abc|a:1a"])

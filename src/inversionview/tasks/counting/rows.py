@@ -140,7 +140,7 @@ def assemble(sequences: Sequences, letter: Positions, counts: Positions) -> Toke
     return tokens.scatter(1, bar[:, None] + torch.arange(5, device=device), tail)
 
 
-def next_tokens(tokens: Tokens) -> NextTokens:
+def next_tokens(tokens: Tokens, start: int = 0) -> NextTokens:
     """Tokens [batch, pos, vocab] with which the beginning up to each position can go on; see `Constrained`."""
     spread = torch.arange(tokens.shape[1], device=tokens.device)
     after_bar = (tokens == BAR).cumsum(dim=1) > 0
@@ -160,4 +160,4 @@ def next_tokens(tokens: Tokens) -> NextTokens:
     possible[..., END] = since == 3
     taken = possible[:, :-1].gather(2, tokens[:, 1:, None])[..., 0]
     is_beginning = torch.cat([tokens[:, :1] == BEGIN, taken], dim=1).cumprod(dim=1).bool() & (since < 4)
-    return possible | ~is_beginning[..., None]
+    return (possible | ~is_beginning[..., None])[:, start:]

@@ -63,6 +63,8 @@ class _Noted(NamedTuple):
 
     possible: NextTokens
     anything: PositionMask
+    start: int
+    """The first position of which it is asked."""
 
 
 class Reader:
@@ -106,14 +108,19 @@ class Reader:
         chosen = self._codes[form]
         return end.row, Choices(self._phrasings[form], torch.where(chosen >= 0, chosen, said))
 
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on; all where nothing can."""
-        noted = _Noted(torch.zeros(*tokens.shape, self.vocabulary.size, dtype=torch.bool),
-                       torch.zeros(tokens.shape, dtype=torch.bool))  # fmt: skip
-        for start, rows in self._blocks(tokens):
-            self._walk(rows, _Noted(*(part[start : start + len(rows)] for part in noted)))
-        noted.possible[~noted.anything] = True
-        return noted.possible
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
+        """Tokens [batch, pos, vocab] with which what stands up to each position can go on; all where nothing can.
+
+        Of positions from `start` on.
+        """
+        shape = tokens[:, start:].shape
+        possible = torch.zeros(*shape, self.vocabulary.size, dtype=torch.bool)
+        anything = torch.zeros(shape, dtype=torch.bool)
+        for first, rows in self._blocks(tokens):
+            block = slice(first, first + len(rows))
+            self._walk(rows, _Noted(possible[block], anything[block], start))
+        possible[~anything] = True
+        return possible
 
     def _blocks(self, tokens: Tokens) -> list[tuple[int, Tokens]]:
         size = max(1, _PAIRS // int(self._atoms.start[1]))
@@ -173,8 +180,8 @@ class Reader:
         """The pairs of a row and the last atom that it comes to, padding behind; what can come next into `noted`."""
         row = (tokens[:, 0] == self.vocabulary.begin).nonzero()[:, 0]
         said = torch.full((len(row), len(self.space.components)), _NONE)
-        compared = tokens if noted is None else None
-        front = self._children(_Front(row, torch.zeros_like(row), torch.ones_like(row), said), compared)
+        until = tokens.shape[1] if noted is None else noted.start
+        front = self._children(_Front(row, torch.zeros_like(row), torch.ones_like(row), said), tokens, until)
         ended = []
         while len(front.row):
             is_slot = self._atoms.speaker[front.atom] >= 0
@@ -184,19 +191,18 @@ class Reader:
             at_end = self._atoms.form[front.atom] >= 0
             if bool(at_end.any()):
                 ended.append(self._padded(front.only(at_end), tokens))
-            front = self._children(front.only(~at_end), compared)
+            front = self._children(front.only(~at_end), tokens, until)
         return ended
 
-    def _children(self, front: _Front, tokens: Tokens | None) -> _Front:
-        """What can stand behind each atom; with `tokens`, of fixed words only those that begin as what stands there."""
+    def _children(self, front: _Front, tokens: Tokens, until: int) -> _Front:
+        """What can stand behind each atom; up to a position, of fixed words only those that begin as what is there."""
         first = self._atoms.start[front.atom]
         pair, within = _counted(self._atoms.start[front.atom + 1] - first)
         atom = self._atoms.children[first[pair] + within]
-        if tokens is not None:
-            token = tokens[front.row[pair], front.at[pair].clamp_max(tokens.shape[1] - 1)]
-            likely = ((self._firsts[atom] == token) | (self._firsts[atom] < 0)).nonzero()[:, 0]
-            pair, atom = pair[likely], atom[likely]
-        return front.only(pair)._replace(atom=atom)
+        at = front.at[pair]
+        token = tokens[front.row[pair], at.clamp_max(tokens.shape[1] - 1)]
+        likely = ((self._firsts[atom] == token) | (self._firsts[atom] < 0) | (at > until)).nonzero()[:, 0]
+        return front.only(pair[likely])._replace(atom=atom[likely])
 
     def _fixed(self, front: _Front, tokens: Tokens, noted: _Noted | None) -> _Front:
         """The pairs that have the fixed words there."""
@@ -245,7 +251,11 @@ class Reader:
 
     def _note_words(self, front: _Front, tokens: Tokens, noted: _Noted) -> None:
         """All words that can stand there, token by token."""
+        speaker = self._atoms.speaker[front.atom]
+        front = front.only(front.at + self._words.longest[speaker] > noted.start + 1)
         pair, code = self._words_there(front)
+        if not len(pair):
+            return
         string = self._words.strings[self._words.starts[self._atoms.speaker[front.atom[pair]]] + code]
         wanted = self.forms.padded_strings[string, : int(self.forms.length[string].max())]
         same = _there(tokens, front, wanted.shape[1] - 1)[pair] == wanted[:, :-1]
@@ -352,8 +362,9 @@ def _note(noted: _Noted, row: Tensor, at: Tensor, tokens: Tensor, same: Tensor) 
     """These tokens can come one after the other, as long as those before them are there, by `same`."""
     reached = torch.ones(len(row), dtype=torch.bool)
     for step in range(tokens.shape[1]):
-        here = (reached & (at + step <= noted.anything.shape[1]) & (tokens[:, step] >= 0)).nonzero()[:, 0]
-        row_here, place = row[here], at[here] + step - 1
+        place = at + step - 1 - noted.start
+        here = (reached & (place >= 0) & (place < noted.anything.shape[1]) & (tokens[:, step] >= 0)).nonzero()[:, 0]
+        row_here, place = row[here], place[here]
         noted.possible[row_here, place, tokens[here, step]] = True
         noted.anything[row_here, place] = True
         if step + 1 < tokens.shape[1]:

@@ -181,9 +181,9 @@ class TemplateTask(Task):
             self._keep(tokens, choices, torch.ones(len(tokens), dtype=torch.bool))  # nobody has to read them
             yield tokens
 
-    def next_tokens(self, tokens: Tokens) -> NextTokens:
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
         """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
-        return self.reader.next_tokens(tokens.cpu()).to(tokens.device)
+        return self.reader.next_tokens(tokens.cpu(), start).to(tokens.device)
 
     def places(self, tokens: Tokens) -> dict[str, Positions]:
         """Position [batch] of each role, -1 in rows that are no input."""
