@@ -2,6 +2,7 @@
 
 batch      inputs run together
 pos        token positions of an input; 0 is the begin token
+asked      those of them that are asked about
 d_model    the width of the probed model's residual stream
 width      numbers that an activation has at its site: d_model, d_head, neurons, or a view's
 head       attention heads of one layer
@@ -24,7 +25,7 @@ Positions = Int[Tensor, " batch"]
 PerInput = Float[Tensor, " batch"]
 PerPosition = Float[Tensor, "batch pos"]
 PositionMask = Bool[Tensor, "batch pos"]
-NextTokens = Bool[Tensor, "batch pos vocab"]
+NextTokens = Bool[Tensor, "batch asked vocab"]
 InputMask = Bool[Tensor, " batch"]
 Activations = Float[Tensor, "batch width"]
 Logits = Float[Tensor, "batch pos vocab"]
