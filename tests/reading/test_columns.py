@@ -86,13 +86,13 @@ def test_columns_are_kept_in_files(tmp_path, suffix):
 def test_columns_are_drawn_in_the_terminal_and_on_the_page():
     found = sampled()
     stream = io.StringIO()
-    render_terminal(found.to_reading(), Console(file=stream, width=160), limit=10)
+    render_terminal(found.to_reading(), Console(file=stream, width=160), rows="misses", limit=10)
     lines = stream.getvalue().splitlines()
-    [head] = [line for line in lines if "F1+S1" in line and "distance" in line]
-    [asked] = [line for line in lines if line.startswith("query")]
+    [head] = [line for line in lines if line.startswith("ROWS")]
+    [asked] = [line for line in lines if line.startswith("  query")]
     start = head.index("F1+S1")
     assert asked[start:].split()[:3] == ["14", "6", "yes"]
-    [short] = [line for line in lines if "1 0 0 + 1 0 0" in line]
+    [short] = [line for line in lines if "100+100[=]200" in line]
     assert short[start:].split()[:3] == ["2", "none", "no"]
     page = found.to_html()
     assert '<th scope="col">F1+S1</th>' in page

@@ -113,8 +113,8 @@ def test_many_features_share_a_line() -> None:
     *lines, last = said(addition(), bits=bits).knows
     assert [line.text for line in lines] == ["N0 = 0", "N1 = 1", "N2 = 2", "N3 = 3"]
     assert (last.text, last.share) == ("and N4 = 4, N5 = 5, N6 = 6", None)
-    answer = said(addition(), bits=[feature(f"N{i}", 0.0) for i in range(10)])
-    assert answer.nothing == "N0, N1, N2, N3, N4, N5, N6, N7 and 2 more"
+    answer = said(addition(), bits=[feature(f"N{i}", 0.0) for i in range(12)])
+    assert answer.nothing == "N0, N1, N10, N11, N2, N3, N4, N5, N6, N7 and 2 more"
 
 
 def test_an_exact_reading_is_exact() -> None:
@@ -163,9 +163,10 @@ def test_free_text_is_cut_around_the_token_that_is_read() -> None:
     document = text(length=60)
     answer = said(document)
     token = document["query"]["tokens"][45]
-    assert answer.head.startswith(f"x5.post at token 45 ({token.replace(' ', '·')}) of …")
+    assert answer.head.startswith(f"x5.post at token 45 ({token.replace(' ', '·')}) of “…")
     assert token in answer.head.partition(" of ")[2]
     assert len(answer.head) < 140
+    assert answer.head.endswith("”")
     assert answer.about == "residual stream after layer 5, text"
 
 
@@ -185,6 +186,19 @@ def test_misses_are_the_nearest_and_show_that_they_are_outside() -> None:
 
 def test_rows_without_weights_say_so() -> None:
     assert said(estimated(), weighted=False).rows == "typical: drawn evenly, as weights are not known"
+
+
+@pytest.mark.parametrize(
+    ("share", "interval", "words"),
+    [
+        (0.508, (0.505, 0.511), "51%"), (0.5, (0.46, 0.53), "50 ± 4%"), (0.999, (0.97, 1.0), "≥ 97%"),
+        (1.0, (0.999, 1.0), "100%"), (0.001, (0.0, 0.002), "<1%"), (0.25, None, "25%"),
+    ],
+)  # fmt: skip
+def test_the_share_of_a_pattern_has_its_error(share: float, interval: tuple[float, float] | None, words: str) -> None:
+    pattern = Pattern("6··", share, None if interval is None else Interval(*interval), 9, (), False)
+    [line] = said(estimated(), patterns=Patterns((pattern,))).patterns
+    assert line.share_words == words
 
 
 def test_no_pattern_is_said() -> None:

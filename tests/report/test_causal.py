@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from rich.cells import cell_len
 
-from inversionview.report.causal import answer, feature_rows, group_rows
+from inversionview.report.causal import FEATURE_COLUMNS, GROUP_COLUMNS, answer, feature_rows, group_rows
 from inversionview.report.causal_terminal import render_causal_terminal
 from inversionview.report.page import render_fragment, render_page
 from inversionview.report.wire import pack_causal
@@ -34,6 +34,14 @@ def test_groups_show_their_numbers_and_what_there_is_none_of():
     assert rows[0] == ("members", "0", "–", "–", "–", "–")
     assert rows[1] == ("nearest non-members", "300", "0.031", "0.021 to 0.041", "0.031", "97.0%")
     assert rows[2][1:3] == ("500", "3.75")
+
+
+@pytest.mark.parametrize(
+    ("kl", "words"),
+    [(1e-8, "0"), (1.65e-06, "<0.001"), (-0.0003, "0"), (0.00123, "0.00123"), (-0.5, "−0.5"), (3.754, "3.75")],
+)
+def test_differences_too_small_to_matter_have_no_digits(kl, words):
+    assert group_rows(document(random=effect(9, kl)))[2][2] == words
 
 
 def test_used_features_come_first_then_what_saves_most():
@@ -68,6 +76,16 @@ def test_the_terminal_shows_all_of_it():
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_console(width):
     assert max(map(cell_len, drawn(width))) <= width
+
+
+def test_at_80_columns_no_name_of_a_column_is_broken():
+    lines = drawn(
+        80, features=[feature("C1", "used", 3.0), feature("a long name", "used", 2.0, value="an even longer value")]
+    )
+    words = {word for line in lines for word in line.split()}
+    for column in (*GROUP_COLUMNS, *FEATURE_COLUMNS):
+        assert words >= set(column.split())
+    assert "2 to 4" in "\n".join(lines)
 
 
 def test_the_page_shows_the_same():

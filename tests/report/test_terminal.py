@@ -56,7 +56,7 @@ def test_rows_are_typical_nearest_or_misses() -> None:
     misses = [i for i, sample in enumerate(reading["samples"]) if sample["in_domain"] and not sample["inside"]]
     for rows, order in (("typical", members[::-1]), ("nearest", members), ("misses", misses)):
         lines = drawn(reading, 80, rows=rows, limit=4)
-        spelled = [line.replace("[", "").replace("]", "") for line in lines if "[=]" in line]
+        spelled = [line.replace("[", "").replace("]", "") for line in lines if "[=]" in line and "query" not in line]
         assert [line.split()[1] for line in spelled] == [inputs[i] for i in order[:4]]
         assert sum(line.startswith("MISSES") for line in lines) == (rows != "misses")
 
@@ -64,7 +64,8 @@ def test_rows_are_typical_nearest_or_misses() -> None:
 def test_columns_align_and_the_position_read_is_bracketed() -> None:
     lines = drawn(addition(), limit=12)
     rows = [line for line in lines if "[=]" in line]
-    assert len(rows) == 12
+    assert [line.split()[0] for line in rows[:2]] == ["query", "0.004"]
+    assert len(rows) == 13
     assert {line.index("[=]") for line in rows} == {rows[0].index("[=]")}
     header = next(line for line in lines if line.startswith("ROWS"))
     assert {line.rindex("6+8") for line in rows} == {header.index("F1+S1")}

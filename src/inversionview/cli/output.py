@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from inversionview.results.preimage import Preimage
 
 
-def show(preimages: Sequence[Preimage], n: int | None = None) -> None:
+Rows = Literal["typical", "nearest", "misses"]
+
+
+def show(preimages: Sequence[Preimage], n: int | None = None, *, rows: Rows = "typical", details: bool = False) -> None:
     """Draw readings in the terminal, one below the other."""
     from rich.console import Console
 
@@ -23,7 +26,7 @@ def show(preimages: Sequence[Preimage], n: int | None = None) -> None:
     for i, preimage in enumerate(preimages):
         if i:
             console.print()
-        render_terminal(preimage.to_reading(n), console)
+        render_terminal(preimage.to_reading(n), console, rows=rows, details=details)
 
 
 def write_readings(preimages: Sequence[Preimage], path: Path, title: str, n: int | None = None) -> None:

@@ -17,7 +17,7 @@ from inversionview.cli.options import (
     settings_options,
     site_option,
 )
-from inversionview.cli.output import print_json, show, write_readings
+from inversionview.cli.output import Rows, print_json, show, write_readings
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.settings import ExactSettings, ModelSettings, ReadSettings
@@ -32,16 +32,25 @@ from inversionview.studies.settings import ExactSettings, ModelSettings, ReadSet
 @click.option("--exact", is_flag=True, help="Run all inputs of the domain, and miss none.")
 @settings_options(ReadSettings, ExactSettings, ModelSettings)
 @click.option("--columns", metavar="LIST", help="Features to show beside each, by commas.  [default: the task's]")
+@click.option(
+    "--rows",
+    type=click.Choice(["typical", "nearest", "misses"]),
+    default="typical",
+    show_default=True,
+    help="Members drawn by weight, members nearest first, or the nearest inputs that are no members.",
+)
+@click.option("--details", is_flag=True, help="Show estimates, sources, densities, other ε and settings, too.")
 @json_option
 @click.option("--html", type=FILE, help="Write the reading as a self-contained HTML file.")
 def read(
     sampled: ReadSettings, whole: ExactSettings, of: ModelSettings, *, study: str, input_: str, at: str | None,
-    site: str, exact: bool, columns: str | None, as_json: bool, html: Path | None, **criterion: Any,
+    site: str, exact: bool, columns: str | None, rows: Rows, details: bool, as_json: bool, html: Path | None,
+    **criterion: Any,
 ) -> None:  # fmt: skip
-    """Read one activation: the inputs that look the same there.
+    """Read one activation: what it knows, and which inputs look the same there.
 
-    Shows inputs that the model cannot tell apart from INPUT at one position and site, each verified; with --exact all
-    of them.
+    Says what is known of the task's features, and shows inputs that the model cannot tell apart from INPUT at one
+    position and site, each verified; with --exact all of them are found.
 
     STUDY is a bundled name or a folder, or with --model a domain such as ioi; INPUT is typed without begin and end
     tokens.
@@ -49,6 +58,8 @@ def read(
     n = sampled.n
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")
+    if exact and rows == "misses":
+        raise UserError("--rows misses is for readings without --exact, which keeps the members alone")
     if not exact and (whole.index is not None or whole.given is not None):
         raise UserError(f"--{'given' if whole.index is None else 'index'} is for --exact: give both, or neither")
     with doing(f"reading {site} of {study}"):
@@ -66,4 +77,4 @@ def read(
     if as_json:
         print_json(preimage.to_dict(n if exact else None))
     else:
-        show([preimage], n)
+        show([preimage], n, rows=rows, details=details)

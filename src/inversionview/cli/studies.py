@@ -17,7 +17,7 @@ def studies() -> None:
     rows = []
     for name, folder in bundled_studies().items():
         study = read_description(folder)
-        about = f"task {study.task}, {len(study.sites)} sites: {', '.join(study.sites)}"
+        about = f"{study.about or f'Task {study.task}.'} {len(study.sites)} sites: {', '.join(study.sites)}"
         rows.append({"name": name, "what": "bundled study", "about": about})
     rows += [
         {"name": name, "what": "recipe", "about": f"a decoder: inversionview train {given} --out FOLDER"}

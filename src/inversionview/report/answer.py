@@ -26,7 +26,7 @@ LINES = 4
 """Features that are known, or known partly, which have lines of their own."""
 _NAMED = 3
 """Features that the sentence names of those known, and of those known partly."""
-NAMES = 8
+NAMES = 10
 """Names in a row."""
 ONE_VALUE = 0.995
 """Share of the members from which on they all have one value, as far as words go."""
@@ -109,7 +109,7 @@ def answer_of(reading: Reading) -> Answer:
     known = sorted((f for f in told if f.share >= KNOWN_SHARE), key=lambda f: -round(f.bits, 6))
     partly = _between(told, PARTLY, KNOWN_SHARE)
     little = _between(told, LITTLE, PARTLY)
-    nothing = [f.name for f in told if f.share < LITTLE]
+    nothing = sorted(f.name for f in told if f.share < LITTLE)
     not_measured = "" if told else _why_not_measured(reading)
     patterns = reading.patterns
     return Answer(
@@ -125,7 +125,7 @@ def answer_of(reading: Reading) -> Answer:
         no_pattern="" if patterns is None else patterns.why_not,
         rows=_rows(reading),
         misses=_misses(reading),
-        trust="" if reading.trust is None else f"{reading.trust.level}: {reading.trust.reason}",
+        trust="" if reading.trust is None else f"{reading.trust.level}: {reading.warning or reading.trust.reason}",
         trust_level="" if reading.trust is None else reading.trust.level,
         not_measured=not_measured,
     )
@@ -161,7 +161,8 @@ def _head(reading: Reading) -> str:
     query = reading.query
     if not query.tokens:
         return f"{place(reading)} of a vector of your own"
-    return f"{place(reading)} of {excerpt(query.tokens[1:-1], query.position - 1, _HEAD)}"
+    words = excerpt(query.tokens[1:-1], query.position - 1, _HEAD)
+    return f"{place(reading)} of “{words}”" if " " in words else f"{place(reading)} of {words}"
 
 
 def _between(told: Sequence[FeatureBits], least: float, below: float) -> list[FeatureBits]:
@@ -186,7 +187,10 @@ def _known(feature: FeatureBits) -> str:
     value = _only_value(feature)
     if not value:
         return _partly(feature)
-    return f"{feature.about} = {value} ({feature.name})" if feature.about else f"{feature.name} = {value}"
+    if not feature.about:
+        return f"{feature.name} = {value}"
+    name = "" if feature.name in feature.about else f" ({feature.name})"
+    return f"{feature.about} = {value}{name}"
 
 
 def _partly(feature: FeatureBits) -> str:
@@ -294,11 +298,17 @@ def _members(reading: Reading) -> str:
 
 
 def _pattern(pattern: Pattern) -> PatternLine:
-    words = f"{pattern.share:.0%}" if pattern.share >= 0.005 else "<1%"
-    if pattern.interval is not None:
-        apart = max(pattern.share - pattern.interval.low, pattern.interval.high - pattern.share)
-        words = words.replace("%", f" ± {100 * apart:.0f}%") if apart >= 0.005 else words
-    return PatternLine(pattern.share, words, pattern.words, tuple(pattern.examples), pattern.of_query)
+    examples = tuple(pattern.examples)
+    return PatternLine(pattern.share, _share(pattern), pattern.words, examples, pattern.of_query)
+
+
+def _share(pattern: Pattern) -> str:
+    share, interval = pattern.share, pattern.interval
+    apart = 0.0 if interval is None else max(share - interval.low, interval.high - share)
+    if interval is not None and apart >= 0.005 and round(share, 2) == 1:
+        return f"≥ {interval.low:.0%}"
+    error = f" ± {100 * apart:.0f}" if apart >= 0.005 else ""
+    return f"{100 * share:.0f}{error}%" if share >= 0.005 else "<1%"
 
 
 def _rows(reading: Reading) -> str:

@@ -129,7 +129,9 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 
 def _nats(value: float | None) -> str:
-    """Return three digits; what is below a millionth is rounding."""
+    """Return three digits, none beyond the fourth decimal; what is below a millionth is rounding."""
     if value is None:
         return "–"
-    return "0" if abs(value) < 1e-6 else f"{value:.3g}".replace("-", "−")
+    if abs(value) < 0.0005:
+        return "<0.001" if value >= 1e-6 else "0"
+    return f"{value:.3g}".replace("-", "−")

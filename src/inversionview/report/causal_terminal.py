@@ -17,12 +17,14 @@ from inversionview.report.causal import (
     notes,
     settings,
 )
-from inversionview.report.terminal_lines import tint
+from inversionview.report.terminal_lines import shortened, tint
 from inversionview.report.terminal_tables import plain_table
 from inversionview.results.use import Use
 
 _WIDEST = 14
-"""Characters of a feature's value; a longer one would squeeze the numbers beside it."""
+"""Cells of a feature's value, and half of them where the console is not wide: or it would squeeze what is beside it."""
+_ROOMY, _WIDE = 76, 100
+"""Cells of a console from which on no number is broken, and from which on values have their full width."""
 _STYLES = {"used": tint(1.0), "merely present": tint(0.2), "not encoded": Style(dim=True)}
 
 
@@ -32,19 +34,22 @@ def render_causal_terminal(document: Use, console: Console) -> None:
     console.print(Text(answer(document)))
     console.print(Text("  ".join(f"{name}: {value}" for name, value in settings(document)), style="dim"))
     console.print()
-    table = plain_table(*GROUP_COLUMNS, right=(1, 2, 3, 4, 5))
+    numbers = (1, 2, 3, 4, 5)
+    roomy = console.width >= _ROOMY
+    table = plain_table(*GROUP_COLUMNS, right=numbers, whole=numbers if roomy else ())
     for row in group_rows(document):
         table.add_row(*map(Text, row))
     console.print(table)
     told = feature_rows(document)
     if told:
         console.print()
-        features = plain_table(*FEATURE_COLUMNS, right=(2, 3, 4, 5, 6))
+        numbers = (2, 3, 4, 5, 6)
+        features = plain_table(*FEATURE_COLUMNS, right=numbers, whole=numbers if roomy else ())
+        widest = _WIDEST if console.width >= _WIDE else _WIDEST // 2
         for line in told:
-            name, here, *cells, verdict = map(Text, line.cells)
-            here.truncate(_WIDEST, overflow="ellipsis")
-            verdict.stylize(_STYLES[line.verdict])
-            features.add_row(name, here, *cells, verdict)
+            name, here, *cells, verdict = line.cells
+            styled = Text(verdict, style=_STYLES[line.verdict])
+            features.add_row(Text(name), Text(shortened(here, widest)), *map(Text, cells), styled)
         console.print(features)
     for why_not in abstained(document):
         console.print(Text(why_not))

@@ -19,7 +19,8 @@ from inversionview.results.reading import Reading
 
 LINES = 25
 """Lines of a reading without its details, where the console is 80 cells wide."""
-_LEAST_ROWS = 3
+_LEAST_ROWS, _ROWS = 3, 12
+"""Rows of a reading, the fewest and the most."""
 _RULES = ("any", "same")
 
 
@@ -33,7 +34,8 @@ def render_terminal(
     answer, width = answer_of(reading), console.width
     lines = answer_lines(answer, width)
     last = last_lines(answer, width, misses=rows != "misses")
-    room = max(_LEAST_ROWS, LINES - 1 - len(lines) - len(last))
+    asked = bool(reading.features and reading.query.tokens)
+    room = _ROWS if details else min(_ROWS, max(_LEAST_ROWS, LINES - 1 - asked - len(lines) - len(last)))
     if shown := rows_of(reading, rows)[: room if limit is None else max(0, limit)]:
         title = {"typical": answer.rows, "nearest": "nearest first", "misses": "near misses, nearest first"}[rows]
         lines += row_lines(reading, shown, f"{'ROWS':{LABEL}}{title}", width, details=details)

@@ -14,7 +14,7 @@ from inversionview.report import colors
 from inversionview.report.folding import FOLD, folded, places
 from inversionview.report.reading import Row, format_distance, group, printable
 from inversionview.results.map import PARTLY
-from inversionview.results.reading import Reading
+from inversionview.results.reading import Place, Reading, Sample
 
 Rows = Literal["typical", "nearest", "misses"]
 NEUTRAL = "#aab0b9"
@@ -49,25 +49,33 @@ def rows_of(reading: Reading, kind: Rows) -> list[Row]:
 
 
 def row_lines(reading: Reading, rows: Sequence[Row], title: str, width: int, *, details: bool = False) -> list[Text]:
-    """A line that says what the rows are and names their columns, and a line for each row; none wider than `width`."""
-    distances = _Column("", [format_distance(row.sample.distance, reading.epsilon) for row in rows], right=True)
+    """A line that says what the rows are and names their columns, and a line for each row; none wider than `width`.
+
+    Where there are features beside the rows, the query comes first, with its own.
+    """
+    starts = [format_distance(row.sample.distance, reading.epsilon) for row in rows]
     extras = _extras(reading, rows, details)
-    before = distances.width + 4
+    query = reading.query
+    if query.tokens and reading.features:
+        own = Sample(query.tokens, query.position, None, True, True, 1, None, None, None)
+        rows = [Row(own, [feature.query for feature in reading.features]), *rows]
+        starts.insert(0, "query")
+    before = max(map(len, starts)) + 4
     while extras and before + LEAST + sum(2 + column.width for column in extras) > width:
         extras.pop()
     room = width - before - sum(2 + column.width for column in extras)
     shared = _shared(reading)
     texts = [_text(reading, row, shared, room) for row in rows]
-    widest = max([text.cell_len for text in texts], default=0)
+    widest = max(text.cell_len for text in texts)
     if extras:
         widest = min(room, max(widest, cell_len(title) - before))
     head = Text(shortened(title, before + widest if extras else width), style="dim")
     head.append(" " * (before + widest - head.cell_len))
     lines = [_joined(head, extras, [column.name for column in extras], "dim")]
-    for i, (distance, text) in enumerate(zip(distances.cells, texts, strict=True)):
-        start = Text.assemble("  ", (distance.rjust(distances.width), "dim"), "  ", text)
-        start.append(" " * (widest - text.cell_len))
-        lines.append(_joined(start, extras, [column.cells[i] for column in extras]))
+    for i, (start, text) in enumerate(zip(starts, texts, strict=True)):
+        line = Text.assemble("  ", (start.rjust(before - 4), "dim"), "  ", text)
+        line.append(" " * (widest - text.cell_len))
+        lines.append(_joined(line, extras, [column.cells[i] for column in extras]))
     return lines
 
 
@@ -109,16 +117,19 @@ def _joined(start: Text, columns: Sequence[_Column], cells: Iterable[str], style
 
 def _extras(reading: Reading, rows: Sequence[Row], details: bool) -> list[_Column]:
     """The features beside the rows, what near misses differ in, and with `details` how often each was drawn."""
+    first = [""] if reading.query.tokens and reading.features else []
     columns = []
     for i, feature in enumerate(reading.features):
-        columns.append(_Column(printable(feature.name), [_value(row.features[i]) for row in rows]))
+        values = [*([feature.query] if first else []), *(row.features[i] for row in rows)]
+        columns.append(_Column(printable(feature.name), [_value(value) for value in values]))
     if any(row.sample.differs for row in rows):
-        columns.append(_Column("differs in", [printable(row.sample.differs) for row in rows]))
+        columns.append(_Column("differs in", [*first, *(printable(row.sample.differs) for row in rows)]))
     if details and not reading.exact:
-        columns.append(_Column("drawn", [f"{row.sample.count:,}" for row in rows], right=True))
-    if details and any(row.sample.log_prob is not None for row in rows):
-        scores = [row.sample.log_prob for row in rows]
-        columns.append(_Column("log q", ["" if score is None else f"{score:.1f}" for score in scores], right=True))
+        columns.append(_Column("drawn", [*first, *(f"{row.sample.count:,}" for row in rows)], right=True))
+    scores = [row.sample.log_prob for row in rows]
+    if details and any(score is not None for score in scores):
+        cells = ["" if score is None else f"{score:.1f}" for score in scores]
+        columns.append(_Column("log q", [*first, *cells], right=True))
     return columns
 
 
@@ -127,14 +138,19 @@ def _value(value: str) -> str:
 
 
 def _shared(reading: Reading) -> dict[int, str]:
-    """The tokens that the query and all members have, by their distance from the position read."""
-    query = reading.query
-    shared = {i - query.position: token for i, token in enumerate(query.tokens)}
-    for sample in reading.samples:
-        if sample.inside:
-            own = {i - sample.position: token for i, token in enumerate(sample.tokens)}
-            shared = {offset: token for offset, token in shared.items() if own.get(offset) == token}
+    """The tokens that the query and all members, two at least, have by their distance from the position read."""
+    members = [sample for sample in reading.samples if sample.inside]
+    if len(members) < 2:
+        return {}
+    first, *others = [_offsets(sample) for sample in (reading.query if reading.query.tokens else members[0], *members)]
+    shared = dict(first)
+    for other in others:
+        shared = {offset: token for offset, token in shared.items() if other.get(offset) == token}
     return shared
+
+
+def _offsets(one: Sample | Place) -> dict[int, str]:
+    return {i - one.position: token for i, token in enumerate(one.tokens)}
 
 
 def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text:
@@ -149,7 +165,7 @@ def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text
     ]
     values += [value for f in reading.bits if f.share >= PARTLY for value, _ in f.left]
     kept = places(tokens, (value.strip("'\" ") for value in values))
-    same = [i for i in range(len(tokens)) if i - position in shared]
+    same = [i for i, token in enumerate(tokens) if shared.get(i - position) == token]
     text = Text()
     for i in folded(tokens, position, room - 2, keep=kept, shared=same):
         if i is None:

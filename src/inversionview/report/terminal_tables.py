@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -54,12 +55,18 @@ def render_heads_terminal(heads: Sequence[tuple[str, float, float]], console: Co
     console.print(table)
 
 
-def plain_table(*names: str, right: Iterable[int] = (), header: bool = True) -> Table:
-    """Return a table without lines; the columns at the indices `right` are set to the right."""
+def plain_table(*names: str, right: Iterable[int] = (), header: bool = True, whole: Iterable[int] = ()) -> Table:
+    """Return a table without lines; the columns at the indices `right` are set to the right.
+
+    Those at `whole` are as wide as what is in them, with two lines for a name of several words.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=header)
-    numeric = set(right)
+    numeric, never_broken = set(right), set(whole)
     for i, name in enumerate(names):
-        table.add_column(Text(printable(name)), justify="right" if i in numeric else "left", overflow="fold")
+        fixed = i in never_broken
+        words = "\n".join(printable(name).rsplit(" ", 1)) if fixed else printable(name)
+        justify: Literal["left", "right"] = "right" if i in numeric else "left"
+        table.add_column(Text(words), justify=justify, overflow="fold", no_wrap=fixed)
     return table
 
 

@@ -72,4 +72,4 @@ def _inside(sources: Sequence[Source], epsilon: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g}%" if share < 0.01 else f"{share:.0%}"
+    return f"{max(share, 0.01):.0%}"

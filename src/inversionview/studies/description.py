@@ -53,6 +53,8 @@ class StudyDescription:
     """Type of numbers that the probed model is loaded in, such as `bfloat16`; empty: as it was saved."""
     loading: Mapping[str, str] = field(default_factory=dict)
     """What else it takes to find and load a model that is not beside this file: `revision`, `base`, `begin`."""
+    about: str = ""
+    """What the task says of itself, in a sentence."""
 
     def epsilon_at(self, site: str) -> float:
         """Largest distance of a member at this site, where nothing else is asked for."""
@@ -128,6 +130,7 @@ _KINDS: dict[str, Any] = {
     "read": str,
     "dtype": str,
     "loading": dict,
+    "about": str,
 }
 _LATER: dict[str, Any] = {
     "recipe": "",
@@ -138,6 +141,7 @@ _LATER: dict[str, Any] = {
     "read": "anywhere",
     "dtype": "",
     "loading": {},
+    "about": "",
 }
 """What older files lack."""
 

@@ -196,6 +196,7 @@ def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> S
     return StudyDescription(
         name=name,
         task=parts.task.kind,
+        about=parts.task.about,
         convention=parts.probed.convention,
         sites=parts.sites,
         metric=parts.criterion.metric,
