@@ -138,9 +138,10 @@ def make_pairs(
     with stage("drawing pairs of inputs", len(clean)):
         for _ in range(tries):
             before = len(contrasts.missing)
-            if not contrasts.offer(draw(clean[contrasts.missing])):
-                break
+            more = contrasts.offer(draw(clean[contrasts.missing]))
             advance(before - len(contrasts.missing))
+            if not more:
+                break
     left_out["contrast"] = len(contrasts.missing)
     if len(contrasts.missing) == len(clean):
         raise UserError(contrasts.why_none(contrast, tries))

@@ -39,13 +39,14 @@ def causal(
     Puts activations of members of the preimage into the run of INPUT (the output should hold) and those of non-members
     (it should change); and tells features that are used from those that are only present.
     """
+    with doing(f"whether what {site} encodes is used"):
+        opened = open_for(study, of)
+        use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
+
     from rich.console import Console
 
     from inversionview.report.causal_terminal import render_causal_terminal
 
-    with doing(f"whether what {site} encodes is used"):
-        opened = open_for(study, of)
-        use = opened.causal(opened.query(input_, at, site), **criterion, **vars(settings))
     if html:
         write_page(html, use.to_html())
     if as_json:

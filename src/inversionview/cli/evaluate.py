@@ -23,12 +23,13 @@ def evaluate(settings: EvaluateSettings, *, study: str, as_json: bool) -> None:
     how often a random input of the domain is. Completeness is how much of an exact preimage 1,000 samples are expected
     to reach.
     """
+    with doing(f"evaluating {study}"):
+        evaluation = open_for(study).evaluate(**vars(settings))
+
     from rich.console import Console
 
     from inversionview.report.terminal import render_evaluation_terminal
 
-    with doing(f"evaluating {study}"):
-        evaluation = open_for(study).evaluate(**vars(settings))
     if as_json:
         print_json(evaluation.to_dict())
     else:
@@ -45,15 +46,16 @@ def validate(settings: ValidateSettings, *, study: str, as_json: bool) -> None:
     For random queries: how often each estimator's 95% interval holds what enumeration of the domain says, and how wide
     it is. Takes some seconds a query.
     """
-    from rich.console import Console
-
-    from inversionview.report.terminal_tables import render_validation_terminal
-
     part = settings.part
     if part is not None and (settings.keep is None or not 0 <= part[0] < part[1]):
         raise UserError("--part takes K and OF, with K from 0 to OF - 1, and --keep for the folder that is shared")
     with doing(f"validating {study}"):
         validation = open_for(study).validate(**vars(settings))
+
+    from rich.console import Console
+
+    from inversionview.report.terminal_tables import render_validation_terminal
+
     if as_json:
         print_json(validation.to_dict())
     else:

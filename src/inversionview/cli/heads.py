@@ -23,13 +23,14 @@ def heads(settings: HeadSettings, of: ModelSettings, *, study: str, as_json: boo
     A head counts for an input where its share of what its layer brings to the residual stream is above --least; shows
     those that count most often, over random training inputs. Nothing is trained for it.
     """
+    with doing(f"choosing heads of {study}"):
+        opened = open_for(study, of)
+        selection = opened.head_selection(**vars(settings))
+
     from rich.console import Console
 
     from inversionview.report.terminal_tables import render_heads_terminal
 
-    with doing(f"choosing heads of {study}"):
-        opened = open_for(study, of)
-        selection = opened.head_selection(**vars(settings))
     if as_json:
         print_json({**selection.to_dict(), "study": opened.name, "at": settings.at, "seed": settings.seed})
     else:

@@ -32,15 +32,16 @@ def test(
     HYPOTHESIS is the name of a feature, such as F1 (the members share the query's value), or an expression over
     features, such as "F1 + S1 == 14". Shows how consistent it is over the preimage, and by chance.
     """
+    with doing(f"testing {hypothesis}"):
+        opened = open_for(study, of)
+        queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
+        tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
+
     from rich.console import Console
 
     from inversionview.report.terminal_tables import render_hypotheses_terminal
     from inversionview.results import convert
 
-    with doing(f"testing {hypothesis}"):
-        opened = open_for(study, of)
-        queries = [opened.query(input_, at, site) for site in opened.select_sites(names(sites))]
-        tests = opened.test(queries, hypothesis, **criterion, **vars(settings))
     if as_json:
         print_json({"schema": 1, "study": opened.name, "input": input_, "tests": convert.plain(tests)})
     else:

@@ -39,16 +39,17 @@ def map_(
     A study keeps the map of all its sites by its own ε, and without INPUT that one is shown at once. It is measured,
     and kept, where there is none, or with --measure; whatever asks for another map has that one measured.
     """
-    from rich.console import Console
-
-    from inversionview.report.map_terminal import render_map_terminal
-
     with doing(f"map of {study}"):
         is_usual = (input_, epsilon, metric, settings) == (None, None, None, MapSettings())
         if not is_usual or of != ModelSettings():
             document = open_for(study, of).map(input_, epsilon=epsilon, metric=metric, **vars(settings))
         else:
             document = _usual(study, measure=measure)
+
+    from rich.console import Console
+
+    from inversionview.report.map_terminal import render_map_terminal
+
     if html:
         write_page(html, document.to_html())
     if as_json:

@@ -34,12 +34,13 @@ def patch(
     For pairs of a clean and a contrast input: what it does to logit(clean answer) - logit(contrast answer) at the
     target when activations of one run replace those of the other. Conditions are over the task's features.
     """
+    with doing(f"patching {study}"):
+        effects = open_for(study, of).patch(target=target, sites=sites, contrast=contrast, **vars(settings))
+
     from rich.console import Console
 
     from inversionview.report.patching_terminal import render_patching_terminal
 
-    with doing(f"patching {study}"):
-        effects = open_for(study, of).patch(target=target, sites=sites, contrast=contrast, **vars(settings))
     if html:
         write_page(html, effects.to_html())
     if plot:

@@ -101,7 +101,8 @@ class _Search:
             return False
         _, _, added = best
         self.chosen += added
-        together = joint(np.stack([self.groups, *self.codes[list(added)]]), [0, *self.sizes[list(added)]])
+        sizes = [0, *self.sizes[list(added)].tolist()]
+        together = joint(np.stack([self.groups, *self.codes[list(added)]]), sizes)
         self.groups = np.unique(together, return_inverse=True)[1].reshape(-1)
         return True
 
