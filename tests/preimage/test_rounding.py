@@ -23,7 +23,7 @@ from inversionview.preimage.sampled import sampled_preimages
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Preimage
 from inversionview.sites import Site
-from tests.preimage.tiny import Fixed, few_sums, gpt2, query
+from tests.preimage.tiny import FewSums, Fixed, few_sums, gpt2, query
 
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SITES = ("x0.post", "a2.1", "x2.post")
@@ -205,6 +205,47 @@ def test_an_epsilon_below_the_floor_is_said():
         assert made.value == epsilon
         assert made.rounding == (floor if dtype == "bf16" else 0)
         assert (made.value < made.rounding) == warned
+
+
+@pytest.mark.parametrize("more", [{}, {"n": 200}], ids=["counted", "from a bank"])
+def test_a_map_says_where_epsilon_is_below_the_floor(more):
+    from inversionview.report.words import map_words
+    from inversionview.studies.study import Study
+
+    def made(dtype, epsilon):
+        study = Study(model(dtype), few_sums(), name="half", sites=SITES)
+        return study.map(at=["+", "="], queries=3, epsilon=epsilon, **more)
+
+    half = made("bf16", TINY)
+    assert half.warning.startswith("in 6 of 6 cells ε is below")
+    assert half.to_dict()["warning"] == half.warning
+    assert half.warning in map_words(half).notes
+    assert made("bf16", 0.9).warning is None
+    assert made("fp32", TINY).warning is None
+    assert made("bf16", "null:0.1").warning is None
+
+
+def test_the_floor_of_a_role_that_few_inputs_have_is_measured_too():
+    class Rare(FewSums):
+        """One input of 1,156 has the role."""
+
+        def position_of(self, tokens, role):
+            there = (tokens[:, 1:4] == 1).all(dim=1) & (tokens[:, 5:8] == 1).all(dim=1)
+            return torch.where(there, super().position_of(tokens, "+"), -1)
+
+    task = Rare(few_sums().numbers.tolist())
+    assert same_input_floor(model("bf16"), task, ["x2.post"], role="rare", n=2)["x2.post"] > 0
+
+
+def test_a_reading_from_a_bank_says_so_too(tmp_path):
+    from inversionview.studies.study import Study
+
+    half = Study(model("bf16"), few_sums(), name="half")
+    half.bank("+", sites=["x2.post"], n=300, folder=tmp_path / "bank")
+    asked_for = half.query("105+111=216", at="+", site="x2.post")
+    found = half.preimage(asked_for, n=50, epsilon=TINY, bank=tmp_path / "bank")
+    assert {source["name"] for source in found.to_dict()["sources"]} == {"bank"}
+    assert "half precision sets one input apart from itself" in found.warning
 
 
 def test_the_warning_is_in_the_result_the_document_the_terminal_and_the_file(tmp_path):

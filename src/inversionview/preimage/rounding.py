@@ -29,6 +29,8 @@ from inversionview.tasks.positions import draw_positions
 HALF = (torch.bfloat16, torch.float16)
 INPUTS = 8
 """Inputs by which the floor of a site is measured."""
+_ROUNDS = 100
+"""Batches that are drawn for a role which few inputs have."""
 
 
 class Beginnings(NamedTuple):
@@ -109,14 +111,16 @@ def same_input_floor(
 
 
 def _inputs(task: Task, n: int, role: str | None, generator: torch.Generator) -> tuple[Tokens, Positions]:
-    tokens = task.sample(n if role is None else 16 * n, generator=generator)
     if role is None:
+        tokens = task.sample(n, generator=generator)
         return tokens, draw_positions(task, tokens, generator)
-    positions = task.position_of(tokens, role)
-    has = (positions >= 0).nonzero()[:n, 0]
-    if not len(has):
-        raise UserError(f"none of {len(tokens)} inputs of {task.name} has a position {role!r} that may be read")
-    return tokens[has], positions[has]
+    for _ in range(_ROUNDS):
+        tokens = task.sample(16 * n, generator=generator)
+        positions = task.position_of(tokens, role)
+        has = (positions >= 0).nonzero()[:n, 0]
+        if len(has):
+            return tokens[has], positions[has]
+    raise UserError(f"none of {_ROUNDS * 16 * n} inputs of {task.name} has a position {role!r} that may be read")
 
 
 def same_activation(

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.criterion import Metric
 from inversionview.errors import UserError
 from inversionview.preimage.distance import distances, within_distance
 from inversionview.preimage.domain import Domain, DomainBlock, ModelDomain, domain_size
+from inversionview.preimage.rounding import HALF, Beginnings
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance
 from inversionview.reading.information import base_masses, chosen_features, codes_of, divergence, entropy
@@ -78,12 +79,23 @@ def feature_map(
                 for site in (site for site in places if (site, role) in counts):
                     z = block.read.at[site][t].cpu()
                     inside = within_distance(reader[site], z, epsilon[str(site), role], metric)
+                    if probed.dtype in HALF:
+                        inside |= _alike(task, block, role, queries[role], t)
                     counts[site, role].add(inside.float() @ weights)
         advance(len(block.tokens))
     own = {role: codes_of(features, rows, eligible_role(task, rows, role)) for role, rows in queries.items()}
     return [
         _cell(task, str(site), role, features, count.total, own=own[role]) for (site, role), count in counts.items()
     ]
+
+
+def _alike(task: Task, block: DomainBlock, role: str, queries: Tokens, t: int) -> Bool[Tensor, "query prefix"]:
+    """Which prefixes are those of the queries up to `t`: in half precision their activations may seem different."""
+    begun = Beginnings(queries, eligible_role(task, queries, role))
+    prefixes = block.tokens[block.read.tree.rows[t].cpu()]
+    return torch.stack([
+        begun.take(torch.tensor([i])).shared_by(prefixes) & (begun.positions[i] == t) for i in range(len(queries))
+    ])  # fmt: skip
 
 
 class _Counts:

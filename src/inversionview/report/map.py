@@ -122,6 +122,7 @@ def notes(document: Map) -> list[str]:
         f"Best: of the features known to at least {KNOWN_SHARE:.0%} of their entropy, the one with the most bits; "
         "where there is none, the one known to the largest share. Dim: the token there gives it by itself.",
         _measured(document),
+        *([printable(document.warning)] if document.warning else []),
         *(document.site_notes or ()),
     ]
 

@@ -158,6 +158,8 @@ class Map:
     """Inputs of the bank, where it is made from one."""
     by: str | None = None
     """The feature by whose values each cell is told apart."""
+    warning: str | None = None
+    """What is to be known before ε is trusted, in one sentence."""
     site_notes: tuple[str, ...] | None = None
     """What names of sites do not say of them in this model, of each kind once."""
 

@@ -98,7 +98,24 @@ def make_map(
         estimator="entropy difference" if made.rule == "exact" else "log score",
         bank=made.bank,
         by=settings.by,
+        warning=_warning(parts, criterion, made.limits),
         site_notes=_site_notes(parts.probed, sites),
+    )
+
+
+def _warning(parts: Parts, criterion: Criterion, limits: Mapping[tuple[str, str], float]) -> str | None:
+    """Where ε is below what the model's half precision tells; a null quantile never is."""
+    if isinstance(criterion.epsilon, EpsilonRule) and criterion.epsilon.kind == "null":
+        return None
+    floors = cell_floors(parts.probed, parts.task, limits, metric=criterion.metric)
+    below = {cell: floor for cell, floor in floors.items() if limits[cell] < floor}
+    if not below:
+        return None
+    site, role = worst = max(below, key=lambda cell: below[cell])
+    return (
+        f"in {len(below):,} of {len(limits):,} cells ε is below the distance by which half precision sets one input "
+        f"apart from itself, most at {site} at {role}: {limits[worst]:g} and {below[worst]:.3g}. Members may be "
+        "missing there, so run the model in float32, or take a larger ε"
     )
 
 
