@@ -66,9 +66,13 @@ class Tab:
         return self
 
     def read(self):
-        """Wait for a whole reading; its heading."""
+        """Wait for a whole reading; where it is of."""
         self.page.wait_for_selector('.reading-card[aria-busy="false"] .reading-view:not(.partial) .sample')
         return self.page.inner_text(".reading-head h2")
+
+    def rows(self):
+        """What is said of the rows."""
+        return self.page.inner_text(".rows-said")
 
     def count(self, kind):
         return sum(kind in asked for asked in self.asked)

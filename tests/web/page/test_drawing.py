@@ -84,6 +84,8 @@ def test_tokens_are_text_whatever_they_hold(drawing):
     query, shown = hostile()["query"]["tokens"], page.locator(".row.query .tok").all_text_contents()
     assert len(shown) > 5
     assert " ".join(shown) in " ".join(map(visible, query))
+    page.click("[data-order=nearest]")
+    page.wait_for_selector(".rows-said:has-text('nearest first')")
     page.click(".row.sample >> nth=0")
     nearest = min(hostile()["samples"], key=lambda sample: (not sample["in_domain"], sample["distance"]))
     whole = page.locator(".detail .column .tok").all_text_contents()
@@ -134,28 +136,30 @@ def test_a_thousand_members_of_512_tokens_scroll_without_stutter(drawing):
 @pytest.mark.parametrize("reading", [addition(), estimated(), exact(), text(length=60, samples=8)])
 def test_every_kind_of_reading_is_drawn(drawing, reading):
     page = drawing("reading", pack(reading))
-    headline = page.inner_text(".reading-head h2")
-    assert headline.endswith(f"inside ε = {reading['epsilon']:g}")
-    assert f"{reading['counts']['inside']:,} input" in headline
+    said = page.inner_text(".rows-said")
+    assert f"inside ε = {reading['epsilon']:g}" in said
+    assert f"{reading['counts']['inside']:,} input" in said
     assert page.locator(".row.divider").count() + page.locator(".row.member").count() > 0
 
 
 def test_members_near_misses_and_what_is_outside_come_in_this_order(drawing):
     reading = addition(draws=200)
     page = drawing("reading", pack(reading))
-    kinds = page.evaluate("""async ([packed]) => {
-        const { itemsOf } = await import("/static/report/members.js");
+    orders = page.evaluate("""async ([packed]) => {
+        const { itemsOf } = await import("/static/report/items.js");
         const { cut } = await import("/static/report/cut.js");
         const { unpack } = await import("/static/report/wire.js");
         const reading = unpack(packed);
         const groups = cut(reading, reading.epsilon);
-        const items = itemsOf(reading, { groups, inside: reading.counts.inside, epsilon: reading.epsilon });
-        return items.map((item) => item.kind);
+        const how = { groups, inside: reading.counts.inside, sort: "", pattern: null };
+        return ["typical", "nearest", "misses"].map((order) => itemsOf(reading, { ...how, order }).map(({ kind, i }) => [kind, i ?? -1]));
     }""", [json.loads(json.dumps(pack(reading)))])  # fmt: skip
-    members = [sample for sample in reading["samples"] if sample["inside"]]
-    assert kinds[: len(members)] == ["member"] * len(members)
-    assert kinds[len(members)] == "divider"
-    assert list(dict.fromkeys(kinds)) == ["member", "divider", "miss", "between", "miss outside"]
+    members = [i for i, sample in enumerate(reading["samples"]) if sample["inside"]]
+    typical, nearest, misses = orders
+    assert nearest == [["member", i] for i in members], "samples are nearest first"
+    assert sorted(typical) == sorted(nearest)
+    assert list(dict.fromkeys(kind for kind, _ in misses)) == ["miss", "between", "miss outside"]
+    assert {i for _, i in misses} - {-1} == set(range(len(reading["samples"]))) - set(members)
 
 
 @pytest.mark.parametrize("epsilon", [0.02, 0.05, 0.1, 0.3])
@@ -163,7 +167,7 @@ def test_the_cut_is_what_another_epsilon_gives(drawing, epsilon):
     reading = addition(draws=300)
     page = drawing("reading", pack(reading), epsilon=epsilon)
     inside = sum(s["in_domain"] and s["distance"] <= epsilon for s in reading["samples"])
-    assert f"· {inside:,} input" in page.inner_text(".reading-head h2")
+    assert page.inner_text(".rows-said").startswith(f"{inside:,} input")
 
 
 def test_no_members_and_samples_without_a_place_are_drawn(drawing):
@@ -184,8 +188,10 @@ def test_rows_are_sorted_by_a_column_and_back(drawing):
     page.wait_for_selector(".labels [aria-sort='ascending'] button[title^='sort by F']")
     values = page.locator(".row.member .feature").all_inner_texts()[:20]
     assert values == sorted(values)
-    page.click(".labels button[title='sort by distance']")
+    page.click(".labels button[title='nearest first']")
     page.wait_for_selector(".labels .number[aria-sort='ascending']")
+    distances = [float(text) for text in page.locator(".row.member .number").all_inner_texts()]
+    assert distances == sorted(distances)
 
 
 def test_tokens_carry_their_level_and_their_numbers(drawing):
@@ -195,6 +201,8 @@ def test_tokens_carry_their_level_and_their_numbers(drawing):
     first.locator(".tok").nth(1).click()
     assert "change +0.86 · distance here 1.1" in page.inner_text(".detail-note")
     page = drawing("reading", pack(addition(draws=30)))
+    page.click("[data-order=misses]")
+    page.wait_for_selector(".row.miss")
     near = next(row for row in page.locator(".row.miss").all() if row.locator(".tok").nth(5).inner_text() != "8")
     assert "m5" in near.locator(".tok").nth(5).get_attribute("class").split()
 
@@ -205,7 +213,7 @@ def test_tokens_of_one_position_are_one_column(drawing):
     page = drawing("reading", pack(reading))
     for row in page.locator(".row.sample").all():
         cells = row.locator("[role=gridcell]").all()
-        assert len(cells) == 2 + 14 + 1 + 2  # distance and bar, tokens, F1+S1, drawn and log q
+        assert len(cells) == 2 + 14 + 1  # distance and bar, tokens, F1+S1
         marked = [i for i, cell in enumerate(cells) if "here" in (cell.get_attribute("class") or "").split()]
         assert marked in ([2 + 8], [])
 
@@ -221,10 +229,12 @@ def test_shares_of_members_stand_under_the_query(drawing):
 def test_long_inputs_are_shown_around_the_position_and_whole_on_request(drawing):
     reading = text()
     page = drawing("reading", pack(reading))
+    page.click("[data-order=nearest]")
+    page.wait_for_selector(".rows-said:has-text('nearest first')")
     nearest = reading["samples"][0]
     row = page.locator(".row.member").first
-    assert row.locator(".match").inner_text() == "·" + nearest["tokens"][nearest["position"]].strip()
-    assert row.locator(".before").inner_text().startswith("…")
+    assert row.locator(".here").inner_text() == nearest["tokens"][nearest["position"]].strip()
+    assert row.locator(".text").inner_text().startswith("…")
     row.click()
     assert page.locator(".detail .running .tok").all_text_contents() == [visible(token) for token in nearest["tokens"]]
 

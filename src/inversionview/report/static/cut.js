@@ -1,12 +1,11 @@
 /**
- * Which samples are members at an epsilon: computed here, because a slider must not ask anybody.
+ * Which samples are members at an epsilon, and in which order: computed here, because a slider must not ask anybody.
  */
-
-import { many, short } from "./words.js";
 
 /**
  * @typedef {import("./types").Sample} Sample
  * @typedef {{members: number[], near: number[], outside: number[]}} Groups indexes of samples
+ * @typedef {"typical" | "nearest" | "misses"} Order which rows are shown, and how they are ordered
  */
 
 /**
@@ -43,6 +42,34 @@ export function cut(reading, epsilon, at = null, by = null) {
 }
 
 /**
+ * Whether it is known how much each of these members counts; Python weighs those of the reading's own epsilon.
+ * @param {import("./types").Reading} reading
+ * @param {number[]} members
+ */
+export function weighed(reading, members) {
+  return reading.weighted && members.every((i) => reading.samples[i].inside);
+}
+
+/**
+ * Members in the order in which draws by weight come to them: Python's order, or in any order where there is none for all.
+ * @param {import("./types").Reading} reading
+ * @param {number[]} members
+ */
+export function typicalOrder(reading, members) {
+  const place = new Map(reading.typical.map((i, k) => [i, k]));
+  const known = members.every((i) => place.has(i));
+  const key = (i) => (known ? (place.get(i) ?? 0) : chance(i));
+  return [...members].sort((i, j) => key(i) - key(j));
+}
+
+/** A number in (0, 1) that looks random: the finalizer of MurmurHash3. @param {number} i */
+function chance(i) {
+  let x = Math.imul((i + 1) ^ ((i + 1) >>> 16), 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
+  return (((x ^ (x >>> 16)) >>> 0) + 0.5) / 2 ** 32;
+}
+
+/**
  * How many members there are at an epsilon: all of them where the reading's own is asked for, though not all be listed.
  * @param {import("./types").Reading} reading
  * @param {Groups} groups
@@ -54,30 +81,19 @@ export function inside(reading, groups, epsilon, at) {
 }
 
 /**
- * What the reading says of itself; elsewhere, how many of the inputs that are listed are inside.
- * @param {import("./types").Reading} reading
- * @param {{epsilon: number, at: number | null}} shown
- * @param {number} n inside
- */
-export function headlineOf(reading, { epsilon, at }, n) {
-  if (epsilon === reading.epsilon && at === null) return reading.words.heading;
-  return `${many(n, "input")} of those listed inside ε = ${short(epsilon)}`;
-}
-
-/**
- * For each token of the query, the share of members that have it there; null where there are no members.
+ * For each token of the query, the share by weight of members that have it there; null where there are no members.
  * @param {import("./types").Reading} reading
  * @param {Groups} groups
  * @param {boolean} own whether the groups are at the reading's own epsilon
  * @returns {number[] | null}
  */
-export function sharesOf(reading, groups, own) {
-  if (!groups.members.length) return null;
+export function sharesOf(reading, { members }, own) {
+  if (!members.length) return null;
   if (own && reading.shares) return reading.shares;
-  return reading.query.ids.map((id, i) => {
-    const same = groups.members.filter((m) => reading.samples[m].ids[i] === id).length;
-    return same / groups.members.length;
-  });
+  const by = weighed(reading, members);
+  const sum = (some) => some.reduce((total, m) => total + (by ? (reading.samples[m].weight ?? 0) : 1), 0);
+  const all = sum(members) || 1;
+  return reading.query.ids.map((id, i) => sum(members.filter((m) => reading.samples[m].ids[i] === id)) / all);
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import { fill, h } from "./dom.js";
 import { changeClass } from "./scale.js";
-import { distanceText, short, signed } from "./words.js";
+import { distanceText, fixed, many, short, signed } from "./words.js";
 
 const COLUMNS = 26; // longer inputs are shown as running text
 
@@ -17,14 +17,18 @@ export function makeDetail({ reading, roles }) {
   const note = h("p", { class: "detail-note", role: "status" });
   const element = h("div", { class: "detail" }, title, body, note);
   let shown = -1;
+  let now = "";
 
-  function show(index) {
-    if (index === shown) return;
+  /** @param {number} index @param {boolean} [asked] whether a reader chose it, and so may want to know all of it */
+  function show(index, asked = true) {
+    if (`${index} ${asked}` === now) return;
+    now = `${index} ${asked}`;
     shown = index;
     const sample = reading.samples[index];
     const what = h("b", {}, "this candidate");
-    if (sample.token_distances) fill(title, "Distance at every token of ", what, ": how far the activation there is from the query’s");
-    else fill(title, "The whole of ", what, "; distances were measured only at the position that counts");
+    const drawn = reading.exact || !asked ? "" : ` · drawn ${many(sample.count, "time")}${sample.log_prob === null ? "" : `, log q ${fixed(sample.log_prob, 1)}`}`;
+    if (sample.token_distances) fill(title, "Distance at every token of ", what, ": how far the activation there is from the query’s", drawn);
+    else fill(title, "The whole of ", what, "; distances were measured only at the position that counts", drawn);
     const short = sample.tokens.length <= COLUMNS;
     body.className = short ? "detail-body" : "detail-body running";
     fill(body, short ? bars(sample, reading.epsilon) : running(sample));
@@ -38,6 +42,7 @@ export function makeDetail({ reading, roles }) {
 
   function clear(words) {
     shown = -1;
+    now = "";
     fill(title, words);
     fill(body);
     fill(note);

@@ -23,14 +23,20 @@ export function makeEpsilon(reading, { onMove, onAsk }) {
   const ask = h("button", { type: "button", class: "small", hidden: true }, "estimate size and bits here");
   const chart = h("div", { class: "histogram" });
   const element = h("div", { class: "epsilon" },
-    h("div", { class: "epsilon-line" }, h("label", { for: id }, "ε, the largest distance of a member"), out, back, onAsk ? ask : null),
+    h("div", { class: "epsilon-line" }, h("label", { for: id }, "ε, the largest distance"), out, back, onAsk ? ask : null),
     h("div", { class: "epsilon-plot" }, chart, input, ticks(range)));
   let now = reading.epsilon;
 
+  const stepOf = (epsilon) => Math.round(STEPS * placeOf(range, epsilon));
+
   function set(epsilon) {
+    say(epsilon);
+    input.value = `${stepOf(epsilon)}`;
+  }
+
+  function say(epsilon) {
     now = epsilon;
     const own = epsilon === reading.epsilon;
-    input.value = `${Math.round(STEPS * placeOf(range, epsilon))}`;
     input.setAttribute("aria-valuetext", `epsilon ${short(epsilon)}`);
     out.textContent = short(epsilon);
     back.hidden = own;
@@ -38,31 +44,35 @@ export function makeEpsilon(reading, { onMove, onAsk }) {
   }
 
   input.addEventListener("input", () => {
-    const place = Number(input.value) / STEPS;
-    const close = Math.abs(place - placeOf(range, reading.epsilon)) < 1.5 / STEPS;
-    const epsilon = close ? reading.epsilon : Math.min(range.high, Number(epsilonAt(range, place).toPrecision(3)));
-    set(epsilon);
-    draw(0);
+    const step = Number(input.value);
+    const exact = Math.min(range.high, epsilonAt(range, step / STEPS));
+    const epsilon = step === stepOf(reading.epsilon) ? reading.epsilon : Number(exact.toPrecision(4));
+    say(epsilon); // and leave the slider where it is: put back to a rounded place, it would never get past it
+    draw();
     onMove(epsilon);
   });
   back.addEventListener("click", () => {
     set(reading.epsilon);
-    draw(0);
+    draw();
     onMove(reading.epsilon);
     input.focus();
   });
   ask.addEventListener("click", () => onAsk?.(now));
 
-  /** @param {number | null} at a fixed position, or null */
+  /** @type {number | null} */
   let fixedAt = null;
-  function draw(at) {
-    if (at !== 0) fixedAt = at;
+  function draw() {
     fill(chart, histogram(reading, range, now, fixedAt));
   }
 
   set(now);
-  draw(null);
-  return { element, set: (epsilon) => { set(epsilon); draw(0); }, at: (at) => draw(at), now: () => now };
+  draw();
+  return {
+    element,
+    set: (epsilon) => { set(epsilon); draw(); },
+    /** @param {number | null} at a fixed position, or null */
+    at: (at) => { fixedAt = at; draw(); },
+  };
 }
 
 /** The least and largest epsilon of the slider. An exact reading holds nothing beyond its own. */

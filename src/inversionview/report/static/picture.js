@@ -1,125 +1,129 @@
 /**
- * The shown reading as a drawing of its own: SVG with text as text, or a PNG of it.
+ * A reading as a drawing of its own: its answer, its patterns, a dozen typical rows; SVG with text as text, or a PNG of it.
  */
 
-import { featuresByBits } from "./bits.js";
-import { barScale, cut, headlineOf, inside } from "./cut.js";
+import { barScale, cut, typicalOrder } from "./cut.js";
 import { s } from "./dom.js";
 import { changeClass } from "./scale.js";
-import { layoutOf, windowOf } from "./tokens.js";
-import { distanceText, many, short, width } from "./words.js";
+import { commonRuns, layoutOf, textParts } from "./tokens.js";
+import { distanceText, printed, short, width } from "./words.js";
 
 const SANS = 'system-ui, -apple-system, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif';
 const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
-const ROW = 24;
 const MARGIN = 28;
-const CHARACTER = 8.6;
-const MEMBERS = 24;
-const NEAR = 6;
-
-/**
- * @typedef {{words?: string, label?: string, line?: {tokens: string[], position: number}, bold?: boolean,
- *   distance?: number, colors?: number[] | null}} Line words between rows, or an input
- */
+const LABEL = 104; // where what stands beside a label begins
+const ACROSS = 820;
+const CHARACTER = 8.6; // of a row
+const LETTER = 6.9; // of a sentence, on average
+const ROWS = 12;
 
 /**
  * @param {import("./types").Reading} reading unpacked
- * @param {number} epsilon
+ * @param {number} epsilon of the rows; the answer is that of the reading's own
  * @param {CSSStyleDeclaration} theme custom properties with the colours
  * @returns {SVGSVGElement}
  */
 export function drawPicture(reading, epsilon, theme) {
   const color = (name) => theme.getPropertyValue(`--${name}`).trim() || "#888888";
-  const groups = cut(reading, epsilon);
-  const n = inside(reading, groups, epsilon, null);
-  const scale = barScale(reading, epsilon, null);
+  const { answer } = reading.words;
   const parts = [];
-  const text = (x, y, words, more = {}) => parts.push(s("text", { x, y, fill: color("ink"), "font-size": 13, ...more }, words));
-  text(MARGIN, 44, `${reading.site} at ${reading.query.at} · ${headlineOf(reading, { epsilon, at: null }, n)}`, { "font-size": 19, "font-weight": 650 });
-  let y = 66;
-  for (const sentence of `${reading.study} · ${reading.words.sentences[0]}`.split(/(?<=\.) /)) {
-    text(MARGIN, y, sentence, { fill: color("muted"), "font-size": 12 });
-    y += 17;
+  let y = 46;
+  let across = ACROSS;
+  const text = (x, words, more = {}) => parts.push(s("text", { x, y, fill: color("ink"), "font-size": 13, ...more }, words));
+  const rect = (x, height, wide, name) => parts.push(s("rect", { x, y: y - height, width: wide, height, fill: color(name) }));
+  const left = MARGIN + LABEL;
+
+  text(MARGIN, printed(answer.head, 70), { "font-size": 19, "font-weight": 650 });
+  y += 20;
+  text(MARGIN, answer.about, { fill: color("muted"), "font-size": 12 });
+  y += 10;
+  for (const one of wrapped(answer.sentence, (ACROSS - 2 * MARGIN) / 7.6)) {
+    y += 19;
+    text(MARGIN, one, { "font-size": 15 });
   }
-  y += 2;
-  for (const one of featuresByBits(reading).slice(0, 6)) {
-    text(MARGIN, y + 12, one.name, { "font-weight": 600 });
-    parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160, height: 10, fill: color("panel"), stroke: color("line") }));
-    parts.push(s("rect", { x: MARGIN + 110, y: y + 3, width: 160 * one.share, height: 10, fill: color("bar") }));
-    text(MARGIN + 282, y + 12, `${one.words[0]} ${one.words[1]} bits`, { "font-size": 12 });
+  y += 12;
+  block("MEMBERS", answer.members);
+  for (const { share, share_words, words, examples } of answer.patterns) {
     y += 20;
+    text(left + 52, share_words, { "text-anchor": "end", "font-weight": 600 });
+    rect(left + 62, 9, 90, "panel");
+    rect(left + 62, 9, 90 * share, "bar");
+    text(left + 164, words, { "font-family": MONO, "font-weight": 600 });
+    const room = Math.max(0, Math.floor((ACROSS - MARGIN - left - 184 - width(words) * 8) / 8));
+    text(left + 184 + width(words) * 8, fitting(examples, room), { "font-family": MONO, fill: color("muted") });
   }
-  y += 22;
-  /** @type {Line[]} */
-  const lines = [
-    { label: "query", line: reading.query, bold: true },
-    ...groups.members.slice(0, MEMBERS).map((i) => sampleLine(reading, i, epsilon)),
-    { words: dividerWords(groups, n, epsilon) },
-    ...groups.near.slice(0, NEAR).map((i) => sampleLine(reading, i, epsilon)),
-  ];
-  const layout = layoutOf(reading);
-  const left = MARGIN + 190;
-  let right = left;
-  for (const item of lines) {
-    if (!item.line) {
-      y += 4;
-      text(MARGIN, y, item.words, { "font-weight": 600, "font-size": 12 });
-      parts.push(s("rect", { x: MARGIN, y: y + 7, width: 1, height: 1, class: "rule" }));
-      y += 8;
-    } else {
-      text(MARGIN + 56, y, item.label, { "text-anchor": "end", fill: color(item.bold ? "muted" : "ink"), "font-size": 12 });
-      if (item.distance !== undefined) {
-        const share = Math.min(1, item.distance / scale);
-        parts.push(s("rect", { x: MARGIN + 66, y: y - 9, width: Math.max(2, 100 * share), height: 8, fill: color("bar") }));
-        parts.push(s("rect", { x: MARGIN + 66 + (100 * epsilon) / scale, y: y - 17, width: 1.5, height: ROW, fill: color("ink") }));
-      }
-      right = Math.max(right, tokens(parts, item, layout, left, y, color));
-    }
-    y += ROW;
-  }
-  const across = Math.max(right + MARGIN, 760);
-  for (const rule of parts.filter((part) => part.getAttribute("class") === "rule")) {
-    rule.setAttribute("width", `${across - 2 * MARGIN}`);
-    rule.setAttribute("fill", color("ink"));
-  }
+  if (!answer.patterns.length && answer.no_pattern) block("", answer.no_pattern);
+  y += 8;
+  rows();
+  y += 8;
+  block("TRUST", answer.trust);
+  y += 24;
   return s("svg", {
-    xmlns: "http://www.w3.org/2000/svg", width: across, height: y + 8, viewBox: `0 0 ${across} ${y + 8}`, "font-family": SANS,
+    xmlns: "http://www.w3.org/2000/svg", width: across, height: y, viewBox: `0 0 ${across} ${y}`, "font-family": SANS,
   }, s("rect", { width: "100%", height: "100%", fill: color("surface") }), parts);
-}
 
-function dividerWords(groups, n, epsilon) {
-  const listed = Math.min(MEMBERS, groups.members.length);
-  const shown = listed < n ? `, the nearest ${listed} above` : " above";
-  return `ε = ${short(epsilon)} · ${many(n, "member")}${shown}${groups.near.length ? ", near misses below" : ""}`;
-}
-
-function sampleLine(reading, i, epsilon) {
-  const sample = reading.samples[i];
-  return { label: distanceText(sample.distance, epsilon), line: sample, distance: sample.distance ?? undefined, colors: sample.colors };
-}
-
-/** @param {any[]} parts @param {Line} item */
-function tokens(parts, { line = { tokens: [], position: 0 }, colors, bold }, layout, left, y, color) {
-  const [start, stop] = layout.grid ? [0, line.tokens.length] : windowOf(line);
-  let x = left;
-  if (start > 0) x = put("…", x, "", false);
-  for (let i = start; i < stop; i += 1) x = put(line.tokens[i], x, changeClass(colors?.[i]), i === line.position);
-  return stop < line.tokens.length ? put("…", x, "", false) : x;
-
-  function put(words, at, tinted, here) {
-    const across = width(words) * CHARACTER + (layout.grid ? 14 : 2);
-    if (tinted || here) {
-      parts.push(s("rect", {
-        x: at, y: y - 16, width: across - 1, height: 22, rx: 4, fill: tinted ? color(tinted) : "none",
-        stroke: here ? color("muted") : "none",
-      }));
+  function block(label, words) {
+    const lines = words ? wrapped(words, (ACROSS - MARGIN - left) / LETTER) : [];
+    for (const [i, one] of lines.entries()) {
+      y += 20;
+      if (!i) text(MARGIN, label, { "font-size": 12, "font-weight": 650, fill: color("muted") });
+      text(left, one);
     }
-    parts.push(s("text", {
-      x: at + across / 2 - 0.5, y, "text-anchor": "middle", "font-family": MONO, "font-size": 14, fill: color("ink"),
-      "font-weight": bold ? 700 : 400,
-    }, words));
-    return at + across;
   }
+
+  function rows() {
+    const groups = cut(reading, epsilon);
+    const members = typicalOrder(reading, groups.members).slice(0, ROWS);
+    const layout = layoutOf(reading);
+    const folded = commonRuns(reading, groups.members);
+    const scale = barScale(reading, epsilon, null);
+    const again = epsilon === reading.epsilon ? "" : `, cut again at ε = ${short(epsilon)}`;
+    y += 20;
+    text(MARGIN, "ROWS", { "font-size": 12, "font-weight": 650, fill: color("muted") });
+    text(left, members.length ? `typical members, as draws by weight come to them${again}` : `no member was found${again}`, { fill: color("muted") });
+    for (const line of [reading.query, ...members.map((i) => reading.samples[i])]) {
+      y += 24;
+      const sample = line === reading.query ? null : /** @type {import("./types").Sample} */ (line);
+      text(MARGIN + 44, sample ? distanceText(sample.distance, epsilon) : "query", { "text-anchor": "end", fill: color(sample ? "ink" : "muted"), "font-size": 12 });
+      if (sample) rect(MARGIN + 52, 8, Math.max(2, 44 * Math.min(1, (sample.distance ?? 0) / scale)), "bar");
+      across = Math.max(across, tokens(line, sample?.colors, layout, folded) + MARGIN);
+    }
+  }
+
+  function tokens(line, colors, layout, folded) {
+    let x = left;
+    const gap = layout.grid ? 12 : 1;
+    const all = layout.grid ? line.tokens.map((words, i) => ({ words, i })) : textParts(line, { room: 78, folded: folded(line) });
+    for (const { words, i } of all) {
+      const tinted = i === undefined ? "" : changeClass(colors?.[i]);
+      const here = i === line.position;
+      const wide = width(words) * CHARACTER + gap;
+      if (tinted || here) {
+        parts.push(s("rect", { x, y: y - 16, width: wide - 1, height: 22, rx: 4, fill: tinted ? color(tinted) : "none", stroke: here ? color("muted") : "none" }));
+      }
+      text(x + wide / 2 - 0.5, words, { "text-anchor": "middle", "font-family": MONO, "font-size": 14, "font-weight": colors === undefined ? 700 : 400, style: { "white-space": "pre" } });
+      x += wide;
+    }
+    return x;
+  }
+}
+
+/** As many of the inputs as there is room for, whole; at least the beginning of the first. */
+function fitting(inputs, room) {
+  let line = printed(inputs[0] ?? "", Math.max(8, room));
+  for (const input of inputs.slice(1)) if (width(line) + width(input) + 3 <= room) line += `   ${printed(input)}`;
+  return line;
+}
+
+/** A sentence in lines of so many letters. */
+function wrapped(words, letters) {
+  const lines = [""];
+  for (const word of words.split(" ")) {
+    const last = lines[lines.length - 1];
+    if (last && width(last) + width(word) + 1 > letters) lines.push(word);
+    else lines[lines.length - 1] = last ? `${last} ${word}` : word;
+  }
+  return lines;
 }
 
 /** The drawing as a file. @param {SVGSVGElement} svg */

@@ -1,26 +1,30 @@
 /**
- * One reading, drawn so that it answers: the slider, the columns and the colours ask nobody.
+ * One reading, drawn so that it answers: what is said of it first, then its rows, which ask nobody when they are cut again.
  */
 
-import { drawBits, drawKnows } from "./bits.js";
-import { cut, headlineOf, inside } from "./cut.js";
-import { fill, framed, h, unique } from "./dom.js";
+import { drawAnswer, drawEnd } from "./answer.js";
+import { bestKnown } from "./bits.js";
+import { makeControls } from "./controls.js";
+import { cut, inside } from "./cut.js";
+import { drawDetails } from "./details.js";
+import { fill, framed, h } from "./dom.js";
 import { makeEpsilon } from "./epsilon.js";
-import { drawCounts, drawFacts, drawMadeWith } from "./facts.js";
 import { makeMembers } from "./members.js";
+import { layoutOf } from "./tokens.js";
 import { unpack } from "./wire.js";
-import { short } from "./words.js";
+import { many, printed, short } from "./words.js";
 
-const LONGEST = 120; // characters of an input above its reading
+const LONGEST = 140; // characters of what was read, above its reading
+const BESIDE_TEXT = 3; // columns of features that text leaves room for
 
 /**
  * @typedef {object} Options
- * @property {Record<string, string>} [abouts] what each feature is
- * @property {string[] | null} [columns] features shown at first; null for all
+ * @property {string[] | null} [columns] features shown at first; left out: those that text has room for
+ * @property {string[]} [ownColumns] features that the task names first
  * @property {string[] | null} [roles] of the query's tokens
  * @property {number | null} [epsilon] where the slider stands at first
  * @property {((epsilon: number) => void) | null} [onEpsilon] asks again at another epsilon
- * @property {((shown: {epsilon: number, columns: string[]}) => void)} [onShown] the reader changed what is shown
+ * @property {((shown: {epsilon: number, columns: string[] | null}) => void)} [onShown] the reader changed what is shown
  * @property {HTMLElement[]} [tools] beside the heading
  * @property {boolean} [partial] more is to come
  */
@@ -32,32 +36,40 @@ const LONGEST = 120; // characters of an input above its reading
  */
 export function mountReading(root, packed, options = {}) {
   const reading = unpack(packed);
-  const all = (reading.features ?? []).map((feature) => feature.name);
   const colored = reading.samples.some((sample) => sample.colors);
   const measured = reading.samples.some((sample) => sample.token_distances);
+  const first = firstColumns(reading, options.ownColumns ?? []);
   const shown = {
     epsilon: usable(reading, options.epsilon ?? reading.epsilon),
-    columns: (options.columns ?? all).filter((name) => all.includes(name)),
+    columns: (options.columns ?? first).filter((name) => reading.features.some((feature) => feature.name === name)),
+    keys: bestKnown(reading),
     tint: /** @type {import("./tokens.js").Tint} */ (colored ? "change" : measured ? "distance" : "none"),
     at: /** @type {number | null} */ (null),
     sort: "",
+    order: /** @type {import("./cut.js").Order} */ (reading.counts.inside ? "typical" : "misses"),
+    pattern: /** @type {number | null} */ (null),
   };
   const members = makeMembers(reading, {
     roles: options.roles ?? null,
     onSort: (name) => update({ sort: shown.sort === name ? "" : name }),
+    onOrder: (order) => update({ order, sort: "" }),
   });
   const slider = makeEpsilon(reading, { onMove: (epsilon) => update({ epsilon }), onAsk: options.onEpsilon ?? null });
   slider.set(shown.epsilon);
-  const headline = h("h2", {});
+  const controls = makeControls(reading, shown, { colored, measured, roles: options.roles ?? null, update });
   const stale = h("p", { class: "stale", role: "status" });
-  const counts = h("div", { class: "counts" });
-  const abouts = options.abouts ?? {};
-  const [knows, bits, facts] = [drawKnows(reading, abouts), drawBits(reading, abouts), drawFacts(reading)];
+  const said = h("p", { class: "rows-said", role: "status" });
+  const answer = drawAnswer(reading, (pattern) => update({ pattern, ...(shown.order === "misses" ? { order: "typical" } : {}) }));
+  const end = drawEnd(reading);
+  const { answer: words } = reading.words;
   const element = h("article", { class: `live reading-view${options.partial ? " partial" : ""}` },
-    h("header", { class: "reading-head" }, h("div", {}, place(reading), headline), h("div", { class: "tools" }, options.tools ?? [])),
-    stale, knows, h("div", { class: "pair" }, bits, h("div", { class: "side" }, counts, slider.element)),
-    controls(reading, shown, { all, colored, measured, roles: options.roles ?? null, update }),
-    members.element, facts, drawMadeWith(reading));
+    h("header", { class: "reading-head" },
+      h("div", {}, h("h2", {}, printed(words.head, LONGEST)), h("p", { class: "place" }, words.about)),
+      h("div", { class: "tools" }, options.tools ?? [])),
+    h("p", { class: "sentence" }, words.sentence), answer,
+    h("section", { class: "rows-box", "aria-label": "Rows" }, controls.element,
+      h("div", { class: "rows-line" }, said, controls.legend), members.element, slider.element, stale),
+    end, drawDetails(reading));
   fill(root, element);
 
   const later = framed(draw);
@@ -65,19 +77,19 @@ export function mountReading(root, packed, options = {}) {
     Object.assign(shown, change);
     if ("at" in change) slider.at(change.at);
     later();
-    options.onShown?.({ epsilon: shown.epsilon, columns: shown.columns });
+    options.onShown?.({ epsilon: shown.epsilon, columns: `${shown.columns}` === `${first}` ? null : shown.columns });
   }
 
   function draw() {
-    const column = (reading.features ?? []).find((feature) => feature.name === shown.sort);
+    const column = reading.features.find((feature) => feature.name === shown.sort);
     const groups = cut(reading, shown.epsilon, shown.at, column ? (i) => column.values[i] : null);
     const n = inside(reading, groups, shown.epsilon, shown.at);
     const own = shown.epsilon === reading.epsilon && shown.at === null;
-    fill(headline, code(reading.site), " at ", code(reading.query.at), " · ",
-      headlineOf(reading, shown, n));
+    controls.show();
     fill(stale, own ? null : staleWords(reading, shown));
-    for (const one of [knows, bits, facts]) one?.classList.toggle("other", !own);
-    fill(counts, drawCounts(reading, n));
+    for (const one of [answer, end]) one.classList.toggle("other", !own);
+    answer.dataset.of = `of ε = ${short(reading.epsilon)}`;
+    fill(said, rowsWords(reading, shown, groups, n));
     members.show({ ...shown, groups, inside: n });
   }
 
@@ -93,64 +105,28 @@ export function mountReading(root, packed, options = {}) {
   return { element, reading, shown, cutAt, stop: members.stop };
 }
 
+/** In text the names are the finding: what is known best has columns of its own. */
+function firstColumns(reading, own) {
+  if (layoutOf(reading).grid) return own;
+  const measured = reading.features.map((feature) => feature.name);
+  return [...new Set([...bestKnown(reading), ...own])].filter((name) => measured.includes(name)).slice(0, BESIDE_TEXT);
+}
+
 function usable(reading, epsilon) {
   return reading.exact ? Math.min(epsilon, reading.epsilon) : epsilon;
 }
 
 function staleWords(reading, shown) {
-  const where = shown.at === null ? "" : ", and members by the distance at the position chosen below";
-  return shown.epsilon === reading.epsilon
-    ? "Shown are distances at one fixed position. Bits and size are those of the reading itself."
-    : `Cut again at ε = ${short(shown.epsilon)}${where}. Bits and size are still those at ε = ${short(reading.epsilon)}.`;
+  const rows = shown.at === null ? `Rows are cut again at ε = ${short(shown.epsilon)}.` : "Rows have their distance at the position chosen above.";
+  return `${rows} The answer, patterns and trust are those of ε = ${short(reading.epsilon)}.`;
 }
 
-function place(reading) {
-  const { input } = reading.words;
-  return h("p", { class: "place" }, reading.study, " · ", h("span", { class: "input" }, input.slice(0, LONGEST)),
-    input.length > LONGEST ? "…" : "", reading.query.tokens.length ? ` · position ${reading.query.position}` : "a vector of your own");
-}
-
-function code(text) {
-  return h("code", {}, text);
-}
-
-function controls(reading, shown, { all, colored, measured, roles, update }) {
-  const id = unique("choice");
-  const tint = h("select", { id: `${id}-tint`, on: { change: () => update({ tint: tint.value }) } },
-    colored ? h("option", { value: "change" }, "what it changed") : null,
-    measured ? h("option", { value: "distance" }, "distance at each token") : null,
-    h("option", { value: "none" }, "nothing"));
-  tint.value = shown.tint;
-  const at = h("select", { id: `${id}-at`, on: { change: () => update({ at: at.value === "" ? null : Number(at.value) }) } },
-    h("option", { value: "" }, reading.position_rule === "same" ? "the position read" : "each input’s best position"),
-    reading.query.tokens.map((text, i) => h("option", { value: i }, `${i}: ${roles?.[i] ?? text}`)));
-  return h("div", { class: "controls" },
-    colored || measured ? h("label", { for: `${id}-tint` }, "colour by ", tint) : null,
-    measured && reading.query.tokens.length <= 64 ? h("label", { for: `${id}-at` }, "distance at ", at) : null,
-    all.length ? columnsMenu(all, shown, update) : null,
-    legend(colored, reading));
-}
-
-function columnsMenu(all, shown, update) {
-  const boxes = all.map((name) => {
-    const box = h("input", { type: "checkbox", on: { change: () => {
-      const chosen = new Set(shown.columns);
-      if (box.checked) chosen.add(name);
-      else chosen.delete(name);
-      update({ columns: all.filter((one) => chosen.has(one)) });
-    } } });
-    box.checked = shown.columns.includes(name);
-    return h("label", {}, box, name);
-  });
-  return h("details", { class: "menu" }, h("summary", {}, "columns"), h("div", { class: "menu-body" }, boxes));
-}
-
-function legend(colored, reading) {
-  if (!colored) return null;
-  const steps = Array.from({ length: 17 }, (_, i) => i - 8);
-  return h("details", { class: "menu scale-menu" },
-    h("summary", {}, "lowered ", h("span", { class: "ramp", "aria-hidden": "true" },
-      steps.map((step) => h("i", { class: step ? `${step > 0 ? "p" : "m"}${Math.abs(step)}` : "" }))), " raised"),
-    h("div", { class: "menu-body text" }, h("p", {}, reading.colors_about),
-      h("p", {}, "A frame marks the position that counts.")));
+/** How many rows there are, and by what they were chosen. */
+function rowsWords(reading, { order, epsilon, pattern }, groups, n) {
+  if (order === "misses") return `${many(groups.near.length, "input")} beyond ε = ${short(epsilon)}, nearest first`;
+  const listed = groups.members.length;
+  const members = listed < n ? `${many(listed, "member")} listed of ${many(n, "input")} inside ε = ${short(epsilon)}` : `${many(n, "input")} inside ε = ${short(epsilon)}`;
+  const how = order === "nearest" ? "nearest first: these look like the query"
+    : groups.members.every((i) => reading.samples[i].inside) ? reading.words.answer.rows : "in random order: weights are known only to the reading’s own ε";
+  return `${members}, ${how}${pattern === null ? "" : ", only those of the chosen pattern"}`;
 }

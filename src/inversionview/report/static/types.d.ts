@@ -14,6 +14,50 @@ export interface Table {
   rows: Row[];
 }
 
+/** `report/answer.py`: a feature with how much of its entropy is known. */
+export interface Line {
+  text: string;
+  share: number | null;
+  share_words: string;
+  detail: string;
+}
+
+export interface PatternLine {
+  share: number;
+  share_words: string;
+  words: string;
+  examples: string[];
+  of_query: boolean;
+}
+
+export interface Miss {
+  distance_words: string;
+  input: string;
+  differs: string;
+  /** Index into the samples. */
+  sample: number;
+}
+
+/** What a reading says, the answer first. */
+export interface Answer {
+  head: string;
+  about: string;
+  sentence: string;
+  knows: Line[];
+  partly: Line[];
+  little: Line[];
+  nothing: string;
+  members: string;
+  patterns: PatternLine[];
+  no_pattern: string;
+  /** How typical rows are drawn. */
+  rows: string;
+  misses: Miss[];
+  trust: string;
+  trust_level: string;
+  not_measured: string;
+}
+
 /** What is said of a document, with its tables by name; those without rows are not drawn. */
 export interface Words<Names extends string = string> {
   heading: string;
@@ -84,6 +128,12 @@ interface SampleOf<Token> {
   log_prob: number | null;
   colors: number[] | null;
   token_distances: (number | null)[] | null;
+  /** Its share of the preimage; null where weights are not known. */
+  weight: number | null;
+  /** Of a near miss, what it has in place of what the members share. */
+  differs: string;
+  /** Which of the patterns it has. */
+  pattern?: number;
 }
 
 interface FeatureOf<Value> {
@@ -121,7 +171,10 @@ interface ReadingOf<Text> {
   colors_about: string;
   shares?: number[];
   bits?: FeatureBits[];
-  words: Words<"shares" | "bits" | "curve" | "sources">;
+  /** The members among the samples, as draws by weight come to them. */
+  typical: number[];
+  weighted: boolean;
+  words: Words<"shares" | "bits" | "curve" | "sources"> & { answer: Answer };
 }
 
 interface Identified {

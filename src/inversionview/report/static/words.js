@@ -54,3 +54,9 @@ export function percent(share) {
 export function whole(share) {
   return `${Math.round(100 * share)}%`;
 }
+
+/** An input as it stands in a line: its line ends are shown, and a long one ends in an ellipsis. */
+export function printed(input, most = 160) {
+  const shown = input.replaceAll("\n", "↵");
+  return shown.length > most ? `${shown.slice(0, most - 1)}…` : shown;
+}

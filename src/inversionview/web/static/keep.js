@@ -4,6 +4,7 @@
 
 import { drawPicture, pngBlob, svgBlob } from "./report/picture.js";
 import { h } from "./report/dom.js";
+import { makeMenu } from "./report/menu.js";
 
 /**
  * A menu of downloads for a shown reading.
@@ -16,18 +17,12 @@ export function makeKeep({ key, view, name }) {
     const { reading, shown, element } = view();
     return drawPicture(reading, shown.epsilon, getComputedStyle(element));
   };
-  const menu = h("details", { class: "menu keep" }, h("summary", { class: "small" }, "Keep"),
-    h("div", { class: "menu-body list" },
+  const menu = makeMenu(h("span", { class: "small" }, "Keep"), h("div", { class: "menu-body list" },
       h("button", { type: "button", class: "menu-item", on: { click: copy } }, "Copy the address"),
       link("json", "JSON, all of it"), link("parquet", "Parquet, a row a candidate"), link("html", "HTML, a page of its own"),
       h("button", { type: "button", class: "menu-item", on: { click: () => save(svgBlob(picture()), "svg") } }, "SVG picture"),
       h("button", { type: "button", class: "menu-item", on: { click: async () => save(await pngBlob(picture()), "png") } }, "PNG picture"),
-      said));
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    menu.open = false;
-    menu.querySelector("summary").focus();
-  });
+      said), "keep");
 
   async function fetched(kind) {
     said.textContent = "asking…";

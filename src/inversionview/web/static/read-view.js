@@ -74,14 +74,14 @@ export function makeReadView({ store, studyOf }) {
     shown.classList.remove("old");
     shown.setAttribute("aria-busy", `${partial}`);
     view = mountReading(shown, document, {
-      abouts: Object.fromEntries(study.features.map((feature) => [feature.name, feature.about])),
-      columns: state.columns === "-" ? [] : state.columns ? state.columns.split(",") : study.columns,
+      columns: state.columns === "-" ? [] : state.columns ? state.columns.split(",") : null,
+      ownColumns: study.columns,
       roles: tokens.roles,
       epsilon: state.cut ? Number(state.cut) : null,
       onEpsilon: (epsilon) => store.set({ epsilon: `${epsilon}`, cut: "" }),
       onShown: (now) => store.set({
         cut: now.epsilon === view?.reading.epsilon ? "" : `${now.epsilon}`,
-        columns: `${now.columns}` === `${study.columns}` ? "" : now.columns.join(",") || "-",
+        columns: now.columns === null ? "" : now.columns.join(",") || "-",
       }, true),
       tools: [pin, keep],
       partial,

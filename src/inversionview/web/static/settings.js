@@ -1,5 +1,5 @@
 /**
- * How to read: by draws or exactly, how many, which epsilon, metric and positions. A change asks at once.
+ * Settings: by draws or exactly, how many, which epsilon, metric and positions. A change asks at once.
  */
 
 import { fill, h, unique } from "./report/dom.js";
@@ -19,7 +19,7 @@ export function makeSettings({ store }) {
   const temperatures = h("input", { id: `${id}-temperatures`, type: "text", autocomplete: "off", inputmode: "decimal" });
   const prior = h("input", { id: `${id}-prior`, type: "number", min: 0, max: 0.9, step: 0.1 });
   const drawn = [row("temperatures", temperatures, "of the decoder, by commas"), row("share of the prior", prior, "inputs drawn without the activation")];
-  const element = h("details", { class: "settings" }, h("summary", {}, "How to read ", h("span", { class: "summary-said" })),
+  const element = h("details", { class: "settings" }, h("summary", {}, "Settings ", h("span", { class: "summary-said" })),
     h("div", { class: "fields" },
       row("candidates", how), row("number", n, "drawn; of all inputs, the nearest that are listed"), row("ε", epsilon, "0.1, null:0.01 or causal:0.05"), row("distance", metric),
       row("positions", rule), drawn, row("seed", seed, "same seed, same draws")));
