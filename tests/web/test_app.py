@@ -55,6 +55,14 @@ def test_events_come_in_order_and_members_before_their_colours(client):
     assert partial["bits"] == last["bits"]
 
 
+def test_another_epsilon_is_answered_from_the_draws_that_are_kept(client, study):
+    ask(client, f"{TINY}/read", **READ | {"seed": 11})
+    events = ask(client, f"{TINY}/read", **READ | {"seed": 11, "epsilon": 0.3})
+    assert not {"propose", "verify"} & {data["stage"] for name, data in events if name == "progress"}
+    found = study.preimage(study.query(SUM, "=", "a0.0"), 60, seed=11, epsilon=0.3)
+    assert to_json(events[-1][1]["document"]) == to_json(pack_reading(found.to_reading()))
+
+
 def test_the_same_question_is_answered_from_what_is_kept(client):
     first = ask(client, f"{TINY}/read", **READ | {"seed": 5})[-1][1]
     again = ask(client, f"{TINY}/read", **READ | {"seed": 5, "at": "8"})

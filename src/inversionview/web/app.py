@@ -206,7 +206,7 @@ def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limit
 
     @route("read")
     async def read(name: StudyName, request: requests.ReadRequest) -> Any:
-        return await answer(name, questions.read, request)
+        return await answer(name, questions.read, request, jobs.cache)
 
     @route("exact")
     async def exact(name: StudyName, request: requests.ExactRequest) -> Any:

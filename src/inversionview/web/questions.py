@@ -17,7 +17,8 @@ from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
 from inversionview.studies.parts import checked_site
 from inversionview.studies.study import Study
-from inversionview.web.jobs import Answer, Cache, Question
+from inversionview.studies.verbs.read import drawn_whatever_epsilon, reread
+from inversionview.web.jobs import Answer, Cache, Kept, Question
 from inversionview.web.requests import (
     AttentionRequest,
     CausalRequest,
@@ -40,14 +41,26 @@ def checked_input(text: str, limits: Limits) -> str:
     return text
 
 
-def read(study: Study, request: ReadRequest, limits: Limits) -> Question:
-    """A sampled reading."""
+def read(study: Study, request: ReadRequest, limits: Limits, cache: Cache | None = None) -> Question:
+    """A sampled reading; at another ε than before, of the draws that `cache` keeps."""
     query = _query(study, request.input, request.at, request.site, limits)
     _check_count("n", request.n, limits.samples)
     settings = request.model_dump(include={*_ACTIVATION, "n", "temperatures", "prior_share", "also"})
 
+    draws = _key(study, "draws", query, {**settings, "epsilon": None})
+
+    def draw() -> Preimage:
+        if cache is None or not drawn_whatever_epsilon(study.parts, query, request.also):
+            return study.preimage(query, **settings)
+        if (kept := cache.get(draws)) is not None and kept.preimage is not None:
+            criterion = study.criterion.but(request.epsilon, request.metric, request.position_rule)
+            return reread(study.parts, kept.preimage, criterion, request.seed)
+        preimage = study.preimage(query, **settings)
+        cache.put(draws, Kept(b"", preimage, 0.0))
+        return preimage
+
     def run() -> Answer:
-        preimage = _with_columns(study, study.preimage(query, **settings), request.columns)
+        preimage = _with_columns(study, draw(), request.columns)
         return Answer(pack_reading(preimage.to_reading()), preimage)
 
     def partial(preimage: Preimage) -> Any:

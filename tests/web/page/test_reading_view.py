@@ -39,8 +39,13 @@ def two_patterns():
     packed = json.loads(json.dumps(pack(addition(draws=400))))
     members = [i for i, sample in enumerate(packed["samples"]) if sample["inside"]]
     for i in members:
-        packed["samples"][i] |= {"weight": 1 / len(members), "pattern": i % 2}
-    packed |= {"weighted": True, "typical": members[::-1]}
+        packed["samples"][i] |= {"weight": 1 / len(members)}
+    parities = [_parity(packed, i) for i in range(len(packed["samples"]))]
+    packed["features"][0]["values"] = [len(packed["strings"]) + parity for parity in parities]
+    for names in (packed["strings"], packed["shown"]):
+        names += ["even", "odd"]
+    found = [{"examples": [_input(packed, i) for i in members if parities[i] == parity][:2]} for parity in (0, 1)]
+    packed |= {"weighted": True, "typical": members[::-1], "patterns": {"found": found, "by": ["F1+S1"]}}
 
     def line(text, share):
         return {"text": text, "share": share, "share_words": f"{share:.0%}", "detail": ""}
@@ -59,6 +64,14 @@ def two_patterns():
         "trust": "good: size within 2%", "trust_level": "good", "not_measured": "",
     }  # fmt: skip
     return packed
+
+
+def _input(packed, i):
+    return "".join(packed["strings"][token] for token in packed["samples"][i]["tokens"][1:-1])
+
+
+def _parity(packed, i):
+    return int(_input(packed, i)[-1]) % 2
 
 
 def said(page):
@@ -93,7 +106,7 @@ def _style(element):
 def test_rows_are_typical_and_nearest_and_near_misses_on_request(drawing):
     packed = two_patterns()
     page = drawing(packed)
-    inputs = ["".join(packed["shown"][i] for i in packed["samples"][row]["tokens"]) for row in packed["typical"][:8]]
+    inputs = ["B" + _input(packed, row) + "E" for row in packed["typical"][:8]]
     assert _inputs(page)[:8] == inputs
     page.click("[data-order=nearest]")
     page.wait_for_selector("[data-order=nearest][aria-pressed=true]")
@@ -125,8 +138,8 @@ def test_a_pattern_filters_the_rows_to_those_that_have_it(drawing):
     page = drawing(packed)
     page.click(".pattern >> nth=1")
     page.wait_for_selector(".rows-said:has-text('chosen pattern')")
-    rows = [row for row in packed["typical"] if row % 2 == 1]
-    inputs = ["".join(packed["shown"][i] for i in packed["samples"][row]["tokens"]) for row in rows]
+    rows = [row for row in packed["typical"] if _parity(packed, row)]
+    inputs = ["B" + _input(packed, row) + "E" for row in rows]
     assert _inputs(page)[:8] == inputs[:8]
     page.click(".pattern >> nth=1")
     page.wait_for_selector(".rows-said:not(:has-text('chosen pattern'))")
@@ -149,7 +162,7 @@ def test_the_slider_moves_by_keys_and_marks_what_is_of_the_own_epsilon(drawing):
     assert "those of ε = 0.1" in page.inner_text(".stale")
     epsilon = float(page.inner_text(".epsilon-value"))
     inside = [row for row in packed["typical"] if packed["samples"][row]["distance"] <= epsilon]
-    inputs = ["".join(packed["shown"][i] for i in packed["samples"][row]["tokens"]) for row in inside]
+    inputs = ["B" + _input(packed, row) + "E" for row in inside]
     assert _inputs(page)[:5] == inputs[:5], "typical order holds within a smaller ε"
     page.keyboard.press("End")
     page.wait_for_selector(".rows-said:has-text('in random order')")
@@ -255,7 +268,7 @@ def test_the_picture_has_the_answer_and_twelve_typical_rows(drawing):
         assert words in lines
     for one in answer["patterns"]:
         assert " ".join([one["share_words"], one["words"], *one["examples"]]) in lines
-    inputs = ["".join(packed["shown"][i] for i in packed["samples"][row]["tokens"]) for row in packed["typical"][:12]]
+    inputs = ["B" + _input(packed, row) + "E" for row in packed["typical"][:12]]
     first = next(i for i, line in enumerate(lines) if line.startswith("query"))
     assert ["".join(row[1:]) for row in texts[first + 1 : first + 13]] == inputs
     assert lines[first + 13].startswith("TRUST")

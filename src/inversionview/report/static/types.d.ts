@@ -132,8 +132,6 @@ interface SampleOf<Token> {
   weight: number | null;
   /** Of a near miss, what it has in place of what the members share. */
   differs: string;
-  /** Which of the patterns it has. */
-  pattern?: number;
 }
 
 interface FeatureOf<Value> {
@@ -174,6 +172,8 @@ interface ReadingOf<Text> {
   /** The members among the samples, as draws by weight come to them. */
   typical: number[];
   weighted: boolean;
+  /** What its members share: the words are in the answer, here is by which features or positions they are told apart. */
+  patterns?: { found: { examples: string[] }[]; by: string[] } | null;
   words: Words<"shares" | "bits" | "curve" | "sources"> & { answer: Answer };
 }
 
@@ -182,7 +182,8 @@ interface Identified {
   ids: number[];
 }
 
-export type Sample = SampleOf<string> & Identified;
+/** Once unpacked, with which of the patterns it has. */
+export type Sample = SampleOf<string> & Identified & { pattern?: number };
 export type Reading = Omit<ReadingOf<string>, "query" | "samples"> & { query: Query & Identified; samples: Sample[] };
 /** A reading whose tokens are indexes into `shown`, and whose values are indexes into `strings`. */
 export type PackedReading = ReadingOf<number> & { strings: string[]; shown: string[]; query_ids: number[] };

@@ -150,6 +150,17 @@ def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
     return with_features(preimage, task, task.columns) if task.columns else preimage
 
 
+def drawn_whatever_epsilon(parts: Parts, query: Query, also: Sequence[str]) -> bool:
+    """Whether a reading's draws are the same at every ε: those of a decoder and of the prior are."""
+    return decoder_for(parts, [query]) is not None and not also
+
+
+def reread(parts: Parts, preimage: Preimage, criterion: Criterion, seed: int) -> Preimage:
+    """What the same draws say at the ε of a criterion that has their metric and position rule; nothing is drawn."""
+    [epsilon] = measured(parts, [preimage.query], criterion, seed)
+    return with_words(parts.task, preimage.at_epsilon(epsilon.value), epsilon)
+
+
 def _colored(parts: Parts, decoder: Decoder, preimages: list[Preimage]) -> list[Preimage]:
     colored: list[Preimage] = []
     partial = preimages[0] if len(preimages) == 1 else preimages
