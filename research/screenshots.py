@@ -60,7 +60,7 @@ def _below(page: Any) -> None:
 
 def _to_table(page: Any) -> None:
     page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
-    page.evaluate("document.querySelector('.knows').scrollIntoView()")
+    page.evaluate("document.querySelector('.rows-box').scrollIntoView()")
 
 
 def _mapped(page: Any) -> None:
