@@ -89,7 +89,7 @@ export function textParts(line, { room = 90, folded = () => false, keys = new Se
     const from = i;
     while (i + 1 < line.tokens.length && !shown[i + 1]) i += 1;
     if (i === from && (i === 0 || i === line.tokens.length - 1)) continue; // the mark of a beginning or an end
-    parts.push({ words: " … ", left: line.tokens.slice(from, i + 1).join("").replaceAll("·", " ").slice(0, 300) });
+    parts.push({ words: `${from ? " " : ""}… `, left: line.tokens.slice(from, i + 1).join("").replaceAll("·", " ").slice(0, 300) });
   }
   return parts;
 }
