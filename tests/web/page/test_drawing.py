@@ -113,7 +113,7 @@ def test_a_thousand_members_of_512_tokens_scroll_without_stutter(drawing):
     rows = page.locator(".table .rows > .row")
     assert rows.count() < 60
     assert page.evaluate("document.querySelectorAll('*').length") < 4000
-    assert int(page.get_attribute(".table", "aria-rowcount")) == 1003
+    assert int(page.get_attribute(".table", "aria-rowcount")) == 801 + 2, "typical members, the query and the head"
     passed = page.evaluate("""async () => {
         const table = document.querySelector(".table");
         const most = [];

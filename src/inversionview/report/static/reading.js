@@ -19,8 +19,8 @@ const BESIDE_TEXT = 3; // columns of features that text leaves room for
 
 /**
  * @typedef {object} Options
- * @property {string[] | null} [columns] features shown at first; left out: those that text has room for
- * @property {string[]} [ownColumns] features that the task names first
+ * @property {string[] | null} [columns] features shown at first
+ * @property {string[]} [ownColumns] without these: those that the task shows; left out, all that there are
  * @property {string[] | null} [roles] of the query's tokens
  * @property {number | null} [epsilon] where the slider stands at first
  * @property {((epsilon: number) => void) | null} [onEpsilon] asks again at another epsilon
@@ -38,7 +38,7 @@ export function mountReading(root, packed, options = {}) {
   const reading = unpack(packed);
   const colored = reading.samples.some((sample) => sample.colors);
   const measured = reading.samples.some((sample) => sample.token_distances);
-  const first = firstColumns(reading, options.ownColumns ?? []);
+  const first = firstColumns(reading, options.ownColumns ?? null);
   const shown = {
     epsilon: usable(reading, options.epsilon ?? reading.epsilon),
     columns: (options.columns ?? first).filter((name) => reading.features.some((feature) => feature.name === name)),
@@ -105,11 +105,12 @@ export function mountReading(root, packed, options = {}) {
   return { element, reading, shown, cutAt, stop: members.stop };
 }
 
-/** In text the names are the finding: what is known best has columns of its own. */
+/** All that were asked for; of the many that may be chosen, in text those that are known best: the names are the finding. */
 function firstColumns(reading, own) {
-  if (layoutOf(reading).grid) return own;
-  const measured = reading.features.map((feature) => feature.name);
-  return [...new Set([...bestKnown(reading), ...own])].filter((name) => measured.includes(name)).slice(0, BESIDE_TEXT);
+  const all = reading.features.map((feature) => feature.name);
+  if (layoutOf(reading).grid) return own ?? all;
+  const best = [...new Set([...bestKnown(reading), ...(own ?? all)])].filter((name) => all.includes(name));
+  return own ? best.slice(0, BESIDE_TEXT) : best;
 }
 
 function usable(reading, epsilon) {
