@@ -72,7 +72,7 @@ def test_what_is_hidden_in_tokens_and_names_is_drawn_as_python_shows_it(drawing)
         sample["tokens"] = HOSTILE
     names = [f"{i} {token}" for i, token in enumerate(HOSTILE)]
     reading["features"] = [{"name": name, "values": [name] * len(reading["samples"])} for name in names]
-    page = drawing("reading", pack(reading))
+    page = drawing("reading", pack(reading), columns=[printable(name) for name in names])
     page.click(".row.sample >> nth=0")
     assert page.locator(".detail .running .tok").all_text_contents() == [visible(token) for token in HOSTILE]
     assert page.locator(".menu-body label").all_text_contents() == [printable(name) for name in names]

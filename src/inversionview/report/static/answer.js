@@ -5,6 +5,8 @@
 import { h } from "./dom.js";
 import { printed } from "./words.js";
 
+const LONG = 32; // characters
+
 /**
  * What is known, partly known, little known and not, and the members by what they share.
  * @param {import("./types").Reading} reading
@@ -31,6 +33,11 @@ export function drawEnd({ words: { answer } }) {
     answer.trust ? block("TRUST", h("p", { class: `trust ${answer.trust_level.replaceAll(" ", "-")}` }, answer.trust)) : null);
 }
 
+/** Of long inputs two are enough to see what a pattern is. */
+function few(examples) {
+  return examples.slice(0, examples.some((example) => example.length > LONG) ? 2 : 3);
+}
+
 function block(name, body) {
   if (Array.isArray(body) && !body.length) return null;
   return h("div", { class: "answer-block" }, h("dt", {}, name), h("dd", {}, body));
@@ -51,7 +58,7 @@ function patterns(reading, onPattern) {
   const rows = answer.patterns.map(({ share, share_words, words, examples }, i) => {
     const cells = [
       h("span", { class: "answer-number" }, share_words), bar(share),
-      h("span", { class: "answer-said" }, h("b", {}, words), examples.map((example) => h("span", { class: "answer-input" }, printed(example)))),
+      h("span", { class: "answer-said" }, h("b", {}, words), few(examples).map((example) => h("span", { class: "answer-input" }, printed(example)))),
     ];
     if (!reading.samples.some((sample) => sample.pattern === i)) return h("div", { class: "pattern" }, cells);
     return h("button", { type: "button", class: "pattern", "aria-pressed": "false", title: "show only these rows", on: { click: () => choose(i) } }, cells);

@@ -105,12 +105,11 @@ export function mountReading(root, packed, options = {}) {
   return { element, reading, shown, cutAt, stop: members.stop };
 }
 
-/** All that were asked for; of the many that may be chosen, in text those that are known best: the names are the finding. */
+/** Those of the task, or all that were asked for; beside text those that are known best, because names are the finding. */
 function firstColumns(reading, own) {
   const all = reading.features.map((feature) => feature.name);
   if (layoutOf(reading).grid) return own ?? all;
-  const best = [...new Set([...bestKnown(reading), ...(own ?? all)])].filter((name) => all.includes(name));
-  return own ? best.slice(0, BESIDE_TEXT) : best;
+  return [...new Set([...bestKnown(reading), ...(own ?? all)])].filter((name) => all.includes(name)).slice(0, BESIDE_TEXT);
 }
 
 function usable(reading, epsilon) {
