@@ -61,7 +61,7 @@ def hostile():
     for i, sample in enumerate(reading["samples"]):
         sample["tokens"] = [*(HOSTILE[(i + k) % len(HOSTILE)] for k in range(13)), "E"]
     reading["query"] = {"tokens": [*HOSTILE[:13], "E"], "position": 8, "at": "<s>"}
-    reading["study"] = reading["site"] = reading["colors_about"] = "<b onmouseover=alert(1)>&"
+    reading["study"] = reading["colors_about"] = "<b onmouseover=alert(1)>&"  # an unknown site is refused in Python
     reading["features"][0]["name"] = "<i>'\""
     return reading
 
