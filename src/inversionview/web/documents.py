@@ -8,6 +8,7 @@ import torch
 
 from inversionview.criterion import SiteEpsilons
 from inversionview.report.reading import visible
+from inversionview.results.map import UNASKED
 from inversionview.sites import Site
 from inversionview.studies.examples import first_view
 from inversionview.studies.parts import counts_all
@@ -31,7 +32,12 @@ def study_document(name: str, study: Study) -> dict[str, Any]:
         "sites": [site_document(site) for site in study.sites],
         "roles": list(task.roles),
         "features": [
-            {"name": feature.name, "about": feature.about, "values": len(feature.values)}
+            {
+                "name": feature.name,
+                "about": feature.about,
+                "values": len(feature.values),
+                "unasked": feature.name in UNASKED,
+            }
             for feature in task.features.values()
         ],
         "columns": list(task.columns),

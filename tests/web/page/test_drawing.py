@@ -152,7 +152,8 @@ def test_members_near_misses_and_what_is_outside_come_in_this_order(drawing):
         const reading = unpack(packed);
         const groups = cut(reading, reading.epsilon);
         const how = { groups, inside: reading.counts.inside, sort: "", pattern: null };
-        return ["typical", "nearest", "misses"].map((order) => itemsOf(reading, { ...how, order }).map(({ kind, i }) => [kind, i ?? -1]));
+        return ["typical", "nearest", "misses"].map((order) =>
+            itemsOf(reading, { ...how, order }).map(({ kind, i }) => [kind, i ?? -1]));
     }""", [json.loads(json.dumps(pack(reading)))])  # fmt: skip
     members = [i for i, sample in enumerate(reading["samples"]) if sample["inside"]]
     typical, nearest, misses = orders

@@ -136,7 +136,7 @@ def test_columns_and_fixed_positions_are_chosen_without_asking(tab):
     tokens = page.locator(".row.member >> nth=0 >> .tok").all_inner_texts()
     assert int(first) == int(tokens[1]) + int(tokens[5])
     page.select_option("select[id$='-at']", "4")
-    page.wait_for_selector(".stale:has-text('one fixed position')")
+    page.wait_for_selector(".stale:has-text('the position chosen')")
     assert tab.count("/read") == asked
 
 

@@ -1,4 +1,4 @@
-"""A reading as it is drawn: its answer first, typical rows, text in whole words, a picture, and what its controls do."""
+"""A reading as it is drawn: its answer first, typical rows, text in whole words, a picture, its controls."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def two_patterns():
     misses = [{"distance_words": "0.42", "input": "750+634=1384", "differs": "hundreds sum to 13", "sample": 0}]
     packed["words"]["answer"] |= {
         "head": 'a0.2 at "=" of 615+861=1476', "about": "head 2 of layer 0, addition", "sentence": "It knows the sum.",
-        "knows": [line("sum of the hundreds digits = 14 (F1+S1)", 1.0)], "partly": [line("F1 is 6 or 8 (51 : 49)", 0.68)],
+        "knows": [line("sum of the hundreds digits = 14 (F1+S1)", 1.0)],
+        "partly": [line("F1 is 6 or 8 (51 : 49)", 0.68)],
         "little": [line("A2", 0.2)], "nothing": "tens and units", "members": "about 19,900 of 810,000 inputs",
         "patterns": [pattern(0.51, "6··+8··", "616+825=1441"), pattern(0.49, "8··+6··", "862+665=1527")],
         "no_pattern": "", "rows": "typical: drawn by weight", "misses": misses,
@@ -186,9 +187,10 @@ def test_menus_close_on_escape_and_when_something_else_is_pressed(drawing):
 def sentences():
     """Prose of some 20 words in which a name is known; all share their beginning and end."""
     packed = text(length=12, samples=40)
-    middle = " then came at last to the old harbour where somebody was waiting and said that".split(" ")[1:]
+    middle = ["then", "came", "to", "the", "old", "harbour", "where", "somebody", "was", "waiting", "and", "said"]
     for i, sample in enumerate(packed["samples"]):
-        words = ["Once", " upon", " a", " time", *(f" {word}" for word in middle[i % 5 :]), " Montgomery", f" {i}", " gave"]
+        own = [f" {word}" for word in middle[i % 5 :]]
+        words = ["Once", " upon", " a", " time", *own, " Montgomery", f" {i}", " gave"]
         sample |= {"tokens": ["<|bos|>", *words, " a", " present", ".", "<|eos|>"], "position": len(words)}
         sample["colors"] = None
     packed["query"] |= {"tokens": packed["samples"][0]["tokens"], "position": packed["samples"][0]["position"]}
@@ -197,7 +199,7 @@ def sentences():
     return packed
 
 
-@pytest.mark.parametrize("tab", [{"viewport": {"width": 1280, "height": 900}}, {"viewport": {"width": 520, "height": 900}}], indirect=True)  # fmt: skip
+@pytest.mark.parametrize("tab", [{"viewport": {"width": width, "height": 900}} for width in (1280, 520)], indirect=True)
 def test_text_is_cut_between_words_and_keeps_what_is_known(drawing):
     page = drawing(pack(sentences()))
     assert page.locator(f"{ROWS} >> nth=0 >> .feature").inner_text() == "Montgomery"

@@ -14,50 +14,6 @@ export interface Table {
   rows: Row[];
 }
 
-/** `report/answer.py`: a feature with how much of its entropy is known. */
-export interface Line {
-  text: string;
-  share: number | null;
-  share_words: string;
-  detail: string;
-}
-
-export interface PatternLine {
-  share: number;
-  share_words: string;
-  words: string;
-  examples: string[];
-  of_query: boolean;
-}
-
-export interface Miss {
-  distance_words: string;
-  input: string;
-  differs: string;
-  /** Index into the samples. */
-  sample: number;
-}
-
-/** What a reading says, the answer first. */
-export interface Answer {
-  head: string;
-  about: string;
-  sentence: string;
-  knows: Line[];
-  partly: Line[];
-  little: Line[];
-  nothing: string;
-  members: string;
-  patterns: PatternLine[];
-  no_pattern: string;
-  /** How typical rows are drawn. */
-  rows: string;
-  misses: Miss[];
-  trust: string;
-  trust_level: string;
-  not_measured: string;
-}
-
 /** What is said of a document, with its tables by name; those without rows are not drawn. */
 export interface Words<Names extends string = string> {
   heading: string;
@@ -128,10 +84,10 @@ interface SampleOf<Token> {
   log_prob: number | null;
   colors: number[] | null;
   token_distances: (number | null)[] | null;
-  /** Its share of the preimage; null where weights are not known. */
-  weight: number | null;
+  /** Its share of the preimage; left out where weights are not known. */
+  weight?: number;
   /** Of a near miss, what it has in place of what the members share. */
-  differs: string;
+  differs?: string;
 }
 
 interface FeatureOf<Value> {
@@ -291,7 +247,7 @@ export interface Study {
   name: string;
   about: string;
   sites: StudySite[];
-  features: { name: string; about: string; values: number }[];
+  features: { name: string; about: string; values: number; unasked: boolean }[];
   columns: string[];
   epsilon: number | null;
   epsilon_rule: string;

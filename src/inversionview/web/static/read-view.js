@@ -31,8 +31,9 @@ export function makeReadView({ store, studyOf }) {
   const pin = h("button", { type: "button", class: "small", on: { click: togglePin } }, "Pin");
   const keep = makeKeep({ key: () => key, view: () => view, name: fileName });
 
-  function columnsOf(study) {
-    return study.features.map((feature) => feature.name).slice(0, MOST_COLUMNS);
+  /** The features that a reader may choose as columns; those that tell of how inputs are written only if an address names them. */
+  function columnsOf(study, chosen) {
+    return study.features.filter(({ name, unasked }) => !unasked || chosen.split(",").includes(name)).map(({ name }) => name).slice(0, MOST_COLUMNS);
   }
 
   /** @param {import("./state.js").State} state @param {import("./report/types").Tokens} of the tokens of its input */
@@ -48,7 +49,7 @@ export function makeReadView({ store, studyOf }) {
     answered = question;
     key = "";
     const study = studyOf(state.study);
-    const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study));
+    const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study, state.columns));
     shown.classList.add("old");
     shown.setAttribute("aria-busy", "true");
     job.run(pathOf(state.study, kind), body, {
