@@ -46,8 +46,8 @@ MOUNT = """async ([name, document, options]) => {
 @pytest.fixture
 def drawing(tab):
     """A page of the server's on which a document can be drawn."""
-    tab.page.goto(f"{tab.address}/#study=tiny")
-    tab.read()
+    tab.page.goto(f"{tab.address}/#study=tiny&view=compare")  # which asks the model nothing
+    tab.page.wait_for_selector(".empty")
 
     def draw(name, document, **options):
         tab.page.evaluate(MOUNT, [name, json.loads(json.dumps(document)), options])

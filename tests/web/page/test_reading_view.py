@@ -15,8 +15,8 @@ ROWS = ".table .rows .row.sample"
 @pytest.fixture
 def drawing(tab):
     """A page of the server's on which a reading can be drawn."""
-    tab.page.goto(f"{tab.address}/#study=tiny")
-    tab.read()
+    tab.page.goto(f"{tab.address}/#study=tiny&view=compare")  # which asks the model nothing
+    tab.page.wait_for_selector(".empty")
 
     def draw(packed, **options):
         tab.page.evaluate(
@@ -221,8 +221,8 @@ def test_text_is_cut_between_words_and_keeps_what_is_known(drawing):
 
 
 def test_attention_has_labels_that_never_overlap(tab):
-    tab.page.goto(f"{tab.address}/#study=tiny")
-    tab.read()
+    tab.page.goto(f"{tab.address}/#study=tiny&view=compare")  # which asks the model nothing
+    tab.page.wait_for_selector(".empty")
     tokens = ["<|bos|>", *["·extraordinarily", "·of", "·Montgomery", "·a"] * 6]
     row = [[1 / (i + 1)] * (i + 1) for i in range(len(tokens))]
     tab.page.evaluate(
