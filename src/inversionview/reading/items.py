@@ -22,6 +22,8 @@ FREE = "·"
 """Stands for a token that is free."""
 _PAIR_VALUES = 2000
 """Pairs with more values are not tried: there are too few draws to know their prior."""
+_FEWER = 0.6
+"""What is made of others has more values than they: a sum of digits, or a pair of names."""
 _REPEATED = 0.05
 """An item of which fewer bits are left by others repeats them."""
 
@@ -57,25 +59,23 @@ class Items:
         """Those that are tried first."""
         return range(len(self.names))
 
-    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
-        """The values of candidates."""
+    def values(
+        self, tokens: Int[np.ndarray, "row pos"], positions: Int[np.ndarray, " row"], items: Sequence[int]
+    ) -> Int[np.ndarray, "item row"]:
+        """What inputs have of some items."""
         raise NotImplementedError
 
-    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
-        """The query's own; None behind a vector."""
+    def words(self, strings: Sequence[str], values: Sequence[int], items: Sequence[int]) -> str:
+        """What an input has of some items; `strings` are its tokens."""
         raise NotImplementedError
 
-    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
-        """What a candidate has of some items."""
-        raise NotImplementedError
-
-    def codes(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
-        """The values by their numbers among those that were drawn; all others have the next number."""
-        found = []
-        for values, raw in zip(self._values, self.raw(preimage, rows), strict=True):
-            code = np.searchsorted(values, raw)
-            found.append(np.where(values[np.minimum(code, len(values) - 1)] == raw, code, len(values)))
-        return np.stack(found)
+    def codes(self, values: Int[np.ndarray, "item row"]) -> Int[np.ndarray, "item row"]:
+        """Values of all items by their numbers among those that were drawn; all others have the next number."""
+        codes = []
+        for drawn, row in zip(self._values, values, strict=True):
+            code = np.searchsorted(drawn, row)
+            codes.append(np.where(drawn[np.minimum(code, len(drawn) - 1)] == row, code, len(drawn)))
+        return np.stack(codes)
 
     def prior(self, items: tuple[int, ...], sizes: Int[np.ndarray, " item"]) -> Float[np.ndarray, " value"]:
         """Share of the draws with each value of one or two items together; half a draw where there is none."""
@@ -125,18 +125,15 @@ class Columns(Items):
             [name if name in task.roles else f"token {name}" for name in names], tokens[:, self._varied].numpy().T
         )
 
-    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
-        """The tokens of candidates."""
-        return np.asarray(preimage.tokens[rows][:, self._varied].T.astype(np.int64))
+    def values(
+        self, tokens: Int[np.ndarray, "row pos"], positions: Int[np.ndarray, " row"], items: Sequence[int]
+    ) -> Int[np.ndarray, "item row"]:
+        """The tokens there."""
+        return np.asarray(tokens[:, [self._varied[i] for i in items]].T.astype(np.int64))
 
-    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
-        """The query's tokens."""
-        return np.array(preimage.query.tokens)[self._varied] if preimage.query.tokens else None
-
-    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
+    def words(self, strings: Sequence[str], values: Sequence[int], items: Sequence[int]) -> str:
         """The tokens up to the last one that varies, with `·` for those that are free."""
-        free = set(self._varied) - {self._varied[i] for i in chosen}
-        strings = preimage.token_strings[row]
+        free = set(self._varied) - {self._varied[i] for i in items}
         shown = [_free(strings[i]) if i in free else strings[i] for i in range(1, self._varied[-1] + 1)]
         return "".join(shown).strip()
 
@@ -157,34 +154,29 @@ class Features(Items):
 
     @property
     def simple(self) -> Sequence[int]:
-        """Those that no one or two others with fewer values make certain."""
+        """Those that no one or two others with far fewer values make certain."""
         return self._simple
 
     def _made_of_others(self, item: int) -> bool:
-        smaller = [i for i in range(len(self.names)) if self.sizes[i] < self.sizes[item]]
+        smaller = [i for i in range(len(self.names)) if self.sizes[i] < _FEWER * self.sizes[item]]
         return len(smaller) > 0 and self.entropy_given([item], smaller) < _REPEATED
 
-    def raw(self, preimage: Preimage, rows: Int[np.ndarray, " row"]) -> Int[np.ndarray, "item row"]:
-        """The codes of candidates."""
-        tokens, positions = (torch.from_numpy(part[rows]).long() for part in (preimage.tokens, preimage.positions))
-        return codes_of(self._features, tokens, positions)
+    def values(
+        self, tokens: Int[np.ndarray, "row pos"], positions: Int[np.ndarray, " row"], items: Sequence[int]
+    ) -> Int[np.ndarray, "item row"]:
+        """Their codes."""
+        there = torch.from_numpy(tokens).long(), torch.from_numpy(positions).long()
+        return codes_of([self._features[i] for i in items], *there)
 
-    def of_query(self, preimage: Preimage) -> Int[np.ndarray, " item"] | None:
-        """The query's codes."""
-        query = preimage.query
-        if not query.tokens:
-            return None
-        return codes_of(self._features, torch.tensor([query.tokens]), torch.tensor([query.position]))[:, 0]
-
-    def words(self, preimage: Preimage, row: int, chosen: Sequence[int]) -> str:
+    def words(self, strings: Sequence[str], values: Sequence[int], items: Sequence[int]) -> str:
         """The values of features, each after its name."""
-        codes = self.raw(preimage, np.array([row]))[:, 0]
-        return ", ".join(f"{self.names[i]} = {self._features[i].values[codes[i]]}" for i in chosen)
+        codes = zip(items, values, strict=True)
+        return ", ".join(f"{self.names[i]} = {self._features[i].values[code]}" for i, code in codes)
 
     def without_repeats(self, chosen: Sequence[int]) -> list[int]:
-        """The items that the others do not make certain, in their order; of several, those with few values stay."""
+        """The items that the others do not make certain, in their order; of several, the first ones stay."""
         kept = sorted(chosen)
-        for item in sorted(chosen, key=lambda i: -self.sizes[i]):
+        for item in sorted(chosen, reverse=True):
             others = [i for i in kept if i != item]
             if others and self.entropy_given([item], others) < _REPEATED:
                 kept = others

@@ -1,9 +1,9 @@
 """What the members of a preimage share: groups of them, each with its share by weight.
 
 Members are told apart by a few *items*: tokens at positions where the inputs of the task stand in columns, features
-elsewhere. Items are chosen one at a time, alone or in pairs that say more together than apart (of F1 and S1, each free,
-9 of 81 pairs may be left), as long as the members make each far more certain than the prior does, and the groups stay
-few. How certain is measured by forecasting each member from the others, so that few members do not look alike by
+elsewhere. Items are chosen one at a time, first the one of which the members make the largest share certain; or a pair
+of which they make more certain than of either (F1 and S1 may each be free, and 9 of 81 pairs left). Groups stay few.
+How certain something is, is measured by forecasting each member from the others: so few members do not look alike by
 chance.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,10 +30,8 @@ MOST = 8
 """Patterns that are given at most; one less where others are left."""
 MOST_GROUPS = 10.0
 """Groups of equal share that members are told apart into at most."""
-KNOWN = 0.4
+KNOWN = 0.3
 """Share of the entropy of an item that members make certain at least."""
-SYNERGY = 0.5
-"""Bits that a pair says at least beyond what its two items say."""
 LEAST_SHARE = 0.01
 """Share of a pattern that is given."""
 LEAST_COVERED = 0.25
@@ -56,26 +55,38 @@ def patterns(preimage: Preimage, task: Task) -> Patterns:
     if worth < estimators.LEAST_SIZE and not preimage.exact:
         few = f"{preimage.n_inside} members were found, worth {worth:.1f} of equal weight"
         return Patterns(rest=1.0, why_not=f"no pattern: {few}, too few to compare")
-    rows = preimage.typical_order()[:SEARCHED]
-    weights = preimage.member_shares[rows]
+    members = _Members(preimage)
     for items in items_of(preimage, task):
-        chosen = _search(items, items.codes(preimage, rows), weights / weights.sum(), worth)
-        found = _grouped(preimage, items, chosen) if chosen else Patterns()
+        chosen = _search(items, members, worth)
+        found = _grouped(preimage, items, members, chosen) if chosen else Patterns()
         if found.found:
             return found
     return Patterns(rest=1.0, why_not="no pattern: the members share nothing more than any inputs do")
+
+
+class _Members:
+    """The members in their typical order."""
+
+    def __init__(self, preimage: Preimage) -> None:
+        self.rows = preimage.typical_order()
+        self.shares = preimage.member_shares[self.rows]
+        self.tokens, self.positions = preimage.tokens[self.rows], preimage.positions[self.rows]
+
+    def values(self, items: Items, which: Sequence[int], n: int | None = None) -> Int[np.ndarray, "item row"]:
+        """What the first `n` have of some items."""
+        return items.values(self.tokens[:n], self.positions[:n], which)
 
 
 def _few(members: int) -> str:
     return "there is one member only" if members else "there are no members"
 
 
-def _search(
-    items: Items, codes: Int[np.ndarray, "item row"], weights: Float[np.ndarray, " row"], worth: float
-) -> list[int]:
+def _search(items: Items, members: _Members, worth: float) -> list[int]:
     """The items by which members are told apart; simple ones first, then what these leave."""
-    search = _Search(items, codes, weights, worth)
-    for candidates in (items.simple, range(len(items.names))):
+    every = range(len(items.names))
+    codes, weights = items.codes(members.values(items, every, SEARCHED)), members.shares[:SEARCHED]
+    search = _Search(items, codes, weights / weights.sum(), worth)
+    for candidates in (items.simple, every):
         while search.add_best(candidates):
             pass
     return items.without_repeats(search.chosen)
@@ -113,13 +124,13 @@ class _Search:
         known = {}
         for i in left:
             of, bits, few = self._bits((i,))
-            known[i] = bits
+            known[i] = bits / of
             if room > 0 and few and bits >= KNOWN * of:
-                yield -round(bits / of, 2), int(self.sizes[i]), (i,)
+                yield -round(bits / of, 1), int(self.sizes[i]), (i,)
         for one, other in self.items.pairs(left if room > 1 else ()):
             of, bits, few = self._bits((one, other))
-            if few and bits >= KNOWN * of and bits >= max(known[one], 0) + max(known[other], 0) + SYNERGY:
-                yield -round(bits / of, 2), int(self.sizes[one] * self.sizes[other]), (one, other)
+            if few and bits / of >= max(KNOWN, known[one], known[other]):
+                yield -round(bits / of, 1), int(self.sizes[one] * self.sizes[other]), (one, other)
 
     def _bits(self, added: tuple[int, ...]) -> tuple[float, float, bool]:
         """Bits there are to know of one or two items, those that are known, and whether the groups would be few."""
@@ -138,36 +149,55 @@ class _Search:
         return of, of + float(self.weights @ np.log2(forecast)), few
 
 
-def _grouped(preimage: Preimage, items: Items, chosen: Sequence[int]) -> Patterns:
+def _grouped(preimage: Preimage, items: Items, members: _Members, chosen: Sequence[int]) -> Patterns:
     """The members grouped by these items."""
-    order = preimage.typical_order()
-    codes = items.raw(preimage, order)[list(chosen)]
-    values, first, group = np.unique(codes, axis=1, return_index=True, return_inverse=True)[:3]
-    group, everything = group.reshape(-1), preimage.member_shares[order].sum()
-    shares = np.bincount(group, weights=preimage.member_shares[order]) / everything
-    members = np.bincount(group)
+    values, group, counts = _groups(members.values(items, chosen))
+    shares = np.round(np.bincount(group, weights=members.shares) / members.shares.sum(), 12)
     largest = np.argsort(-shares, kind="stable")
-    shared = [int(i) for i in largest if members[i] > 1 and shares[i] >= LEAST_SHARE]
+    shared = [int(i) for i in largest if counts[i] > 1 and shares[i] >= LEAST_SHARE]
     shown = shared[: MOST if len(shared) == len(largest) <= MOST else MOST - 1]
     if shares[shown].sum() < LEAST_COVERED:
         return Patterns()
-    own, errors = items.of_query(preimage), ShareErrors(preimage)
-    found = []
+    own, errors, found = _of_query(preimage, items, chosen), ShareErrors(preimage), []
     for i in shown:
-        rows = order[group == i]
+        rows = members.rows[group == i]
         has = np.zeros(len(preimage), dtype=bool)
         has[rows] = True
         pattern = Pattern(
-            words=items.words(preimage, int(order[first[i]]), chosen),
+            words=items.words(preimage.token_strings[int(rows[0])], values[:, i].tolist(), chosen),
             share=float(shares[i]),
             interval=errors.interval(has),
             members=len(rows),
             examples=tuple(preimage.inputs[row] for row in rows[:EXAMPLES]),
-            of_query=own is not None and bool((values[:, i] == own[list(chosen)]).all()),
+            of_query=own == values[:, i].tolist(),
         )
         found.append(pattern)
     rest = max(0.0, 1.0 - sum(pattern.share for pattern in found))
     return Patterns(tuple(found), rest if rest > 1e-9 else 0.0, tuple(items.names[i] for i in chosen))
+
+
+class _Groups(NamedTuple):
+    values: Int[np.ndarray, "item group"]
+    group: Int[np.ndarray, " row"]
+    """Of each row, its number."""
+    counts: Int[np.ndarray, " group"]
+
+
+def _groups(values: Int[np.ndarray, "item row"]) -> _Groups:
+    """Rows that have the same values of all items, in the order of these."""
+    sizes = values.max(axis=1) + 1
+    first, group, counts = np.unique(joint(values, sizes), return_index=True, return_inverse=True, return_counts=True)[
+        1:
+    ]
+    return _Groups(values[:, first], group.reshape(-1), counts)
+
+
+def _of_query(preimage: Preimage, items: Items, chosen: Sequence[int]) -> list[int] | None:
+    query = preimage.query
+    if query.input is None:
+        return None
+    own: list[int] = items.values(np.array([query.tokens]), np.array([query.position]), chosen)[:, 0].tolist()
+    return own
 
 
 def _differences(preimage: Preimage, task: Task) -> tuple[str, ...]:
