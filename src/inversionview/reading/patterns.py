@@ -112,8 +112,7 @@ class _Search:
             return False
         _, _, added = best
         self.chosen += added
-        sizes = [0, *self.sizes[list(added)].tolist()]
-        together = joint(np.stack([self.groups, *self.codes[list(added)]]), sizes)
+        together = joint(np.stack([self.groups, *self.codes[list(added)]]), np.array([1, *self.sizes[list(added)]]))
         self.groups = np.unique(together, return_inverse=True)[1].reshape(-1)
         return True
 
