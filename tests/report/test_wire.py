@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from inversionview.report.estimates import bits_row
 from inversionview.report.reading import facts, headline, settings, source_lines, summary
 from inversionview.report.wire import pack_causal, pack_map
 from tests.report.causal import document
-from tests.report.examples import addition, addition_map, as_map, as_reading, estimated, exact, pack, text
+from tests.report.examples import addition, addition_map, as_map, as_reading, estimated, exact, pack, text, told
 
 
 def unpacked(packed: dict) -> list[list[str]]:
@@ -84,3 +85,32 @@ def test_maps_and_causal_checks_carry_their_words() -> None:
     features = causal["words"]["tables"]["features"]
     assert len(features["rows"][0]["cells"]) == len(features["columns"])
     json.dumps([packed, causal])
+
+
+@pytest.mark.parametrize("most", [20, 60, 200, 700])
+def test_what_is_kept_of_a_large_reading_is_typical_near_and_still_itself(most: int) -> None:
+    reading = told()
+    random.Random(0).shuffle(reading["typical"])
+    inputs = ["".join(sample["tokens"]) for sample in reading["samples"]]
+    packed = pack(reading, most_tokens=14 * most)
+    kept = ["".join(tokens) for tokens in unpacked(packed)]
+    assert len(kept) == len(set(kept)) == most
+    assert kept == [one for one in inputs if one in set(kept)], "nearest first, as before"
+    typical = [inputs[i] for i in reading["typical"]]
+    assert [kept[i] for i in packed["typical"]] == typical[: len(packed["typical"])]
+    assert len(packed["typical"]) >= min(most // 3, len(typical))
+    assert inputs[: most // 3] == kept[: most // 3], "and the nearest"
+    values = [packed["strings"][i] for i in packed["features"][0]["values"]]
+    assert values == [f"{one[1]}+{one[5]}" for one in kept]
+    misses = [
+        one
+        for one, sample in zip(inputs, reading["samples"], strict=True)
+        if sample["in_domain"] and not sample["inside"]
+    ]
+    told_of = packed["words"]["answer"]["misses"]
+    assert [kept[miss["sample"]] for miss in told_of] == misses[:3]
+    assert [miss["input"] for miss in told_of] == [one[1:-1] for one in misses[:3]]
+
+
+def test_a_reading_that_is_small_enough_is_kept_whole() -> None:
+    assert pack(told(), most_tokens=14 * len(told()["samples"])) == pack(told())

@@ -28,7 +28,7 @@ def demo(study: str, html: Path) -> None:
     """
     there = description.bundled_studies()
     named = sorted(there, key=lambda name: (name not in FIRST, name)) if study == "all" else [study]
-    preimages, titles = [], []
+    preimages, title = [], "What one activation of each bundled model knows"
     for number, name in enumerate(named, start=1):
         with doing(f"reading {name}, {number} of {len(named)} studies"):
             opened = open_for(name)
@@ -38,8 +38,8 @@ def demo(study: str, html: Path) -> None:
             if start is not None:
                 places = start.places[:1] if study == "all" and len(named) > 1 else start.places
                 preimages += opened.preimages([opened.query(start.input, at, site) for site, at in places])
-                titles.append(f"{start.input}, {name}")
-    write_readings(preimages, html, " and ".join(titles))
+                title = title if len(named) > 1 else f"{start.input}, {name}"
+    write_readings(preimages, html, title)
     show(preimages[:SHOWN])
     if more := [f"{one.query.site} at {one.query.role} of {one.query.study}" for one in preimages[SHOWN:]]:
         click.echo(f"\nThe report has {', '.join(more)} too.")

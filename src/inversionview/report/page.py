@@ -78,7 +78,7 @@ def plain_styles() -> str:
 
 
 def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> str:
-    """The readings by their inputs, a line each, with links to them."""
+    """The readings by their inputs, the sentence of each being the link to it."""
     body, of = "", None
     for reading, anchor in zip(readings, anchors, strict=True):
         words = reading["words"]
@@ -86,6 +86,5 @@ def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> 
         if name != of:
             body += f"{'' if of is None else '</ul>'}<h2>{escaped(name)}</h2><ul>"
             of = name
-        link = f'<a href="#{anchor}">{escaped(words["place"])}</a>'
-        body += f"<li>{link} {escaped(words['answer']['sentence'])}</li>"
+        body += f'<li><a href="#{anchor}">{escaped(words["answer"]["sentence"])}</a></li>'
     return f'<nav class="inversionview plain-view" aria-label="Readings">{body}</ul></nav>'

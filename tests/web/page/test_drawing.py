@@ -335,6 +335,7 @@ def test_a_saved_page_answers_without_a_server(tab, tmp_path):
     page = tab.page
     page.goto(file.as_uri())
     page.wait_for_selector(".reading-view >> nth=1")
+    assert page.locator(".reading-view").count() == 2
     assert page.locator("section.plain-view").count() == 0, "the tables that need no script have made room"
     page.locator(".epsilon-range").first.focus()
     page.keyboard.press("Home")
