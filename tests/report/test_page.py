@@ -266,9 +266,10 @@ def test_the_overview_links_to_each_reading_with_its_sentence() -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert ids == ["reading-1", "reading-2"]
     assert [a["href"] for tag, a in page.elements if tag == "a"] == [f"#{name}" for name in ids]
-    overview = page.text.partition("a0.0 at =")[2].partition("head 0 of layer 0")[0]
+    overview = page.text.partition("head 0 of layer 0")[0]
     for reading in (told(), second):
         assert pack(reading)["words"]["answer"]["sentence"] in overview
+    assert overview.count("615+861=1476, addition") == 1, "two readings of one input stand under it"
     assert not [tag for tag, _ in Page(whole(addition())).elements if tag in ("a", "nav")]
 
 

@@ -87,4 +87,4 @@ def _overview(readings: Sequence[Mapping[str, Any]], anchors: Sequence[str]) -> 
             body += f"{'' if of is None else '</ul>'}<h2>{escaped(name)}</h2><ul>"
             of = name
         body += f'<li><a href="#{anchor}">{escaped(words["answer"]["sentence"])}</a></li>'
-    return f'<nav class="inversionview plain-view" aria-label="Readings">{body}</ul></nav>'
+    return f'<nav class="inversionview plain-view overview" aria-label="Readings">{body}</ul></nav>'
