@@ -118,7 +118,7 @@ def take_saved(browser: Any) -> Path:
     file = DOCS / "reading.png"
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "reading.html"
-        program(["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.3", "-n", "24", "--html", str(saved)])
+        program(["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.2", "--html", str(saved)])
         page = browser.new_page(viewport={"width": 1060, "height": 1190}, reduced_motion="reduce")
         page.goto(saved.as_uri())
         page.hover(".row.sample >> nth=3 >> .tok >> nth=5")

@@ -12,6 +12,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview
+import inversionview.cli
 from inversionview.cli import cli
 from inversionview.preimage.sources.registry import SOURCES
 from inversionview.studies.recipes.ioi import small_task
@@ -115,3 +116,17 @@ def test_every_page_is_reached_from_the_readme_and_the_index():
     pages = {path.relative_to(docs).as_posix() for path in PAGES if path.is_relative_to(docs)} - {"index.md"}
     for name in ("README.md", "docs/index.md"):
         assert pages <= {link.removeprefix("docs/") for link, _ in LINK.findall(TEXTS[name])}
+
+
+@pytest.mark.slow
+def test_the_reading_in_the_readme_is_what_is_printed_now(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    [command] = [line for page, line in COMMANDS if page == "README.md" and "--site a0.2" in line]
+    assert inversionview.cli.main(shlex.split(command)[1:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    [said] = blocks(TEXTS["README.md"], "text")
+    lines = said.splitlines()
+    known = next(i for i, line in enumerate(lines) if line.startswith("PARTLY"))
+    assert [line.rstrip() for line in printed[:known]] == lines[:known]
+    assert len(printed) == len(lines) <= 25
+    assert {"6··+8··", "8··+6··"} <= set(said.split()) & set("\n".join(printed).split())

@@ -126,7 +126,7 @@ def test_an_adapter_that_cannot_be_merged(base, tmp_path):
 
 def test_without_its_package_one_line_says_what_to_install(adapter, monkeypatch):
     monkeypatch.setattr(adapters, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'inversionview\[lora\]'"):
+    with pytest.raises(UserError, match=r"needs the package peft: pip install peft"):
         ProbedModel.from_pretrained(adapter, device="cpu")
 
 

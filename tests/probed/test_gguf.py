@@ -129,7 +129,7 @@ def test_two_that_ask_at_the_same_time_make_it_once(file, conversions):
 
 def test_without_its_package_one_line_says_what_to_install(file, monkeypatch):
     monkeypatch.setattr(gguf, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs the package gguf: pip install 'inversionview\[gguf\]'"):
+    with pytest.raises(UserError, match=r"needs the package gguf: pip install gguf"):
         ProbedModel.from_pretrained(file)
 
 

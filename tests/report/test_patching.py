@@ -117,5 +117,5 @@ def test_a_plot_of_an_unknown_kind_is_refused(tmp_path):
 
 def test_without_matplotlib_a_plot_says_what_it_needs(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"plots need matplotlib: pip install 'inversionview\[plot\]'"):
+    with pytest.raises(UserError, match=r"plots need matplotlib: pip install matplotlib"):
         plot_patching(document())

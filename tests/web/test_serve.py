@@ -51,7 +51,7 @@ def test_a_study_that_is_asked_for_twice_or_none_is_said(capsys):
 
 def test_a_missing_extra_is_named(capsys, monkeypatch):
     monkeypatch.setattr("inversionview.cli.serve.find_spec", lambda name: None)
-    assert "pip install 'inversionview[web]'" in failed(capsys, "addition")
+    assert "pip install fastapi uvicorn" in failed(capsys, "addition")
 
 
 def test_a_port_of_zero_takes_one_that_is_free():

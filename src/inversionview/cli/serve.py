@@ -37,7 +37,7 @@ def serve(of: ModelSettings, *, studies: tuple[str, ...], samples: int, seconds:
     """
     for package in ("fastapi", "uvicorn"):
         if find_spec(package) is None:
-            raise UserError(f"the viewer needs {package}: pip install 'inversionview[web]'")
+            raise UserError(f"the viewer needs {package}: pip install fastapi uvicorn")
     if twice := next((name for i, name in enumerate(studies) if name in studies[:i]), None):
         raise UserError(f"the study {twice} is there twice: name each once")
     with doing(IMPORTING):

@@ -77,7 +77,7 @@ def add_lora(model: PreTrainedModel, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UserError('LoRA needs the package peft: pip install "inversionview[lora]"') from error
+        raise UserError("LoRA needs the package peft: pip install peft") from error
     transposed = any(isinstance(module, Conv1D) for module in model.modules())
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=transposed)
     inject_adapter_in_model(config, model)

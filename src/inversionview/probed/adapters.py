@@ -42,7 +42,7 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     Raises UserError where the package peft is missing, the adapter is damaged or of another base, or cannot be merged.
     """
     if find_spec("peft") is None:
-        raise UserError("an adapter needs the package peft: pip install 'inversionview[lora]'")
+        raise UserError("an adapter needs the package peft: pip install peft")
     from peft import PeftModel, get_peft_model_state_dict
 
     saved, about = _saved(folder), _description(folder)

@@ -64,7 +64,7 @@ def _is_whole(entry: Path, digest: str) -> bool:
 
 def _convert(file: Path, folder: Path, numbers: torch.dtype, *, readable: bool) -> None:
     if find_spec("gguf") is None:
-        raise UserError(f"{file.name} needs the package gguf: pip install 'inversionview[gguf]'")
+        raise UserError(f"{file.name} needs the package gguf: pip install gguf")
     where = {"gguf_file": file.name, "local_files_only": True}
     try:
         config = quietly(AutoConfig.from_pretrained, file.parent, **where)

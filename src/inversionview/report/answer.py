@@ -125,7 +125,7 @@ def answer_of(reading: Reading) -> Answer:
         no_pattern="" if patterns is None else patterns.why_not,
         rows=_rows(reading),
         misses=_misses(reading),
-        trust="" if reading.trust is None else f"{reading.trust.level}: {reading.warning or reading.trust.reason}",
+        trust=_trust(reading, not_measured),
         trust_level="" if reading.trust is None else reading.trust.level,
         not_measured=not_measured,
     )
@@ -309,6 +309,15 @@ def _share(pattern: Pattern) -> str:
         return f"≥ {interval.low:.0%}"
     error = f" ± {100 * apart:.0f}" if apart >= 0.005 else ""
     return f"{100 * share:.0f}{error}%" if share >= 0.005 else "<1%"
+
+
+def _trust(reading: Reading, not_measured: str) -> str:
+    if reading.trust is None:
+        return ""
+    reason = reading.warning or reading.trust.reason
+    return (
+        f"{reading.trust.level}, for the reason above" if reason == not_measured else f"{reading.trust.level}: {reason}"
+    )
 
 
 def _rows(reading: Reading) -> str:

@@ -24,7 +24,7 @@ def plot_patching(document: Patching, path: str | Path | None = None) -> Figure:
     try:
         from matplotlib.figure import Figure  # not pyplot: no window, and no state outside the figure
     except ImportError as error:
-        raise UserError("plots need matplotlib: pip install 'inversionview[plot]'") from error
+        raise UserError("plots need matplotlib: pip install matplotlib") from error
     orders = list(groups(document))
     most = max((len(effects) for _, effects in orders), default=1)
     figure = Figure(figsize=(1 + 4.5 * max(1, len(orders)), 1.6 + 0.32 * most), layout="constrained")

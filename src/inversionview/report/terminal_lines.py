@@ -12,7 +12,7 @@ from rich.text import Text
 
 from inversionview.report import colors
 from inversionview.report.folding import FOLD, folded, places
-from inversionview.report.reading import Row, format_distance, group, printable
+from inversionview.report.reading import Row, format_distance, group, printable, visible
 from inversionview.results.map import PARTLY
 from inversionview.results.reading import Place, Reading, Sample
 
@@ -173,6 +173,7 @@ def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text
             continue
         words, style = printable(tokens[i]), tint(sample.colors[i + 1] if sample.colors else 0.0)
         if i == position:
+            words = words if words.strip(" ") else visible(tokens[i])
             space = len(words) - len(words.lstrip(" "))
             text = Text.assemble(text, " " * space, "[", (words[space:], style), "]")
         else:

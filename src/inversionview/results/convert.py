@@ -59,5 +59,5 @@ def frame(columns: Mapping[str, Any]) -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise UserError("to_pandas needs pandas: pip install 'inversionview[notebook]'") from error
+        raise UserError("to_pandas needs pandas: pip install pandas") from error
     return pd.DataFrame(columns)

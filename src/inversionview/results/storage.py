@@ -264,7 +264,7 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UserError("Parquet files need pyarrow: pip install 'inversionview[parquet]', or use .json") from error
+        raise UserError("Parquet files need pyarrow: pip install pyarrow, or use .json") from error
     return pyarrow, parquet
 
 

@@ -187,7 +187,7 @@ def test_settings_that_cannot_be_are_refused(options, words):
 
 def test_without_faiss_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match=r"retrieval needs faiss: pip install 'inversionview\[retrieval\]'"):
+    with pytest.raises(UserError, match=r"retrieval needs faiss: pip install faiss-cpu"):
         source(5)
 
 

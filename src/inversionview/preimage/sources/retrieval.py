@@ -221,5 +221,5 @@ def _faiss() -> Any:
     try:
         import faiss
     except ImportError as error:
-        raise UserError("retrieval needs faiss: pip install 'inversionview[retrieval]'") from error
+        raise UserError("retrieval needs faiss: pip install faiss-cpu") from error
     return faiss

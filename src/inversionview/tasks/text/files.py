@@ -142,5 +142,5 @@ def _datasets(what: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f"{what} needs datasets: pip install 'inversionview[text]'") from error
+        raise UserError(f"{what} needs datasets: pip install datasets") from error
     return datasets

@@ -159,7 +159,7 @@ def _parquet_rows(path: Path, column: str | None) -> Rows:
     try:
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise UserError("reading .parquet needs pyarrow: pip install 'inversionview[parquet]'") from error
+        raise UserError("reading .parquet needs pyarrow: pip install pyarrow") from error
     number = 0
     try:
         file = parquet.ParquetFile(path)
