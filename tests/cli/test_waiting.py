@@ -74,15 +74,29 @@ def test_a_terminal_is_told_before_anything_else_is_done(command, capsys, monkey
     said = []
 
     def work():
-        with doing("loading torch"):
+        with doing("loading models"):
             said.append(capsys.readouterr().err)
 
     monkeypatch.setattr(waiting, "_LOOK", 60)  # no thread has a turn
     monkeypatch.setattr(waiting._Line, "watch", lambda self, over: None)
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True, raising=False)
     assert cli.main(command(work)) == 0
-    assert said == ["\rloading torch, 0 s\x1b[K"]
+    assert said == ["\rloading models, 0 s\x1b[K"]
     assert capsys.readouterr().err == "\r\x1b[K"
+
+
+def test_of_imports_the_modules_that_are_there_tell_how_far_they_are(command, capsys, monkeypatch):
+    def work():
+        with doing(waiting.IMPORTING):
+            time.sleep(0.05)
+            for number in range(10):
+                monkeypatch.setitem(sys.modules, f"made_for_this_test_{number}", sys)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(waiting, "MODULES", 2 * len(sys.modules))
+    assert cli.main(command(work)) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"loading torch, 50%, 0 s, about [\d,]+ (s|min) left", line)
 
 
 def test_between_its_stages_a_command_says_what_it_does(command, capsys):

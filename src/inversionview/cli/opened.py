@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from inversionview.cli.waiting import IMPORTING
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.description import find_study, is_study
@@ -12,9 +13,6 @@ from inversionview.studies.settings import ModelSettings
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
-
-IMPORTING = "loading torch"
-"""What is said while modules are imported that take seconds."""
 
 
 def open_for(study: str, of: ModelSettings | None = None) -> Study:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inversionview.cli.opened import IMPORTING, open_for
+from inversionview.cli.opened import open_for
 from inversionview.cli.options import settings_options
+from inversionview.cli.waiting import IMPORTING
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from inversionview.cli.exit import INTERRUPTED, OK, fail
-from inversionview.cli.opened import IMPORTING
 from inversionview.cli.options import FOLDER, settings_options
+from inversionview.cli.waiting import IMPORTING
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings, RunSettings, TrainSettings

@@ -15,6 +15,10 @@ import click
 
 from inversionview.progress import span, told
 
+IMPORTING = "loading torch"
+"""The stage in which modules are imported, which takes seconds."""
+MODULES = 3100
+"""How many modules are there when that is done: those that are there already tell how far it is."""
 STAGES = {
     "propose": "drawing candidates",
     "verify": "running them through the model",
@@ -65,11 +69,12 @@ class _Line:
         self._is_terminal = sys.stderr.isatty()
         self._begun = self._since = monotonic()
         self._next = self._begun + (0.0 if self._is_terminal else SILENT)
+        self._modules = len(sys.modules)
         self._has_spoken = self._is_shown = False
 
     def hear(self, stage: str, done: int, of: int | None, partial: Any) -> None:
         if stage != self._stage or done < self._done:
-            self._since = monotonic()
+            self._since, self._modules = monotonic(), len(sys.modules)
         self._stage, self._done, self._of = stage, done, of
         if self._is_terminal and not self._has_spoken:  # before what is imported next keeps the thread from speaking
             with self._lock:
@@ -104,15 +109,18 @@ class _Line:
 
     def _words(self) -> str:
         """The stage, how much of it is done, the time since the command began, and what the stage will still take."""
-        now, done, of = monotonic(), self._done, self._of
+        now, done, of, begun = monotonic(), self._done, self._of, 0
         said = STAGES.get(self._stage, self._stage)
-        if of:
+        if self._stage == IMPORTING:
+            done, of, begun = len(sys.modules), MODULES, self._modules
+            said += f", {min(done / of, 1):.0%}"
+        elif of:
             said += f": {min(done, of):,} of {of:,}"
         elif done:
             said += f": {done:,}"
         said += f", {span(now - self._begun)}"
-        if of and 0 < done < of:
-            said += f", about {span((now - self._since) * (of - done) / done)} left"
+        if of and begun < done < of:
+            said += f", about {span((now - self._since) * (of - done) / (done - begun))} left"
         return said
 
 

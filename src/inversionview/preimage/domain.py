@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -93,14 +93,17 @@ def _role_size(task: Task, role: str) -> DomainSize:
     if task.size is None:
         drawn = task.sample(20_000, generator=torch.Generator().manual_seed(0))
         return DomainSize(None, (eligible_role(task, drawn, role) >= 0).double().mean().item())
-    count, mass, uniform = 0, 0.0, uniform_log_prior(task)
+    count, mass, blocks = 0, 0.0, []
     with stage(_COUNTING, task.size):
         for tokens in task.enumerate():
             has = eligible_role(task, tokens, role) >= 0
             count += int(has.sum())
-            if uniform is None:
-                mass += task.log_prior(tokens[has]).double().exp().sum().item()
+            if _uniform.get(task) is None:  # not known to be so, or known not to be
+                log_prior = task.log_prior(tokens)
+                blocks.append(log_prior.aminmax())
+                mass += log_prior[has].double().exp().sum().item()
             advance(len(tokens))
+    uniform = _uniform.setdefault(task, _one_of(blocks))
     return DomainSize(count, mass if uniform is None else count * math.exp(uniform))
 
 
@@ -115,9 +118,14 @@ def uniform_log_prior(task: Task) -> float | None:
             for tokens in task.enumerate():
                 blocks.append(task.log_prior(tokens).aminmax())
                 advance(len(tokens))
-        least, most = min(float(block.min) for block in blocks), max(float(block.max) for block in blocks)
-        _uniform[task] = least if least == most else None
+        _uniform[task] = _one_of(blocks)
     return _uniform[task]
+
+
+def _one_of(blocks: Sequence[Any]) -> float | None:
+    """The one value of all blocks, of which the least and largest are given; None where they differ or are none."""
+    least = min((float(block.min) for block in blocks), default=math.nan)
+    return least if all(float(end) == least for block in blocks for end in block) else None
 
 
 def checked_enumerable(task: Task) -> None:
