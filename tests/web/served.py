@@ -19,11 +19,11 @@ TIMEOUT = 60
 
 
 @contextmanager
-def serving(*studies, limits: Limits | None = None) -> Iterator[httpx.Client]:
+def serving(*studies, limits: Limits | None = None, ahead: bool = False) -> Iterator[httpx.Client]:
     """A client of a server of these studies, on a free port of this machine; `client.app` is what it serves."""
     listening = listen("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    app = make_app(studies, Settings("127.0.0.1", port, (), limits or Limits()))
+    app = make_app(studies, Settings("127.0.0.1", port, (), limits or Limits(), ahead))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", proxy_headers=False, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -91,6 +91,9 @@ def make_app(studies: Mapping[str, Opened] | Sequence[Study], settings: Settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if settings.ahead:
+            first = [questions.first(one.study, one.document, settings.limits) for one in served.values()]
+            jobs.ahead(first)
         yield
         jobs.close()
 
@@ -117,7 +120,7 @@ def make_app(studies: Mapping[str, Opened] | Sequence[Study], settings: Settings
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     async def user_error(_: Request, error: UserError) -> Response:
-        return Json({"error": str(error)}, 422)
+        return Json({"error": str(error), **({"instead": error.instead} if error.instead else {})}, 422)
 
     @app.exception_handler(QueueFullError)
     async def queue_full(_: Request, error: QueueFullError) -> Response:

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import traceback
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import monotonic
@@ -146,6 +146,7 @@ class Jobs:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._by_key: dict[str, _Job] = {}
+        self._ahead: list[Question] = []
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._stopped = False
 
@@ -171,9 +172,23 @@ class Jobs:
                 raise QueueFullError(f"{len(self._waiting)} questions wait, and no more may: ask again in a while")
             job = self._by_key[question.key] = _Job(question)
             self._waiting.append(job)
+            self._put_off()
             self._next()
             self._tell_places(only=job)
         return Subscription(self, job, list(job.latest.values()))
+
+    def ahead(self, asked: Iterable[Question]) -> None:
+        """Answer these while nobody asks anything; to be called in the event loop."""
+        self._ahead.extend(asked)
+        self._next()
+
+    def _put_off(self) -> None:
+        """Stop what is answered though nobody waits for it, until there is time again."""
+        job = self._running
+        if job is not None and job.wanted and not job.waiting:
+            job.wanted = False
+            self._forget(job)
+            self._ahead.insert(0, job.question)
 
     def left(self, job: _Job) -> None:
         """Somebody waits for this no more."""
@@ -209,6 +224,11 @@ class Jobs:
                 job.publish(event("queued", {"ahead": i + (self._running is not None)}))
 
     def _next(self) -> None:
+        while self._running is None and not self._waiting and self._ahead and not self._stopped:
+            question = self._ahead.pop(0)
+            if self.cache.get(question.key) is None:
+                job = self._by_key[question.key] = _Job(question)
+                self._waiting.append(job)
         if self._running is not None or not self._waiting:
             return
         job = self._running = self._waiting.pop(0)

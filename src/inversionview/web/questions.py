@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.progress import advance, stage
+from inversionview.reading.hypotheses import as_hypothesis
 from inversionview.report.hypotheses import packed
 from inversionview.report.reading import visible
 from inversionview.report.wire import pack_causal, pack_map, pack_reading
@@ -29,6 +31,8 @@ from inversionview.web.requests import (
 )
 from inversionview.web.settings import Limits
 
+MOST_COLUMNS = 32
+"""Features whose values the page has beside inputs."""
 _ACTIVATION = ("epsilon", "metric", "position_rule", "seed")
 
 
@@ -67,6 +71,18 @@ def read(study: Study, request: ReadRequest, limits: Limits, cache: Cache | None
         return pack_reading(_with_columns(study, preimage, request.columns).to_reading())
 
     return Question(_key(study, "read", query, settings, request.columns), run, partial)
+
+
+def first(study: Study, document: Mapping[str, Any], limits: Limits) -> Question:
+    """What the page asks when it opens a study: its start, with the settings and the columns that the page begins with.
+
+    `document` is what the page was told about the study.
+    """
+    columns = [feature["name"] for feature in document["features"]][:MOST_COLUMNS]
+    asked = {name: document["start"][name] for name in ("input", "at", "site")} | {"columns": columns}
+    if document["has_decoder"] or not document["enumerable"]:
+        return read(study, ReadRequest(**asked), limits)
+    return exact(study, ExactRequest(**asked), limits)
 
 
 def exact(study: Study, request: ExactRequest, limits: Limits) -> Question:
@@ -129,6 +145,7 @@ def test(study: Study, request: TestRequest, limits: Limits) -> Question:
     """A hypothesis, on all sites that were named."""
     queries = [_query(study, request.input, request.at, site, limits) for site in request.sites]
     _check_count("n", request.n, limits.samples)
+    as_hypothesis(study.task, request.hypothesis, queries[0])  # a mistyped one waits behind nothing
     settings = request.model_dump(exclude={"input", "at", "sites", "hypothesis"})
 
     def run() -> Answer:

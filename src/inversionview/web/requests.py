@@ -110,6 +110,8 @@ class Failure(BaseModel):
     """Why there is no answer, in one line."""
 
     error: str
+    instead: str = ""
+    """What may be given in the place of what is wrong, such as the right sum."""
 
 
 def one_line(errors: list[Any]) -> str:

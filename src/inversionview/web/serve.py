@@ -35,7 +35,7 @@ def serve(
     listening = listen(host, port)  # first: it is known at once, and loading takes seconds
     try:
         port = listening.getsockname()[1]
-        settings = Settings(host, port, tuple(allowed_hosts), limits)
+        settings = Settings(host, port, tuple(allowed_hosts), limits, ahead=True)
         app = make_app(named(opening()), settings)
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         config = uvicorn.Config(

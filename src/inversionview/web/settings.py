@@ -35,3 +35,5 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()
     """Beside its own: `name` (at the server's port), `name:port`."""
     limits: Limits = field(default_factory=Limits)
+    ahead: bool = False
+    """Answer what each study is opened with before anybody asks, while nothing else is asked."""

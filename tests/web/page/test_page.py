@@ -220,10 +220,10 @@ def test_work_is_cancelled_and_asked_for_again(tab):
     page = tab.page
     page.route("**/read", lambda route: None)  # never answered, as by a busy model
     tab.open()
-    page.click(".read-view > .job >> text=Cancel")
-    page.wait_for_selector(".read-view > .job:has-text('Cancelled.')")
+    page.click(".tab-line > .job >> text=Cancel")
+    page.wait_for_selector(".tab-line > .job:has-text('Cancelled.')")
     page.unroute("**/read")
-    page.click(".read-view > .job >> text=Try again")
+    page.click(".tab-line > .job >> text=Try again")
     assert tab.read().startswith('a0.0 at "="')
 
 
@@ -275,7 +275,7 @@ def test_a_wrong_input_is_said_where_it_was_typed(tab):
 
 def test_an_error_of_the_server_is_one_line_with_a_way_on(tab):
     page = tab.open(epsilon="null:7").page
-    page.wait_for_selector(".read-view > .job .job-error")
+    page.wait_for_selector(".tab-line > .job .job-error")
     assert "null" in page.inner_text(".job-error")
     tab.wrong.clear()
     page.click(".settings summary")
@@ -293,7 +293,7 @@ def test_a_server_that_is_gone_is_said(tab):
     page.wait_for_selector(".job-error:has-text('does not answer')")
     tab.wrong.clear()
     page.unroute("**/api/**")
-    page.click(".read-view > .job >> text=Try again")
+    page.click(".tab-line > .job >> text=Try again")
     page.wait_for_selector(".reading-head h2:has-text('x0.post')")
 
 

@@ -64,7 +64,10 @@ class AdditionTask(Task):
                 )
         total = int(left) + int(right)
         if answer != str(total):
-            raise UserError(f"{typed!r} is not an input of addition: {left}+{right} is {total}, not {answer!r}")
+            raise UserError(
+                f"{typed!r} is not an input of addition: {left}+{right} is {total}, not {answer!r}",
+                instead=f"{left}+{right}={total}",
+            )
         return torch.tensor([BEGIN, *(SYMBOLS.index(c) for c in typed), END])
 
     def sample(self, n: int, *, generator: torch.Generator, split: Split = "all") -> Tokens:

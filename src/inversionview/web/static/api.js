@@ -3,7 +3,13 @@
  */
 
 /** A mistake or a limit that the server says in one line, or its silence. */
-export class AskError extends Error {}
+export class AskError extends Error {
+  /** @param {string} message @param {string} [instead] what may be given in the place of what is wrong */
+  constructor(message, instead = "") {
+    super(message);
+    this.instead = instead;
+  }
+}
 
 const GONE = "The server does not answer. Is `inversionview serve` still running?";
 
@@ -56,7 +62,7 @@ async function answered(response) {
   } catch {
     throw new AskError(`The server’s answer (${response.status}) cannot be read.`);
   }
-  if (!response.ok) throw new AskError(document.error ?? `The server refused (${response.status}).`);
+  if (!response.ok) throw new AskError(document.error ?? `The server refused (${response.status}).`, document.instead);
   return document;
 }
 

@@ -14,9 +14,10 @@ const FEW = 4;
 
 /**
  * @param {HTMLElement} root
- * @param {{store: import("./state.js").Store, studies: import("./report/types").Study[], onTokens: (tokens: import("./report/types").Tokens) => void, onMap: (map: import("./report/types").PackedMap) => void}} options
+ * @param {{store: import("./state.js").Store, studies: import("./report/types").Study[], onTokens: (tokens: import("./report/types").Tokens) => void,
+ *   onRefused: (error: {message: string, instead: string}) => void, onMap: (map: import("./report/types").PackedMap) => void}} options
  */
-export function mountAsk(root, { store, studies, onTokens, onMap }) {
+export function mountAsk(root, { store, studies, onTokens, onRefused, onMap }) {
   const id = unique("ask");
   const choice = h("select", { id: `${id}-study` }, studies.map((study) => h("option", { value: study.name }, study.name)));
   const about = h("p", { class: "hint" });
@@ -35,12 +36,13 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   let questions = 0;
   let seed = 0;
 
+  // what follows the tokens is there when they are, so that it does not move down when they come
+  const later = [section("3", "Position", where, chips), section("4", "Site", sites.element), settings.element];
+  for (const one of later) one.hidden = true;
   fill(root,
     section("1", "Model", h("div", { class: "line" }, h("label", { for: choice.id, class: "unseen" }, "Study"), choice), about),
     section("2", "Input", h("label", { for: field.id, class: "unseen" }, "Input"), field, wrong, examples),
-    section("3", "Position", where, chips),
-    section("4", "Site", sites.element),
-    settings.element);
+    later);
 
   function study() {
     return studies.find((one) => one.name === store.get().study);
@@ -90,9 +92,11 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
       return answer;
     } catch (error) {
       if (mine !== questions) return null;
-      fill(wrong, error instanceof AskError ? error.message : `${error}`);
+      const { message, instead } = error instanceof AskError ? error : { message: `${error}`, instead: "" };
+      fill(wrong, message, instead ? [" ", h("button", { type: "button", class: "small mono", on: { click: () => choose(instead) } }, instead)] : null);
       field.setAttribute("aria-invalid", "true");
       chips.classList.add("old");
+      if (text === store.get().input) onRefused({ message, instead });
       return null;
     }
   }
@@ -107,6 +111,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   function show(of) {
     tokens = of;
     chips.classList.remove("old");
+    for (const one of later) one.hidden = false;
     draw();
     onTokens(of);
   }
@@ -179,7 +184,7 @@ export function mountAsk(root, { store, studies, onTokens, onMap }) {
   }
 
   store.listen(update);
-  return { start: () => update(store.get(), new Set(["study", "input"])), sites };
+  return { start: () => update(store.get(), new Set(["study", "input"])), choose };
 }
 
 /** Scroll a box, and nothing around it, so that one of its elements is seen. */
@@ -191,12 +196,20 @@ function intoView(box, element) {
   }
 }
 
-/** The index that a role stands for; the last eligible one for none. */
+/** The index that a role stands for; the last eligible one for none, and for what is no position. */
 export function positionOf(tokens, at) {
-  if (at === "") return tokens.default;
+  const place = placeOf(tokens, at);
+  return place < 0 ? tokens.default : place;
+}
+
+/** Whether an input has a position that can be read. */
+export function hasPosition(tokens, at) {
+  return at === "" || placeOf(tokens, at) >= 0;
+}
+
+function placeOf(tokens, at) {
   const place = tokens.roles.findIndex((role, i) => role === at && tokens.eligible[i]);
-  if (place >= 0) return place;
-  return /^\d+$/.test(at) && tokens.eligible[Number(at)] ? Number(at) : tokens.default;
+  return place < 0 && /^\d+$/.test(at) && tokens.eligible[Number(at)] ? Number(at) : place;
 }
 
 function section(number, title, ...children) {

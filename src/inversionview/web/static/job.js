@@ -51,6 +51,15 @@ export function makeJob({ label = "" } = {}) {
     else show();
   }
 
+  /** End what runs because of something else, and say so; what was said before goes. */
+  function end(message) {
+    const was = running;
+    stop();
+    words.textContent = was ? message : "";
+    if (was) show(words);
+    else show();
+  }
+
   /**
    * @param {string} path
    * @param {any} body
@@ -102,5 +111,5 @@ export function makeJob({ label = "" } = {}) {
     }
   }
 
-  return { element, run, stop, running: () => running !== null };
+  return { element, run, stop, end, running: () => running !== null };
 }

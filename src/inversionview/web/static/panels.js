@@ -13,6 +13,7 @@ import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
 import { questionOf } from "./state.js";
 
+const ENDED = "Ended before it was answered: another reading was asked for.";
 const RANDOM_QUERIES = 39; // p of 0.025 at the least, in a time that one can wait
 
 /**
@@ -81,7 +82,7 @@ function testPanel({ store, studyOf, body }) {
   return {
     element,
     clear(state) {
-      job.stop();
+      job.end(ENDED);
       fill(out);
       if (field !== document.activeElement) field.value = state.hypothesis;
     },
@@ -118,7 +119,7 @@ function causalPanel({ store, body }) {
   const element = panel("Is it used?",
     "Members’ activations are put in the place of this one, then those of other inputs: does the model’s answer follow? Features are used, or merely present.",
     h("div", { class: "ask-line" }, go), job.element, out);
-  return { element, clear() { job.stop(); fill(out); } };
+  return { element, clear() { job.end(ENDED); fill(out); } };
 }
 
 function headPanel({ store, studyOf }) {
@@ -169,7 +170,7 @@ function reachPanel({ store, studyOf, body }) {
   return {
     element,
     clear(state) {
-      job.stop();
+      job.end(ENDED);
       fill(out);
       element.hidden = !(studyOf(state.study).enumerable && state.how === "sampled");
     },

@@ -20,7 +20,8 @@ export function makeReadView({ store, studyOf }) {
   const job = makeJob({ label: "reading" });
   const shown = h("div", { class: "card reading-card" });
   const panels = makePanels({ store, studyOf });
-  const element = h("div", { class: "read-view" }, job.element, shown, panels.element);
+  panels.element.hidden = true; // they are about the reading, which comes first
+  const element = h("div", { class: "read-view" }, shown, panels.element);
   let view = null;
   let key = "";
   let answered = ""; // the question whose answer is shown or on its way
@@ -40,7 +41,6 @@ export function makeReadView({ store, studyOf }) {
   function show(state, of) {
     tokens = of;
     const question = questionOf(state);
-    panels.show(state, of);
     if (question === answered) {
       if (view && key) view.cutAt(state.cut ? Number(state.cut) : view.reading.epsilon);
       drawPin(state);
@@ -51,6 +51,7 @@ export function makeReadView({ store, studyOf }) {
     const study = studyOf(state.study);
     const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study, state.columns));
     shown.classList.add("old");
+    shown.style.setProperty("min-height", `${shown.offsetHeight}px`); // so that what is below stays where it is
     shown.setAttribute("aria-busy", "true");
     job.run(pathOf(state.study, kind), body, {
       partial: (document) => draw(document, true),
@@ -66,6 +67,7 @@ export function makeReadView({ store, studyOf }) {
       },
       stopped: () => shown.setAttribute("aria-busy", "false"),
     });
+    panels.show(state, of); // after the reading, for which the model is asked first
   }
 
   function draw(document, partial) {
@@ -74,6 +76,8 @@ export function makeReadView({ store, studyOf }) {
     view?.stop();
     shown.classList.remove("old");
     shown.setAttribute("aria-busy", `${partial}`);
+    panels.element.hidden = false;
+    if (!partial) shown.style.removeProperty("min-height");
     view = mountReading(shown, document, {
       columns: state.columns === "-" ? [] : state.columns ? state.columns.split(",") : null,
       ownColumns: study.columns,
@@ -108,5 +112,5 @@ export function makeReadView({ store, studyOf }) {
     return [state.study, state.site, state.at || "last"].join("-").replace(/[^\p{L}\p{N}.=+-]+/gu, "_");
   }
 
-  return { element, show, kept, cancel: () => job.stop() };
+  return { element, progress: job.element, show, kept };
 }

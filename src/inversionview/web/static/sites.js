@@ -46,7 +46,7 @@ export function gridOf(study) {
 export function makeSites({ onChoose, onMap }) {
   const table = h("table", { class: "site-grid" });
   const said = h("p", { class: "hint site-said", role: "status" });
-  const legend = h("p", { class: "hint" });
+  const legend = h("p", { class: "hint site-legend" });
   const job = makeJob({ label: "map" });
   const make = h("button", { type: "button", class: "small" }, "Map the model");
   const element = h("div", { class: "sites" }, h("div", { class: "site-scroll" }, table), said, legend, job.element);
@@ -57,6 +57,7 @@ export function makeSites({ onChoose, onMap }) {
   let study;
   /** @type {import("./report/types").PackedMap | null} */
   let map = null;
+  let known = false; // whether there is a map
   let paint = /** @type {ReturnType<typeof paintOf>} */ (() => ({ class: "blank", style: {} }));
   let now = { site: "", at: "" };
 
@@ -69,15 +70,21 @@ export function makeSites({ onChoose, onMap }) {
     study = next;
     grid = gridOf(study);
     map = null;
+    known = false;
+    paint = () => ({ class: "blank", style: {} });
     job.stop();
     draw();
+    const mine = study;
+    let document = null;
     try {
-      const mine = study;
-      const { document } = await get(pathOf(study.name, "map"));
-      if (mine === study && document) take(document);
+      ({ document } = await get(pathOf(study.name, "map")));
     } catch {
       // the grid is as good without colours, and a button makes them
     }
+    if (mine !== study || map) return;
+    known = true;
+    if (document) take(document);
+    else draw();
   }
 
   /** @param {import("./report/types").PackedMap} document */
@@ -103,7 +110,7 @@ export function makeSites({ onChoose, onMap }) {
     fill(legend, map && map.ats.includes(now.at)
       ? ["Colour and name: the feature a site knows best at ", h("code", {}, now.at), " (", map.input === null ? "mean over inputs" : "of one input", ")."]
       : map ? ["The map has no column for this position."]
-        : ["Not mapped yet: measure once what each site knows, and see it here. ", make]);
+        : known ? ["Not mapped yet: measure once what each site knows, and see it here. ", make] : null);
   }
 
   function button(site, place, wide) {
