@@ -222,7 +222,7 @@ def test_the_page_is_told_all_it_needs_of_a_study(client, study):
     assert document["size"] == study.task.size
     assert document["start"]["site"] in SITES
     assert len(document["examples"]) == 6
-    assert {"name": "C1", "about": "carry out of the hundreds", "values": 2} in document["features"]
+    assert {"name": "C1", "about": "carry out of the hundreds", "values": 2, "unasked": False} in document["features"]
     assert document["patch"]["contrasts"] == ["random", "change"]
     assert answer["limits"]["samples"] == 10_000
     for text in document["examples"]:

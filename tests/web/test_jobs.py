@@ -283,3 +283,35 @@ def test_answers_are_kept_up_to_a_number_of_bytes_and_the_oldest_go_first():
     assert len(cache) == 0
     cache.put("f", Kept(b"x" * 100, None, 0.0))
     assert len(cache) == 1
+
+
+def test_what_is_answered_ahead_gives_way_and_is_taken_up_again():
+    async def test(jobs):
+        first, asked = Work("first", steps=1), Work("asked", steps=1)
+        jobs.ahead([first.question])
+        await until(first.started)
+        waiting = jobs.ask(asked.question)
+        first.finish()  # its next step, at which it is stopped
+        asked.finish()
+        assert (await all_of(waiting))[-1][0] == "result"
+        first.finish()
+        while jobs.cache.get("first") is None:
+            await asyncio.sleep(0.01)
+        assert first.runs == 2
+        kept = await all_of(jobs.ask(first.question))
+        assert kept[-1][1]["cached"]
+
+    running(test)
+
+
+def test_who_asks_what_is_answered_ahead_joins_it():
+    async def test(jobs):
+        work = Work("first", steps=1)
+        jobs.ahead([work.question])
+        await until(work.started)
+        waiting = jobs.ask(work.question)
+        work.finish()
+        assert (await all_of(waiting))[-1][0] == "result"
+        assert work.runs == 1
+
+    running(test)

@@ -14,14 +14,10 @@ from inversionview.report.estimates import bits_row, rounded_inputs
 from inversionview.report.folding import excerpt
 from inversionview.report.reading import input_of, visible
 from inversionview.results.estimates import FeatureBits, Pattern
-from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY
+from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, UNASKED
 from inversionview.results.reading import Reading
 from inversionview.sites import Site
 
-LITTLE = 0.1
-"""From this share of its entropy on a feature is known a little; below it, nothing of it."""
-UNASKED = ("held out", "position", "token")
-"""Features that are left out unless they are among the columns: they tell of how inputs are written down."""
 LINES = 4
 """Features that are known, or known partly, which have lines of their own."""
 _NAMED = 3

@@ -78,7 +78,7 @@ def first(study: Study, document: Mapping[str, Any], limits: Limits) -> Question
 
     `document` is what the page was told about the study.
     """
-    columns = [feature["name"] for feature in document["features"]][:MOST_COLUMNS]
+    columns = [feature["name"] for feature in document["features"] if not feature["unasked"]][:MOST_COLUMNS]
     asked = {name: document["start"][name] for name in ("input", "at", "site")} | {"columns": columns}
     if document["has_decoder"] or not document["enumerable"]:
         return read(study, ReadRequest(**asked), limits)

@@ -247,6 +247,7 @@ export interface Study {
   name: string;
   about: string;
   sites: StudySite[];
+  /** `unasked`: it is left out unless it is asked for. */
   features: { name: string; about: string; values: number; unasked: boolean }[];
   columns: string[];
   epsilon: number | null;

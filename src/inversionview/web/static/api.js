@@ -106,6 +106,17 @@ export function pathOf(study, kind) {
   return `/api/studies/${encodeURIComponent(study)}/${kind}`;
 }
 
+const MOST_COLUMNS = 32; // features whose values the server is asked for
+
+/**
+ * The features that are asked about: those that tell of how inputs are written down only where the state says so.
+ * @param {import("./report/types").Study} study
+ * @param {import("./state.js").State} state
+ */
+export function columnsOf(study, state) {
+  return study.features.filter((one) => !one.unasked || state.unasked).map((one) => one.name).slice(0, MOST_COLUMNS);
+}
+
 /**
  * The question and body of a reading.
  * @param {import("./state.js").State} state

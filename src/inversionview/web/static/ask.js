@@ -51,7 +51,7 @@ export function mountAsk(root, { store, studies, onTokens, onRefused, onMap }) {
   choice.addEventListener("change", () => {
     const next = studies.find((one) => one.name === choice.value);
     if (!next) return;
-    store.set({ study: next.name, ...startOf(next), how: firstWay(next), epsilon: "", metric: "", cut: "", columns: "", hypothesis: "" });
+    store.set({ study: next.name, ...startOf(next), how: firstWay(next), epsilon: "", metric: "", cut: "", columns: "", feature: "", hypothesis: "" });
   });
 
   let typed = 0;

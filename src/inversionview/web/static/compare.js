@@ -9,7 +9,7 @@ import { shareKnown } from "./report/scale.js";
 import { layoutOf, tintOf, tokenCells } from "./report/tokens.js";
 import { unpack } from "./report/wire.js";
 import { distanceText, fixed, many, short, signed } from "./report/words.js";
-import { pathOf, readingQuestion } from "./api.js";
+import { columnsOf, pathOf, readingQuestion } from "./api.js";
 import { makeJob } from "./job.js";
 import { unpinned } from "./state.js";
 
@@ -36,8 +36,7 @@ export function makeCompare({ store, studyOf, kept }) {
     const [pin] = waiting;
     if (!pin || job.running()) return;
     const query = unpinned(pin);
-    const columns = studyOf(query.study).features.map((feature) => feature.name).slice(0, 32);
-    const { kind, body: question } = readingQuestion(query, columns);
+    const { kind, body: question } = readingQuestion(query, columnsOf(studyOf(query.study), query));
     job.run(pathOf(query.study, kind), question, { done: (result) => {
       kept.set(pin, result);
       waiting = waiting.filter((one) => one !== pin);

@@ -4,14 +4,12 @@
 
 import { h } from "./report/dom.js";
 import { mountReading } from "./report/reading.js";
-import { pathOf, readingQuestion } from "./api.js";
+import { columnsOf, pathOf, readingQuestion } from "./api.js";
 import { positionOf } from "./ask.js";
 import { makeJob } from "./job.js";
 import { makeKeep } from "./keep.js";
 import { makePanels } from "./panels.js";
 import { questionOf } from "./state.js";
-
-const MOST_COLUMNS = 32;
 
 /**
  * @param {{store: import("./state.js").Store, studyOf: (name: string) => import("./report/types").Study}} options
@@ -32,11 +30,6 @@ export function makeReadView({ store, studyOf }) {
   const pin = h("button", { type: "button", class: "small", on: { click: togglePin } }, "Pin");
   const keep = makeKeep({ key: () => key, view: () => view, name: fileName });
 
-  /** The features that a reader may choose as columns; those that tell of how inputs are written only if an address names them. */
-  function columnsOf(study, chosen) {
-    return study.features.filter(({ name, unasked }) => !unasked || chosen.split(",").includes(name)).map(({ name }) => name).slice(0, MOST_COLUMNS);
-  }
-
   /** @param {import("./state.js").State} state @param {import("./report/types").Tokens} of the tokens of its input */
   function show(state, of) {
     tokens = of;
@@ -49,7 +42,7 @@ export function makeReadView({ store, studyOf }) {
     answered = question;
     key = "";
     const study = studyOf(state.study);
-    const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study, state.columns));
+    const { kind, body } = readingQuestion({ ...state, at: of.roles[positionOf(of, state.at)] }, columnsOf(study, state));
     shown.classList.add("old");
     shown.style.setProperty("min-height", `${shown.offsetHeight}px`); // so that what is below stays where it is
     shown.setAttribute("aria-busy", "true");

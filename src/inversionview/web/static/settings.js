@@ -19,10 +19,12 @@ export function makeSettings({ store }) {
   const temperatures = h("input", { id: `${id}-temperatures`, type: "text", autocomplete: "off", inputmode: "decimal" });
   const prior = h("input", { id: `${id}-prior`, type: "number", min: 0, max: 0.9, step: 0.1 });
   const drawn = [row("temperatures", temperatures, "of the decoder, by commas"), row("share of the prior", prior, "inputs drawn without the activation")];
+  const unasked = h("input", { id: `${id}-unasked`, type: "checkbox", on: { change: () => store.set({ unasked: unasked.checked ? "yes" : "" }) } });
+  const written = row("how it is written", unasked, "also");
   const element = h("details", { class: "settings" }, h("summary", {}, "Settings ", h("span", { class: "summary-said" })),
     h("div", { class: "fields" },
       row("candidates", how), row("number", n, "drawn; of all inputs, the nearest that are listed"), row("ε", epsilon, "0.1, null:0.01 or causal:0.05"), row("distance", metric),
-      row("positions", rule), drawn, row("seed", seed, "same seed, same draws")));
+      row("positions", rule), drawn, row("seed", seed, "same seed, same draws"), written));
   const fields = { how, n, seed, epsilon, metric, rule, temperatures, prior };
   /** @type {import("./report/types").Study | null} */
   let study = null;
@@ -39,6 +41,9 @@ export function makeSettings({ store }) {
   /** @param {import("./report/types").Study} next */
   function open(next) {
     study = next;
+    const names = next.features.filter((one) => one.unasked).map((one) => one.name);
+    written.hidden = !names.length;
+    fill(written.querySelector("small"), `also ${names.join(", ")}`);
     fill(how, samples(next) ? h("option", { value: "sampled" }, next.has_decoder ? "drawn by the decoder, and verified" : "from a bank, and verified") : null,
       next.enumerable ? h("option", { value: "exact" }, `all ${next.size?.toLocaleString("en-US")} inputs (exact)`) : null,
       Object.entries(next.restrictions).map(([name, words]) => h("option", { value: `exact:${name}` }, `all ${words} (exact)`)));
@@ -46,6 +51,7 @@ export function makeSettings({ store }) {
 
   function show(state) {
     for (const [name, field] of Object.entries(fields)) if (field.value !== `${state[name]}`) field.value = state[name];
+    unasked.checked = state.unasked !== "";
     const own = study?.epsilons[state.site] ?? study?.epsilon ?? null;
     epsilon.placeholder = own === null ? study?.epsilon_rule ?? "" : short(own);
     for (const one of drawn) one.hidden = state.how !== "sampled";

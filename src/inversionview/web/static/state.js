@@ -18,7 +18,9 @@
  * @property {number} prior
  * @property {string} cut epsilon of the slider, "" for the one that was asked
  * @property {string} columns by commas; "-" for none, "" for the study's choice
+ * @property {string} unasked "yes" to be told, too, of features of how inputs are written down
  * @property {string} view
+ * @property {string} feature that the map shows alone, "" for the one that each cell knows best
  * @property {string} hypothesis
  * @property {string[]} pins each a query of its own, as in an address
  */
@@ -26,12 +28,12 @@
 /** @type {State} */
 export const DEFAULTS = {
   study: "", input: "", at: "", site: "", how: "sampled", n: 1000, seed: 0, epsilon: "", metric: "", rule: "same",
-  temperatures: "1", prior: 0.1, cut: "", columns: "", view: "read", hypothesis: "", pins: [],
+  temperatures: "1", prior: 0.1, cut: "", columns: "", unasked: "", view: "read", feature: "", hypothesis: "", pins: [],
 };
 const NUMBERS = ["n", "seed", "prior"];
 const ALWAYS = ["study", "input", "at", "site", "n", "seed"];
 /** What decides a reading: the rest is how it is shown. */
-export const ASKED = ["study", "input", "at", "site", "how", "n", "seed", "epsilon", "metric", "rule", "temperatures", "prior"];
+export const ASKED = ["study", "input", "at", "site", "how", "n", "seed", "epsilon", "metric", "rule", "temperatures", "prior", "unasked"];
 const VIEWS = ["read", "map", "attention", "compare"];
 
 /**

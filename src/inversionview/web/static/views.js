@@ -34,6 +34,8 @@ export function makeMapView({ store, studyOf }) {
     mountMap(body, map, {
       abouts: Object.fromEntries(study.features.map((feature) => [feature.name, feature.about])),
       chosen: { site: state.site, at: state.at },
+      feature: state.feature,
+      onFeature: (feature) => store.set({ feature }, true),
       onChoose: (site, at) => store.set({ site, at, view: "read", cut: "" }),
       tools: [one, whole],
     });
