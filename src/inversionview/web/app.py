@@ -92,7 +92,7 @@ def make_app(studies: Mapping[str, Opened] | Sequence[Study], settings: Settings
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if settings.ahead:
-            first = [questions.first(one.study, one.document, settings.limits) for one in served.values()]
+            first = [questions.first(one.study, one.document, settings.limits, jobs.cache) for one in served.values()]
             jobs.ahead(first)
         yield
         jobs.close()

@@ -73,7 +73,7 @@ def read(study: Study, request: ReadRequest, limits: Limits, cache: Cache | None
     return Question(_key(study, "read", query, settings, request.columns), run, partial)
 
 
-def first(study: Study, document: Mapping[str, Any], limits: Limits) -> Question:
+def first(study: Study, document: Mapping[str, Any], limits: Limits, cache: Cache) -> Question:
     """What the page asks when it opens a study: its start, with the settings and the columns that the page begins with.
 
     `document` is what the page was told about the study.
@@ -81,7 +81,7 @@ def first(study: Study, document: Mapping[str, Any], limits: Limits) -> Question
     columns = [feature["name"] for feature in document["features"] if not feature["unasked"]][:MOST_COLUMNS]
     asked = {name: document["start"][name] for name in ("input", "at", "site")} | {"columns": columns}
     if document["has_decoder"] or not document["enumerable"]:
-        return read(study, ReadRequest(**asked), limits)
+        return read(study, ReadRequest(**asked), limits, cache)
     return exact(study, ExactRequest(**asked), limits)
 
 

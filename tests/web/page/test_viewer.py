@@ -1,4 +1,4 @@
-"""The viewer around its readings: what it opens with, what it says of a wrong address or input, and that it keeps still."""
+"""The viewer around its readings: what it opens with, what it says of what is wrong, and that it keeps still."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_test_that_another_click_ends_says_so(tab):
     assert page.locator(".panel .job:has-text('Ended')").count() == 0, "it is said once"
 
 
-@pytest.mark.parametrize("close", ["Escape"])
+@pytest.mark.parametrize("close", ["Escape", "outside"])
 def test_menus_close(tab, close):
     page = tab.open().page
     tab.read()
