@@ -15,7 +15,7 @@ from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import ladder, mixture
 from inversionview.results import convert
-from inversionview.results.estimates import Component, FeatureBits
+from inversionview.results.estimates import Component, FeatureBits, Interval, Pattern, Patterns
 from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import Fixed, decoder, few_sums, probed, query, rows, task, with_criterion
 
@@ -62,6 +62,21 @@ def known_bits() -> Preimage:
     return dataclasses.replace(weighed(), bits=bits, epsilon_from="the null quantile 0.01")
 
 
+def told() -> Preimage:
+    """With what is said in words of members and near misses."""
+    shared = Pattern("5··+···", 0.625, Interval(0.5, 0.75), 11, ("505+495=1000", "500+990=1490"), of_query=True)
+    bits = [
+        dataclasses.replace(one, value="5", about="a digit", left=(("5", 0.75), ("9", 0.25)))
+        for one in known_bits().bits
+    ]
+    return dataclasses.replace(
+        known_bits(),
+        bits=tuple(bits),
+        patterns=Patterns((shared, dataclasses.replace(shared, interval=None)), 0.375, ("F1",)),
+        differences=tuple("" if inside else "F1 = 1" for inside in weighed().inside),
+    )
+
+
 def assert_same(one: Preimage, other: Preimage) -> None:
     for field in dataclasses.fields(Preimage):
         a, b = getattr(one, field.name), getattr(other, field.name)
@@ -73,7 +88,7 @@ def assert_same(one: Preimage, other: Preimage) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
-@pytest.mark.parametrize("make", [made, colored, exact, weighed, known_bits])
+@pytest.mark.parametrize("make", [made, colored, exact, weighed, known_bits, told])
 def test_a_saved_preimage_comes_back_to_the_last_bit(tmp_path, make, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
