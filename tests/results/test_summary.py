@@ -19,6 +19,7 @@ from inversionview.results.estimates import FeatureBits
 from inversionview.results.estimators import query_shares
 from inversionview.results.preimage import Preimage
 from tests.preimage.tiny import Fixed, few_sums, probed, query
+from tests.results.preimages import unknown
 
 
 def size_document(preimage):
@@ -54,14 +55,6 @@ def sampled(text: str = "500+990=1490", epsilon: float = 0.5) -> Preimage:
 @functools.cache
 def exact(text: str = "500+990=1490", epsilon: float = 0.5) -> Preimage:
     [found] = exact_preimages(probed(), few_sums(), [query(text, site="x0.post")], criterion=Criterion.parse(epsilon))
-    return found
-
-
-def unknown() -> Preimage:
-    task = few_sums()
-    [found] = sampled_preimages(
-        probed(), task, [query("500+990=1490", site="x0.post")], [Fixed(GIVEN, "given")], criterion=Criterion.parse(0.5)
-    )
     return found
 
 

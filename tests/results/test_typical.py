@@ -11,10 +11,9 @@ from scipy.stats import chisquare
 from inversionview.results.preimage import Preimage
 from inversionview.results.trust import FAIR_MEMBERS, GOOD_MEMBERS, GOOD_SIZE
 from inversionview.results.typical import DRAWN, typical_order, typical_rows
-from tests.reading.test_patterns import exact as exact_ones
-from tests.reading.test_patterns import sampled as sampled_ones
-from tests.results.test_preimage import exact, made, weighed
-from tests.results.test_summary import unknown
+from tests.reading.sixty import exact as exact_ones
+from tests.reading.sixty import sampled as sampled_ones
+from tests.results.preimages import exact, made, unknown, weighed
 
 ROWS = 12
 

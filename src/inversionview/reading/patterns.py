@@ -107,17 +107,17 @@ class _Search:
 
     def add_best(self, candidates: Sequence[int]) -> bool:
         """Choose one more item or pair, the one of which the largest share is known; False where none is known."""
-        best = min(self._known(candidates), default=None)
+        best = min(self._known(candidates), key=lambda known: (known[0], len(known[1]), known[1]), default=None)
         if best is None:
             return False
-        _, _, added = best
+        added = best[1]
         self.chosen += added
         together = joint(np.stack([self.groups, *self.codes[list(added)]]), np.array([1, *self.sizes[list(added)]]))
         self.groups = np.unique(together, return_inverse=True)[1].reshape(-1)
         return True
 
-    def _known(self, candidates: Sequence[int]) -> Iterator[tuple[float, int, tuple[int, ...]]]:
-        """What may be added, with minus the share that is known of it, and the values it has."""
+    def _known(self, candidates: Sequence[int]) -> Iterator[tuple[float, tuple[int, ...]]]:
+        """What may be added, after minus the share that is known of it."""
         left = [i for i in candidates if i not in self.chosen]
         room = (self.items.most or len(self.items.names)) - len(self.chosen)
         known = {}
@@ -125,11 +125,11 @@ class _Search:
             of, bits, few = self._bits((i,))
             known[i] = bits / of
             if room > 0 and few and bits >= KNOWN * of:
-                yield -round(bits / of, 1), int(self.sizes[i]), (i,)
+                yield -round(bits / of, 1), (i,)
         for one, other in self.items.pairs(left if room > 1 else ()):
             of, bits, few = self._bits((one, other))
             if few and bits / of >= max(KNOWN, known[one], known[other]):
-                yield -round(bits / of, 1), int(self.sizes[one] * self.sizes[other]), (one, other)
+                yield -round(bits / of, 1), (one, other)
 
     def _bits(self, added: tuple[int, ...]) -> tuple[float, float, bool]:
         """Bits there are to know of one or two items, those that are known, and whether the groups would be few."""
