@@ -274,3 +274,19 @@ def test_the_picture_has_the_answer_and_twelve_typical_rows(drawing):
     first = next(i for i, line in enumerate(lines) if line.startswith("query"))
     assert ["".join(row[1:]) for row in texts[first + 1 : first + 13]] == inputs
     assert lines[first + 13].startswith("TRUST")
+
+
+def test_the_picture_of_text_keeps_what_is_known(drawing):
+    packed = pack(sentences())
+    page = drawing(packed)
+    lines = page.evaluate("""async () => {
+        const { drawPicture } = await import("/static/report/picture.js");
+        const svg = drawPicture(drawn.reading, drawn.shown.epsilon, getComputedStyle(drawn.element));
+        return [...svg.querySelectorAll("text")].map((text) => text.textContent);
+    }""")
+    assert lines.count("Montgomery") == 1 + 12
+    own = {shown.removeprefix("·") for shown in packed["shown"]} | {
+        shown.replace("·", " ") for shown in packed["shown"]
+    }
+    rows = lines[lines.index("query") + 1 :]
+    assert {words for words in rows if not re.fullmatch(r"[\d.]+| ?… ", words)} <= own, "tokens are whole"

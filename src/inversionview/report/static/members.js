@@ -11,6 +11,7 @@ import { virtualList } from "./virtual.js";
 import { distanceText, many, short, whole, width } from "./words.js";
 
 const CHARACTER = 8.5; // pixels of a character of a row
+const BESIDE = 14; // of what is between features and text
 const LINE = 20;
 const MOST_LINES = 3;
 const RAGGED = 6; // characters that a line loses where it breaks between words
@@ -53,7 +54,7 @@ export function makeMembers(reading, { roles, onSort, onOrder }) {
 
   function rowHeight() {
     if (layout.grid) return Number.parseFloat(getComputedStyle(scroller).getPropertyValue("--row")) || 26;
-    const across = head.querySelector(".text-head")?.clientWidth ?? 0;
+    const across = (head.querySelector(".text-head")?.clientWidth ?? 0) - BESIDE;
     const most = Math.max(20, Math.floor(across / CHARACTER));
     const longest = Math.max(...items.slice(0, 60).map(({ i }) => (i === undefined ? 0 : width(reading.samples[i].tokens.join("")))), 0);
     lines = Math.max(1, Math.min(MOST_LINES, Math.ceil(longest / (most - RAGGED))));

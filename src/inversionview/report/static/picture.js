@@ -2,6 +2,7 @@
  * A reading as a drawing of its own: its answer, its patterns, a dozen typical rows; SVG with text as text, or a PNG of it.
  */
 
+import { bestKnown } from "./bits.js";
 import { barScale, cut, typicalOrder } from "./cut.js";
 import { s } from "./dom.js";
 import { changeClass } from "./scale.js";
@@ -33,8 +34,11 @@ export function drawPicture(reading, epsilon, theme) {
   const rect = (x, height, wide, name) => parts.push(s("rect", { x, y: y - height, width: wide, height, fill: color(name) }));
   const left = MARGIN + LABEL;
 
-  text(MARGIN, printed(answer.head, 70), { "font-size": 19, "font-weight": 650 });
-  y += 20;
+  for (const one of wrapped(answer.head, (ACROSS - 2 * MARGIN) / 10.4)) {
+    text(MARGIN, one, { "font-size": 19, "font-weight": 650 });
+    y += 24;
+  }
+  y -= 4;
   text(MARGIN, answer.about, { fill: color("muted"), "font-size": 12 });
   y += 10;
   for (const one of wrapped(answer.sentence, (ACROSS - 2 * MARGIN) / 7.6)) {
@@ -81,20 +85,24 @@ export function drawPicture(reading, epsilon, theme) {
     y += 20;
     text(MARGIN, "ROWS", { "font-size": 12, "font-weight": 650, fill: color("muted") });
     text(left, members.length ? `typical members, as draws by weight come to them${again}` : `no member was found${again}`, { fill: color("muted") });
-    for (const line of [reading.query, ...members.map((i) => reading.samples[i])]) {
+    const best = bestKnown(reading).map((name) => reading.features.find((feature) => feature.name === name));
+    for (const [k, line] of [reading.query, ...members.map((i) => reading.samples[i])].entries()) {
+      const keys = new Set(best.map((feature) => (k ? feature?.values[members[k - 1]] : feature?.query) ?? ""));
       y += 24;
       const sample = line === reading.query ? null : /** @type {import("./types").Sample} */ (line);
       text(MARGIN + 44, sample ? distanceText(sample.distance, epsilon) : "query", { "text-anchor": "end", fill: color(sample ? "ink" : "muted"), "font-size": 12 });
       if (sample) rect(MARGIN + 52, 8, Math.max(2, 44 * Math.min(1, (sample.distance ?? 0) / scale)), "bar");
-      across = Math.max(across, tokens(line, sample?.colors, layout, folded) + MARGIN);
+      across = Math.max(across, tokens(line, sample?.colors, layout, { folded: folded(line), keys }) + MARGIN);
     }
   }
 
-  function tokens(line, colors, layout, folded) {
+  function tokens(line, colors, layout, fit) {
     let x = left;
     const gap = layout.grid ? 12 : 1;
-    const all = layout.grid ? line.tokens.map((words, i) => ({ words, i })) : textParts(line, { room: 78, folded: folded(line) });
-    for (const { words, i } of all) {
+    const all = layout.grid ? line.tokens.map((words, i) => ({ words, i })) : textParts(line, { room: 78, ...fit });
+    for (const { words: spaced, i } of all) {
+      const words = i === undefined ? spaced : spaced.trimStart();
+      x += (width(spaced) - width(words)) * CHARACTER; // the space has no colour
       const tinted = i === undefined ? "" : changeClass(colors?.[i]);
       const here = i === line.position;
       const wide = width(words) * CHARACTER + gap;

@@ -55,8 +55,10 @@ export function whole(share) {
   return `${Math.round(100 * share)}%`;
 }
 
-/** An input as it stands in a line: its line ends are shown, and a long one ends in an ellipsis. */
+/** An input as it stands in a line: its line ends are shown, and a long one ends between two words, where it has some. */
 export function printed(input, most = 160) {
   const shown = input.replaceAll("\n", "↵");
-  return shown.length > most ? `${shown.slice(0, most - 1)}…` : shown;
+  if (shown.length <= most) return shown;
+  const space = shown.lastIndexOf(" ", most - 2);
+  return `${shown.slice(0, space > most / 2 ? space : most - 2)} …`;
 }
