@@ -10,7 +10,7 @@ import { h } from "./dom.js";
  */
 export function drawTable({ caption, columns, rows }) {
   const bars = rows.some((row) => row.bar !== null);
-  return framedTable(caption, bars ? [...columns, ""] : columns, rows.map(({ cells, kind, bar }) =>
+  return framedTable(caption, bars ? [...columns, h("span", { class: "unseen" }, "as a bar")] : columns, rows.map(({ cells, kind, bar }) =>
     h("tr", { class: kind.replaceAll(" ", "-") },
       cells.map((cell, i) => (i ? h("td", {}, cell) : h("th", { scope: "row" }, cell))),
       bar === null ? null : barCell(bar))));
