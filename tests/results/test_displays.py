@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+import inversionview as iv
 from inversionview.results import convert
 from inversionview.results.evaluation import Comparison, Evaluation
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.preimage import Query
+from tests.preimage.tiny import few_sums, gpt2
 from tests.report import causal, patching
 from tests.report.examples import addition_map, as_map, hypotheses, large_map, validation
 
@@ -63,6 +65,19 @@ def test_a_result_is_a_line_of_text_whatever_it_holds(result: Any, said: str) ->
     assert repr(result) == said
     shown, _ = formatters.DisplayFormatter().format(result)
     assert shown["text/plain"] == said
+
+
+def test_what_the_other_verbs_give_is_a_line_of_text() -> None:
+    study = iv.Study(iv.ProbedModel(gpt2()), few_sums(), epsilon=0.5)
+    query = study.query("500+990=1490", at="=", site="x0.post")
+    ablation = study.ablate("500+990=1490", "x0.post", "=", outputs=["="])
+    assert repr(ablation) == (f"<Ablation of x0.post at = (mean), 1 inputs: KL {ablation.effects[0].kl:.3g} nats at =>")
+    attribution = study.logit_attribution(query)
+    assert repr(attribution) == "<LogitAttribution of x0.post: 1 inputs by 15 tokens; see top, bottom and rank>"
+    heads = study.head_selection("=", n=20)
+    assert repr(heads).startswith(f"<HeadSelection over 20 inputs: counts most often {heads.heads[0].site} ")
+    for result in (ablation, attribution, heads):
+        assert len(repr(result)) < 200
 
 
 def test_tests_are_a_list_that_shows_itself() -> None:

@@ -60,6 +60,10 @@ class Ablation:
     top_logit: Float[Tensor, "batch output"]
     """Change, ablated less clean, of the logit that is the largest in the clean run; NaN as above."""
 
+    def __repr__(self) -> str:
+        effects = ", ".join(f"KL {effect.kl:.3g} nats at {effect.at}" for effect in self.effects)
+        return f"<Ablation of {self.site} at {self.at} ({self.kind}), {len(self.kl):,} inputs: {effects}>"
+
     @property
     def effects(self) -> tuple[OutputEffect, ...]:
         """Mean, standard error and largest effect at each output."""

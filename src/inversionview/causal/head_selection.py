@@ -53,6 +53,10 @@ class HeadSelection:
     n: int
     """Inputs."""
 
+    def __repr__(self) -> str:
+        most = ", ".join(f"{head.site} {head.counts:.0%}" for head in self.heads[:5])
+        return f"<HeadSelection over {self.n:,} inputs: counts most often {most}>"
+
     @property
     def heads(self) -> tuple[Counted, ...]:
         """The heads alone, those that count most often first; ties in the order of a forward."""

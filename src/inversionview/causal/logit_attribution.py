@@ -50,6 +50,10 @@ class LogitAttribution:
     values: Float[Tensor, "batch vocab"]
     """In logits."""
 
+    def __repr__(self) -> str:
+        inputs, tokens = self.values.shape
+        return f"<LogitAttribution of {self.part}: {inputs:,} inputs by {tokens:,} tokens; see top, bottom and rank>"
+
     def top(self, n: int = 10) -> Tokenwise:
         """The tokens whose logits it raises most, or lowers least; ties are in no order."""
         return self._extreme(n, True)

@@ -11,6 +11,8 @@ from inversionview.report.reading import printable
 
 ROWS = 200
 """Rows of a table; the rest is counted."""
+_LONG = 60
+"""Characters of a cell that is set in several lines where there is no room for one."""
 _NUMBER = re.compile(r"[−+<>]?[\d.,]+%?( ± [\d.e-]+)?|–")
 
 
@@ -63,8 +65,8 @@ def _row(row: Mapping[str, Any], columns: int) -> str:
     spans = f' colspan="{columns - len(others)}"' if len(others) + 1 < columns else ""
     cells = f'<th scope="row"{"" if others else spans}>{escaped(first)}</th>'
     for i, cell in enumerate(others, start=1):
-        number = ' class="n"' if _NUMBER.fullmatch(cell) else ""
-        cells += f"<td{number}{spans if i == len(others) else ''}>{escaped(cell)}</td>"
+        set_as = ' class="n"' if _NUMBER.fullmatch(cell) else ' class="long"' if len(cell) > _LONG else ""
+        cells += f"<td{set_as}{spans if i == len(others) else ''}>{escaped(cell)}</td>"
     kind = f' class="{escaped(row["kind"].replace(" ", "-"))}"' if row["kind"] else ""
     return f"<tr{kind}>{cells}</tr>"
 

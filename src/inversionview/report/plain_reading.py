@@ -15,7 +15,7 @@ from inversionview.report.reading import format_distance
 
 ROWS = 12
 """Typical members."""
-BITS = 20
+BITS = 18
 """Features with their bits; the rest is counted."""
 ROOM = 96
 """Characters of an input."""
