@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from inversionview import load_study
 from inversionview.bank.making import make_bank
 from inversionview.bank.plan import plan_bank
 from inversionview.preimage.epsilon.null import bank_epsilon
@@ -23,6 +24,12 @@ SITES = ("x0.post", "a0.1", "x1.post")
 ROLES = ("F3", "=")
 
 
+def dealt_out(tokens, positions):
+    """A digit that is dealt out to each input by chance, and is the same whenever the input comes again."""
+    number = (tokens.long() * torch.arange(1, tokens.shape[1] + 1) ** 3).sum(dim=1)
+    return (number * 2654435761 % 2**32) // 7919 % 10
+
+
 class Shuffled(AdditionTask):
     """Sums whose first digit has been dealt out anew, so that no activation tells it."""
 
@@ -30,11 +37,7 @@ class Shuffled(AdditionTask):
     def features(self):
         known = super().features["F1"]
 
-        def by_chance(tokens, positions):
-            number = (tokens.long() * torch.arange(1, tokens.shape[1] + 1) ** 3).sum(dim=1)
-            return (number * 2654435761 % 2**32) // 7919 % len(known.values)
-
-        return {"F1": known, "by chance": Feature("by chance", known.values, by_chance, "nothing")}
+        return {"F1": known, "by chance": Feature("by chance", known.values, dealt_out, "nothing")}
 
 
 @functools.cache
@@ -60,6 +63,30 @@ def test_a_feature_that_was_dealt_out_is_not_known(metric):
     assert shares.mean() < 0.02
     assert np.mean(shares < 0.05) >= 0.95
     assert by_entropy.mean() > shares.mean()  # what few members do to an entropy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("addition", {"n": 2000, "at": ["="]}),
+        ("ioi-small", {"n": 2000, "at": ["END"]}),
+        ("facts-small", {"n": 2000, "at": ["END"]}),
+        ("counting", {"queries": 20, "draws": 20_000, "draws_given": 100}),
+        ("ioi-small", {"queries": 10, "at": ["END"]}),
+    ],
+    ids=["addition", "ioi-small", "facts-small", "counting by draws", "ioi-small whole"],
+)
+def test_nor_is_it_in_the_map_of_a_bundled_study(name, asked, monkeypatch):
+    study = load_study(name)
+    digits = tuple(map(str, range(10)))
+    features = dict(study.task.features) | {"by chance": Feature("by chance", digits, dealt_out, "nothing")}
+    monkeypatch.setattr(type(study.task), "features", property(lambda task: features))
+    cells = [cell.bits["by chance"] for cell in study.map(**asked).cells if cell.bits]
+    shares = np.array([bits.bits / bits.of for bits in cells])
+    assert len(shares)
+    assert shares.mean() < 0.02
+    assert np.mean(shares < 0.05) >= 0.95
 
 
 def test_members_are_the_other_inputs_within_epsilon():

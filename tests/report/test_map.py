@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from math import log2
+
 import pytest
 
 from inversionview.report import map as plain
@@ -84,6 +87,15 @@ def test_notes_state_the_rule_the_prior_and_what_was_measured() -> None:
                  "Exact preimages."):  # fmt: skip
         assert part in words
     assert "Blank" not in words
+
+
+def test_a_map_says_where_preimages_are_little_more_than_their_queries() -> None:
+    document = as_map(addition_map())
+    assert "by chance" not in " ".join(plain.notes(document))
+    alone = replace(document.cells[0], log2_domain_over_preimage=log2(810_000 / 9.9))
+    some = replace(document.cells[1], log2_domain_over_preimage=log2(810_000 / 10.1))
+    [said] = [words for words in plain.notes(replace(document, cells=(alone, some))) if "by chance" in words]
+    assert said.startswith("In 1 of 2 cells fewer than 10 inputs are inside ε: there any feature")
 
 
 def test_notes_of_one_input_and_of_samples_differ() -> None:

@@ -122,8 +122,28 @@ def notes(document: Map) -> list[str]:
         f"Best: of the features known to at least {KNOWN_SHARE:.0%} of their entropy, the one with the most bits; "
         "where there is none, the one known to the largest share. Dim: the token there gives it by itself.",
         _measured(document),
+        *_alone(document),
         *([printable(document.warning)] if document.warning else []),
         *(document.site_notes or ()),
+    ]
+
+
+FEW = 10
+"""Inputs inside ε, in the mean over queries, below which an entropy says little about any one feature."""
+
+
+def _alone(document: Map) -> list[str]:
+    """Say where preimages are little more than their queries, of which every feature comes out as known."""
+    if document.domain is None or document.estimator == "log score":
+        return []
+    sizes = [cell.log2_domain_over_preimage for cell in document.cells]
+    few = sum(bits is not None and document.domain < FEW * 2**bits for bits in sizes)
+    if not few:
+        return []
+    return [
+        f"In {few:,} of {len(sizes):,} cells fewer than {FEW} inputs are inside ε: there any feature of the input "
+        "comes out as known, one dealt out by chance too. A larger ε, or one that is measured (--epsilon null:0.02), "
+        "tells which the activation gives."
     ]
 
 
