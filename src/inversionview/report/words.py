@@ -169,12 +169,11 @@ def patching_words(document: Patching) -> Words:
 
 
 def hypotheses_words(document: HypothesisTests) -> Words:
-    """Say of each test how it came out."""
+    """Say of each test of a hypothesis how it came out."""
     rows = [
-        Row([test.name, f"{test.site} at {test.at}", hypotheses.verdict(test), hypotheses.sentence(test)])
-        for test in document
+        Row([f"{test.site} at {test.at}", hypotheses.verdict(test), hypotheses.sentence(test)]) for test in document
     ]
-    table = Table("Does it hold for the members?", ["hypothesis", "place", "verdict", ""], rows)
+    table = Table("Does it hold for the members?", ["place", "verdict", ""], rows)
     return Words(heading=", ".join(dict.fromkeys(test.name for test in document)), tables={"tests": table})
 
 
