@@ -92,8 +92,11 @@ def fails(run, *args: object, code: int = 2) -> str:
 def test_read_shows_the_reading(run):
     code, out, _ = run(*READ)
     assert code == 0
-    assert "a0.0 at =" in out
-    assert "40 candidates drawn" in out
+    assert 'a0.0 at "="' in out
+    assert "40 candidates drawn" not in out
+    assert "40 candidates drawn" in run(*READ, "--details")[1]
+    assert run(*READ, "--rows", "misses")[1].count("MISSES") == 0
+    assert "--rows misses is for readings without --exact" in fails(run, *READ, "--exact", "--rows", "misses")
 
 
 def test_read_json_prints_one_document_twice_the_same(run):

@@ -15,7 +15,8 @@ from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource, given_sources
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits
-from inversionview.report.reading import settings, summary
+from inversionview.report.answer import answer_of
+from inversionview.report.reading import settings
 from inversionview.results.estimators import size
 from inversionview.tasks.base import restricted
 from tests.preimage.counting import counting_probed, counting_query, counting_task
@@ -75,7 +76,7 @@ def test_a_reading_says_which_part_is_exact():
     )
     words = counting_task().restrictions["counts"]
     found = with_features(dataclasses.replace(found, given=words), part(), ["count", "first"])
-    assert summary(found.to_reading()) == f"Exact: all 105 inputs {words} were run through the model."
+    assert answer_of(found.to_reading()).members == f"exactly {found.n_inside} of 105 inputs {words}; every one was run"
     assert ("domain", f"105 inputs {words}") in settings(found.to_reading())
     assert found.to_dict(2)["given"] == words
     assert {sample["features"]["count"] for sample in found.to_dict()["samples"]} == {"4"}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from typing import Any
 
 import pytest
 
+from inversionview.report.answer import answer_of
 from inversionview.report.estimates import bits_row
-from inversionview.report.reading import facts, headline, settings, source_lines, summary
+from inversionview.report.reading import facts, settings, source_lines
 from inversionview.report.wire import pack_causal, pack_map
 from tests.report.causal import document
 from tests.report.examples import addition, addition_map, as_map, as_reading, estimated, exact, pack, text, told
@@ -63,8 +65,9 @@ def test_what_is_not_a_number_is_none() -> None:
 def test_the_words_are_those_of_the_other_drawings() -> None:
     reading = estimated()
     words = pack(reading)["words"]
-    assert words["heading"] == headline(as_reading(reading))
-    assert words["sentences"] == [summary(as_reading(reading))]
+    answer = answer_of(as_reading(reading))
+    assert (words["heading"], words["sentences"]) == (answer.head, [answer.sentence])
+    assert words["answer"] == json.loads(json.dumps(dataclasses.asdict(answer)))
     assert words["facts"] == [list(fact) for fact in facts(as_reading(reading))]
     assert words["settings"] == [list(row) for row in settings(as_reading(reading))]
     assert [(*row["cells"], row["bar"]) for row in words["tables"]["sources"]["rows"]] == source_lines(

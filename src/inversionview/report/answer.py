@@ -137,11 +137,6 @@ def place(reading: Reading) -> str:
     return f"{reading.site} at {_quoted(at)}"
 
 
-def well_known(reading: Reading, share: float = PARTLY) -> list[str]:
-    """Names of the features of which at least this share is known, best known first."""
-    return [f.name for f in sorted(reading.bits, key=lambda f: -f.share) if f.share >= share and f.of >= LEAST_BITS]
-
-
 def _site_words(site: str) -> str:
     try:
         return Site.named(site).words

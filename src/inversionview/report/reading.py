@@ -62,28 +62,19 @@ def shares(reading: Reading, members: Sequence[Row]) -> Sequence[float]:
 
 
 def facts(reading: Reading) -> list[Fact]:
-    """Say how large the preimage is and what of it may be missing, as far as the reading knows."""
+    """Say what was run, how large the preimage is and what of it may be missing, as far as the reading knows."""
     said = [Fact("warning", reading.warning)] if reading.warning else []
+    said.append(_run(reading))
     said += [size_fact(reading.size, exact=reading.exact)] if reading.size else []
     return said + (completeness_facts(reading.completeness) if reading.completeness else [])
 
 
-def headline(reading: Reading) -> str:
-    """Say how many inputs are inside epsilon, or how many were found to be."""
-    inside = reading.counts.inside
-    word = "" if reading.exact else "found "
-    return f"{inside:,} input{'' if inside == 1 else 's'} {word}inside ε = {reading.epsilon:g}"
-
-
-def summary(reading: Reading) -> str:
-    """Say of how many candidates the members are what was left, and how it is known that they are members."""
+def _run(reading: Reading) -> Fact:
     counts = reading.counts
     if reading.exact:
-        return f"Exact: all {counts.in_domain:,} inputs {_part(reading)} were run through the model."
-    start = f"{counts.drawn:,} candidates drawn, {counts.distinct:,} distinct, {counts.in_domain:,} in the domain."
-    if not counts.inside:
-        return f"{start} Each was run through the model again; none came within ε."
-    return f"{start} Verified: each member was run through the model again, and its distance measured."
+        return Fact("run", f"all {counts.in_domain:,} inputs {_part(reading)}")
+    words = f"{counts.drawn:,} candidates drawn, {counts.distinct:,} distinct, {counts.in_domain:,} in the domain"
+    return Fact("run", f"{words}, each of which was run through the model again")
 
 
 def _part(reading: Reading) -> str:

@@ -28,10 +28,9 @@ def render_details(reading: Reading, console: Console) -> None:
 
 
 def _parts(reading: Reading) -> Iterator[RenderableType]:
-    said = facts(reading)
-    for fact in said:
+    for fact in facts(reading):
         yield Text.assemble((f"{fact.label}: ", "dim"), printable(fact.words))
-    if said and not reading.exact:
+    if not reading.exact:
         yield Text("in brackets: 95% intervals", style="dim")
     yield Text("")
     if reading.bits:

@@ -61,7 +61,7 @@ class Words:
 
 
 def reading_words(document: Reading) -> Words:
-    """Say how many inputs are inside ε, what is known of the whole preimage, and how that was found."""
+    """Say what the reading answers, what is known of the whole preimage, and how that was found."""
     tables = {
         "shares": _shares(document),
         "bits": _bits(document),
@@ -70,17 +70,17 @@ def reading_words(document: Reading) -> Words:
             "Sources", ["source", "draws"], [Row([n, w], bar=rate) for n, w, rate in reading.source_lines(document)]
         ),
     }
-    facts = _lists(reading.facts(document))
+    facts, answer = _lists(reading.facts(document)), answer_of(document)
     return Words(
-        heading=reading.headline(document),
+        heading=answer.head,
         place=f"{reading.printable(document.site)} at {reading.visible(document.query.at)}",
         input="".join(document.query.tokens[1:-1]),
-        sentences=[reading.summary(document)],
+        sentences=[answer.sentence],
         facts=facts,
         settings=_lists(reading.settings(document)),
         tables=tables,
-        notes=["In brackets: 95% intervals."] if facts and not document.exact else [],
-        answer=answer_of(document),
+        notes=[] if document.exact else ["In brackets: 95% intervals."],
+        answer=answer,
     )
 
 

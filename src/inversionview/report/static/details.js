@@ -8,10 +8,9 @@ import { whole } from "./words.js";
 
 /** @param {import("./types").Reading} reading */
 export function drawDetails({ words }) {
-  const { settings, sentences, facts, notes, tables } = words;
+  const { settings, facts, notes, tables } = words;
   return h("details", { class: "made-with" }, h("summary", {}, "details"),
-    sentences.map((sentence) => h("p", {}, sentence)),
-    facts.length ? drawTerms(facts) : null,
+    drawTerms(facts),
     notes.map((note) => h("p", { class: "hint" }, note)),
     tables.bits.rows.length ? drawTable(tables.bits) : null,
     tables.curve.rows.length ? drawTable(tables.curve) : null,
