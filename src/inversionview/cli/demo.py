@@ -44,15 +44,14 @@ def demo(study: str, html: Path) -> None:
     if more := [f"{one.query.site} at {one.query.role} of {one.query.study}" for one in preimages[SHOWN:]]:
         click.echo(f"\nThe report has {', '.join(more)} too.")
     click.echo(f"\nThe same in a browser: {html}\n\nNext:")
-    for advice, about in _NEXT:
-        click.echo(f"  inversionview {advice:60}  {about}")
+    for advice in _NEXT:
+        click.echo(f"  inversionview {advice}")
 
 
 _NEXT = (
-    ("serve addition counting", "the viewer, in a browser"),
-    ("read addition 615+861=1476 --at = --site a0.3 --exact", "every member, and how many there are"),
-    ("map addition", "what each site knows, in bits"),
-    ("patch addition --target A1 --at = --sites a0.0,a0.2 --contrast change:F1,S1", "what the model uses"),
-    ('causal counting "vvzccvczvvvzvcvc|v:8" --at : --site m1', "is it encoded, and is it used?"),
-    ("train addition --model FOLDER --out FOLDER", "a model of your own"),
+    "serve addition counting                    # the viewer, in a browser",
+    "map addition                               # what each site knows, in bits",
+    "read addition 615+861=1476 --at = --site a0.3 --exact       # every member",
+    'causal counting "vvzccvczvvvzvcvc|v:8" --at : --site m1     # is it used?',
+    "train addition --model FOLDER --out FOLDER # a model of your own",
 )
