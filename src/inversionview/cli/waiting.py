@@ -102,15 +102,18 @@ class _Line:
         self._next = monotonic() + _EVERY[self._is_terminal]
         self._has_spoken = True
         if self._is_terminal:
-            click.echo(f"\r{self._words()[: _columns() - 1]}\x1b[K", nl=False, err=True)
+            click.echo(f"\r{self._words(_columns() - 1)}\x1b[K", nl=False, err=True)
             self._is_shown = True
         else:
             click.echo(self._words(), err=True)
 
-    def _words(self) -> str:
-        """The stage, how much of it is done, the time since the command began, and what the stage will still take."""
+    def _words(self, width: int = 200) -> str:
+        """The stage, how much of it is done, the time since the command began, and what the stage will still take.
+
+        No wider than asked for, and the numbers last of all that is cut.
+        """
         now, done, of, begun = monotonic(), self._done, self._of, 0
-        said = STAGES.get(self._stage, self._stage)
+        name, said = STAGES.get(self._stage, self._stage), ""
         if self._stage == IMPORTING:
             done, of, begun = len(sys.modules), MODULES, self._modules
             said += f", {min(done / of, 1):.0%}"
@@ -121,7 +124,8 @@ class _Line:
         said += f", {span(now - self._begun)}"
         if of and begun < done < of:
             said += f", about {span((now - self._since) * (of - done) / (done - begun))} left"
-        return said
+        room = max(1, width - len(said))
+        return ((name if len(name) <= room else f"{name[: room - 1]}…") + said)[:width]
 
 
 class _Warnings(logging.Handler):
