@@ -23,7 +23,7 @@ from research.paths import DOCS, ROOT
 FOLDER = DOCS / "images"
 LARGEST = 300_000
 """Bytes of a picture."""
-SECONDS = 600
+SECONDS = 120
 STUDY = {"study": "addition", "input": "615+861=1476", "at": "=", "site": "a0.2", "n": 1000, "seed": 0}
 READ = '.reading-card[aria-busy="false"] .reading-view:not(.partial) .sample'
 
@@ -44,7 +44,7 @@ class Picture(NamedTuple):
 
 
 def _point(page: Any) -> None:
-    page.wait_for_selector(".site.p8")
+    page.wait_for_selector(".site.hue")
     page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
 
 
@@ -64,7 +64,7 @@ def _to_table(page: Any) -> None:
 
 
 def _mapped(page: Any) -> None:
-    page.wait_for_selector(".site.p8")
+    page.wait_for_selector(".site.hue")
 
 
 PICTURES = (
@@ -119,10 +119,10 @@ def take_saved(browser: Any) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "reading.html"
         program(["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.2", "--html", str(saved)])
-        page = browser.new_page(viewport={"width": 1060, "height": 1190}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1060, "height": 700}, reduced_motion="reduce")
         page.goto(saved.as_uri())
         page.hover(".row.sample >> nth=3 >> .tok >> nth=5")
-        page.screenshot(path=file)
+        page.screenshot(path=file, full_page=True)
         page.close()
     return file
 
