@@ -49,7 +49,7 @@ def definitions(rows: Iterable[Sequence[str]]) -> str:
 def draw_table(table: Mapping[str, Any], *, limit: int = ROWS, kind: str = "") -> str:
     """Return a table; where a row has fewer cells than there are columns, its last cell spans what is left."""
     caption, columns, rows = table["caption"], table["columns"], table["rows"]
-    names = "".join(f'<th scope="col">{escaped(name)}</th>' for name in columns)
+    names = "".join(f"<th>{escaped(name)}</th>" for name in columns)
     body = "".join(_row(row, len(columns)) for row in rows[:limit])
     if len(rows) > limit:
         body += _row({"cells": [f"{len(rows) - limit:,} more are not shown."], "kind": "note"}, len(columns))
