@@ -73,7 +73,7 @@ PICTURES = (
     Picture(
         "viewer-compare",
         STUDY | {"view": "compare"},
-        ".compare-list >> nth=1 >> .sample",
+        ".overlap-part >> nth=2",
         pins=(STUDY, STUDY | {"site": "a0.3"}),
         before=_mapped,
         height=960,

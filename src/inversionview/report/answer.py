@@ -117,7 +117,7 @@ def answer_of(reading: Reading) -> Answer:
         little=tuple(_line(f, f.name, reading.exact) for f in little[:NAMES]),
         nothing=_listed(nothing, NAMES),
         members=_members(reading),
-        patterns=() if patterns is None else tuple(map(_pattern, patterns.found)),
+        patterns=() if patterns is None else tuple(map(pattern_line, patterns.found)),
         no_pattern="" if patterns is None else patterns.why_not,
         rows=_rows(reading),
         misses=_misses(reading),
@@ -288,7 +288,8 @@ def _members(reading: Reading) -> str:
     return f"about {rounded_inputs(size):,}{of} inputs{part}; {found}"
 
 
-def _pattern(pattern: Pattern) -> PatternLine:
+def pattern_line(pattern: Pattern) -> PatternLine:
+    """What some of the members share, in words."""
     examples = tuple(pattern.examples)
     return PatternLine(pattern.share, _share(pattern), pattern.words, examples, pattern.of_query)
 

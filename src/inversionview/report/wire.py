@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
 
+from inversionview.report.answer import pattern_line
 from inversionview.report.hypotheses import packed
 from inversionview.report.map import first_known, level_of, shown
 from inversionview.report.reading import printable, visible
@@ -20,12 +21,14 @@ from inversionview.report.words import (
     face,
     hypotheses_words,
     map_words,
+    overlap_words,
     patching_words,
     reading_words,
 )
 from inversionview.results import convert
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import UNASKED, Map, given_by_token
+from inversionview.results.overlap import Overlap
 from inversionview.results.patching import Patching
 from inversionview.results.reading import Reading, Sample
 from inversionview.results.use import Use
@@ -76,6 +79,15 @@ def pack_map(document: Map) -> dict[str, Any]:
         cell |= {"face": face(of), "says": best_words(of), "level": level_of(of)}
     features = {"given": given_by_token(document), "known_from": first_known(document), "unasked": list(UNASKED)}
     return _printed({"kind": "map", **packed, **features, "words": asdict(map_words(document))})
+
+
+def pack_overlap(document: Overlap) -> dict[str, Any]:
+    """Return what two preimages share, with the words of each part."""
+    parts = []
+    for part in document.parts:
+        lines = [asdict(pattern_line(pattern)) for pattern in part.patterns.found]
+        parts.append({"name": part.name, "words": overlap_words(part), "patterns": lines, "examples": part.examples})
+    return _printed({"kind": "overlap", "parts": parts})
 
 
 def pack_causal(document: Use) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from inversionview.report.answer import Answer, answer_of
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, Cell, Map
+from inversionview.results.overlap import Part
 from inversionview.results.patching import Effect, Patching
 from inversionview.results.reading import Reading
 from inversionview.results.use import Use
@@ -119,6 +120,15 @@ def best_words(cell: Cell) -> str:
     others = [name for name in cell.knows if name != cell.best]
     also = f"; also {', '.join(others[:4])}{' and more' if len(others) > 4 else ''}" if others else ""
     return f"{cell.best}: {feature.bits:.2f} of {feature.of:.2f} bits ({feature.share:.0%}){also}"
+
+
+def overlap_words(part: Part) -> str:
+    """Say how much of two preimages is in both, or in one alone."""
+    if not part.members:
+        return "no input that was found"
+    named = zip(part.shares, ("first", "second"), strict=True)
+    of = [f"{share:.0%} of the {name}" for share, name in named if share is not None]
+    return f"{part.members:,} found, by weight {' and '.join(of)}"
 
 
 def how_well(bits: float, of: float) -> str:

@@ -219,6 +219,10 @@ def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limit
     async def coverage(name: StudyName, request: requests.ReadRequest) -> Any:
         return await answer(name, questions.coverage, request, jobs.cache)
 
+    @route("overlap")
+    async def overlap(name: StudyName, request: requests.OverlapRequest) -> Any:
+        return await answer(name, questions.overlap, request, jobs.cache)
+
     @route("map")
     async def map_(name: StudyName, request: requests.MapRequest) -> Any:
         return await answer(name, questions.map_, request)

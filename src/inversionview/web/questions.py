@@ -14,11 +14,12 @@ from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import as_hypothesis
 from inversionview.report.hypotheses import packed
 from inversionview.report.reading import visible
-from inversionview.report.wire import pack_causal, pack_map, pack_reading
+from inversionview.report.wire import pack_causal, pack_map, pack_overlap, pack_reading
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
 from inversionview.studies.parts import checked_site
 from inversionview.studies.study import Study
+from inversionview.studies.verbs.overlap import overlap as find_overlap
 from inversionview.studies.verbs.read import drawn_whatever_epsilon, reread
 from inversionview.web.jobs import Answer, Cache, Kept, Question
 from inversionview.web.requests import (
@@ -26,6 +27,7 @@ from inversionview.web.requests import (
     CausalRequest,
     ExactRequest,
     MapRequest,
+    OverlapRequest,
     ReadRequest,
     TestRequest,
 )
@@ -109,19 +111,27 @@ def coverage(study: Study, request: ReadRequest, limits: Limits, cache: Cache) -
         study, ExactRequest(**request.model_dump(exclude={"temperatures", "prior_share", "also", "n"})), limits
     )
 
-    def preimage_of(question: Question) -> Preimage:
-        kept = cache.get(question.key)
-        preimage = question.run().preimage if kept is None else kept.preimage
-        assert preimage is not None
-        return preimage
-
     def run() -> Answer:
-        sample, everything = preimage_of(sampled), preimage_of(whole)
+        sample, everything = _preimage_of(sampled, cache), _preimage_of(whole, cache)
         comparison = study.compare(sample, everything)
         counts = {"found": sample.n_inside, "members": everything.n_inside}
         return Answer({**counts, **comparison.to_dict()})
 
     return Question(_key(study, "coverage", sampled.key, whole.key), run)
+
+
+def overlap(study: Study, request: OverlapRequest, limits: Limits, cache: Cache) -> Question:
+    """Which members two readings share; what is kept of either is not made again."""
+    asked = [
+        read(study, one, limits, cache) if isinstance(one, ReadRequest) else exact(study, one, limits)
+        for one in (request.first, request.second)
+    ]
+
+    def run() -> Answer:
+        first, second = (_preimage_of(question, cache) for question in asked)
+        return Answer(pack_overlap(find_overlap(study.parts, first, second)))
+
+    return Question(_key(study, "overlap", *(question.key for question in asked)), run)
 
 
 def map_(study: Study, request: MapRequest, limits: Limits) -> Question:
@@ -193,6 +203,13 @@ def attention(study: Study, request: AttentionRequest, limits: Limits) -> Questi
         return Answer({"tokens": list(map(visible, strings)), "first_layer": layers[0], "layers": patterns})
 
     return Question(_key(study, "attention", tokens.tolist(), request.layer), run)
+
+
+def _preimage_of(question: Question, cache: Cache) -> Preimage:
+    kept = cache.get(question.key)
+    preimage = question.run().preimage if kept is None else kept.preimage
+    assert preimage is not None
+    return preimage
 
 
 def _query(study: Study, text: str, at: str, site: str, limits: Limits) -> Query:

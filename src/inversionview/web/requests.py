@@ -60,6 +60,13 @@ class ExactRequest(_OneActivation):
     columns: Annotated[list[Name], Field(max_length=32)] | None = None
 
 
+class OverlapRequest(_Request):
+    """Two readings whose members are compared."""
+
+    first: ReadRequest | ExactRequest
+    second: ReadRequest | ExactRequest
+
+
 class MapRequest(_Request):
     """What every site knows at every named position, of one input or as a mean over random ones."""
 

@@ -155,7 +155,7 @@ def test_pinned_readings_stand_side_by_side_with_their_differences(tab):
     address = page.url
     page.goto("about:blank")
     page.goto(address)
-    page.wait_for_selector(".compare-list >> nth=1 >> .sample")
+    page.wait_for_selector(".overlap-part >> nth=2")
     page.click("[aria-label='Unpin x0.post at =']")
     page.wait_for_selector(".view:has-text('Compare (1)')")
 

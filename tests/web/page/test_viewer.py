@@ -176,3 +176,26 @@ def test_a_map_is_asked_where_one_feature_is(tab):
     assert "feature=F1" in page.url
     page.reload()
     page.wait_for_selector(".feature-choice[data-feature='F1+S1'][aria-pressed='true']")
+
+
+def test_compared_readings_say_what_both_have_and_what_each_has_alone(tab):
+    from urllib.parse import urlencode
+
+    pins = [urlencode({**SUM, "site": site, "how": "sampled"}) for site in ("a0.2", "a0.3")]
+    page = tab.page
+    page.goto(f"{tab.address}/#{urlencode([*SUM.items(), ('view', 'compare'), *(('pin', pin) for pin in pins)])}")
+    page.wait_for_selector(".overlap-part >> nth=2")
+    names = [" ".join(name.split()) for name in page.locator(".overlap-part h4").all_inner_texts()]
+    assert names == ["In both", "Only in a0.2 at =", "Only in a0.3 at ="]
+    both, _, second = page.locator(".overlap-part").all()
+    assert "6··+8··" in both.inner_text()
+    assert both.locator(".compare-input").count() >= 3
+    assert re.search(r"by weight \d+% of the second", second.inner_text())
+    rows = page.locator(".compare-words th").all_inner_texts()
+    assert rows == ["says", "members", "near misses"]
+    assert page.locator(".compare-said").first.inner_text().startswith('a0.2 at "=" knows')
+    assert page.locator(".compare-miss").count() >= 3
+    lefts = page.evaluate(
+        "[...document.querySelectorAll('.compare-table tr')].map((row) => row.cells[2].getBoundingClientRect().left)"
+    )
+    assert max(lefts) - min(lefts) < 1, "the columns are aligned"

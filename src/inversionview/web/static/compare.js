@@ -3,17 +3,15 @@
  */
 
 import { featuresByBits } from "./report/bits.js";
-import { cut } from "./report/cut.js";
 import { fill, h } from "./report/dom.js";
 import { shareKnown } from "./report/scale.js";
-import { layoutOf, tintOf, tokenCells } from "./report/tokens.js";
 import { unpack } from "./report/wire.js";
-import { distanceText, fixed, many, short, signed } from "./report/words.js";
+import { fixed, many, short, signed } from "./report/words.js";
 import { columnsOf, pathOf, readingQuestion } from "./api.js";
 import { makeJob } from "./job.js";
 import { unpinned } from "./state.js";
 
-const LISTED = 12;
+const EXAMPLES = 3;
 const APART = 0.1; // bits from which a difference is marked, where no interval says better
 const FEATURES = 14;
 
@@ -24,6 +22,8 @@ export function makeCompare({ store, studyOf, kept }) {
   const job = makeJob({ label: "pinned reading" });
   const body = h("div", { class: "compare-body" });
   const element = h("div", { class: "compare-view card" }, job.element, body);
+  /** @type {Map<string, any>} what two pins share */
+  const overlaps = new Map();
   let waiting = [];
 
   function show(state) {
@@ -32,14 +32,30 @@ export function makeCompare({ store, studyOf, kept }) {
     draw(state);
   }
 
+  const questionOfPin = (query) => readingQuestion(query, columnsOf(studyOf(query.study), query));
+
+  /** Ask for the readings that are not there yet, then for what each shares with the first. */
   function next() {
+    if (job.running()) return;
     const [pin] = waiting;
-    if (!pin || job.running()) return;
+    if (!pin) return nextOverlap();
     const query = unpinned(pin);
-    const { kind, body: question } = readingQuestion(query, columnsOf(studyOf(query.study), query));
+    const { kind, body: question } = questionOfPin(query);
     job.run(pathOf(query.study, kind), question, { done: (result) => {
       kept.set(pin, result);
       waiting = waiting.filter((one) => one !== pin);
+      draw(store.get());
+      next();
+    } });
+  }
+
+  function nextOverlap() {
+    const [first, ...others] = store.get().pins;
+    const other = others.find((pin) => unpinned(pin).study === unpinned(first).study && studyOf(unpinned(pin).study) && !overlaps.has(pairOf(first, pin)));
+    if (!other) return;
+    const asked = { first: questionOfPin(unpinned(first)).body, second: questionOfPin(unpinned(other)).body };
+    job.run(pathOf(unpinned(first).study, "overlap"), asked, { done: (result) => {
+      overlaps.set(pairOf(first, other), result.document);
       draw(store.get());
       next();
     } });
@@ -53,14 +69,14 @@ export function makeCompare({ store, studyOf, kept }) {
     }
     const columns = state.pins.map((pin) => {
       const result = kept.get(pin);
-      return { pin, reading: result ? unpack(result.document) : null };
+      return { pin, query: unpinned(pin), reading: result ? unpack(result.document) : null };
     });
     fill(body, h("h2", {}, "Pinned readings"),
       h("p", { class: "hint" }, columns.length > 1
         ? "Differences are to the first one; marked where the intervals do not overlap, or by 0.1 bits where they are exact."
         : "Pin a second reading to see the differences."),
       h("div", { class: "compare-scroll", tabindex: "0", role: "region", "aria-label": "Pinned readings side by side" },
-        bitsTable(columns), h("div", { class: "compare-members", style: { "--pins": columns.length } }, columns.map(members))));
+        bitsTable(columns)), shared(columns));
   }
 
   function bitsTable(columns) {
@@ -69,8 +85,17 @@ export function makeCompare({ store, studyOf, kept }) {
     return h("table", { class: "compare-table" },
       h("caption", { class: "unseen" }, "Bits about features, a column for each pinned reading"),
       h("thead", {}, h("tr", {}, h("td"), columns.map(heading))),
-      h("tbody", {}, names.map((name) => h("tr", {}, h("th", { scope: "row" }, name),
-        featuresOf.map((features, i) => h("td", {}, bitsCell(features.get(name), i ? featuresOf[0].get(name) : null)))))));
+      h("tbody", {}, row("says", columns, ({ reading }) => h("p", { class: "compare-said" }, reading?.words.answer.sentence)),
+        names.map((name) => h("tr", {}, h("th", { scope: "row" }, name),
+        featuresOf.map((features, i) => h("td", {}, bitsCell(features.get(name), i ? featuresOf[0].get(name) : null))))),
+        row("members", columns, ({ reading }) => reading && [h("p", { class: "hint" }, reading.words.answer.members),
+          patternsOf(reading.words.answer.patterns, []), h("p", { class: "hint" }, reading.words.answer.no_pattern)]),
+        row("near misses", columns, ({ reading }) => reading && reading.words.answer.misses.map((miss) =>
+          h("p", { class: "compare-miss" }, miss.distance_words, " ", h("code", {}, miss.input), " ", h("span", { class: "hint" }, miss.differs))))));
+  }
+
+  function row(name, columns, draw) {
+    return h("tr", { class: "compare-words" }, h("th", { scope: "row" }, name), columns.map((column) => h("td", {}, draw(column))));
   }
 
   function heading({ pin, reading }) {
@@ -86,18 +111,35 @@ export function makeCompare({ store, studyOf, kept }) {
           on: { click: () => store.set({ pins: store.get().pins.filter((one) => one !== pin) }) } }, "unpin")));
   }
 
-  function members({ reading }) {
-    if (!reading) return h("div", { class: "compare-list" });
-    const layout = layoutOf(reading);
-    const groups = cut(reading, reading.epsilon);
-    const rows = [reading.query, ...groups.members.slice(0, LISTED).map((i) => reading.samples[i])];
-    return h("div", { class: `compare-list table ${layout.grid ? "grid" : "context"}`, style: { "--cols": `var(--distance) ${layout.template}` } },
-      rows.map((sample, i) => h("div", { class: `row ${i ? "sample" : "query"}` },
-        h("span", { class: "number" }, i ? distanceText(sample.distance, reading.epsilon) : "query"),
-        tokenCells(layout, sample, i ? tintOf(sample, "change") : () => "", null))));
+  /** What the first reading and another one share, and what each has alone. */
+  function shared([first, ...others]) {
+    return others.filter(({ query }) => query.study === first.query.study).map((other) => {
+      const found = overlaps.get(pairOf(first.pin, other.pin));
+      const names = { both: "In both", first: ["Only in ", place(first.query)], second: ["Only in ", place(other.query)] };
+      return h("section", { class: "overlap" },
+        h("h3", {}, place(first.query), " and ", place(other.query)),
+        found ? h("div", { class: "overlap-parts" }, found.parts.map((part) => h("div", { class: "overlap-part" },
+          h("h4", {}, names[part.name]), h("p", { class: "hint" }, part.words), patternsOf(part.patterns, part.examples)))) : h("p", { class: "hint" }, "Members of each are run at the other place…"));
+    });
   }
 
   return { element, show };
+}
+
+function pairOf(first, second) {
+  return `${first} ${second}`;
+}
+
+function place(query) {
+  return [h("code", {}, query.site), " at ", h("code", {}, query.at || "the last position")];
+}
+
+/** Groups of members with their shares and examples; where there is no pattern, the examples alone. */
+function patternsOf(patterns, examples) {
+  const inputs = (texts) => texts.slice(0, EXAMPLES).map((text) => h("code", { class: "compare-input" }, text));
+  if (!patterns.length) return h("div", { class: "compare-pattern" }, inputs(examples));
+  return patterns.map(({ share_words, words, examples: of }) => h("div", { class: "compare-pattern" },
+    h("p", {}, h("b", {}, words), h("span", { class: "hint" }, ` ${share_words}`)), inputs(of)));
 }
 
 function intervalOf(reading, name) {
