@@ -156,8 +156,8 @@ def test_the_colours_of_the_page_are_those_of_the_drawings() -> None:
 
 def test_shares_of_members_stand_among_the_details() -> None:
     source = fragment(addition())
-    of = f"{addition()['counts']['inside']:,} members listed"
-    [shares] = Page(source).captioned(f"Share of {of} that have the query's")
+    of = f"{addition()['counts']['inside']:,} members"
+    [shares] = Page(source).captioned(f"Share of {of} with the query's")
     assert (shares[1], shares[5]) == ("100%", "100%")
     assert source.index("<details>") < source.index("Share of")
 

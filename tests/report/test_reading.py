@@ -58,7 +58,7 @@ def test_words_give_every_count() -> None:
     assert plain.facts(as_reading(reading)) == [
         (
             "run",
-            "1,000 candidates drawn, 298 distinct, 293 in the domain, each of which was run through the model again",
+            "1,000 candidates drawn, 298 distinct, 293 in the domain",
         )
     ]
 

@@ -20,6 +20,10 @@ class Fact(NamedTuple):
     words: str
 
 
+_CERTAIN = 1e6
+"""Effective sample size beyond which as good as every member was drawn for certain, and the number says nothing."""
+
+
 def size_fact(size: Size, *, exact: bool) -> Fact:
     """Say how many inputs the preimage holds and how many bits that is, or why it cannot be said."""
     inputs, bits, domain = size.inputs, size.log2_domain_over_preimage, size.domain
@@ -126,7 +130,7 @@ def _unknown(reason: str | None) -> str:
 
 def _trust(size: Size) -> str:
     effective, k = size.effective_size, size.pareto_k
-    parts = [] if effective is None else [f"effective sample size {effective:,.0f}"]
+    parts = [] if effective is None or effective > _CERTAIN else [f"effective sample size {effective:,.0f}"]
     parts += [] if k is None else [f"Pareto k̂ {k:.2f}"]
     return f"; {', '.join(parts)}" if parts else ""
 

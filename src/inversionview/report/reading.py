@@ -74,7 +74,7 @@ def _run(reading: Reading) -> Fact:
     if reading.exact:
         return Fact("run", f"all {counts.in_domain:,} inputs {_part(reading)}")
     words = f"{counts.drawn:,} candidates drawn, {counts.distinct:,} distinct, {counts.in_domain:,} in the domain"
-    return Fact("run", f"{words}, each of which was run through the model again")
+    return Fact("run", words)
 
 
 def _part(reading: Reading) -> str:

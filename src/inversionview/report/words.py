@@ -192,9 +192,9 @@ def _shares(document: Reading) -> Table:
     members = reading.group(document).members
     tokens = document.query.tokens if len(document.query.tokens) <= _SHARED else []
     shares = reading.shares(document, members) if tokens else []
-    of = f"{len(members):,} members listed" if document.shares is None else f"all {document.counts.inside:,} members"
+    of = f"{len(members):,} members" if document.shares is None else f"all {document.counts.inside:,} members"
     rows = [Row([f"{share:.0%}" for share in shares])] if shares else []
-    return Table(f"Share of {of} that have the query's token here", [reading.visible(token) for token in tokens], rows)
+    return Table(f"Share of {of} with the query's token", [reading.visible(token) for token in tokens], rows)
 
 
 def _bits(document: Reading) -> Table:
