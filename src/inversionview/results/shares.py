@@ -10,8 +10,15 @@ from inversionview.results.estimates import Interval
 from inversionview.results.importance import inclusion
 
 
+CHOSEN = 0.99
+"""Confidence at which an interval is made, so that 95% hold of groups that were chosen on the same draws."""
+
+
 class ShareErrors:
     """95% intervals of shares of one preimage by weight; None where they are exact, or densities are not known.
+
+    They are of groups of members that were found on the same draws, where they stand out more than in the whole; so
+    they are made at the confidence `CHOSEN`.
 
     A share is a ratio of two Horvitz-Thompson sums, so its variance is that of Σ (1 - π) (w (has - share))² over the
     members (Särndal, Swensson and Wretman 1992, section 5.6). The interval is that of Clopper and Pearson with as many
@@ -41,4 +48,4 @@ class ShareErrors:
         share = min(1.0, float(self._weights[has].sum()))
         variance = float((self._missed * (self._weights * (has - share)) ** 2).sum())
         n = min(self._worth, share * (1 - share) / variance) if variance > 0 else self._worth
-        return estimators.clopper_pearson(share * n, n)
+        return estimators.clopper_pearson(share * n, n, CHOSEN)
