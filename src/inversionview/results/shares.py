@@ -9,7 +9,6 @@ from inversionview.results import estimators
 from inversionview.results.estimates import Interval
 from inversionview.results.importance import inclusion
 
-
 CHOSEN = 0.99
 """Confidence at which an interval is made, so that 95% hold of groups that were chosen on the same draws."""
 
