@@ -88,7 +88,9 @@ def test_it_prints_its_address_answers_and_ends_with_ctrl_c_in_the_middle_of_wor
                 start = time.monotonic()
                 process.send_signal(signal.SIGINT)
                 _, err = process.communicate(timeout=TIMEOUT)
-        assert (process.returncode, err) == (0, "")
+        told = re.compile(r".*, [\d,]+ (s|min)(, about [\d,]+ (s|min) left)?")  # by a machine that is busy
+        assert [line for line in err.splitlines() if not told.fullmatch(line)] == []
+        assert process.returncode == 0
         assert time.monotonic() - start < 20
     finally:
         process.kill()
