@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 @click.argument("study")
 @click.argument("input_", metavar="[INPUT]", required=False)
 @click.option("--measure", is_flag=True, help="Measure, though a map is kept with the study.")
+@click.option("--feature", metavar="NAME", help="Where is this one? Show it alone, and where it is known first.")
 @epsilon_option
 @metric_option
 @settings_options(MapSettings, ModelSettings)
 @json_option
 @click.option("--html", type=FILE, help="Write the map as a self-contained HTML file.")
 def map_(
-    settings: MapSettings, of: ModelSettings, *, study: str, input_: str | None, measure: bool, epsilon: str | None,
-    metric: str | None, as_json: bool, html: Path | None,
+    settings: MapSettings, of: ModelSettings, *, study: str, input_: str | None, measure: bool, feature: str | None,
+    epsilon: str | None, metric: str | None, as_json: bool, html: Path | None,
 ) -> None:  # fmt: skip
     """Show what each site knows at each position, in bits.
 
@@ -55,7 +56,7 @@ def map_(
     if as_json:
         print_json(document.to_dict())
     else:
-        render_map_terminal(document, Console())
+        render_map_terminal(document, Console(), feature)
 
 
 def _usual(study: str, *, measure: bool) -> Map:

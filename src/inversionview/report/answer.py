@@ -102,7 +102,7 @@ def answer_of(reading: Reading) -> Answer:
     """Say what an activation knows, what its members share, and how far to trust it."""
     asked = {column.name for column in reading.features}
     told = [f for f in reading.bits if f.of >= LEAST_BITS and (f.name in asked or f.name not in UNASKED)]
-    known = sorted((f for f in told if f.share >= KNOWN_SHARE), key=lambda f: -round(f.bits, 6))
+    known = sorted((f for f in told if f.share >= KNOWN_SHARE), key=lambda f: (-round(f.bits, 2), f.name))
     partly = _between(told, PARTLY, KNOWN_SHARE)
     little = _between(told, LITTLE, PARTLY)
     nothing = sorted(f.name for f in told if f.share < LITTLE)
@@ -157,7 +157,7 @@ def _head(reading: Reading) -> str:
 
 
 def _between(told: Sequence[FeatureBits], least: float, below: float) -> list[FeatureBits]:
-    return sorted((f for f in told if least <= f.share < below), key=lambda f: -round(f.share, 6))
+    return sorted((f for f in told if least <= f.share < below), key=lambda f: (-round(f.share, 2), f.name))
 
 
 def _lines(features: Sequence[FeatureBits], words: Callable[[FeatureBits], str], exact: bool) -> tuple[Line, ...]:

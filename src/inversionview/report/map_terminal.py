@@ -102,7 +102,7 @@ def _first_known(document: Map) -> Iterator[Text]:
     yield Text("known from", style="bold")
     width = max(cell_len(printable(name)) for name in first_sites)
     for name, places in first_sites.items():
-        words = "  ".join(f"{visible(at)} {printable(site)}" for at, site in places.items())
+        words = ", ".join(f"{printable(site)} at {visible(at)}" for at, site in places.items())
         yield Text.assemble(f" {printable(name).ljust(width)}  ", (words, "dim"))
     yield Text("")
 
