@@ -193,7 +193,7 @@ _items: WeakKeyDictionary[Task, dict[str | None, _Known]] = WeakKeyDictionary()
 
 
 def items_of(preimage: Preimage, task: Task) -> Iterator[Items]:
-    """Columns, where the inputs and the members stand in such, and then features."""
+    """Columns, where named positions of all inputs and of the members stand in such, and then features."""
     role = preimage.query.role if preimage.position_rule == "same" else None
     by_role, names = _items.setdefault(task, {}), tuple(task.features)
     if role not in by_role or by_role[role].names != names:
@@ -209,14 +209,14 @@ def _made(task: Task, role: str | None) -> Iterator[Items]:
     tokens, positions = tokens[positions >= 0], positions[positions >= 0]
     if not len(tokens):
         return
-    column = int(positions[0])
-    if role in task.roles and bool((positions == column).all()):
+    column, named = int(positions[0]), [name for name in task.roles if not name.isdigit()]
+    if role in named and bool((positions == column).all()):
         places = [place for place in task.places(tokens).values() if int(place.min()) <= column]
         if all(bool((place == place[0]).all()) for place in places) and bool(
             (tokens[:, 1 : column + 1] != tokens[0, 1 : column + 1]).any()
         ):
             yield Columns(task, tokens, column)
-    unasked = NOT_ASKED if task.roles else NOT_ASKED[:2]
+    unasked = NOT_ASKED if named else NOT_ASKED[:2]  # in text a token is what there is to know
     features = [feature for name, feature in task.features.items() if name not in unasked]
     if features:
         yield Features(features, tokens, positions)

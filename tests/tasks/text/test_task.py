@@ -14,6 +14,7 @@ from inversionview.files import write_tensors
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import told
 from inversionview.reading.information import base_masses
+from inversionview.reading.items import Features, _made
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, get_task
 from inversionview.tasks.base import Feature
@@ -226,6 +227,13 @@ def model_text(task):
     """Some text of one token."""
     first = next(i for i in range(task.vocab_size) if i not in task.vocabulary.special)
     return task.vocabulary.row([first])
+
+
+def test_members_of_texts_are_told_apart_by_features_and_not_by_columns(given):
+    [items] = _made(given, "2")
+    assert isinstance(items, Features)
+    assert {"token", "token-1"} <= set(items.names)
+    assert not {"position", "held out"} & set(items.names)
 
 
 def test_what_is_run_together_is_bounded_by_its_logits():
