@@ -27,6 +27,7 @@ from inversionview.preimage.epsilon.calibration import check_of_study, site_epsi
 from inversionview.preimage.estimates.rates import in_epsilon
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
+from inversionview.probed.places import place_of
 from inversionview.probed.site_groups import select
 from inversionview.progress import doing
 from inversionview.sites import Site
@@ -413,6 +414,8 @@ def _pretrained(given: Pretrained | None, out: Path, *, resume: bool) -> Pretrai
     if given is not None and Path(given.source).expanduser().is_dir():
         given = dataclasses.replace(given, source=str(Path(given.source).expanduser().resolve()))
     if not resume:
+        if given is not None:
+            place_of(given.source)  # refused before anything is loaded, where it is not there
         return given
     study = on_disk.read_description(out)
     there = Pretrained(study.decoder_from, study.lora_rank) if study.decoder_from else None
