@@ -7,6 +7,7 @@ takes on top of it, and how long the first forward, with the self-check before i
 
 from __future__ import annotations
 
+import gc
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,7 @@ def folder_of_model(*, quick: bool) -> Path:
 
 
 def _seconds(job: Callable[[], object]) -> float:
+    gc.collect()  # models of earlier rounds would else be freed while a later one is timed
     start = perf_counter()
     job()
     return perf_counter() - start
