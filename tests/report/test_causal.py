@@ -38,7 +38,7 @@ def test_groups_show_their_numbers_and_what_there_is_none_of():
 
 @pytest.mark.parametrize(
     ("kl", "words"),
-    [(1e-8, "0"), (1.65e-06, "<0.001"), (-0.0003, "0"), (0.00123, "0.00123"), (-0.5, "−0.5"), (3.754, "3.75")],
+    [(1e-8, "0"), (1.65e-06, "<0.001"), (-0.0003, "0"), (0.00123, "0.0012"), (-0.5, "−0.5"), (3.754, "3.75")],
 )
 def test_differences_too_small_to_matter_have_no_digits(kl, words):
     assert group_rows(document(random=effect(9, kl)))[2][2] == words
@@ -86,6 +86,15 @@ def test_at_80_columns_no_name_of_a_column_is_broken():
     for column in (*GROUP_COLUMNS, *FEATURE_COLUMNS):
         assert words >= set(column.split())
     assert "2 to 4" in "\n".join(lines)
+
+
+def test_at_80_columns_no_name_of_a_feature_and_no_interval_is_broken():
+    names = ["position", "held out", "ending"]
+    told = [feature(name, "not encoded", -0.001234, interval=(-0.009244, 0.006784)) for name in names]
+    lines = drawn(80, features=told)
+    for name in names:
+        [line] = [line for line in lines if line.startswith(f"{name} ")]
+        assert "−0.0012 −0.0092 to 0.0068 not" in line
 
 
 def test_the_page_shows_the_same():

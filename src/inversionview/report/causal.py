@@ -134,4 +134,4 @@ def _nats(value: float | None) -> str:
         return "–"
     if abs(value) < 0.0005:
         return "<0.001" if value >= 1e-6 else "0"
-    return f"{value:.3g}".replace("-", "−")
+    return f"{round(value, 4):.3g}".replace("-", "−")

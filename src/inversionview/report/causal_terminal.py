@@ -43,9 +43,10 @@ def render_causal_terminal(document: Use, console: Console) -> None:
     told = feature_rows(document)
     if told:
         console.print()
-        numbers = (2, 3, 4, 5, 6)
-        features = plain_table(*FEATURE_COLUMNS, right=numbers, whole=numbers if roomy else ())
-        widest = _WIDEST if console.width >= _WIDE else _WIDEST // 2
+        numbers, wide = (2, 3, 4, 5, 6), console.width >= _WIDE
+        features = plain_table(*FEATURE_COLUMNS, right=numbers, whole=(0, *numbers) if roomy else ())
+        widest = _WIDEST if wide else _WIDEST // 2
+        features.padding = (0, 2 if wide else 1, 0, 0)
         for line in told:
             name, here, *cells, verdict = line.cells
             styled = Text(verdict, style=_STYLES[line.verdict])
