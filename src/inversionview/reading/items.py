@@ -12,12 +12,11 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.reading.information import codes_of, prior_draws
+from inversionview.results.map import UNASKED
 from inversionview.results.preimage import Preimage
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import eligible_role, last_eligible
 
-NOT_ASKED = ("held out", "position", "token")
-"""Features that say nothing of what is in an input; shown only where they are asked for."""
 FREE = "·"
 """Stands for a token that is free."""
 _PAIR_VALUES = 2000
@@ -216,7 +215,7 @@ def _made(task: Task, role: str | None) -> Iterator[Items]:
             (tokens[:, 1 : column + 1] != tokens[0, 1 : column + 1]).any()
         ):
             yield Columns(task, tokens, column)
-    unasked = NOT_ASKED if named else NOT_ASKED[:2]  # in text a token is what there is to know
+    unasked = set(UNASKED) if named else set(UNASKED) - {"token"}  # in text a token is what there is to know
     features = [feature for name, feature in task.features.items() if name not in unasked]
     if features:
         yield Features(features, tokens, positions)

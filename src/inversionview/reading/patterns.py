@@ -18,10 +18,10 @@ import torch
 from jaxtyping import Float, Int
 
 from inversionview.reading.information import codes_of
-from inversionview.reading.items import NOT_ASKED, Items, items_of, joint
+from inversionview.reading.items import Items, items_of, joint
 from inversionview.results import estimators
 from inversionview.results.estimates import LEFT, Pattern, Patterns
-from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY
+from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, PARTLY, UNASKED
 from inversionview.results.preimage import Preimage
 from inversionview.results.shares import ShareErrors
 from inversionview.tasks.base import Task
@@ -202,7 +202,7 @@ def _of_query(preimage: Preimage, items: Items, chosen: Sequence[int]) -> list[i
 def _differences(preimage: Preimage, task: Task) -> tuple[str, ...]:
     """Of each near miss the known features that no member has its value of; of others, where they are, nothing."""
     misses = np.flatnonzero(preimage.in_domain & ~preimage.inside & (preimage.positions >= 0))
-    told = [known for known in estimators.informative_bits(preimage.bits) if known.left and known.name not in NOT_ASKED]
+    told = [known for known in estimators.informative_bits(preimage.bits) if known.left and known.name not in UNASKED]
     if not len(misses) or not told:
         return ()
     told.sort(key=lambda known: (known.share < KNOWN_SHARE, -round(known.share, 2), -known.of))
