@@ -260,6 +260,10 @@ def test_map_of_one_feature_says_where_it_is(run, study, monkeypatch, tmp_path):
     code, _, err = run("map", copy, "--feature", "G9")
     assert (code, err.count("\n")) == (2, 1)
     assert "the map has no feature 'G9': it has" in err
+    monkeypatch.setattr("inversionview.studies.study.Study.map", None)  # nothing is measured for it
+    code, _, err = run("map", copy, "--measure", "--feature", "G9")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "has no feature 'G9'; its features are:" in err
 
 
 def test_a_kept_map_of_another_model_is_measured_anew(run, study, monkeypatch, tmp_path):

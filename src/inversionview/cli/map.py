@@ -15,6 +15,7 @@ from inversionview.studies.settings import MapSettings, ModelSettings
 
 if TYPE_CHECKING:
     from inversionview.results.map import Map
+    from inversionview.studies.study import Study
 
 
 @click.command("map")
@@ -43,9 +44,10 @@ def map_(
     with doing(f"map of {study}"):
         is_usual = (input_, epsilon, metric, settings) == (None, None, None, MapSettings())
         if not is_usual or of != ModelSettings():
-            document = open_for(study, of).map(input_, epsilon=epsilon, metric=metric, **vars(settings))
+            opened = _opened(study, of, feature)
+            document = opened.map(input_, epsilon=epsilon, metric=metric, **vars(settings))
         else:
-            document = _usual(study, measure=measure)
+            document = _usual(study, feature, measure=measure)
 
     from rich.console import Console
 
@@ -59,7 +61,15 @@ def map_(
         render_map_terminal(document, Console(), feature)
 
 
-def _usual(study: str, *, measure: bool) -> Map:
+def _opened(study: str, of: ModelSettings, feature: str | None) -> Study:
+    """The study to be measured; a feature that its task lacks is refused before."""
+    opened = open_for(study, of)
+    if feature is not None:
+        opened.checked_features([feature])
+    return opened
+
+
+def _usual(study: str, feature: str | None, *, measure: bool) -> Map:
     """The map that is kept with a study, or a new one to be kept."""
     from inversionview.studies.description import find_study, read_description
     from inversionview.studies.kept_map import described_map, keep_map, kept_map
@@ -67,7 +77,7 @@ def _usual(study: str, *, measure: bool) -> Map:
     folder = find_study(study)
     if not measure and (found := described_map(folder, read_description(folder))):
         return found
-    opened = open_for(study)
+    opened = _opened(study, ModelSettings(), feature)
     if not measure and (found := kept_map(opened)):
         return found
     document = opened.map()
