@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from inversionview.errors import UserError
-from inversionview.results import patching, show
+from inversionview.results import patching
 from inversionview.results.patching import Direction, Order, Patching
 from inversionview.sites import Site
 
@@ -127,13 +127,13 @@ class PatchEffects:
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows these effects."""
-        return show.page(self.summary)
+        return self.summary.to_html()
 
     def _repr_html_(self) -> str:
-        return show.fragment(self.summary)
+        return self.summary._repr_html_()
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return show.widget(self.summary)
+        return self.summary._repr_mimebundle_()
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Draw the effects as a matplotlib figure, and save it if a path is given.

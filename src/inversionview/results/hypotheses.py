@@ -65,18 +65,8 @@ class HypothesisTest:
         return document
 
 
-class HypothesisTests(list[HypothesisTest]):
+class HypothesisTests(show.Drawn, list[HypothesisTest]):
     """Tests, one a site; as the last line of a notebook's cell they draw themselves."""
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self))
-
-    def to_html(self) -> str:
-        """A self-contained HTML page."""
-        return show.page(self)
-
-    def _repr_html_(self) -> str:
-        return show.fragment(self)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return show.widget(self)

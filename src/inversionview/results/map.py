@@ -124,7 +124,7 @@ def without_unasked(cell: Cell) -> Cell:
 
 
 @dataclass(frozen=True)
-class Map:
+class Map(show.Drawn):
     """What every site knows at every named position; as the last line of a notebook's cell it draws itself."""
 
     study: str
@@ -170,16 +170,6 @@ class Map:
     def to_dict(self) -> dict[str, Any]:
         """The document that `inversionview map --json` prints."""
         return convert.document(self)
-
-    def to_html(self) -> str:
-        """A self-contained HTML page."""
-        return show.page(self)
-
-    def _repr_html_(self) -> str:
-        return show.fragment(self)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return show.widget(self)
 
 
 def given_by_token(document: Map) -> dict[str, tuple[str, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from inversionview.results import convert
+from inversionview.results import convert, show
 
 Direction = Literal["contrast-into-clean", "clean-into-contrast"]
 """Which run's activations go into which."""
@@ -36,7 +36,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Patching:
+class Patching(show.Drawn):
     """What patching does to the logit difference.
 
     Logit differences are logit(clean answer) − logit(contrast answer) where a run predicts its target, and means over

@@ -67,7 +67,7 @@ class Query:
 
 
 @dataclass(frozen=True, eq=False)
-class Preimage:
+class Preimage(show.Drawn):
     """The distinct inputs that were proposed for a query, each run through the probed model again.
 
     All fields are parallel over candidates, nearest first; ties are in the order of their token ids, and what has no
@@ -440,16 +440,6 @@ class Preimage:
             name = f"feature {column.name}" if column.name in table else column.name
             table[name] = [column.text(i) for i in range(len(self))]
         return convert.frame(table)
-
-    def to_html(self) -> str:
-        """A self-contained HTML page that shows this preimage."""
-        return show.page(self)
-
-    def _repr_html_(self) -> str:
-        return show.fragment(self)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return show.widget(self)
 
     def save(self, path: str | Path) -> None:
         """Write everything to a `.json` or a `.parquet` file (the extra `parquet`), whole or not at all.

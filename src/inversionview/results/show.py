@@ -10,20 +10,19 @@ from importlib import import_module
 from typing import Any
 
 
-def page(result: Any) -> str:
-    """A self-contained HTML page that shows a result."""
-    return str(_drawing().page(result))
+class Drawn:
+    """A result that draws itself: as a page, and as the last line of a notebook's cell."""
 
+    def to_html(self) -> str:
+        """A self-contained HTML page that shows it."""
+        return str(_drawing().page(self))
 
-def fragment(result: Any) -> str:
-    """A result as HTML for a notebook, which reaches nothing outside it."""
-    return str(_drawing().fragment(result))
+    def _repr_html_(self) -> str:
+        return str(_drawing().fragment(self))
 
-
-def widget(result: Any) -> dict[str, Any]:
-    """What a notebook needs to show a result with scripts, by media type; empty where it shows no widgets."""
-    bundle: dict[str, Any] = _drawing().widget(result)
-    return bundle
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = _drawing().widget(self)  # empty where a notebook shows no widgets
+        return bundle
 
 
 def box(heading: str, rows: Mapping[str, str]) -> str:

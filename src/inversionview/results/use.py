@@ -71,7 +71,7 @@ class FeatureUse:
 
 
 @dataclass(frozen=True)
-class Use:
+class Use(show.Drawn):
     """Whether the activation of one query is used; see `inversionview.causal.use`."""
 
     study: str
@@ -128,13 +128,3 @@ class Use:
             "least_inputs": LEAST_INPUTS,
         }
         return document | {"query": query, "thresholds": thresholds}
-
-    def to_html(self) -> str:
-        """A self-contained HTML page."""
-        return show.page(self)
-
-    def _repr_html_(self) -> str:
-        return show.fragment(self)
-
-    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
-        return show.widget(self)
