@@ -252,7 +252,7 @@ def test_the_real_recipes_are_the_papers_sizes():
     decoder = recipes.addition(Budget(minutes=3.0), seed=5)
     assert (decoder.training.minutes, decoder.training.steps) == (3.0, None)
     assert decoder.training.seed == decoder.data.seed == 5
-    assert decoder.decoder == {}
+    assert decoder.decoder == {"constrained": True}
 
 
 def test_counting_is_trained_as_the_paper_did():

@@ -33,10 +33,10 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         convention="tl",
         metric="euclidean",
         epsilon=0.1,
-        decoder={},
+        decoder={"constrained": True},
         data=DecoderTrainingConfig(seed=seed, activations_per_input=1 if short else 2, groups=6, reweight_every=500),
         training=TrainingConfig(
-            # Learning to add takes a few hundred steps: in a short run they must be small.
+            # A short run has few steps unless they are small.
             batch_size=256 if short else 512,
             warmup_steps=20 if short else 100,
             seed=seed,

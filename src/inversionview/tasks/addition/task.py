@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
 
 from inversionview.errors import UserError
-from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
+from inversionview.shapes import InputMask, NextTokens, OneInput, PositionMask, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Start, Task
 from inversionview.tasks.positions import between_begin_and_end
 from inversionview.tasks.vocabulary import Characters
@@ -26,6 +29,9 @@ F1, F2, F3, S1, S2, S3 = 1, 2, 3, 5, 6, 7
 OPERANDS = (F1, F2, F3, S1, S2, S3)
 ANSWER = 9
 """Position of A1, the first answer digit; A2, A3, A4 follow it."""
+_NUMBER = (range(1, 10), range(10), range(10))
+_BEFORE_ANSWER = ((BEGIN,), *_NUMBER, (PLUS,), *_NUMBER, (EQUALS,))
+"""What can stand at each position before the answer."""
 
 
 class AdditionTask(Task):
@@ -89,6 +95,26 @@ class AdditionTask(Task):
         right = self._from_numbers(a.clamp(FIRST, FIRST + COUNT - 1), b.clamp(FIRST, FIRST + COUNT - 1))
         rest = tokens[:, self.max_length :]
         return readable & (rows == right).all(dim=1) & (rest == PAD).all(dim=1)
+
+    def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
+        """Tokens [batch, pos, 15] with which the beginning up to each position can go on; see `Constrained`.
+
+        After `=` that is the right sum, and nothing else.
+        """
+        width = min(tokens.shape[1], self.max_length)
+        rows = F.pad(tokens[:, :width], (0, self.max_length - width), value=PAD)
+        a, b = (self._number(rows, first).clamp(FIRST, FIRST + COUNT - 1) for first in (F1, S1))
+        answers = self._from_numbers(a, b)[:, ANSWER:]
+        before, place = _before_answer().to(tokens.device), torch.arange(ANSWER, device=tokens.device)
+        right = torch.cat([before[place, rows[:, :ANSWER]], answers == rows[:, ANSWER:]], dim=1)
+        beginning = right.cumprod(dim=1).bool() & (rows != END)
+        symbol = torch.arange(self.vocab_size, device=tokens.device)
+        possible = torch.ones(*tokens[:, start:].shape, self.vocab_size, dtype=torch.bool, device=tokens.device)
+        for position in range(start, min(width, self.max_length - 1)):
+            of_answer = position + 1 - ANSWER
+            can_follow = before[position + 1] if of_answer < 0 else answers[:, of_answer, None] == symbol
+            possible[:, position - start] = can_follow | ~beginning[:, position, None]
+        return possible
 
     def enumerate(self, block: int = 65536) -> Iterator[Tokens]:
         """All 810,000 sums, by the first number, then the second."""
@@ -211,6 +237,15 @@ def _held_out_mask() -> InputMask:
     random.Random(0).shuffle(order)
     mask = torch.zeros(AdditionTask.size, dtype=torch.bool)
     mask[torch.tensor(order[int(TRAIN_SHARE * AdditionTask.size) :])] = True
+    return mask
+
+
+@cache
+def _before_answer() -> Bool[Tensor, "pos vocab"]:
+    """Which tokens can stand at each position before the answer."""
+    mask = torch.zeros(ANSWER, len(SYMBOLS) + 1, dtype=torch.bool)
+    for position, tokens in enumerate(_BEFORE_ANSWER):
+        mask[position, list(tokens)] = True
     return mask
 
 
