@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.causal import head_selection as module
 from inversionview.causal.head_selection import select_heads
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
-from tests.probed.tiny import LAYER_NORM, MODELS, NORM_AFTER_HEADS, some_tokens, tiny
+from tests.probed.tiny import LAYER_NORM, MODELS, NORM_AFTER_HEADS, VOCAB, some_tokens, tiny
 
 TOKENS = some_tokens(batch=8, length=7)
 AT = torch.tensor([1, 2, 3, 4, 5, 6, 1, 0])
@@ -60,6 +61,17 @@ def test_the_shares_of_a_layer_add_up_to_one(probed):
     found = select_heads(probed, TOKENS, AT)
     for layer in range(probed.n_layers):
         assert sum(p.proximity for p in found.parts if Site.parse(p.site).layer == layer) == pytest.approx(1)
+
+
+def test_the_upper_half_of_the_layers_counts_as_it_does_among_all():
+    small = GPT2Config(n_layer=3, n_head=2, n_embd=12, vocab_size=VOCAB, n_positions=10)
+    model = ProbedModel(GPT2LMHeadModel(small))
+    everywhere = {part.site: part for part in select_heads(model, TOKENS, AT).parts}
+    upper = select_heads(model, TOKENS, AT, upper=True).parts
+    assert [part.site for part in upper] == [site for site in everywhere if Site.parse(site).layer >= 1]
+    for part in upper:
+        same = everywhere[part.site]
+        assert (part.counts, part.proximity) == pytest.approx((same.counts, same.proximity))
 
 
 def test_a_head_that_is_silenced_never_counts():

@@ -15,9 +15,9 @@ from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from inversionview.studies.facts_queries import choose_queries, heads_at_end
-from inversionview.studies.recipes import DECODER_RECIPES
+from inversionview.studies.recipes import DECODER_RECIPES, Budget
 from inversionview.studies.recipes.base import TaskSource
-from inversionview.studies.recipes.facts import facts, make_task
+from inversionview.studies.recipes.facts import QUERIED, facts, make_task
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.text.task import TextTask
@@ -111,7 +111,7 @@ def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small
     assert code == 0, err
     described = json.loads((study / "study.json").read_text())
     assert (described["task"], described["recipe"], described["read"]) == ("facts-and-texts", "facts", "attended")
-    assert sorted(described["sites"]) == ["a0.0", "a0.1", "a1.0", "a1.1"]
+    assert sorted(described["sites"]) == ["a1.0", "a1.1"]
     opened = iv.load_study(study)
     assert tuple(described["sites"]) == heads_at_end(opened.probed, opened.task)
     text = "The mother tongue of Danielle Darrieux is French."
@@ -140,7 +140,7 @@ def test_a_run_keeps_its_heads_when_it_goes_on(probed, small, tmp_path, capsys):
     given = ("--model", tmp_path / "model", *published(tmp_path)[:2], "--length", 24, "--steps", 2, "--out", out)
     assert run(capsys, "train", "facts", *given)[0] == 0
     before = json.loads((out / "study.json").read_text())
-    assert (before["task"], before["read"], len(before["sites"])) == ("fact-table", "attended", 4)
+    assert (before["task"], before["read"], len(before["sites"])) == ("fact-table", "attended", 2)
     assert run(capsys, "train", out, "--resume", "--steps", 2, "--out", out)[0] == 0
     assert json.loads((out / "study.json").read_text()) == before
 
@@ -148,7 +148,7 @@ def test_a_run_keeps_its_heads_when_it_goes_on(probed, small, tmp_path, capsys):
 def test_heads_are_the_25_that_count_most_often_at_end(task, probed):
     model = random_model("gpt2", n_embd=24, n_layer=3, n_head=12)
     wide = ProbedModel(model, probed.tokenizer)
-    heads = heads_at_end(wide, task)
+    heads = heads_at_end(wide, task, layers="all")
     assert len(heads) == len(set(heads)) == 25
     tokens = task.sample(500, generator=torch.Generator().manual_seed(0), split="train")
     chosen = select_heads(wide, tokens, task.position_of(tokens, "END"))
@@ -212,9 +212,49 @@ def test_queries_are_half_at_end_and_never_where_the_head_rests(probed, task):
 
 
 def test_heads_are_chosen_by_what_they_add_at_end(probed, task):
-    heads = heads_at_end(probed, task, n=40, heads=3)
+    heads = heads_at_end(probed, task, n=40, heads=3, layers="all")
     assert len(set(heads)) == 3
     assert all(Site.parse(head) in probed.sites for head in heads)
+
+
+def test_of_the_upper_half_of_the_layers_heads_are_chosen_in_the_same_order(probed, task):
+    deep = ProbedModel(random_model("gpt2", n_layer=5), probed.tokenizer)
+    everywhere = heads_at_end(deep, task, n=40, heads=10, layers="all")
+    upper = heads_at_end(deep, task, n=40)
+    assert sorted(upper) == [f"a{layer}.{head}" for layer in (2, 3, 4) for head in (0, 1)]
+    assert upper == tuple(head for head in everywhere if head in upper)
+
+
+def test_the_published_heads_are_25_of_the_upper_half_of_gpt2_xl():
+    sites = [Site.parse(head) for head in QUERIED]
+    assert len(set(sites)) == 25
+    assert all(site.kind == "head" and 24 <= site.layer < 48 and site.head < 25 for site in sites)
+    assert (QUERIED[0], QUERIED[2], QUERIED[-1]) == ("a31.0", "a38.22", "a35.19")
+
+
+def test_without_a_budget_a_run_is_as_long_as_the_papers():
+    config = facts(Budget(), 0).training
+    assert (config.batch_size, config.steps, config.minutes) == (128, 250_000, None)
+    assert (facts(Budget(minutes=3), 0).training.minutes, facts(Budget(minutes=3), 0).training.steps) == (3, None)
+
+
+def test_the_layers_of_the_choice_are_the_users_to_say(probed, small, tmp_path, capsys):
+    probed.model.save_pretrained(tmp_path / "model")
+    probed.tokenizer.save_pretrained(tmp_path / "model")
+    given = ("--model", tmp_path / "model", *published(tmp_path)[:2], "--length", 24, "--steps", 1)
+    code, err = run(capsys, "train", "facts", *given, "--layers", "all", "--out", tmp_path / "all")
+    assert code == 0, err
+    sites = json.loads((tmp_path / "all" / "study.json").read_text())["sites"]
+    assert sorted(sites) == ["a0.0", "a0.1", "a1.0", "a1.1"]
+    code, chosen = run(capsys, "heads", tmp_path / "all", "--layers", "upper", "-n", 20, "--json")
+    assert code == 0, chosen
+    assert (chosen["layers"], [part["site"] for part in chosen["parts"]]) == ("upper", ["x1.pre", "a1.0", "a1.1"])
+    for more in (("--sites", "heads"), ("--resume",)):
+        source = tmp_path / "all" if more == ("--resume",) else "facts"
+        code, err = run(capsys, "train", source, *(() if more == ("--resume",) else given), "--layers", "all", *more,
+                        "--out", tmp_path / ("all" if more == ("--resume",) else "other"))  # fmt: skip
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "--layers says of which layers a new run chooses its heads" in err
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_a_model_without_a_tokenizer_is_refused():
 
 def test_the_published_run_is_a_hundred_epochs_of_200_000_activations():
     plan = ioi(Budget(), 0)
-    assert (plan.training.steps, plan.training.minutes, plan.training.batch_size) == (78_125, None, 256)
+    assert (plan.training.steps, plan.training.minutes, plan.training.batch_size) == (156_250, None, 128)
     assert 78_125 * 256 == 100 * 200_000
     assert (plan.metric, plan.epsilon) == ("cosine", 0.1)
 

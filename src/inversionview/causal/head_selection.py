@@ -45,7 +45,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class HeadSelection:
-    """Every head and every layer's input, in the order of a forward."""
+    """Every head and every layer's input, of all layers or of the upper half, in the order of a forward."""
 
     parts: tuple[Counted, ...]
     least: float
@@ -70,28 +70,28 @@ class HeadSelection:
 
 @torch.no_grad()
 def select_heads(
-    probed: ProbedModel, tokens: Tensor, positions: int | Tensor, *, least: float = LEAST
+    probed: ProbedModel, tokens: Tensor, positions: int | Tensor, *, least: float = LEAST, upper: bool = False
 ) -> HeadSelection:
     """How often each head counts at a position of these inputs: for the choice of heads to look at.
 
-    `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Raises `UserError` for no inputs, a `least` that is no
-    share, and as `capture` does.
+    `tokens` `[batch, pos]`; `positions` an index or `[batch]`. `upper`: of the upper half of the layers alone, as in
+    the paper, which takes 24 to 47 of GPT-2 XL's 48; with an odd number, the one in the middle is among them.
+    Raises `UserError` for no inputs, a `least` that is no share, and as `capture` does.
     """
     check_least(least)
     batch = len(tokens)
     if not batch:
         raise UserError("give at least one input to select heads by")
-    sites = [
-        [Site("resid_pre", i), *(Site("head", i, h) for h in range(probed.n_heads))] for i in range(probed.n_layers)
-    ]
-    block = max(1, _BLOCK_VALUES // (probed.n_layers * (probed.n_heads + 2) * probed.d_model))
-    counts = torch.zeros(probed.n_layers, probed.n_heads + 1, dtype=torch.float64)
+    layers = range(probed.n_layers // 2 if upper else 0, probed.n_layers)
+    sites = [[Site("resid_pre", i), *(Site("head", i, h) for h in range(probed.n_heads))] for i in layers]
+    block = max(1, _BLOCK_VALUES // (len(layers) * (probed.n_heads + 2) * probed.d_model))
+    counts = torch.zeros(len(layers), probed.n_heads + 1, dtype=torch.float64)
     totals = torch.zeros_like(counts)
     at = torch.as_tensor(positions)
     with stage("measuring heads, in inputs", batch):
         for start in range(0, batch, block):
             rows = slice(start, start + block)
-            proximities = _proximities(probed, tokens[rows], at[rows] if at.dim() else at)
+            proximities = _proximities(probed, tokens[rows], at[rows] if at.dim() else at, layers)
             counts += (proximities > least).sum(dim=2)
             totals += proximities.sum(dim=2)
             advance(len(tokens[rows]))
@@ -112,16 +112,19 @@ def check_least(least: float) -> None:
         raise UserError(f"least must be a share from 0 up to, and without, 1, such as {LEAST}, not {least}")
 
 
-def _proximities(probed: ProbedModel, tokens: Tensor, positions: Tensor) -> Float[Tensor, "layer part batch"]:
+def _proximities(
+    probed: ProbedModel, tokens: Tensor, positions: Tensor, layers: range
+) -> Float[Tensor, "layer part batch"]:
     """Normalised, in fp64; of each layer its input first, then its heads."""
     kinds = ("resid_pre", "head", "attn_out")
-    activations = probed.capture(tokens, [site for site in probed.sites if site.kind in kinds], positions)
-    layers = []
-    for layer in range(probed.n_layers):
+    sites = [site for site in probed.sites if site.kind in kinds and site.layer in layers]
+    activations = probed.capture(tokens, sites, positions)
+    by_layer = []
+    for layer in layers:
         before = activations[Site("resid_pre", layer)]
         heads = torch.stack([activations[Site("head", layer, head)] for head in range(probed.n_heads)])
         parts = torch.cat([before[None], heads_in_stream(probed, layer, heads)]).double()
         whole = before.double() + activations[Site("attn_out", layer)].double()
         near = (whole.abs().sum(dim=-1) - (whole - parts).abs().sum(dim=-1)).clamp_min(_FLOOR)
-        layers.append(near / near.sum(dim=0))
-    return torch.stack(layers).cpu()
+        by_layer.append(near / near.sum(dim=0))
+    return torch.stack(by_layer).cpu()

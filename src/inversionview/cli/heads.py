@@ -32,7 +32,15 @@ def heads(settings: HeadSettings, of: ModelSettings, *, study: str, as_json: boo
     from inversionview.report.terminal_tables import render_heads_terminal
 
     if as_json:
-        print_json({**selection.to_dict(), "study": opened.name, "at": settings.at, "seed": settings.seed})
+        print_json(
+            {
+                **selection.to_dict(),
+                "study": opened.name,
+                "at": settings.at,
+                "layers": settings.layers,
+                "seed": settings.seed,
+            }
+        )
     else:
         rows = [(part.site, part.counts, part.proximity) for part in selection.heads[:SHOWN]]
         render_heads_terminal(rows, Console())

@@ -45,6 +45,7 @@ def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, sourc
             source,
             out,
             sites=settings.sites,
+            layers=settings.layers,
             task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
             epsilon=settings.epsilon,
             pretrained=_pretrained(settings.decoder_from, settings.lora),

@@ -19,7 +19,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.seeds import seeded
 from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
-from inversionview.studies.settings import HeadSettings
+from inversionview.studies.settings import HeadSettings, Layers
 from inversionview.studies.verbs.attribution import choose_heads
 from inversionview.tasks.base import Task
 
@@ -37,13 +37,15 @@ class Queries(NamedTuple):
 
 
 def heads_at_end(
-    probed: ProbedModel, task: Task, *, n: int = INPUTS, heads: int = HEADS, seed: int = 0
+    probed: ProbedModel, task: Task, *, n: int = INPUTS, heads: int = HEADS, layers: Layers = "upper", seed: int = 0
 ) -> tuple[str, ...]:
     """The heads, `a0.1`, that count most often at END of `n` random training inputs, most often first.
 
+    In the paper those of the upper half of the layers alone, at the prompts of COUNTERFACT's known facts.
+
     Raises `UserError` for a task whose inputs have no END.
     """
-    selection = choose_heads(probed, task, HeadSettings(at=ROLE, n=n, seed=seed))
+    selection = choose_heads(probed, task, HeadSettings(at=ROLE, n=n, layers=layers, seed=seed))
     return tuple(head.site for head in selection.heads[:heads])
 
 

@@ -18,6 +18,8 @@ from inversionview.results.patching import Direction, Order, Replacement
 from inversionview.seeds import LARGEST, checked_seed
 
 _SEED = "Same seed, same result."
+Layers = Literal["all", "upper"]
+"""Of which layers heads are chosen: of all, or of the upper half (24 to 47 of 48)."""
 SITES_HELP = "By commas: sites, layers (a18-24, m3-7, x2-5), or heads, residual, mlps, attention, all"
 
 
@@ -185,6 +187,7 @@ class HeadSettings(_Checked):
     at: str = _option("END", "Position: a role, or an index.")
     n: int = _option(500, "Training inputs to draw.", short="-n")
     least: float = _option(0.02, "Share above which a head counts.")
+    layers: Layers = _option("all", "Of all layers, or of the upper half of them.")
     seed: int = _option(0, _SEED)
 
 
@@ -228,6 +231,9 @@ class TrainSettings(_Checked):
 
     sites: tuple[str, ...] | None = _option(
         None, f"{SITES_HELP}.  [default: the study's, or the paper's choice]", metavar="LIST"
+    )
+    layers: Layers | None = _option(
+        None, "Where heads are chosen by what they add: of which layers.  [default: upper, the paper's]"
     )
     epsilon: str | None = _option(
         None, "Largest distance of a member: 0.1, or null:0.05 for each site.  [default: the study's]"

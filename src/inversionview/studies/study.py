@@ -41,6 +41,7 @@ from inversionview.studies.settings import (
     EvaluateSettings,
     ExactSettings,
     HeadSettings,
+    Layers,
     MapSettings,
     PatchSettings,
     ReadSettings,
@@ -424,12 +425,15 @@ class Study:
         """What the query's activation adds to the logits at its position, directly; see `causal.logit_attribution`."""
         return attribute(self.parts, query)
 
-    def head_selection(self, at: str = "END", *, n: int = 500, least: float = 0.02, seed: int = 0) -> HeadSelection:
+    def head_selection(
+        self, at: str = "END", *, n: int = 500, least: float = 0.02, layers: Layers = "all", seed: int = 0
+    ) -> HeadSelection:
         """How often each head counts at a position of `n` random training inputs, by what it adds to the stream.
 
-        A head counts where its share is above `least`; see `causal.head_selection`, and for what raises `UserError`.
+        A head counts where its share is above `least`. `layers`: `all`, or the `upper` half of them alone. See
+        `causal.head_selection`, and for what raises `UserError`.
         """
-        return choose_heads(self.probed, self.task, HeadSettings(at, n, least, seed))
+        return choose_heads(self.probed, self.task, HeadSettings(at, n, least, layers, seed))
 
     def with_columns(self, preimage: Preimage, names: Sequence[str] | None = None) -> Preimage:
         """The preimage with a column for each of these features beside its inputs; by default the task's own choice.

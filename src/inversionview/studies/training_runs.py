@@ -46,6 +46,7 @@ from inversionview.studies.recipes import (
     decoder_recipe,
     probed_recipe,
 )
+from inversionview.studies.settings import Layers
 from inversionview.studies.study import Study
 from inversionview.studies.train_probed import ProbedObjective
 from inversionview.studies.verbs.evaluate import held_out_accuracy
@@ -149,6 +150,7 @@ def train_decoder(
     model: str | Path | None = None,
     convention: str | None = None,
     sites: Sequence[str] | None = None,
+    layers: Layers | None = None,
     task_source: TaskSource | None = None,
     epsilon: float | str | None = None,
     pretrained: Pretrained | None = None,
@@ -166,11 +168,11 @@ def train_decoder(
     """Train a decoder, into a study in the folder `out`, for a study or what a recipe's or folder's name stands for.
 
     `recipe`, `model` (a path, a study's folder or the hub's name), `convention`, `sites` and `epsilon` replace the
-    source's; `dtype`, `revision`, `base` and `begin` say how the model is loaded, as `ProbedModel.from_pretrained` has
-    it; `task_source` says what a task is to be made of, for a recipe that makes one; `pretrained` is a language model
-    that the decoder is to be made of; `device_map` spreads the probed model over several devices, the decoder lying on
-    the first. With `resume` a run goes on as it was started, and whatever is given again must be the same, but for
-    `device` and `device_map`.
+    source's; `dtype`, `revision`, `base` and `begin` say how the model is loaded, as `ProbedModel.from_pretrained`
+    has it; `layers`, `all` or `upper`, is for a recipe that chooses heads; `task_source` says what a task is to be
+    made of, for a recipe that makes one; `pretrained` is a language model that the decoder is to be made of;
+    `device_map` spreads the probed model over several devices, the decoder lying on the first. With `resume` a run
+    goes on as it was started, and whatever is given again must be the same, but for `device` and `device_map`.
     Raises `UserError` for an unknown source, a model that does not fit the task, and as `training.train` does.
     """
     clock, out, budget = Clock(), Path(out), budget or Budget()
@@ -185,12 +187,14 @@ def train_decoder(
         target = dataclasses.replace(target, criterion=target.criterion.but(epsilon), recipe=recipe or target.recipe)
         check_of_study(target.criterion)
     plan = decoder_recipe(target.recipe)(budget, seed or 0)
+    if layers is not None and (resume or plan.choose_sites is None or target.sites is not None):
+        raise UserError("--layers says of which layers a new run chooses its heads: for recipe facts, without --sites")
     pretrained = _pretrained(pretrained, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
     with _claimed(out, resume=resume):
         probed, task = _made(target, plan, task_source, Loading(device=device, device_map=device_map))
         check_fits(probed, task)
-        parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task)
+        parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task, layers)
         if not resume:
             parts = _measured(parts, may_leave_out=target.sites is None)
         names = [probed.site(site) for site in parts.sites]
@@ -210,9 +214,11 @@ def train_decoder(
     return result
 
 
-def _parts(out: Path, target: Target, plan: DecoderRecipe, probed: ProbedModel, task: Task) -> LiveParts:
+def _parts(
+    out: Path, target: Target, plan: DecoderRecipe, probed: ProbedModel, task: Task, layers: Layers | None
+) -> LiveParts:
     chosen = None if target.sites is None else tuple(map(str, probed.select_sites(target.sites)))
-    sites = chosen or _chosen_sites(plan, probed, task)
+    sites = chosen or _chosen_sites(plan, probed, task, layers)
     return LiveParts(out.resolve().name, probed, task, None, target.criterion, sites, plan.read)
 
 
@@ -457,8 +463,12 @@ def _claimed(out: Path, *, resume: bool) -> Iterator[None]:
             raise
 
 
-def _chosen_sites(plan: DecoderRecipe, probed: ProbedModel, task: Task) -> tuple[str, ...]:
-    return default_sites(probed, plan.kinds) if plan.choose_sites is None else plan.choose_sites(probed, task)
+def _chosen_sites(
+    plan: DecoderRecipe, probed: ProbedModel, task: Task, layers: Layers | None = None
+) -> tuple[str, ...]:
+    if plan.choose_sites is None:
+        return default_sites(probed, plan.kinds)
+    return plan.choose_sites(probed, task) if layers is None else plan.choose_sites(probed, task, layers)
 
 
 def _elsewhere(probed: ProbedModel, source: str | Path | None) -> str | None:

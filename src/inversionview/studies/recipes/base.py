@@ -73,8 +73,11 @@ class DecoderRecipe:
     """Kinds of site to read in every layer, beside the first residual stream."""
     make_task: Callable[[ProbedModel, TaskSource], Task] | None = None
     """Makes the task for a model that comes without a study; None for a task that is no more than its name."""
-    choose_sites: Callable[[ProbedModel, Task], tuple[str, ...]] | None = None
-    """Chooses the sites by what the model does with inputs of the task, in place of all of `kinds`."""
+    choose_sites: Callable[..., tuple[str, ...]] | None = None
+    """Chooses the sites by what the model does with inputs of the task, in place of all of `kinds`.
+
+    Takes the model, the task and, where the user says it, `layers` (`all` or `upper`).
+    """
     read: str = "anywhere"
     """Which activations are taken, by the names that `decoder.places.make_places` knows."""
 

@@ -17,11 +17,20 @@ from inversionview.studies.recipes.base import (
 
 if TYPE_CHECKING:
     from inversionview.probed.model import ProbedModel
+    from inversionview.studies.settings import Layers
     from inversionview.tasks.base import Task
     from inversionview.tasks.facts.task import FactsTask
     from inversionview.tasks.facts.with_texts import FactsAndTextsTask
     from inversionview.tasks.template.task import TemplateTask
 
+QUERIED = (
+    "a31.0", "a33.0", "a38.22", "a29.9", "a37.7", "a32.12", "a31.8", "a24.24", "a28.3", "a25.7", "a28.21", "a27.16",
+    "a42.24", "a31.4", "a34.20", "a30.23", "a24.8", "a30.8", "a25.10", "a33.9", "a32.15", "a30.1", "a29.20", "a36.17",
+    "a35.19",
+)  # fmt: skip
+"""The heads of GPT-2 XL that InversionView reads, in its order: what its head selection gave in layers 24 to 47."""
+EPOCHS, EPOCH, BATCH = 160, 200_000, 128
+"""The paper's: epochs, activations in each, and activations in a batch."""
 _WORDS, _POSITIONS = 1154, 17
 """Of the bundled template; `small_task` is what they are counted from, and a test holds them to it."""
 LENGTH = 40
@@ -60,10 +69,11 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 XL, or any model, on facts of BEAR and COUNTERFACT and sentences of MiniPile.
 
     Without `--texts`, on the facts that come with the package.
-    Without `--sites`, for the 25 heads that count most often at END, chosen when the training starts. Its activations
-    are half at END and half where the head looks at the begin token least, and never where that gets 0.6 of its
-    attention. Metric and ε are the paper's, which also makes the decoder of GPT-2 Medium: that is asked for by
-    `--decoder-from`.
+    Without `--sites`, for the 25 heads that count most often at END, chosen when the training starts, of the upper half
+    of the layers as in the paper, or of all with `--layers all`; the paper's own are `QUERIED`. Its activations are
+    half at END and half where the head looks at the begin token least, and never where that gets 0.6 of its attention.
+    Metric, ε and batch are the paper's, and without a budget its 160 epochs of 200,000 activations, which takes a GPU.
+    It also makes the decoder of GPT-2 Medium: that is asked for by `--decoder-from`.
     """
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.training import TrainingConfig
@@ -75,7 +85,7 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.25,
         decoder={},
         data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6),
-        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=240.0)),
+        training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
         rate_queries=20,
         kinds=("head",),
         make_task=make_task,
@@ -84,11 +94,11 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
     )
 
 
-def choose_sites(probed: ProbedModel, task: Task) -> tuple[str, ...]:
-    """The heads that count most often at END, at most 25."""
+def choose_sites(probed: ProbedModel, task: Task, layers: Layers = "upper") -> tuple[str, ...]:
+    """The heads that count most often at END, at most 25, of the upper half of the layers or of all."""
     from inversionview.studies.facts_queries import heads_at_end
 
-    return heads_at_end(probed, task)
+    return heads_at_end(probed, task, layers=layers)
 
 
 def make_task(probed: ProbedModel, source: TaskSource) -> TemplateTask | FactsTask | FactsAndTextsTask:

@@ -24,8 +24,8 @@ QUERIED = (
     "a10.6", "a10.10", "a11.2", "a11.9", "a0.1", "a3.0", "a0.10", "a5.5", "a6.9", "a5.8", "a5.9", "a2.2", "a4.11",
 )  # fmt: skip
 """The heads of GPT-2 small whose activations InversionView reads: the circuit of Wang et al. (arXiv 2211.00593)."""
-EPOCHS, EPOCH, BATCH = 100, 200_000, 256
-"""Activations of one of the paper's epochs, and in a batch."""
+EPOCHS, EPOCH, BATCH = 100, 200_000, 128
+"""The paper's: epochs, activations in each, and activations in a batch."""
 SMALL = {
     "names": (
         "Alice", "Brian", "Carol", "David", "Emma", "Frank", "Grace", "Henry", "Jane", "Kevin", "Laura",
@@ -75,7 +75,7 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
     """A decoder for GPT-2 small, or any model with a tokenizer: `x0.pre`, every head, every MLP; the paper's metric, ε.
 
     Of GPT-2 small that is 157 sites; those in `QUERIED` are what the paper reads. Without a budget, a hundred of its
-    epochs of 200,000 activations, which takes a GPU.
+    epochs of 200,000 activations, 128 in a batch as there; that takes a GPU.
     """
     from inversionview.decoder.training import DecoderTrainingConfig
     from inversionview.training import TrainingConfig

@@ -36,4 +36,6 @@ def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> Hea
         if not len(having[-1]):
             raise UserError(f"inputs of {task.name} have no position {at}, at which heads are chosen: give --sites")
     tokens = torch.cat(having)[:n]
-    return select_heads(probed, tokens, task.position_of(tokens, at), least=settings.least)
+    return select_heads(
+        probed, tokens, task.position_of(tokens, at), least=settings.least, upper=settings.layers == "upper"
+    )
