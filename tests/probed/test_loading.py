@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from inversionview.errors import UserError
-from inversionview.probed import places, selfcheck
+from inversionview.probed import selfcheck
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
 from tests.paths import SHARED
@@ -241,8 +241,10 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     hub = Hub(tmp_path)
-    monkeypatch.setattr(places, "snapshot_download", hub.snapshot_download)
-    monkeypatch.setattr(places.HfApi, "model_info", lambda self, *args, **options: hub.model_info(*args, **options))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda self, *args, **options: hub.model_info(*args, **options)
+    )
     return hub
 
 
@@ -257,7 +259,7 @@ def test_an_unreachable_hub_is_one_line_and_soon():
     # The real client, at a port where nobody listens.
     api = huggingface_hub.HfApi
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(places, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
+        patch.setattr(huggingface_hub, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         with pytest.raises(UserError, match=r"no local copy.*hub cannot be reached") as caught:
             ProbedModel.from_pretrained("nobody/has-this-model")

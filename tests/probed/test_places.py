@@ -8,7 +8,6 @@ import pytest
 from huggingface_hub import constants
 
 from inversionview.errors import UserError
-from inversionview.probed import places
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.places import place_of
 from tests.probed.tiny import tiny
@@ -43,7 +42,7 @@ def hub_copy(tmp_path, monkeypatch):
 def offline(monkeypatch):
     """The hub's own client, at an address where nobody listens."""
     api = huggingface_hub.HfApi
-    monkeypatch.setattr(places, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api(endpoint="http://127.0.0.1:9"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
@@ -55,7 +54,9 @@ def test_a_copy_by_its_name_and_revision_without_the_hub(hub_copy, offline):
     snapshot = huggingface_hub.snapshot_download
     with pytest.MonkeyPatch.context() as patch:
         where = str(hub_copy.parent)
-        patch.setattr(places, "snapshot_download", lambda *args, **options: snapshot(*args, cache_dir=where, **options))
+        patch.setattr(
+            huggingface_hub, "snapshot_download", lambda *args, **options: snapshot(*args, cache_dir=where, **options)
+        )
         assert type_of("some/one") == "llama"
         assert type_of("some/one", revision="step1000") == "gpt2"
         assert type_of("some/one", revision=EARLY) == "gpt2"
@@ -99,8 +100,8 @@ class Repository:
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     repository = Repository(tmp_path, [])
-    monkeypatch.setattr(places, "snapshot_download", repository.snapshot_download)
-    monkeypatch.setattr(places, "HfApi", lambda: repository)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", repository.snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: repository)
     return repository
 
 

@@ -3,12 +3,12 @@
 import copy
 import json
 
+import huggingface_hub
 import pytest
 import torch
 
 import inversionview as iv
 from inversionview.errors import UserError
-from inversionview.probed import places
 from inversionview.studies import training_runs
 from inversionview.studies.recipes import Budget
 from inversionview.studies.study import load_study, open_study
@@ -144,7 +144,7 @@ class Hub:
 @pytest.fixture
 def hub(gpt2, tmp_path, monkeypatch):
     hub = Hub({None: gpt2, "step1000": saved(tmp_path / "early", tokenizer=chat_tokenizer())})
-    monkeypatch.setattr(places, "snapshot_download", hub.snapshot_download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
     return hub
 
 

@@ -17,7 +17,7 @@ from inversionview.progress import span, told
 
 IMPORTING = "loading torch"
 """The stage in which modules are imported, which takes seconds."""
-MODULES = 3100
+MODULES = 1350
 """How many modules are there when that is done: those that are there already tell how far it is."""
 STAGES = {
     "propose": "drawing candidates",

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from inversionview.errors import UserError
 from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.loading import Loading, load
+from inversionview.probed.parts import is_conv1d
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 """What transformers calls a layer that sees all earlier tokens, and one that sees the latest of them."""
@@ -42,6 +44,8 @@ def load_backbone(name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
 
 def new_backbone(fields: dict[str, Any]) -> PreTrainedModel:
     """A model of this configuration, as `described` gave it, to be filled with saved weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
     try:
         config = AutoConfig.for_model(**fields)
         with torch.random.fork_rng(devices=[]):  # its first weights are of no use, and must not cost random numbers
@@ -78,7 +82,7 @@ def add_lora(model: PreTrainedModel, rank: int) -> None:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UserError("LoRA needs the package peft: pip install peft") from error
-    transposed = any(isinstance(module, Conv1D) for module in model.modules())
+    transposed = any(is_conv1d(module) for module in model.modules())
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=transposed)
     inject_adapter_in_model(config, model)
 
@@ -95,6 +99,8 @@ def finisher(config: Any) -> Callable[[Tensor], Tensor] | None:
 @torch.no_grad()
 def slot_shapes(model: PreTrainedModel) -> list[SlotShape]:
     """What each layer keeps of a token, seen by running one. Raises `UserError` where a layer keeps something else."""
+    from transformers import DynamicCache
+
     cache = DynamicCache()
     try:
         model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)

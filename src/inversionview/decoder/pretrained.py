@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
 
 from inversionview.decoder.backbone import (
     add_lora,
@@ -35,6 +34,9 @@ from inversionview.decoder.model import Condition, Decoder, DecoderConfig, Norm,
 from inversionview.decoder.tokens import TokenAdapter
 from inversionview.errors import UserError
 from inversionview.shapes import Tokens
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
 
 LORA = "lora_"
 """In the names of all weights that LoRA adds."""
@@ -86,6 +88,8 @@ class PretrainedBody(nn.Module):
 
     def start_cache(self, condition: Condition) -> DynamicCache:
         """The backbone's own cache, with the condition's slot in each layer."""
+        from transformers import DynamicCache
+
         return DynamicCache(list(self._slot_pairs(self.condition_norm(condition))))
 
     def step(self, tokens: Tokens, cache: DynamicCache, dtype: torch.dtype) -> Float[Tensor, "batch d_body"]:

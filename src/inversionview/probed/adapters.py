@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
 from inversionview.probed.places import ADAPTER, one_line
 from inversionview.probed.quiet import quietly
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _WEIGHTS = "adapter_model.safetensors"
 

@@ -15,15 +15,18 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, cache_folder, claimed, read_json, write_json
 from inversionview.probed.architectures import architecture_of
 from inversionview.probed.places import one_line
 from inversionview.probed.quiet import quietly
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _MADE = "gguf.json"
 _PATIENCE = 1800.0
@@ -65,6 +68,8 @@ def _is_whole(entry: Path, digest: str) -> bool:
 def _convert(file: Path, folder: Path, numbers: torch.dtype, *, readable: bool) -> None:
     if find_spec("gguf") is None:
         raise UserError(f"{file.name} needs the package gguf: pip install gguf")
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     where = {"gguf_file": file.name, "local_files_only": True}
     try:
         config = quietly(AutoConfig.from_pretrained, file.parent, **where)

@@ -11,11 +11,10 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
@@ -25,6 +24,9 @@ from inversionview.probed.gguf import converted
 from inversionview.probed.places import INDEX, one_line, place_of
 from inversionview.probed.quiet import quietly
 from inversionview.probed.tokenizers import has_tokenizer, load_tokenizer, set_begin
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """The ways in which transformers spreads a model over the GPUs there are."""
@@ -107,6 +109,8 @@ def _load_folder(
     _check_config(folder / "config.json", readable=readable)
     for file in _weight_files(folder):
         _check_safetensors(file)
+    from transformers import AutoModelForCausalLM
+
     try:
         model, report = quietly(
             AutoModelForCausalLM.from_pretrained,

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from inversionview.errors import UserError
 from inversionview.probed.access import ACCESS, all_sites, checked_site, note_of
@@ -46,6 +45,9 @@ from inversionview.probed.taps import Tap, taps
 from inversionview.probed.views import Map, View, origin, view
 from inversionview.progress import still_wanted
 from inversionview.sites import VIEW, Site
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Patch", "ProbedModel"]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from inversionview.errors import UserError
 from inversionview.probed.architectures import Architecture, architecture_of
 
-Affine = nn.Linear | Conv1D
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.pytorch_utils import Conv1D
+
+    Affine = nn.Linear | Conv1D
 AttentionInput = Literal["query", "key", "value"]
 
 _OPTIONS = {"use_cache": False, "output_hidden_states": False, "output_attentions": False, "return_dict": True}
@@ -109,8 +111,16 @@ class Parts:
         return width // self.d_head - (0 if self.architecture.layout == "apart" else others)
 
 
+def is_conv1d(module: nn.Module) -> bool:
+    """Whether a module is a linear map that keeps its weight as `[input, output]`, as GPT-2's do.
+
+    By the name of the class, which more than one place has, and without importing transformers, which takes seconds.
+    """
+    return any(kind.__name__ == "Conv1D" for kind in type(module).__mro__)
+
+
 def _input_by_output(module: Affine) -> Tensor:
-    return module.weight if isinstance(module, Conv1D) else module.weight.T
+    return module.weight if is_conv1d(module) else module.weight.T
 
 
 def uncompiled(module: Any) -> Any:

@@ -7,15 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from inversionview.errors import UserError
 
 ADAPTER = "adapter_config.json"
@@ -105,6 +96,9 @@ def _from_hub(name: _Name, revision: str | None) -> Path:
 
 
 def _local_copy(name: _Name, revision: str | None) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
     try:
         folder = Path(snapshot_download(name.repo, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
@@ -119,6 +113,9 @@ def _local_copy(name: _Name, revision: str | None) -> Path | None:
 
 
 def _fetched(name: _Name, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
     at = "" if revision is None else f" at revision {revision}"
     try:
         info = HfApi().model_info(name.repo, revision=revision, timeout=_HUB_TIMEOUT)

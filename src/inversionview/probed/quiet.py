@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from transformers.utils import logging
-
 
 def quietly(load: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """Call without a progress bar, advice, and the report of what did not fit, which loading turns into an error."""
+    from transformers.utils import logging
+
     level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from inversionview.errors import UserError
 from inversionview.probed.places import one_line
 
@@ -30,6 +28,8 @@ def load_tokenizer(tokenizer: Any, folder: Path) -> Any:
         tokenizer = folder
     if isinstance(tokenizer, Path):
         tokenizer = tokenizer.expanduser()
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
     except Exception as error:  # the tokenizers' Rust code raises plain Exception for a damaged file

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.criterion import Criterion, SiteEpsilons
 from inversionview.decoder.loading import save_decoder
@@ -109,6 +108,8 @@ def train_probed(
     Gives what came of the run and the exact match on held-out inputs; that is None when a signal ended the run, and in
     every process but the first. Raises `UserError` for an unknown recipe, and as `training.train` does.
     """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     clock, out, budget = Clock(), Path(out), budget or Budget()
     plan = probed_recipe(recipe)(budget, seed or 0)
     config = _config(plan.training, out, budget, seed, resume=resume)
