@@ -5,6 +5,7 @@ import torch
 
 from inversionview.decoder import sampling
 from inversionview.decoder.sampling import at_cosine, sample
+from inversionview.decoder.scoring import score
 from tests.decoder.tiny import activations, tiny_decoder
 
 
@@ -23,6 +24,25 @@ def test_log_prob_is_that_of_teacher_forcing(decoder):
     with torch.no_grad():
         forced = decoder.log_prob(drawn.tokens.flatten(0, 1), z.repeat_interleave(30, 0), site.repeat_interleave(30))
     torch.testing.assert_close(drawn.log_prob.flatten(), forced, rtol=1e-4, atol=1e-4)
+
+
+def test_tokens_are_scored_while_they_are_drawn_as_they_would_be_afterwards(decoder):
+    (z, site), temperatures = activations(4), (1.0, 0.6)
+    drawn = sample(decoder, z, site, 30, temperature=1.7, scored=temperatures, generator=generator(0))
+    plain = sample(decoder, z, site, 30, temperature=1.7, generator=generator(0))
+    assert torch.equal(drawn.tokens, plain.tokens)
+    assert torch.equal(drawn.log_prob, plain.log_prob)
+    assert plain.token_log_probs is None
+    assert drawn.token_log_probs.shape == (4, 30, 14, 2)
+    for i, (tokens, scores) in enumerate(zip(drawn.tokens, drawn.token_log_probs, strict=True)):
+        expected = score(decoder, tokens, z[i], int(site[i]), temperatures)
+        torch.testing.assert_close(scores, expected.permute(1, 2, 0), rtol=1e-4, atol=1e-4)
+
+
+def test_draws_of_other_activations_are_not_scored_by_the_way(decoder):
+    z, site = activations(2)
+    drawn = sample(decoder, z, site, 10, noise=0.3, scored=(1.0,), generator=generator(0))
+    assert drawn.token_log_probs is None
 
 
 def test_rows_are_begun_ended_and_padded(decoder):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from inversionview.criterion import Criterion
+from inversionview.decoder.scoring import score
 from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import query_activations, sampled_preimages
@@ -389,3 +390,24 @@ def test_a_sample_under_rule_same_says_what_it_is_a_part_of():
     assert same.domain_size == four
     assert same.domain_mass == pytest.approx(four / 810_000)
     assert (any_.domain_size, any_.domain_mass) == (810_000, 1.0)
+
+
+def test_what_was_scored_while_drawn_is_not_scored_again(monkeypatch):
+    scored = []
+
+    def counted(decoder, tokens, *rest):
+        scored.append(len(tokens))
+        return score(decoder, tokens, *rest)
+
+    monkeypatch.setattr("inversionview.preimage.sampled.score", counted)
+    asked = query(site="a0.1")
+    decoders, prior = ladder(decoder(), 60, temperatures=(1.0, 2.0)), PriorSource(task(), 20)
+    [found] = find([asked], [*decoders, prior])
+    by_prior_alone = [set(times) == {"prior"} for times in found.sources]
+    assert scored == [sum(by_prior_alone)]
+    z_q = query_activations(probed(), task(), [asked])[0]
+    expected = score(decoder(), torch.from_numpy(found.tokens), z_q, decoder().config.sites.index("a0.1"))[0]
+    known = ~np.isnan(found.token_log_prob[:, 0])
+    assert known[found.in_domain].all()
+    np.testing.assert_allclose(found.token_log_prob[known], expected.numpy()[known], atol=1e-4)
+    np.testing.assert_allclose(found.token_log_prob[known].sum(axis=1), found.log_prob[known], atol=1e-4)

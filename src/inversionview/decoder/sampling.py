@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from inversionview.decoder.model import Decoder, until_end
+from inversionview.decoder.tokens import SameTokens
 from inversionview.progress import advance, still_wanted
 from inversionview.shapes import Positions, Tokens
 from inversionview.tasks.base import Task
@@ -29,6 +30,19 @@ class Samples(NamedTuple):
 
     tokens: Int[Tensor, "query candidate pos"]
     log_prob: Float[Tensor, "query candidate"]
+    token_log_probs: Float[Tensor, "query candidate pos temperature"] | None = None
+    """Of each token given those before it, at each temperature that was asked for: those that picked it, for nothing
+    more. None of activations that are not the query's own, and in other tokens than the decoder's."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Samples], dim: int) -> Samples:
+        """Samples of more queries (0), or more of each (1)."""
+        scores = [part.token_log_probs for part in parts if part.token_log_probs is not None]
+        return cls(
+            torch.cat([part.tokens for part in parts], dim=dim),
+            torch.cat([part.log_prob for part in parts], dim=dim),
+            torch.cat(scores, dim=dim) if scores else None,
+        )
 
 
 class _Given(NamedTuple):
@@ -53,6 +67,7 @@ def sample(
     cosine: float | None = None,
     bias: Float[Tensor, "query own_vocab"] | None = None,
     own_tokens: bool = False,
+    scored: Sequence[float] = (),
     generator: torch.Generator | Sequence[torch.Generator],
 ) -> Samples:
     """Draw `n` inputs for each query from `q(x | z, s)`, in the task's tokens or in the decoder's own.
@@ -63,6 +78,7 @@ def sample(
     activation itself gives them.
     Of a decoder with other tokens than the task's, a draw that is no text in canonical tokens is a row that holds
     nothing, and its `log_prob` is NaN.
+    `scored`: the temperatures of `token_log_probs`.
     With a sequence of generators, one a query, what is drawn for a query does not depend on the queries beside it.
 
     Source: InversionView (arXiv 2405.17653), appendix on sampling.
@@ -82,9 +98,9 @@ def sample(
         some = []
         for rows_of in (slice(i, i + draws) for i in range(0, n, draws)):
             of_draws = None if moved is None else moved[:, rows_of]
-            some.append(_draw(decoder, given, uniforms[part, rows_of], temperature, of_draws))
-        drawn.append(Samples(*(torch.cat(column, dim=1) for column in zip(*some, strict=True))))
-    samples = Samples(*(torch.cat(column) for column in zip(*drawn, strict=True)))
+            some.append(_draw(decoder, given, uniforms[part, rows_of], temperature, of_draws, scored=scored))
+        drawn.append(Samples.joined(some, dim=1))
+    samples = Samples.joined(drawn, dim=0)
     return samples if own_tokens else in_task_tokens(decoder, samples)
 
 
@@ -92,7 +108,8 @@ def in_task_tokens(decoder: Decoder, own: Samples) -> Samples:
     """Samples in a decoder's own tokens, in the task's."""
     rows, are_texts = decoder.adapter.to_task(own.tokens.flatten(0, 1))
     log_prob = own.log_prob.masked_fill(~are_texts.view(own.log_prob.shape), torch.nan)
-    return Samples(rows.view(*own.log_prob.shape, -1), log_prob)
+    same = isinstance(decoder.adapter, SameTokens)
+    return Samples(rows.view(*own.log_prob.shape, -1), log_prob, own.token_log_probs if same else None)
 
 
 def at_cosine(
@@ -147,23 +164,31 @@ def _draw(
     uniforms: Float[Tensor, "query candidate step"],
     temperature: float,
     moved: Float[Tensor, "query candidate d_activation"] | None,
+    *,
+    scored: Sequence[float],
 ) -> Samples:
     """As many draws of each query as there are rows of uniforms, all together; `moved` are their activations."""
     queries, n, steps = uniforms.shape
+    scores = None
     if moved is None:
-        tokens, log_prob = _generate(decoder, given, uniforms.flatten(0, 1), temperature)
+        tokens, log_prob, scores = _generate(decoder, given, uniforms.flatten(0, 1), temperature, scored)
     else:
         query = given.query.repeat_interleave(n)
         each = _Given(moved.flatten(0, 1), given.site[query], query, given.bias)
-        tokens, _ = _generate(decoder, each, uniforms.flatten(0, 1), temperature)
+        tokens, _, _ = _generate(decoder, each, uniforms.flatten(0, 1), temperature)
         log_prob = decoder.own_log_probs(tokens, given.activations[query], each.site).sum(dim=1)
     advance(queries * n)
-    return Samples(tokens.view(queries, n, steps + 1), log_prob.view(queries, n))
+    scores = None if scores is None or not scored else scores.view(queries, n, steps + 1, -1)
+    return Samples(tokens.view(queries, n, steps + 1), log_prob.view(queries, n), scores)
 
 
 def _generate(
-    decoder: Decoder, given: _Given, uniforms: Float[Tensor, "row step"], temperature: float
-) -> tuple[Int[Tensor, "row pos"], Float[Tensor, " row"]]:
+    decoder: Decoder,
+    given: _Given,
+    uniforms: Float[Tensor, "row step"],
+    temperature: float,
+    scored: Sequence[float] = (),
+) -> tuple[Int[Tensor, "row pos"], Float[Tensor, " row"], Float[Tensor, "row pos temperature"]]:
     """Ancestral sampling by inverting the cumulative distribution at the given uniforms, equally many an activation.
 
     Draws that began alike are one branch: the decoder runs each branch once, and it splits where the draws part.
@@ -176,6 +201,7 @@ def _generate(
     tokens[:, 0] = config.begin
     begun = tokens[::copies].clone()
     log_prob = torch.zeros(rows, device=device)
+    scores = torch.zeros(rows, config.max_length, len(scored), device=device)
     running = torch.ones(rows, dtype=torch.bool, device=device)
     for position in range(config.max_length - 1):
         still_wanted()
@@ -186,7 +212,11 @@ def _generate(
         # Not <: a uniform of 0 must not pick a first token whose probability is 0.
         below = cumulative[branch] <= uniforms[:, position, None] * cumulative[branch, -1:]
         picked = below.sum(-1).clamp(max=config.vocab_size - 1)
-        log_prob += running * logits.log_softmax(-1)[branch, picked]
+        log_probs = logits.log_softmax(-1)
+        log_prob += running * log_probs[branch, picked]
+        for i, other in enumerate(scored):
+            at_other = log_probs if other == 1 else (logits / other).log_softmax(-1)
+            scores[:, position + 1, i] = running * at_other[branch, picked]
         picked = torch.where(running, picked, config.pad)
         tokens[:, position + 1] = picked
         running = running & (picked != config.end)
@@ -199,7 +229,7 @@ def _generate(
         begun[:, position + 1] = latest
         if len(parents) > before:  # each branch has a child, so as many children means: none has split
             cache = decoder.body.select(cache, parents)
-    return tokens, log_prob
+    return tokens, log_prob, scores
 
 
 ROUND = 32
@@ -263,4 +293,4 @@ def sample_varied(
         )
         held += torch.stack([holders(rows, config.end, config.vocab_size) for rows in drawn.tokens])
         rounds.append(drawn)
-    return in_task_tokens(decoder, Samples(*(torch.cat(parts, dim=1) for parts in zip(*rounds, strict=True))))
+    return in_task_tokens(decoder, Samples.joined(rounds, dim=1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from inversionview.criterion import Criterion, Metric
+from inversionview.decoder.model import Decoder
 from inversionview.decoder.scoring import score
 from inversionview.preimage.distance import distances
 from inversionview.preimage.domain import domain_size
@@ -44,6 +46,8 @@ class _Densities(NamedTuple):
     log_densities: np.ndarray
     log_prob: np.ndarray
     """Of the decoder at temperature 1."""
+    token_log_prob: np.ndarray | None
+    """The same of each token [candidate, pos], NaN in rows where it was not needed; None without a decoder."""
 
 
 class _Candidates(NamedTuple):
@@ -51,6 +55,8 @@ class _Candidates(NamedTuple):
 
     tokens: Tokens
     log_prob: np.ndarray
+    token_log_probs: Float[Tensor, "candidate pos temperature"]
+    """Of the decoder, at each temperature whose density is known; NaN in rows that were not scored while drawn."""
     sources: list[dict[str, int]]
 
 
@@ -75,10 +81,12 @@ def sampled_preimages(
         return []
     z_q = query_activations(probed, task, queries) if activations is None else activations
     distances(z_q, z_q, criterion.metric)  # a query activation without a direction is known before anything is drawn
+    scored = _temperatures(sources)
+    sources = [replace(one, scored=scored) if _scores_draws(one, sources) else one for one in sources]
     with stage("propose", sum(getattr(source, "n", 0) for source in sources) * len(queries) or None):
         draws = [_draw(source, z_q, queries, seed) for source in sources]
     candidates = [
-        _merge([source.name for source in sources], [Draws(d.tokens[i], d.log_prob[i]) for d in draws])
+        _merge([source.name for source in sources], [_of_query(d, i) for d in draws], len(scored))
         for i in range(len(queries))
     ]
     distinct = sum(len(one.tokens) for one in candidates)
@@ -127,12 +135,34 @@ def _draw(source: Source, z_q: Float[Tensor, "query width"], queries: Sequence[Q
     return drawn
 
 
-def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
+def _decoder_of(sources: Sequence[Source]) -> Decoder | None:
+    return next((source.decoder for source in sources if isinstance(source, DecoderSource)), None)
+
+
+def _temperatures(sources: Sequence[Source]) -> tuple[float, ...]:
+    """Those at which the decoder's densities are needed: 1, and those that are drawn from; none without a decoder."""
+    if _decoder_of(sources) is None:
+        return ()
+    drawn_from = [s.density.temperature for s in sources if isinstance(s.density, DecoderDensity)]
+    return tuple(dict.fromkeys([1.0, *drawn_from]))
+
+
+def _scores_draws(source: Source, sources: Sequence[Source]) -> TypeGuard[DecoderSource]:
+    """Whether what a source draws is scored on the way, given the query's own activation."""
+    return isinstance(source, DecoderSource) and source.density is not None and source.decoder is _decoder_of(sources)
+
+
+def _of_query(draws: Draws, query: int) -> Draws:
+    scores = draws.token_log_probs
+    return Draws(draws.tokens[query], draws.log_prob[query], None if scores is None else scores[query])
+
+
+def _merge(names: Sequence[str], draws: Sequence[Draws], n_temperatures: int) -> _Candidates:
     """One row a distinct input, with how many times each source drew it; `draws` are those of one query."""
     tokens = np.concatenate([d.tokens.numpy() for d in draws])
     log_prob = np.concatenate([d.log_prob.numpy() for d in draws]).astype(np.float64)
     source = np.repeat(np.arange(len(draws)), [len(d.tokens) for d in draws])
-    distinct, index = np.unique(tokens, axis=0, return_inverse=True)
+    distinct, first, index = np.unique(tokens, axis=0, return_index=True, return_inverse=True)
     index = index.reshape(-1)
     times = np.zeros((len(distinct), len(draws)), dtype=np.int64)
     np.add.at(times, (index, source), 1)
@@ -140,8 +170,11 @@ def _merge(names: Sequence[str], draws: Sequence[Draws]) -> _Candidates:
     scored = ~np.isnan(log_prob)
     # Of repeats the first, which its batch may set apart by rounding.
     merged[index[scored][::-1]] = log_prob[scored][::-1]
+    unscored = (torch.full((*d.tokens.shape, n_temperatures), torch.nan) for d in draws)
+    scores = [none if d.token_log_probs is None else d.token_log_probs for d, none in zip(draws, unscored, strict=True)]
+    token_log_probs = torch.cat(scores)[torch.from_numpy(first)]
     counts = [{name: int(t) for name, t in zip(names, row, strict=True) if t} for row in times]
-    return _Candidates(torch.from_numpy(distinct), merged, counts)
+    return _Candidates(torch.from_numpy(distinct), merged, token_log_probs, counts)
 
 
 def _already_run(
@@ -188,22 +221,19 @@ def _verify(
 def _densities(
     task: Task, query: Query, candidates: _Candidates, z_q: Float[Tensor, " width"], sources: Sequence[Source]
 ) -> _Densities:
-    """Every known density of every candidate in the domain, by teacher forcing: one pass for all temperatures."""
+    """Every known density of every candidate in the domain: of those not scored while drawn, by teacher forcing."""
     weighed = [source for source in sources if source.density is not None]
     log_prior = task.log_prior(candidates.tokens).double().numpy()
     inside = task.contains(candidates.tokens)
-    decoder = next((source.decoder for source in sources if isinstance(source, DecoderSource)), None)
-    temperatures = [s.density.temperature for s in weighed if isinstance(s.density, DecoderDensity)]
+    temperatures, log_prob, token_log_probs = _temperatures(sources), candidates.log_prob, None
     by_temperature: dict[float, np.ndarray] = {}
-    log_prob = candidates.log_prob
-    if decoder is not None:
-        scored = list(dict.fromkeys([1.0, *temperatures]))
-        scores = score(decoder, candidates.tokens[inside], z_q, decoder.config.sites.index(query.site), scored)
-        for temperature, total in zip(scored, scores.double().sum(dim=2).numpy(), strict=True):
-            by_temperature[temperature] = np.full(len(candidates.tokens), np.nan)
-            by_temperature[temperature][inside.numpy()] = total
+    if temperatures:
+        token_log_probs = _scored(query, candidates, inside, z_q, sources)
+        totals = token_log_probs.double().sum(dim=1).masked_fill(~inside[:, None], torch.nan).numpy()
+        by_temperature = dict(zip(temperatures, totals.T, strict=True))
         log_prob = np.where(inside.numpy(), by_temperature[1.0], log_prob)
-    advance(len(candidates.tokens) - (0 if decoder is None else int(inside.sum())))
+    else:
+        advance(len(candidates.tokens))
     rows = [
         by_temperature[s.density.temperature]
         if isinstance(s.density, DecoderDensity)
@@ -217,7 +247,26 @@ def _densities(
         tuple(Component(s.name, times[s.name]) for s in weighed),
         np.array(rows).reshape(len(weighed), len(candidates.tokens)),
         log_prob,
+        None if token_log_probs is None else token_log_probs[:, :, 0].double().numpy(),
     )
+
+
+def _scored(
+    query: Query,
+    candidates: _Candidates,
+    inside: InputMask,
+    z_q: Float[Tensor, " width"],
+    sources: Sequence[Source],
+) -> Float[Tensor, "candidate pos temperature"]:
+    """log q of the tokens of every candidate in the domain, and of those others that were scored while drawn."""
+    decoder = _decoder_of(sources)
+    assert decoder is not None
+    log_probs = candidates.token_log_probs
+    left = inside & log_probs[:, 0, 0].isnan()
+    advance(int((~left).sum()))
+    site = decoder.config.sites.index(query.site)
+    log_probs[left] = score(decoder, candidates.tokens[left], z_q, site, _temperatures(sources)).permute(1, 2, 0)
+    return log_probs
 
 
 def _prior_density(
@@ -285,4 +334,5 @@ def _preimage(
         components=densities.components,
         log_densities=densities.log_densities[:, order],
         token_distances=everywhere[rows].double().numpy(),
+        token_log_prob=None if densities.token_log_prob is None else densities.token_log_prob[order],
     )

@@ -100,6 +100,8 @@ class Preimage(show.Drawn):
     """In nats, under the decoder at temperature 1 given the query activation; NaN where it is not known."""
     token_distances: Float[np.ndarray, "candidate pos"] | None = None
     """Distance at every eligible position, NaN elsewhere; None where only `positions` were looked at."""
+    token_log_prob: Float[np.ndarray, "candidate pos"] | None = None
+    """`log_prob` of each token given those before it, NaN for candidates of which it was not needed; not saved."""
     log_prior: Float[np.ndarray, " candidate"] | None = None
     """log p(x) in nats under the task's prior; minus infinity outside the domain. None where it has no density."""
     domain_mass: float = 1.0
@@ -268,7 +270,8 @@ class Preimage(show.Drawn):
 
     def _taken(self, rows: slice | Int[np.ndarray, " row"], **changes: Any) -> Preimage:
         """Some of the candidates, for showing; a slice does not decode texts before they are asked for."""
-        tables = ["tokens", "positions", "distances", "in_domain", "log_prob", "token_distances", "log_prior", "colors"]
+        tables = ["tokens", "positions", "distances", "in_domain", "log_prob", "token_distances", "log_prior", "colors",
+                  "token_log_prob"]  # fmt: skip
         cut = {name: value[rows] for name in tables if (value := getattr(self, name)) is not None}
         for name in ("sources", "inputs", "token_strings", "differences"):
             values = getattr(self, name)

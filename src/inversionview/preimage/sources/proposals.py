@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.sampling import sample
+from inversionview.decoder.sampling import Samples, sample
 from inversionview.errors import UserError
 from inversionview.results.estimates import GIVEN
 from inversionview.results.preimage import Query
@@ -40,6 +40,8 @@ class Draws(NamedTuple):
     tokens: Int[Tensor, "query candidate pos"]
     log_prob: Float[Tensor, "query candidate"]
     """Under the decoder at temperature 1 given the query activation; NaN where the source does not know it."""
+    token_log_probs: Float[Tensor, "query candidate pos temperature"] | None = None
+    """The same of each token given those before it, at the temperatures that were asked for; None where not known."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ class DecoderSource:
     """Standard deviation of the noise, in units of the normalised activation's."""
     cosine: float | None = None
     """Each draw's activation is another one at this cosine from the query's, of random norm; see `at_cosine`."""
+    scored: tuple[float, ...] = ()
+    """Temperatures of the draws' `token_log_probs`."""
 
     @property
     def name(self) -> str:
@@ -124,12 +128,13 @@ class DecoderSource:
                 temperature=self.temperature,
                 noise=self.noise,
                 cosine=self.cosine,
+                scored=self.scored,
                 generator=generators,
             )
             for n in _blocks(self.n)
         ]
-        tokens = torch.cat([samples.tokens for samples in drawn], dim=1)
-        return Draws(tokens.cpu(), torch.cat([samples.log_prob for samples in drawn], dim=1).cpu())
+        tokens, log_prob, scores = Samples.joined(drawn, dim=1)
+        return Draws(tokens.cpu(), log_prob.cpu(), None if scores is None else scores.cpu())
 
 
 @dataclass(frozen=True)
