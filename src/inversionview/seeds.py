@@ -26,3 +26,10 @@ def seeded(seed: int, step: int | None = None) -> Generator:
 
     number = checked_seed(seed) if step is None else checked_seed(seed) * 1_000_003 + step
     return Generator().manual_seed(number % 2**63)
+
+
+def mixed(*numbers: int) -> int:
+    """One seed for torch of several whole numbers, such as a user's seed and a step."""
+    import numpy as np
+
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -15,7 +15,6 @@ from inversionview.decoder.training import (
     CellHits,
     DecoderObjective,
     DecoderTrainingConfig,
-    activations_at,
     cell_weights,
     make_decoder,
 )
@@ -36,7 +35,7 @@ def objective(rates=None, full_steps=0, **changes):
 
 
 def as_set(batch: Batch):
-    rows = zip(batch.tokens, batch.activations, batch.site_index, batch.lengths, strict=True)
+    rows = zip(batch.tokens, batch.read, batch.site_index, batch.lengths, strict=True)
     return sorted((t.tolist(), [round(v, 4) for v in z.tolist()], s.item(), n.item()) for t, z, s, n in rows)
 
 
@@ -60,25 +59,25 @@ def test_ranks_share_the_global_batch():
 
 
 def test_only_training_inputs_are_used():
-    made = objective(activations_per_input=3)
+    made = objective()
     tokens = torch.cat([made.batch(step, size=100).tokens for step in range(5)])
     assert not task().is_held_out(tokens).any()
-    assert len(torch.unique(made.batch(0, size=99).tokens, dim=0)) == 33
 
 
 def test_activations_are_those_of_the_input_at_its_length():
     batch = objective(full_share=0.0, begin_share=0.0).batch(0, size=64)
     captured = probed().capture(batch.tokens, list(SITES))
     stacked = torch.stack([captured[Site.parse(name)] for name in SITES])
-    expected = stacked[batch.site_index, torch.arange(64), batch.lengths]  # cut where the activation comes from
-    torch.testing.assert_close(batch.activations, expected)
+    made = objective(full_share=0.0, begin_share=0.0)
+    activations = stacked[batch.site_index, torch.arange(64), batch.lengths]  # cut where the activation comes from
+    torch.testing.assert_close(batch.read, made.module.coordinates(activations, batch.site_index))
 
 
 def test_begin_and_full_shares():
     batch = objective(begin_share=1.0).batch(0, size=32)
     ends = (batch.tokens == 13).long().argmax(dim=1)
     assert torch.equal(batch.lengths, ends)
-    assert len(torch.unique(batch.activations[batch.site_index == 1].round(decimals=4), dim=0)) == 1
+    assert len(torch.unique(batch.read[batch.site_index == 1].round(decimals=4), dim=0)) == 1
     lengths = torch.cat([objective(full_share=0.5).batch(step, size=200).lengths for step in range(5)])
     assert 0.45 < (lengths >= 12).float().mean() < 0.70  # half, and some that stop at the last digit
 
@@ -96,7 +95,7 @@ def test_the_loss_is_the_mean_log_probability_of_the_tokens_that_count(groups):
     made = objective(groups=groups)
     batch = made.batch(0, size=40)
     with torch.no_grad():
-        log_probs = made.module.token_log_probs(batch.tokens, batch.activations, batch.site_index)
+        log_probs = made.module.own_log_probs(batch.tokens, batch.read, batch.site_index)
     counted = torch.arange(14) <= batch.lengths[:, None]
     expected = -(log_probs * counted).sum(dim=1).mean()
     torch.testing.assert_close(made.loss(made.module, batch).detach(), expected)
@@ -147,8 +146,8 @@ def test_normalisation_is_that_of_the_training_activations():
     made = objective()
     batch = made.batch(0, size=4000)
     for index in range(len(SITES)):
-        mine = batch.activations[batch.site_index == index]
-        z = (mine - made.module.trunk.mean[index]) / made.module.trunk.scale[index]
+        mine, trunk = batch.read[batch.site_index == index], made.module.trunk
+        z = ((mine - trunk.mean[index]) / trunk.scale[index])[:, : made.module.config.width(index)]
         assert z.mean(dim=0).abs().max() < 0.5
         assert z.pow(2).mean().sqrt() == pytest.approx(1, abs=0.2)
 
@@ -161,16 +160,6 @@ def test_a_decoder_knows_what_it_belongs_to_and_depends_on_its_seed():
     assert one.config.sites == SITES
     assert torch.equal(one.body.head.weight, same.body.head.weight)
     assert not torch.equal(one.body.head.weight, other.body.head.weight)
-
-
-def test_activations_at_mixes_sites_in_one_forward():
-    tokens = task().sample(6, generator=torch.Generator().manual_seed(0))
-    sites = [Site.parse(name) for name in SITES]
-    positions, index = torch.tensor([1, 4, 8, 11, 2, 9]), torch.tensor([0, 2, 1, 4, 2, 0])
-    together = activations_at(probed(), sites, tokens, positions, index)
-    for i in range(6):
-        alone = probed().capture(tokens[i : i + 1], [sites[index[i]]])[sites[index[i]]][0, positions[i]]
-        torch.testing.assert_close(together[i], alone)
 
 
 @pytest.mark.slow
@@ -193,20 +182,29 @@ def test_two_processes_train_the_decoder_that_one_does(kind, tmp_path):
     assert two == pytest.approx(one, rel=1e-5)
 
 
-def test_many_sites_are_normalised_by_fewer_inputs_some_at_a_time(monkeypatch):
+def test_many_sites_are_normalised_by_fewer_inputs(monkeypatch):
     from inversionview.decoder import training
 
     sites = [Site.parse(name) for name in SITES]
     sizes = {"d_model": 16, "n_heads": 2, "trunk_width": 16}
-    whole = make_decoder(probed(), task(), sites, n_statistics=300, **sizes).trunk
-    values = len(sites) * probed().d_model
-    monkeypatch.setattr(training, "STATISTICS_TOGETHER", 7 * values)
-    parts = make_decoder(probed(), task(), sites, n_statistics=300, **sizes).trunk
-    torch.testing.assert_close(parts.mean, whole.mean)
-    torch.testing.assert_close(parts.scale, whole.scale)
-    monkeypatch.setattr(training, "MOST_STATISTICS", 300 * values)
-    bounded = make_decoder(probed(), task(), sites, n_statistics=4096, **sizes).trunk
-    torch.testing.assert_close(bounded.mean, whole.mean)
+    whole = make_decoder(probed(), task(), sites, n_statistics=300, **sizes)
+    monkeypatch.setattr(training, "MOST_STATISTICS", 300 * sum(map(whole.config.width, range(len(sites)))))
+    bounded = make_decoder(probed(), task(), sites, n_statistics=4096, **sizes)
+    torch.testing.assert_close(bounded.trunk.mean, whole.trunk.mean)
+
+
+def test_a_head_is_read_in_its_own_coordinates():
+    sites = [Site.parse(name) for name in ("a0.1", "x0.post")]
+    made = make_decoder(probed(), task(), sites, n_statistics=64, d_model=16, n_heads=2, trunk_width=16)
+    assert made.config.widths == (probed().width("z0.1"), probed().d_model)
+    tokens = task().sample(8, generator=torch.Generator().manual_seed(0))
+    activations, index = probed().capture(tokens, sites, 5), torch.arange(8) % 2
+    given = torch.where((index == 0)[:, None], activations[sites[0]], activations[sites[1]])
+    read = made.coordinates(given, index)
+    torch.testing.assert_close(torch.cdist(read, read)[::2, ::2], torch.cdist(given, given)[::2, ::2])
+    torch.testing.assert_close(read[1::2], given[1::2])
+    with torch.no_grad():
+        torch.testing.assert_close(made.log_prob(tokens, given, index), made.own_log_probs(tokens, read, index).sum(1))
 
 
 def test_sites_of_several_widths_train_one_decoder(tmp_path):

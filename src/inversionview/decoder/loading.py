@@ -47,6 +47,7 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
     check_belongs(decoder, probed, str(path))
     if decoder.config.constrained:
         decoder.constrain(task)
+    decoder.reads(probed)
     return decoder.to(probed.device).eval()
 
 

@@ -26,7 +26,10 @@ from torch import Tensor, nn
 from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
 from inversionview.decoder.tokens import SameTokens, TokenAdapter
 from inversionview.errors import UserError
+from inversionview.probed.coordinates import Coordinates
+from inversionview.probed.model import ProbedModel
 from inversionview.shapes import NextTokens, PerInput, PerPosition, Positions, Tokens
+from inversionview.sites import Site
 from inversionview.tasks import Constrained, Task
 
 
@@ -37,7 +40,7 @@ class DecoderConfig:
     sites: tuple[str, ...]
     """Short names of the sites it was trained on; a site's index here is its embedding's."""
     d_activation: int
-    """Width of the activations, of the widest site."""
+    """How many numbers the trunk reads of an activation, of the widest site."""
     vocab_size: int
     """Of the tokens that the decoder writes: the task's, or with another tokenizer its own; so are those below."""
     max_length: int
@@ -61,13 +64,16 @@ class DecoderConfig:
     constrained: bool = False
     """Only tokens with which an input of the task can go on are possible, by the task's own `next_tokens`."""
     widths: tuple[int, ...] = ()
-    """Width of each site's activations; empty where all are `d_activation` wide."""
+    """How many numbers it reads of each site; empty where it reads `d_activation` of all."""
+    coordinates: bool = False
+    """It reads activations in coordinates of their site, of a head d_head numbers and not d_model, in which all
+    distances are the same; see `probed.coordinates`."""
 
     def __post_init__(self) -> None:
         self.sites, self.widths = tuple(self.sites), tuple(self.widths)
 
     def width(self, site_index: int) -> int:
-        """Width of the activations of one site."""
+        """How many numbers the trunk reads of one site."""
         return self.widths[site_index] if self.widths else self.d_activation
 
 
@@ -95,8 +101,10 @@ STEP_BYTES = 2**31
 LOGIT_BYTES = 32
 """Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
 
-Activations = Float[Tensor, "batch d_activation"]
-"""Of sites that may be narrower than the widest: what stands beyond a site's own width is not looked at."""
+Activations = Float[Tensor, "batch width"]
+"""As the probed model gives them. Of sites that may be narrower than the widest: what stands beyond is not looked at."""
+AsRead = Float[Tensor, "batch d_activation"]
+"""What the trunk reads of them, as `Decoder.coordinates` gives it."""
 Condition = Float[Tensor, "batch d_model"]
 KeysValues = list[tuple[Float[Tensor, "_ head slot_pos d_head"], Float[Tensor, "_ head slot_pos d_head"]]]
 Cache = Any
@@ -162,7 +170,7 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*(MLP(config.d_model, config.trunk_width) for _ in range(config.trunk_blocks)))
         nn.init.normal_(self.site_embedding.weight, std=0.5)
 
-    def forward(self, activations: Activations, site_index: Positions, dtype: torch.dtype) -> Condition:
+    def forward(self, activations: AsRead, site_index: Positions, dtype: torch.dtype) -> Condition:
         padded = F.pad(activations.float(), (0, self.mean.shape[1] - activations.shape[1]))
         # One scale a site, not one a dimension: the distance that decides membership has one scale too.
         z = (padded - self.mean[site_index]) / self.scale[site_index, None]
@@ -361,6 +369,27 @@ class Decoder(nn.Module):
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
         self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
+        self._given: list[tuple[Site, int]] = []
+        """The sites, and how wide their activations are."""
+        self._in_coordinates: Coordinates | None = None
+
+    def reads(self, probed: ProbedModel) -> None:
+        """Take activations of this model, which is the one that it belongs to."""
+        if self.config.coordinates:
+            sites = map(probed.site, self.config.sites)
+            self._given, self._in_coordinates = [(site, probed.width(site)) for site in sites], Coordinates(probed)
+
+    def coordinates(self, activations: Activations, site_index: Positions) -> AsRead:
+        """What the trunk reads of activations: themselves, or their coordinates, with zeros after the narrower ones."""
+        if not self.config.coordinates:
+            return activations
+        if self._in_coordinates is None:
+            raise RuntimeError("a decoder of coordinates needs the probed model before it runs: call reads(probed)")
+        read = activations.new_zeros(len(activations), self.config.d_activation, dtype=torch.float32)
+        for index in torch.unique(site_index).tolist():
+            rows, (site, width) = (site_index == index).nonzero()[:, 0], self._given[index]
+            read[rows, : self.config.width(index)] = self._in_coordinates.of(site, activations[rows, :width])
+        return read
 
     def constrain(self, task: Task) -> None:
         """Let only inputs of the task be possible. Raises `UserError` for a task that cannot say what comes next."""
@@ -386,12 +415,12 @@ class Decoder(nn.Module):
     def forward(
         self,
         tokens: Tokens,
-        activations: Activations,
+        read: AsRead,
         site_index: Positions,
         ragged: Sequence[RaggedRows] | None = None,
         targets: Int[Tensor, " flat"] | None = None,
     ) -> Float[Tensor, "flat vocab"] | Float[Tensor, ""]:
-        """Logits (fp32) for the token after each of `tokens`, row after row.
+        """Logits (fp32) for the token after each of `tokens`, row after row; `read` are coordinates of activations.
 
         With `ragged`, rows are cut as it says, in the order of the batch; the logits of what was cut are not computed.
         With `targets`, the sum of their negative log-probabilities instead, for which few logits are held at once.
@@ -399,7 +428,7 @@ class Decoder(nn.Module):
         groups = [RaggedRows(*tokens.shape)] if ragged is None else ragged
         rows = torch.split(tokens, [g.rows for g in groups])
         parts = [part[:, : g.length] for part, g in zip(rows, groups, strict=True)]
-        condition = self.trunk(activations, site_index, self.compute_dtype)
+        condition = self.trunk(read, site_index, self.compute_dtype)
         hidden = self.body.hidden(parts, condition).to(self.compute_dtype)
         masks = [mask.flatten(0, 1) for mask in map(self._possible, parts) if mask is not None]
         possible = torch.cat(masks) if masks else None
@@ -407,14 +436,14 @@ class Decoder(nn.Module):
             return masked(self.body.unembedding().logits(hidden), possible)
         return summed_loss(self.body.unembedding(), hidden, targets, possible)
 
-    def own_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
-        """As `token_log_probs`, of rows in the decoder's own tokens."""
+    def own_log_probs(self, tokens: Tokens, read: AsRead, site_index: Positions) -> PerPosition:
+        """As `token_log_probs`, of rows in the decoder's own tokens and coordinates of activations."""
         batch, length = tokens.shape
         rows = max(1, LOGITS_AT_ONCE // (length * self.config.vocab_size))
         if batch > rows:
-            parts = zip(*(torch.split(part, rows) for part in (tokens, activations, site_index)), strict=True)
+            parts = zip(*(torch.split(part, rows) for part in (tokens, read, site_index)), strict=True)
             return torch.cat([self.own_log_probs(*part) for part in parts])
-        logits = self(tokens[:, :-1], activations, site_index).view(batch, length - 1, -1)
+        logits = self(tokens[:, :-1], read, site_index).view(batch, length - 1, -1)
         picked = logits.log_softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0]
         return F.pad(picked * until_end(tokens, self.config.end)[:, 1:], (1, 0))
 
@@ -424,16 +453,16 @@ class Decoder(nn.Module):
         0 at begin and after the first end token. An own token's stands where it ends.
         """
         own = self.adapter.to_own(tokens)
-        log_probs = self.own_log_probs(own.tokens, activations, site_index)
+        log_probs = self.own_log_probs(own.tokens, self.coordinates(activations, site_index), site_index)
         return self.adapter.spread(log_probs[None], own, tokens.shape[1])[0]
 
     def log_prob(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerInput:
         """log q(x | z, s) [batch] of the task's rows at temperature 1, in nats."""
         return self.token_log_probs(tokens, activations, site_index).sum(dim=1)
 
-    def start_cache(self, activations: Activations, site_index: Positions) -> Cache:
-        """What `step` takes, and the body's `select`; one row an activation."""
-        return self.body.start_cache(self.trunk(activations, site_index, self.compute_dtype))
+    def start_cache(self, read: AsRead, site_index: Positions) -> Cache:
+        """What `step` takes, and the body's `select`; one row for the coordinates of each activation."""
+        return self.body.start_cache(self.trunk(read, site_index, self.compute_dtype))
 
     def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
         """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""

@@ -29,7 +29,7 @@ ROLE = "END"
 _BLOCK = 64
 
 Weights = Float[Tensor, "site pos"]
-Table = Int[Tensor, "half input site"]
+Table = Int[Tensor, "input half site"]
 """Where an input is read at a site: at END, or where its head looks at the begin token least; -1 where it is not."""
 
 
@@ -41,11 +41,23 @@ class Reads(NamedTuple):
     site_index: Positions
 
 
+class Chosen(NamedTuple):
+    """Instances of some inputs: which input [batch], at which position and site each is read."""
+
+    rows: Positions
+    positions: Positions
+    site_index: Positions
+
+
 class Places(Protocol):
     """Chooses inputs, positions and sites together."""
 
-    def draw(self, n: int, weights: Weights, generator: Generator) -> Reads:
-        """`n` training instances, cells being drawn in proportion to `weights`."""
+    def table(self, tokens: Tokens, generator: Generator) -> Int[Tensor, "input *any"]:
+        """What `draw` has to know of inputs beside their tokens: found once, since it may take a forward."""
+        ...
+
+    def draw(self, tokens: Tokens, table: Tensor, n: int, weights: Weights, generator: Generator) -> Chosen:
+        """`n` training instances of these inputs, cells being drawn in proportion to `weights`."""
         ...
 
     def at(self, sites: Sequence[Site], n: int, generator: Generator, split: Split) -> Reads:
@@ -58,18 +70,19 @@ class Anywhere:
     """Every eligible position of every input."""
 
     task: Task
-    per_input: int = 1
-    """Instances made of each input, in training."""
     begin_share: float = 0.0
     """Share of instances taken at the begin token, in training."""
 
-    def draw(self, n: int, weights: Weights, generator: Generator) -> Reads:
-        """As `Places.draw`: a position, then a site."""
-        inputs = self.task.sample(-(-n // self.per_input), generator=generator, split="train")
-        tokens = inputs.repeat_interleave(self.per_input, dim=0)[:n]
-        positions = draw_positions(self.task, tokens, generator, weights.sum(dim=0))
+    def table(self, tokens: Tokens, generator: Generator) -> Int[Tensor, "input none"]:
+        """As `Places.table`: nothing."""
+        return torch.zeros(len(tokens), 0, dtype=torch.long)
+
+    def draw(self, tokens: Tokens, table: Tensor, n: int, weights: Weights, generator: Generator) -> Chosen:
+        """As `Places.draw`: an input, a position, then a site."""
+        rows = torch.randint(len(tokens), (n,), generator=generator)
+        positions = draw_positions(self.task, tokens[rows], generator, weights.sum(dim=0))
         positions[torch.rand(n, generator=generator) < self.begin_share] = 0
-        return Reads(tokens, positions, torch.multinomial(weights.T[positions], 1, generator=generator)[:, 0])
+        return Chosen(rows, positions, torch.multinomial(weights.T[positions], 1, generator=generator)[:, 0])
 
     def at(self, sites: Sequence[Site], n: int, generator: Generator, split: Split) -> Reads:
         """As `Places.at`."""
@@ -91,31 +104,37 @@ class Attended:
     task: Task
     sites: tuple[Site, ...]
     """Those that `draw` draws from."""
-    per_input: int = 1
-    """Instances an input, on average."""
     begin_share: float = 0.0
 
     def __post_init__(self) -> None:
         if ROLE not in self.task.roles:
             raise UserError(f"inputs of {self.task.name} have no position {ROLE}, where a half of them is to be read")
 
-    def draw(self, n: int, weights: Weights, generator: Generator) -> Reads:
-        """As `Places.draw`: a site, then one of some inputs that can be read there.
+    def table(self, tokens: Tokens, generator: Generator) -> Table:
+        """Where these inputs are read at the sites."""
+        return self.where(tokens, self.sites, generator)
+
+    def draw(self, tokens: Tokens, table: Table, n: int, weights: Weights, generator: Generator) -> Chosen:
+        """As `Places.draw`: a site, then one of the inputs that can be read there.
 
         Raises `UserError` where all heads look at the begin token in all of these inputs.
         """
-        pool = self.task.sample(-(-n // self.per_input), generator=generator, split="train")
-        table = self.table(pool, self.sites, generator)
-        there_is = (table >= 0).any(dim=0).any(dim=0)
+        there_is = (table >= 0).any(dim=0)
         if not there_is.any():
             raise UserError(_nowhere("any of these heads"))
-        site_index = torch.multinomial(weights.sum(dim=1) * there_is, n, replacement=True, generator=generator)
+        weight = weights.sum(dim=1) * there_is.any(dim=0)
+        site_index = torch.multinomial(weight, n, replacement=True, generator=generator)
         half = (torch.rand(n, generator=generator) < 0.5).long()
-        half = torch.where((table >= 0).any(dim=1)[half, site_index], half, 1 - half)
-        rows = torch.multinomial((table[half, :, site_index] >= 0).float(), 1, generator=generator)[:, 0]
-        positions = table[half, rows, site_index]
+        half = torch.where(there_is[half, site_index], half, 1 - half)
+        order = torch.rand(n, generator=generator)
+        rows = torch.empty(n, dtype=torch.long)
+        for which, site in torch.unique(torch.stack([half, site_index], dim=1), dim=0).tolist():
+            mine = (half == which) & (site_index == site)
+            readable = (table[:, which, site] >= 0).nonzero()[:, 0]
+            rows[mine] = readable[(order[mine] * len(readable)).long()]
+        positions = table[rows, half, site_index]
         positions[torch.rand(n, generator=generator) < self.begin_share] = 0
-        return Reads(pool[rows], positions, site_index)
+        return Chosen(rows, positions, site_index)
 
     def at(self, sites: Sequence[Site], n: int, generator: Generator, split: Split) -> Reads:
         """As `Places.at`; of each site the first half at END.
@@ -127,12 +146,12 @@ class Attended:
         blocks: list[Tokens] = []
         for block in range(20 + 4 * n // _BLOCK):
             tokens = self.task.sample(_BLOCK, generator=generator, split=split)
-            table = self.table(tokens, sites, generator)
+            table = self.where(tokens, sites, generator)
             blocks.append(
                 torch.nn.functional.pad(tokens, (0, self.task.max_length - tokens.shape[1]), value=self.task.pad)
             )
             for i, halves in enumerate(kept):
-                for half, places in zip(table[:, :, i], halves, strict=True):
+                for half, places in zip(table[:, :, i].T, halves, strict=True):
                     rows = (half >= 0).nonzero()[:, 0]
                     places.append(torch.stack([block * _BLOCK + rows, half[rows]]))
             if all(sum(f.shape[1] for f in h) >= want for hs in kept for h, want in zip(hs, wanted, strict=True)):
@@ -144,7 +163,7 @@ class Attended:
         rows, positions = torch.cat(chosen, dim=1)
         return Reads(torch.cat(blocks)[rows], positions, torch.arange(len(sites)).repeat_interleave(n))
 
-    def table(self, tokens: Tokens, sites: Sequence[Site], generator: Generator) -> Table:
+    def where(self, tokens: Tokens, sites: Sequence[Site], generator: Generator) -> Table:
         """Where these inputs are read at these sites, for each half; -1 where they are not."""
         eligible, ends = self.task.eligible(tokens).cpu(), self.task.position_of(tokens, ROLE).cpu()
         heads = [site for site in sites if site.kind == "head"]
@@ -154,27 +173,21 @@ class Attended:
             _halves(looks[site].float().cpu(), eligible, ends) if site.kind == "head" else torch.stack([ends, anywhere])
             for site in sites
         ]
-        return torch.stack(halves, dim=2)
+        return torch.stack(halves, dim=2).transpose(0, 1)
 
 
 ANYWHERE, ATTENDED = "anywhere", "attended"
 
 
 def make_places(
-    name: str,
-    probed: ProbedModel,
-    task: Task,
-    sites: Sequence[Site],
-    *,
-    per_input: int = 1,
-    begin_share: float = 0.0,
+    name: str, probed: ProbedModel, task: Task, sites: Sequence[Site], *, begin_share: float = 0.0
 ) -> Places:
     """What `anywhere` and `attended` stand for. Raises `UserError` for another name, or a task without END."""
     if name == ATTENDED:
-        return Attended(probed, task, tuple(sites), per_input, begin_share)
+        return Attended(probed, task, tuple(sites), begin_share)
     if name != ANYWHERE:
         raise UserError(f"there is no way {name!r} to choose what is read: there are {ANYWHERE} and {ATTENDED}")
-    return Anywhere(task, per_input, begin_share)
+    return Anywhere(task, begin_share)
 
 
 def _halves(

@@ -84,6 +84,7 @@ def sample(
     Source: InversionView (arXiv 2405.17653), appendix on sampling.
     """
     generators = [generator] * len(activations) if isinstance(generator, torch.Generator) else generator
+    activations = decoder.coordinates(activations, site_index)
     # All randomness is drawn first, and on the CPU, so that neither chunks nor devices change the result.
     steps = decoder.config.max_length - 1
     uniforms = torch.stack([torch.rand(n, steps, generator=g) for g in generators]).to(activations.device)

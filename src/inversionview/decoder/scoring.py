@@ -34,8 +34,10 @@ def score(
         return torch.zeros(len(temperatures), *tokens.shape)
     own = decoder.adapter.to_own(tokens)
     device = next(decoder.parameters()).device
+    site = torch.tensor([site_index], device=device)
+    read = decoder.coordinates(activation.to(device)[None], site)
     parts = [
-        _score_block(decoder, rows.to(device).long(), activation.to(device), site_index, temperatures)
+        _score_block(decoder, rows.to(device).long(), read, site, temperatures)
         for rows in torch.split(own.tokens, min(_BLOCK, decoder.rows_together))
     ]
     log_probs = torch.cat([part.cpu() for part in parts], dim=1)
@@ -43,10 +45,10 @@ def score(
 
 
 def _score_block(
-    decoder: Decoder, tokens: Tokens, activation: Tensor, site_index: int, temperatures: Sequence[float]
+    decoder: Decoder, tokens: Tokens, read: Tensor, site_index: Tensor, temperatures: Sequence[float]
 ) -> Float[Tensor, "temperature batch pos"]:
     tree = prefix_tree(tokens)
-    cache = decoder.start_cache(activation[None], torch.tensor([site_index], device=tokens.device))
+    cache = decoder.start_cache(read, site_index)
     log_probs = torch.zeros(len(temperatures), *tokens.shape, device=tokens.device)
     scales = torch.tensor(temperatures, device=tokens.device)[:, None, None]
     before = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)

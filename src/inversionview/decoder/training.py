@@ -1,9 +1,10 @@
-"""What a decoder is trained on: activations made on the fly from the task's training inputs."""
+"""What a decoder is trained on: activations of the task's training inputs, many of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 import torch
@@ -11,20 +12,24 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inversionview.bank.passes import read_vectors
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
-from inversionview.decoder.model import Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
-from inversionview.decoder.places import ANYWHERE, Places, make_places
+from inversionview.decoder.model import AsRead, Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
+from inversionview.decoder.places import ANYWHERE, Chosen, Places, make_places
+from inversionview.decoder.pool import Pool, passes_for
 from inversionview.decoder.pretrained import pretrained_decoder
 from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
+from inversionview.probed.coordinates import Coordinates
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.seeds import seeded
-from inversionview.shapes import Activations, Positions, Tokens
+from inversionview.shapes import Positions, Tokens
 from inversionview.sites import Site
 from inversionview.tasks import Task
 from inversionview.tasks.positions import draw_positions, first_end
+from inversionview.tasks.text.sampling import affordable
 from inversionview.tasks.vocabulary import Vocabulary
 
 
@@ -49,8 +54,10 @@ class DecoderTrainingConfig:
     """How the instances of a decoder's training are made."""
 
     seed: int = 0
-    activations_per_input: int = 1
-    """Instances taken from one forward of the probed model; more where the probed model is the larger cost."""
+    passes: int = 0
+    """Instances taken from each input, on average; 0: so many that new inputs are a fifth of the work, 8 at least."""
+    megabytes: int = 256
+    """Memory of the inputs that instances are taken from, with what was read of them; the newest ones that fit."""
     begin_share: float = 0.01
     """Share of activations taken at the begin token: the uninformed activation, against which tokens are coloured."""
     full_share: float = 0.2
@@ -70,7 +77,7 @@ class Batch(NamedTuple):
     """One rank's instances, sorted by length."""
 
     tokens: Tokens
-    activations: Activations
+    read: AsRead
     site_index: Positions
     lengths: Positions
     """Number of tokens, after begin, that count in the loss."""
@@ -88,6 +95,8 @@ class DecoderObjective:
     rates: Rates | None = None
     read: str = ANYWHERE
     """Which activations are taken: `anywhere`, or `attended`, as `places` says."""
+    folder: Path | None = None
+    """Where inputs that were run are kept for a run that is resumed; without it, they are run again."""
     weights: Float[Tensor, "site pos"] = field(init=False)
 
     @property
@@ -101,27 +110,35 @@ class DecoderObjective:
         return self.config.full_steps
 
     def __post_init__(self) -> None:
-        self.sites = [self.probed.site(name) for name in self.module.config.sites]
-        per_input, begin_share = self.config.activations_per_input, self.config.begin_share
-        self.places = make_places(
-            self.read, self.probed, self.task, self.sites, per_input=per_input, begin_share=begin_share
+        config, names = self.config, self.module.config.sites
+        sites = tuple(self.probed.site(name) for name in names)
+        places = make_places(self.read, self.probed, self.task, sites, begin_share=config.begin_share)
+        passes = config.passes or passes_for(*self._operations(sites))
+        self.pool = Pool(
+            self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder
         )
-        self.weights = torch.ones(len(self.sites), self.task.max_length)
+        self.weights = torch.ones(len(names), self.task.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
+
+    def _operations(self, sites: Sequence[Site]) -> tuple[float, float]:
+        """Of an input in the probed model, and of an instance in the decoder, forward and backward: roughly, a token."""
+        layers = 1 + max(map(self.probed.layer_of, sites))
+        share = layers / self.probed.n_layers
+        return 2 * share * _weights(self.probed.model.base_model), 6 * _weights(self.module)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
         """Make one rank's equal slice of the global batch of `step`."""
         generator = seeded(self.config.seed, step)
-        tokens, positions, site_index = self.places.draw(size, self.weights, generator)
+        chosen = self.pool.draw(step, size, self.weights, generator)
         share = 1.0 if step < self.config.full_steps else self.config.full_share
         whole = torch.rand(size, generator=generator) < share
         mine = slice(rank, None, world)
-        tokens, positions, site_index, whole = tokens[mine], positions[mine], site_index[mine], whole[mine]
-        activations = activations_at(self.probed, self.sites, tokens, positions, site_index)
-        return self._ragged(tokens, activations, site_index, positions, whole)
+        chosen, whole = Chosen(*(part[mine] for part in chosen)), whole[mine]
+        tokens = self.pool.tokens(chosen.rows)
+        return self._ragged(tokens, self.pool.vectors(chosen), chosen.site_index, chosen.positions, whole)
 
     def _ragged(
-        self, tokens: Tokens, activations: Activations, site_index: Positions, positions: Positions, whole: Tensor
+        self, tokens: Tokens, read: AsRead, site_index: Positions, positions: Positions, whole: Tensor
     ) -> Batch:
         # The input's own length: the loss goes up to its end token.
         full = first_end(tokens, self.task.end)
@@ -130,10 +147,10 @@ class DecoderObjective:
         tokens, lengths = own.tokens, self.module.adapter.cut(own, lengths)
         order = lengths.argsort(stable=True)
         groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
-        device = activations.device
+        device = self.module.trunk.mean.device
         return Batch(
             tokens[order].to(device),
-            activations[order.to(device)],
+            read[order].to(device),
             site_index[order].to(device),
             lengths[order].to(device),
             tuple(groups),
@@ -148,7 +165,7 @@ class DecoderObjective:
             beyond = torch.arange(length, device=target.device) >= batch.lengths[part, None]
             targets.append(target.masked_fill(beyond, IGNORED).reshape(-1))
             start += rows
-        total: Tensor = module(batch.tokens, batch.activations, batch.site_index, batch.ragged, torch.cat(targets))
+        total: Tensor = module(batch.tokens, batch.read, batch.site_index, batch.ragged, torch.cat(targets))
         return total / len(batch.tokens)
 
     def after_step(self, step: int) -> dict[str, float]:
@@ -184,27 +201,16 @@ def cell_weights(seen: CellHits) -> Float[Tensor, "site pos"]:
     return torch.where(measured, (missing / missing[measured].mean()).clamp(*WEIGHTS), 1.0)
 
 
-def activations_at(
-    probed: ProbedModel, sites: Sequence[Site], tokens: Tokens, positions: Positions, site_index: Positions
-) -> Activations:
-    """Activation of each input at its own position and its own one of `sites`; one forward.
-
-    [batch, width], padded with zeros to the widest.
-    """
-    needed = sorted(set(site_index.tolist()))
-    captured = probed.capture(tokens, [sites[i] for i in needed], positions)
-    device = next(iter(captured.values())).device
-    width = max(values.shape[1] for values in captured.values())
-    stacked = torch.stack([F.pad(captured[sites[i]], (0, width - captured[sites[i]].shape[1])) for i in needed])
-    row_of = torch.zeros(len(sites), dtype=torch.long)
-    row_of[needed] = torch.arange(len(needed))
-    return stacked[row_of[site_index].to(device), torch.arange(len(tokens), device=device)]
+def _weights(module: nn.Module) -> int:
+    """Those that each token is multiplied by: of a language model all but its embeddings."""
+    tables = sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Embedding))
+    return sum(parameter.numel() for parameter in module.parameters()) - tables
 
 
-FEWEST_STATISTICS = 256
-"""Activations of each site by which it is normalised, at least."""
-MOST_STATISTICS, STATISTICS_TOGETHER = 2**27, 2**24
-"""Numbers in the activations of all sites by which they are normalised, at most, and of those captured at once."""
+STATISTICS, FEWEST_STATISTICS = 4096, 256
+"""Activations of each site by which it is normalised: in a small model, and at least."""
+MOST_STATISTICS = 2**27
+"""Numbers in the activations of all sites by which they are normalised, at most."""
 LENGTH_SAMPLES = 2000
 """Inputs that tell how long they are in the tokens of another tokenizer."""
 SPARE = 1.25
@@ -227,19 +233,21 @@ def make_decoder(
     sites: Sequence[Site],
     *,
     seed: int = 0,
-    n_statistics: int = 4096,
+    n_statistics: int | None = None,
     places: Places | None = None,
     pretrained: Pretrained | None = None,
     **sizes: Unpack[DecoderSizes],
 ) -> Decoder:
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs at most.
 
-    Of many sites fewer, so that their activations take no more than 512 MB. With `places`, on activations that these
-    choose, at least 256 of each site.
+    By default 4,096, of a large model fewer, and of many sites fewer, so that their activations take no more than 512
+    MB. With `places`, on activations that these choose, at least 256 of each site.
     Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
-    widths = tuple(probed.width(site) for site in sites)
+    n = n_statistics or affordable(STATISTICS, FEWEST_STATISTICS, probed)
+    coordinates = Coordinates(probed)
+    widths = tuple(map(coordinates.width, sites))
     config = DecoderConfig(
         sites=tuple(str(s) for s in sites),
         d_activation=max(widths),
@@ -252,6 +260,7 @@ def make_decoder(
         task=task.name,
         convention=probed.convention,
         fingerprint=probed.fingerprint_of(sites),
+        coordinates=True,
         **sizes,
     )
     with torch.random.fork_rng(devices=[]):
@@ -259,8 +268,9 @@ def make_decoder(
         decoder = own_decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
     if config.constrained:
         decoder.constrain(task)
+    decoder.reads(probed)
     generator = torch.Generator().manual_seed(seed)
-    of_sites = _some_activations(probed, task, sites, n=n_statistics, places=places, generator=generator)
+    of_sites = _some_activations(probed, task, sites, n=n, places=places, generator=generator)
     means = [values.mean(dim=0) for values in of_sites]
     scales = [(values - mean).pow(2).mean().sqrt() for values, mean in zip(of_sites, means, strict=True)]
     padded = [F.pad(mean, (0, config.d_activation - len(mean))) for mean in means]
@@ -272,26 +282,22 @@ def _some_activations(
     probed: ProbedModel, task: Task, sites: Sequence[Site], *, n: int, places: Places | None, generator: torch.Generator
 ) -> list[Float[Tensor, "sample _"]]:
     """Training activations of each site, by which it is normalised."""
-    numbers = sum(probed.width(site) for site in sites)
-    if places is None:  # all sites of the same inputs, which is one forward
-        n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // numbers))
-        tokens = task.sample(n, generator=generator, split="train")
-        positions = draw_positions(task, tokens, generator)
-        together = max(1, STATISTICS_TOGETHER // numbers)
-        captured = []
-        with stage("measuring activations", n):
-            for rows, at in zip(torch.split(tokens, together), torch.split(positions, together), strict=True):
-                captured.append(probed.capture(rows, sites, at))
-                advance(len(rows))
-        return [torch.cat([part[site].float().cpu() for part in captured]) for site in sites]
-    n = max(FEWEST_STATISTICS, n // len(sites))
-    tokens, positions, _ = places.at(sites, n, generator, "train")
-    of_sites = []
-    with stage("measuring activations", len(sites)):
-        for site, rows, at in zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True):
-            of_sites.append(probed.capture(rows, [site], at)[site].float().cpu())
-            advance(1)
-    return of_sites
+    if places is not None:
+        n = max(FEWEST_STATISTICS, n // len(sites))
+        tokens, positions, _ = places.at(sites, n, generator, "train")
+        of_sites = []
+        with stage("measuring activations", len(sites)):
+            for site, rows, at in zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True):
+                of_sites.append(read_vectors(probed, rows, at[:, None], [site])[site][:, 0])
+                advance(1)
+        return of_sites
+    # All sites of the same inputs, which is one forward.
+    n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // sum(map(Coordinates(probed).width, sites))))
+    tokens = task.sample(n, generator=generator, split="train")
+    positions = draw_positions(task, tokens, generator)
+    with stage("measuring activations", n):
+        read = read_vectors(probed, tokens, positions[:, None], sites)
+    return [read[site][:, 0] for site in sites]
 
 
 def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:

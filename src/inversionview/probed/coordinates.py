@@ -17,16 +17,18 @@ class _Basis(NamedTuple):
 
     weight: Float[Tensor, "head d_head d_model"]
     factor: Float[Tensor, "head d_head coord"]
+    """Symmetric and positive."""
     axes: Float[Tensor, "head coord d_model"]
-    """Orthonormal."""
+    """Orthonormal, as far as W_O has rank."""
 
 
 class Coordinates:
     """The coordinates of a model's activations: of a head as many numbers as it has dimensions, else the activation.
 
-    A head's result is `z W_O`. With `W_O = R Q`, Q orthonormal, the coordinates `z R` have the same inner products as
-    the results, and so the same distances. R and Q are those of a QR decomposition in fp64 of the transpose, which is
-    as exact where W_O lacks rank. In convention `tl`, W_O is centred and z less what biases add to it.
+    A head's result is `z W_O`. With `W_O = P U`, P symmetric and U orthonormal, the coordinates `z P` have the same
+    inner products as the results, and so the same distances. This polar decomposition, in fp64, has no choice of signs:
+    what a decoder learned of coordinates holds on every machine. In convention `tl`, W_O is centred and z less what
+    biases add to it.
     """
 
     def __init__(self, probed: ProbedModel) -> None:
@@ -36,6 +38,10 @@ class Coordinates:
     def source(self, site: Site) -> Site:
         """What to capture and keep for a site: of a head its z, for the others the site itself."""
         return Site("z", site.layer, site.head) if site.kind == "head" else site
+
+    def width(self, site: Site) -> int:
+        """How many numbers they are."""
+        return self._probed.width(self.source(site))
 
     def of_source(self, site: Site, values: Float[Tensor, "*any width"]) -> Float[Tensor, "*any coord"]:
         """Coordinates in fp32 of what was captured at `source(site)`."""
@@ -61,6 +67,7 @@ class Coordinates:
         layer = site.layer or 0
         if layer not in self._bases:
             weight = self._probed._convention.head_map(layer).weight.detach()
-            axes, factor = torch.linalg.qr(weight.cpu().double().mT)
-            self._bases[layer] = _Basis(weight, factor.mT.float(), axes.mT.float())
+            left, sizes, right = torch.linalg.svd(weight.cpu().double(), full_matrices=False)
+            factor = (left * sizes[:, None, :]) @ left.mT
+            self._bases[layer] = _Basis(weight, factor.float(), (left @ right).float())
         return self._bases[layer]

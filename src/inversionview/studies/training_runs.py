@@ -65,6 +65,8 @@ _log = logging.getLogger(__name__)
 
 PRETRAINED_RATE, LORA_RATE = 1e-4, 5e-4
 """Peak learning rate of a language model's own weights, and of the matrices that LoRA adds to them."""
+POOL = "pool"
+"""The folder in that of the training where inputs that were run are kept for a run that is resumed."""
 COPIED_BELOW = 10**9
 """Bytes of weights below which a probed model is copied into the study, so that the folder is all there is to it."""
 
@@ -206,10 +208,11 @@ def train_decoder(
             _write(out, target, parts, pretrained)
         data = dataclasses.replace(plan.data, seed=config.seed)
         rates = _Rates(parts, plan.rate_queries, places)
-        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read)
+        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read, out / TRAINING / POOL)
         result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if not result.interrupted and _is_first_process():
             save_decoder(decoder, out / DECODER)
+            shutil.rmtree(out / TRAINING / POOL, ignore_errors=True)
             described = on_disk.read_description(out)
             on_disk.write_description(out, dataclasses.replace(described, decoder=DECODER))
     return result

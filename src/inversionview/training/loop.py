@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from inversionview.errors import UserError
 from inversionview.files import claimed
 from inversionview.progress import advance, stage, untold
+from inversionview.seeds import mixed
 from inversionview.training.budget import Clock, Planner
 from inversionview.training.checkpoint import (
     Checkpoint,
@@ -292,7 +292,7 @@ def _device(objective: Objective) -> torch.device:
 
 def _seed_generators(device: torch.device, *numbers: int) -> None:
     """Seed torch's generators for the CPU and `device` with a mix of the numbers: then no random state needs saving."""
-    seed = int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    seed = mixed(*numbers)
     # torch.manual_seed reaches for every kind of device, and keeps a list of the calls to those that are not in use.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -79,6 +79,14 @@ class Processes:
         dist.all_reduce(values)
         return values / self.world
 
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over the processes, of values on the CPU."""
+        if self._control is None:
+            return values
+        values = values.clone()
+        dist.all_reduce(values, group=self._control)
+        return values
+
     def highest(self, *numbers: int) -> list[int]:
         """Give for each place the highest number that any process named; a process without a say gives 0."""
         if self._control is None:

@@ -34,7 +34,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="euclidean",
         epsilon=0.1,
         decoder={"constrained": True},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=1 if short else 2, groups=6, reweight_every=500),
+        data=DecoderTrainingConfig(seed=seed, groups=6, reweight_every=500),
         training=TrainingConfig(
             # A short run has few steps unless they are small.
             batch_size=256 if short else 512,

@@ -95,7 +95,7 @@ def small_decoder(
         metric="euclidean",
         epsilon=0.1,
         decoder={"d_model": 128, "trunk_width": 256, "constrained": True},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6, reweight_every=500),
+        data=DecoderTrainingConfig(seed=seed, groups=6, reweight_every=500),
         training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=30.0)),
         rate_queries=30,
         kinds=("head", "mlp_out", "resid_post"),

@@ -84,7 +84,7 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="cosine",
         epsilon=0.25,
         decoder={},
-        data=DecoderTrainingConfig(seed=seed, activations_per_input=4, groups=6),
+        data=DecoderTrainingConfig(seed=seed, groups=6),
         training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
         rate_queries=20,
         kinds=("head",),

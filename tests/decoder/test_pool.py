@@ -1,0 +1,95 @@
+"""What a decoder is trained from: the same at every step whatever came before, bounded, and right."""
+
+import logging
+
+import pytest
+import torch
+
+from inversionview.decoder import pool as pools
+from inversionview.decoder.places import Anywhere
+from inversionview.decoder.pool import Pool, passes_for
+from inversionview.probed.coordinates import Coordinates
+from inversionview.sites import Site
+from tests.preimage.tiny import probed, task
+
+SITES = tuple(map(Site.parse, ("a0.1", "x0.post", "a1.1")))
+WEIGHTS = torch.ones(len(SITES), 14)
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(pools, "FEWEST_INPUTS", 8)
+    monkeypatch.setattr(pools, "MOST_INPUTS", 8)
+
+
+def made(folder=None, **changes):
+    settings = {"passes": 4, "megabytes": 0, "seed": 0} | changes
+    return Pool(probed(), task(), SITES, Anywhere(task(), 0.1), folder=folder, **settings)
+
+
+def drawn(pool, step, n=64):
+    chosen = pool.draw(step, n, WEIGHTS, torch.Generator().manual_seed(step))
+    return pool.tokens(chosen.rows), chosen, pool.vectors(chosen)
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip((one[0], one[2]), (other[0], other[2]), strict=True))
+
+
+def test_vectors_are_the_coordinates_of_the_site_at_the_position():
+    tokens, chosen, vectors = drawn(made(), 3)
+    coordinates = Coordinates(probed())
+    captured = probed().capture(tokens, SITES)
+    for i, (position, site) in enumerate(zip(chosen.positions.tolist(), chosen.site_index.tolist(), strict=True)):
+        expected = coordinates.of(SITES[site], captured[SITES[site]][i, position])
+        torch.testing.assert_close(vectors[i, : len(expected)], expected, rtol=1e-4, atol=1e-4)
+        assert (vectors[i, len(expected) :] == 0).all()
+
+
+def test_what_is_there_follows_from_the_step_alone():
+    straight = made()
+    at = {step: drawn(straight, step) for step in range(40)}
+    assert same(drawn(made(), 31), at[31])
+    assert same(drawn(straight, 2), at[2])  # back to what has made way
+    assert same(drawn(straight, 39), at[39])
+    assert not same(drawn(made(seed=1), 31), at[31])
+
+
+def test_new_inputs_come_in_and_the_oldest_make_way():
+    pool = made()
+    assert pool.parts == 4  # the fewest, where there is room for none
+    inputs = [{tuple(row) for row in drawn(pool, step, 400)[0].tolist()} for step in (0, 1, 2, 30)]
+    assert not inputs[0] & inputs[3]
+    assert all(len(some) <= pool.parts * pool.part for some in inputs)
+    # A batch of 400 with 4 passes makes 100 inputs give way.
+    assert len(inputs[1] - inputs[0]) > 25
+
+
+def test_an_input_is_drawn_as_often_as_its_passes_say():
+    pool = made(passes=16)
+    seen = torch.cat([drawn(pool, step, 256)[0] for step in range(100)])
+    _, counts = torch.unique(seen, dim=0, return_counts=True)
+    assert counts.float().mean() == pytest.approx(16, rel=0.15)
+
+
+def test_the_model_takes_its_share_of_the_work():
+    assert passes_for(capture=1.0, training=100.0) == 8
+    assert passes_for(capture=100.0, training=4.0) == 100
+    assert passes_for(capture=1e9, training=1.0) == 256
+
+
+def test_what_was_kept_is_not_run_again_and_what_is_gone_is(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(pools, "KEPT_FROM", 0.0)
+    monkeypatch.setattr(pools, "TOLD_FROM", 0.0)
+    expected = drawn(made(tmp_path), 31)
+    files = sorted(tmp_path.glob("part-*.safetensors"))
+    assert len(files) == 4
+    resumed = made(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Pool, "_read", None)
+        assert same(drawn(resumed, 31), expected)
+    files[0].unlink()
+    files[1].write_bytes(b"damaged")
+    with caplog.at_level(logging.WARNING):
+        assert same(drawn(made(tmp_path), 31), expected)
+    assert f"16 inputs of the run that is resumed were gone from {tmp_path}, and were run" in caplog.text
