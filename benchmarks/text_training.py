@@ -31,7 +31,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.common import ON_CPU, ROOT, Row
 from benchmarks.decoder_training import Recorder, peak_bytes
 from benchmarks.flops import Transformer, training_flops
-from inversionview.decoder import training as decoder_training
+from inversionview.decoder import pool
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, make_decoder
 from inversionview.probed.batches import run_together, tokens_at_once
@@ -50,7 +50,7 @@ DEEPEST = 7
 BATCH, WARM_UP, STEPS, ROUNDS = 64, 1, 2, 2
 TARGET_REST, TARGET_RATIO = 0.10, 3.0
 LIKE_FOR_LIKE = DecoderTrainingConfig(full_steps=0, full_share=1.0)
-AS_THE_RECIPE = DecoderTrainingConfig(full_steps=0, activations_per_input=4, groups=6)
+AS_THE_RECIPE = DecoderTrainingConfig(full_steps=0, groups=6)
 """Of free text: four activations an input, and a fifth of the instances trained to their end."""
 
 
@@ -270,15 +270,15 @@ class Capture(NamedTuple):
 def noted_captures() -> Iterator[list[Capture]]:
     """The forwards that are asked for meanwhile."""
     captures: list[Capture] = []
-    ordinary = decoder_training.activations_at
+    ordinary = pool.read_vectors
 
-    def noted(probed: ProbedModel, sites: Sequence[Site], tokens: Tensor, positions: Tensor, *rest: Any) -> Tensor:
+    def noted(probed: ProbedModel, tokens: Tensor, places: Tensor, sites: Sequence[Site]) -> dict[Site, Tensor]:
         start = perf_counter()
-        activations = ordinary(probed, sites, tokens, positions, *rest)
-        captures.append(Capture(positions, perf_counter() - start))
-        return activations
+        read = ordinary(probed, tokens, places, sites)
+        captures.append(Capture(places.amax(dim=1), perf_counter() - start))
+        return read
 
-    with patch.object(decoder_training, "activations_at", noted):
+    with patch.object(pool, "read_vectors", noted):
         yield captures
 
 
