@@ -31,7 +31,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from benchmarks.common import ON_CPU, ROOT, Row
 from benchmarks.decoder_training import Recorder, peak_bytes
 from benchmarks.flops import Transformer, training_flops
-from inversionview.decoder import pool
+from inversionview.bank.passes import read_vectors
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, make_decoder
 from inversionview.probed.batches import run_together, tokens_at_once
@@ -270,15 +270,14 @@ class Capture(NamedTuple):
 def noted_captures() -> Iterator[list[Capture]]:
     """The forwards that are asked for meanwhile."""
     captures: list[Capture] = []
-    ordinary = pool.read_vectors
 
     def noted(probed: ProbedModel, tokens: Tensor, places: Tensor, sites: Sequence[Site]) -> dict[Site, Tensor]:
         start = perf_counter()
-        read = ordinary(probed, tokens, places, sites)
+        read = read_vectors(probed, tokens, places, sites)
         captures.append(Capture(places.amax(dim=1), perf_counter() - start))
         return read
 
-    with patch.object(pool, "read_vectors", noted):
+    with patch("inversionview.decoder.pool.read_vectors", noted):
         yield captures
 
 

@@ -91,9 +91,7 @@ class Pool:
         self._table: Tensor | None = None
         self._vectors = torch.empty(rows, self.task.max_length, self._total)
 
-    def draw(
-        self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator
-    ) -> Chosen:
+    def draw(self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator) -> Chosen:
         """The `n` instances of a step, of the inputs that are there then; new inputs come in here."""
         self._advance(FIRST_PARTS + step * n // (self.passes * self.part))
         there = self.part * min(self._now, self.parts)

@@ -114,9 +114,7 @@ class DecoderObjective:
         sites = tuple(self.probed.site(name) for name in names)
         places = make_places(self.read, self.probed, self.task, sites, begin_share=config.begin_share)
         passes = config.passes or passes_for(*self._operations(sites))
-        self.pool = Pool(
-            self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder
-        )
+        self.pool = Pool(self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder)
         self.weights = torch.ones(len(names), self.task.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
