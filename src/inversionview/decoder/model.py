@@ -102,7 +102,7 @@ LOGIT_BYTES = 32
 """Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
 
 Activations = Float[Tensor, "batch width"]
-"""As the probed model gives them. Of sites that may be narrower than the widest: what stands beyond is not looked at."""
+"""As the probed model gives them. Of sites narrower than the widest, what stands beyond is not looked at."""
 AsRead = Float[Tensor, "batch d_activation"]
 """What the trunk reads of them, as `Decoder.coordinates` gives it."""
 Condition = Float[Tensor, "batch d_model"]

@@ -52,7 +52,7 @@ class Chosen(NamedTuple):
 class Places(Protocol):
     """Chooses inputs, positions and sites together."""
 
-    def table(self, tokens: Tokens, generator: Generator) -> Int[Tensor, "input *any"]:
+    def table(self, tokens: Tokens, generator: Generator) -> Tensor:
         """What `draw` has to know of inputs beside their tokens: found once, since it may take a forward."""
         ...
 

@@ -119,7 +119,7 @@ class DecoderObjective:
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
     def _operations(self, sites: Sequence[Site]) -> tuple[float, float]:
-        """Of an input in the probed model, and of an instance in the decoder, forward and backward: roughly, a token."""
+        """A token's in the probed model, and in the decoder with its backward pass: roughly, by their weights."""
         layers = 1 + max(map(self.probed.layer_of, sites))
         share = layers / self.probed.n_layers
         return 2 * share * _weights(self.probed.model.base_model), 6 * _weights(self.module)
