@@ -13,7 +13,7 @@ from inversionview.results import convert
 from inversionview.results.map import Cell, Map, partly_known
 from inversionview.studies import kept_map
 from inversionview.studies.description import bundled_studies
-from research import circuit_page, markdown
+from research import addition_accuracy, circuit_page, markdown
 from research.claims import Bits, Claim, Measured, Moves, judged, rules, table
 from research.documents import Document, load, share
 
@@ -111,6 +111,7 @@ def _published(measured: Document) -> str:
         "addition-published",
         commands=markdown.code(commands, "sh"),
         published=circuit_page.published(measured["patching"], numbers),
+        accuracy=addition_accuracy.table(measured["accuracy"]),
         ablation=_ablation(measured["ablation"]),
     )
 

@@ -32,6 +32,7 @@ from research import (
     stories_study,
 )
 from research import maps as addition_maps
+from research.addition_accuracy import accuracy
 from research.documents import Document, keep, load, rounded
 from research.paths import RESULTS, SHARED
 
@@ -77,7 +78,11 @@ def addition(n: int, queries: int) -> Document:
     if n == N:
         addition_maps.main(["addition"])
     return {
-        name: {"patching": patchings(study, addition_page.SETTINGS, n), "ablation": ablation(study, n)}
+        name: {
+            "patching": patchings(study, addition_page.SETTINGS, n),
+            "ablation": ablation(study, n),
+            **({"accuracy": accuracy(study)} if name == "paper" else {}),
+        }
         for name, study in models("addition", "paper_addition")
     }
 
