@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import platform
 import subprocess
+import sys
 from pathlib import Path
-from typing import Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 
@@ -15,6 +17,11 @@ from inversionview.errors import UserError
 ROOT = Path(__file__).resolve().parents[1]
 ON_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 """Environment of a process that is to see no GPU: the targets are for processors."""
+
+RUNS = Path(os.environ.get("INVERSIONVIEW_RUNS") or ROOT / "runs")
+"""Where what takes long to make is kept: trained studies and curves."""
+BEGIN = "<|endoftext|>"
+"""The token before each text of SmolLM2: its tokenizer's own one begins a turn of a chat."""
 
 
 class Row(TypedDict):
@@ -56,6 +63,28 @@ def addition_model() -> tuple[Path, str]:
     return bundled_studies()["addition"] / PROBED, "the bundled addition model"
 
 
+def in_one_thread(module: str, *args: str) -> str:
+    """What a module prints, run in a process of its own with one thread and no GPU; what goes wrong is an error."""
+    one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | ON_CPU
+    done = subprocess.run(
+        [sys.executable, "-m", module, *args], cwd=ROOT, env=os.environ | one, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{module} {' '.join(args)} failed: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def transformer_lens(model: Any) -> Any:
+    """The same model in TransformerLens, with its usual processing; it takes over a copy of it."""
+    from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+    bridge = build_bridge_from_module(copy.deepcopy(model), architecture="GPT2LMHeadModel", hf_config=model.config)
+    bridge.enable_compatibility_mode(disable_warnings=True)
+    bridge.set_use_attn_result(True)
+    return bridge
+
+
 def describe_machine() -> dict[str, str | int | float | bool]:
     """What the numbers depend on, as plain JSON."""
     return {
@@ -68,9 +97,14 @@ def describe_machine() -> dict[str, str | int | float | bool]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "commit": commit(),
         "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def commit() -> str:
+    """Of this checkout."""
+    return _git("rev-parse", "--short=12", "HEAD")
 
 
 def _processor() -> str:

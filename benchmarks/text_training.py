@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmarks.common import ON_CPU, ROOT, Row
+from benchmarks.common import ON_CPU, ROOT, Row, transformer_lens
 from benchmarks.decoder_training import Recorder, peak_bytes
 from benchmarks.flops import Transformer, training_flops
 from inversionview.bank.passes import read_vectors
@@ -316,16 +316,6 @@ def captured(lens: Any, tokens: Tensor, positions: Tensor) -> list[dict[str, Any
             value = cache[f"blocks.{site.layer}.attn.hook_result"][i, position, site.head]
             instances.append({"tokens": row.tolist(), "activation": value.tolist(), "site": index})
     return instances
-
-
-def transformer_lens(model: GPT2LMHeadModel) -> Any:
-    """The same model in TransformerLens, which takes over a copy of it."""
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
-
-    bridge = build_bridge_from_module(copy.deepcopy(model), architecture="GPT2LMHeadModel", hf_config=model.config)
-    bridge.enable_compatibility_mode(disable_warnings=True)
-    bridge.set_use_attn_result(True)
-    return bridge
 
 
 class Plain(nn.Module):

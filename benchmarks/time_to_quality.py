@@ -8,15 +8,13 @@ afterwards on held-out inputs, and is not part of the time.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.common import ON_CPU, ROOT, Row, addition_model
+from benchmarks.common import Row, addition_model, in_one_thread
 
 SECONDS, TARGET_RATE = 90.0, 0.45
 MARGIN = 3.0
@@ -27,19 +25,10 @@ QUERIES = 2000
 def run(*, quick: bool = False) -> list[Row]:
     """The in-ε rate that was reached, and the seconds that it took."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.time_to_quality", "--child", str(Path(folder) / "study")]
-        one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} | ON_CPU
-        done = subprocess.run(
-            [*command, *(["--quick"] if quick else [])],
-            cwd=ROOT,
-            env=os.environ | one,
-            capture_output=True,
-            text=True,
-            check=False,
+        printed = in_one_thread(
+            "benchmarks.time_to_quality", "--child", str(Path(folder) / "study"), *(["--quick"] if quick else [])
         )
-    if done.returncode:
-        raise RuntimeError(f"the training run failed: {done.stderr[-2000:]}")
-    end = json.loads(done.stdout.splitlines()[-1])
+    end = json.loads(printed.splitlines()[-1])
     any_, same = end["mean"]["any"], end["mean"]["same"]
     return [
         {
