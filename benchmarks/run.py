@@ -1,7 +1,7 @@
 """Run the benchmarks, print every number beside its target, and write them to `benchmarks/results`.
 
-`make bench` runs all; `python -m benchmarks.run capture read` some; `--quick` only tries whether they run, and writes
-nothing.
+`make bench` runs all but those of `LONG`, which take a quarter of an hour or more each and run when they are named;
+`python -m benchmarks.run capture read` runs some; `--quick` only tries whether they run, and writes nothing.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ NAMES = (
     "text_training",
     "viewer",
 )
+LONG = ("published",)
+"""What they train is kept in `runs`, and not trained again; a benchmark that was stopped goes on."""
 RESULTS = ROOT / "benchmarks" / "results"
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run what was asked for; 1 when a benchmark failed to run. A missed target is said, and is not a failure."""
     parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}, by default; or of {', '.join(LONG)}"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: the numbers mean nothing")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder to write to")
     options = parser.parse_args(args)
-    if unknown := sorted(set(options.names) - set(NAMES)):
-        parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join(NAMES)}")
+    if unknown := sorted(set(options.names) - {*NAMES, *LONG}):
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are: {', '.join((*NAMES, *LONG))}")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before transformers is imported
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     machine = describe_machine()
