@@ -5,11 +5,15 @@ import logging
 import pytest
 import torch
 
+from inversionview.bank.making import make_bank
+from inversionview.bank.plan import plan_bank
 from inversionview.decoder import pool as pools
 from inversionview.decoder.places import Anywhere
 from inversionview.decoder.pool import Pool, passes_for
+from inversionview.errors import UserError
 from inversionview.probed.coordinates import Coordinates
 from inversionview.sites import Site
+from inversionview.tasks.positions import every_role
 from tests.preimage.tiny import probed, task
 
 SITES = tuple(map(Site.parse, ("a0.1", "x0.post", "a1.1")))
@@ -93,3 +97,38 @@ def test_what_was_kept_is_not_run_again_and_what_is_gone_is(tmp_path, monkeypatc
     with caplog.at_level(logging.WARNING):
         assert same(drawn(made(tmp_path), 31), expected)
     assert f"16 inputs of the run that is resumed were gone from {tmp_path}, and were run" in caplog.text
+
+
+def bank_of(roles, sites=SITES, n=120, split="all"):
+    return make_bank(probed(), task(), plan_bank(probed(), task(), sites=sites, roles=roles, n=n, seed=4, split=split))
+
+
+def test_a_bank_gives_the_first_inputs_and_only_those_of_the_training():
+    roles = every_role(task(), task().sample(500, generator=torch.Generator().manual_seed(0)))
+    bank = bank_of(roles)
+    pool = made(bank=bank, megabytes=1)
+    tokens, chosen, vectors = drawn(pool, 0, 300)
+    mine = {tuple(row) for row in bank.tokens[~task().is_held_out(bank.tokens)].tolist()}
+    assert {tuple(row) for row in tokens.tolist()} <= mine
+    coordinates, captured = Coordinates(probed()), probed().capture(tokens, SITES)
+    for i, (position, site) in enumerate(zip(chosen.positions.tolist(), chosen.site_index.tolist(), strict=True)):
+        expected = coordinates.of(SITES[site], captured[SITES[site]][i, position])
+        torch.testing.assert_close(vectors[i, : len(expected)], expected, rtol=1e-4, atol=1e-4)
+    later, _, _ = drawn(pool, 20, 300)
+    assert {tuple(row) for row in later.tolist()} - mine
+
+
+@pytest.mark.parametrize(
+    ("bank", "message"),
+    [
+        (
+            lambda: bank_of(("=", "A1")),
+            r"the bank was not made at F1 F2 F3 \+, where the decoder is trained too.*--at all",
+        ),
+        (lambda: bank_of(every_role(task(), bank_of(("=",)).tokens), SITES[:1]), r"the bank does not hold x0\.post"),
+        (lambda: bank_of(("=",), split="held-out"), "none of the 120 inputs of the bank is a training input"),
+    ],
+)
+def test_a_bank_that_lacks_what_is_trained_on_is_refused(bank, message):
+    with pytest.raises(UserError, match=message):
+        made(bank=bank())

@@ -362,3 +362,10 @@ def test_the_steps_before_the_first_line_are_told_and_then_the_logger_tells(tmp_
         train(Toy(), config(steps=12, log_every=5), tmp_path / "run", logger=Listening())
     steps = [(done, 5) for done in range(6)]
     assert [news for i, news in enumerate(heard) if i == 0 or news != heard[i - 1]] == [*steps, "over", "log", "over"]
+
+
+def test_a_budget_too_short_for_one_pass_is_refused_and_says_what_it_takes(tmp_path):
+    toy = Toy()
+    toy.steps_of_a_pass = lambda size: 10**7
+    with pytest.raises(UserError, match=r"0\.02 minutes are .* steps here, and one pass .* takes 10,000,000: give at"):
+        train(toy, config(minutes=0.02), tmp_path / "run")

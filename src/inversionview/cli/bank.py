@@ -16,7 +16,7 @@ from inversionview.studies.settings import BankSettings, ModelSettings
 
 @click.command()
 @click.argument("study")
-@click.option("--at", required=True, metavar="POS,...", help="Positions to keep: roles such as END, or indices.")
+@click.option("--at", required=True, metavar="POS,...", help="Positions to keep: roles such as END, indices, or all.")
 @settings_options(BankSettings, ModelSettings)
 @click.option("--out", type=FOLDER, required=True, help="Folder of the bank; one that is not finished goes on.")
 @json_option

@@ -49,6 +49,7 @@ def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, sourc
             task_source=TaskSource(settings.texts or None, *texts[1:]) if texts != ((), None, None) else None,
             epsilon=settings.epsilon,
             pretrained=_pretrained(settings.decoder_from, settings.lora),
+            bank=settings.bank,
             device_map=settings.device_map,
             budget=Budget(run.minutes, run.steps),
             seed=run.seed,

@@ -18,7 +18,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from inversionview.bank.bank import Bank
 from inversionview.bank.passes import read_vectors
+from inversionview.decoder.given import Given, given_by
 from inversionview.decoder.places import Chosen, Places
 from inversionview.errors import UserError
 from inversionview.files import read_tensors, write_tensors
@@ -34,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 PART_BYTES = 2**24
 """Of the inputs that come in together."""
-MOST_INPUTS, FEWEST_INPUTS = 4096, 32
+MOST_INPUTS, FEWEST_INPUTS = 1024, 32
 """Of such a part, whatever it takes."""
 FIRST_PARTS = 4
 """Parts that are there at the first step."""
@@ -70,6 +72,8 @@ class Pool:
     seed: int = 0
     folder: Path | None = None
     """Where parts are kept for a run that is resumed."""
+    bank: Bank | None = None
+    """What the first inputs are taken from; new ones come in after these."""
     _made: int = field(default=0, init=False)
     """Parts that have come in so far."""
     _now: int = field(default=0, init=False)
@@ -83,6 +87,12 @@ class Pool:
         of_input = 4 * self.task.max_length * self._total
         self.part = max(FEWEST_INPUTS, min(MOST_INPUTS, PART_BYTES // of_input))
         self.parts = max(FIRST_PARTS, self.megabytes * 2**20 // (self.part * of_input))
+        self.first, self._given = FIRST_PARTS, None
+        if self.bank is not None:
+            self._given = given_by(self.bank, self.probed, self.task, self.sites, self.parts * self.part)
+            n = len(self._given.tokens)
+            self.first = -(-n // self.part)
+            self.part = n // self.first
         self._processes = Processes(None, self.probed.device)
         rows = self.part * self.parts
         # Memory that nothing was written to yet is not taken.
@@ -92,7 +102,7 @@ class Pool:
 
     def draw(self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator) -> Chosen:
         """The `n` instances of a step, of the inputs that are there then; new inputs come in here."""
-        self._advance(FIRST_PARTS + step * n // (self.passes * self.part))
+        self._advance(self.first + step * n // (self.passes * self.part))
         there = self.part * min(self._now, self.parts)
         assert self._table is not None
         return self.places.draw(self._tokens[:there], self._table[:there], n, weights, generator)
@@ -129,13 +139,17 @@ class Pool:
     def _take_in(self, number: int) -> bool:
         """Put a part in its place; whether it was on disk."""
         generator = torch.Generator().manual_seed(mixed(self.seed, number))
-        drawn = self.task.sample(self.part, generator=generator, split="train")
+        given = self._of_bank(number)
+        drawn = self.task.sample(self.part, generator=generator, split="train") if given is None else given.tokens
         tokens = F.pad(drawn, (0, self.task.max_length - drawn.shape[1]), value=self.task.pad)
         table = self.places.table(tokens, generator)
         if self._table is None:
             self._table = torch.empty(len(self._tokens), *table.shape[1:], dtype=torch.long)
         there = slice(number % self.parts * self.part, (number % self.parts + 1) * self.part)
         self._tokens[there], self._table[there] = tokens, table
+        if given is not None:
+            self._vectors[there] = given.vectors
+            return True
         kept = self._kept(number, tokens)
         [found] = self._processes.highest(int(kept is not None))
         start = perf_counter()
@@ -147,6 +161,13 @@ class Pool:
         if perf_counter() - start > KEPT_FROM:
             self._keep(number, tokens, self._vectors[there])
         return False
+
+    def _of_bank(self, number: int) -> Given | None:
+        """A part of what the bank gives; None for one that is new."""
+        if self._given is None or number >= self.first:
+            return None
+        rows = slice(number * self.part, (number + 1) * self.part)
+        return Given(self._given.tokens[rows], self._given.vectors[rows])
 
     def _read(self, tokens: Tensor) -> Tensor:
         """What this process reads of a part: every so many-th input, zeros elsewhere."""

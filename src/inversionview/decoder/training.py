@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from inversionview.bank.bank import Bank
 from inversionview.bank.passes import read_vectors
 from inversionview.decoder.backbone import load_backbone
 from inversionview.decoder.loss import IGNORED
@@ -97,12 +98,18 @@ class DecoderObjective:
     """Which activations are taken: `anywhere`, or `attended`, as `places` says."""
     folder: Path | None = None
     """Where inputs that were run are kept for a run that is resumed; without it, they are run again."""
+    bank: Bank | None = None
+    """What the first inputs are taken from; without it, new ones are run."""
     weights: Float[Tensor, "site pos"] = field(init=False)
 
     @property
     def after_step_period(self) -> int:
         """Steps between two times that `after_step` does its work."""
         return self.config.reweight_every or 1
+
+    def steps_of_a_pass(self, size: int) -> int:
+        """Steps of batches of `size` in which each input that the training begins with is taken once, on average."""
+        return -(-self.pool.first * self.pool.part // size)
 
     @property
     def steady_after(self) -> int:

@@ -53,6 +53,8 @@ class StudyDescription:
     """Type of numbers that the probed model is loaded in, such as `bfloat16`; empty: as it was saved."""
     loading: Mapping[str, str] = field(default_factory=dict)
     """What else it takes to find and load a model that is not beside this file: `revision`, `base`, `begin`."""
+    bank: str = ""
+    """Folder of the bank that the decoder's training began with; empty for new inputs from the first."""
     about: str = ""
     """What the task says of itself, in a sentence."""
 
@@ -130,6 +132,7 @@ _KINDS: dict[str, Any] = {
     "read": str,
     "dtype": str,
     "loading": dict,
+    "bank": str,
     "about": str,
 }
 _LATER: dict[str, Any] = {
@@ -141,6 +144,7 @@ _LATER: dict[str, Any] = {
     "read": "anywhere",
     "dtype": "",
     "loading": {},
+    "bank": "",
     "about": "",
 }
 """What older files lack."""

@@ -250,6 +250,9 @@ class TrainSettings(_Checked):
         None, "Language model to make the decoder of.  [default: layers of its own]", metavar="PATH_OR_ID"
     )
     lora: int | None = _option(None, "Train LoRA matrices of this rank, not all of that model.", metavar="RANK")
+    bank: Path | None = _option(
+        None, "Begin with the inputs of the bank in this folder, made with --at all.", metavar="DIR"
+    )
     device_map: str | None = _option(
         None,
         "Spread the probed model over several GPUs: auto, balanced, sequential.  [default: all on one device]",

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from inversionview.bank.folder import INDEX, load_bank
 from inversionview.criterion import Criterion, SiteEpsilons
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
@@ -157,6 +158,7 @@ def train_decoder(
     task_source: TaskSource | None = None,
     epsilon: float | str | None = None,
     pretrained: Pretrained | None = None,
+    bank: str | Path | None = None,
     dtype: str | None = None,
     revision: str | None = None,
     base: str | None = None,
@@ -193,6 +195,7 @@ def train_decoder(
     if layers is not None and (resume or plan.choose_sites is None or target.sites is not None):
         raise UserError("--layers says of which layers a new run chooses its heads: for recipe facts, without --sites")
     pretrained = _pretrained(pretrained, out, resume=resume)
+    folder = _bank(bank, out, resume=resume)
     config = _config(_gentle(plan.training, pretrained), out, budget, seed, resume=resume)
     with _claimed(out, resume=resume):
         probed, task = _made(target, plan, task_source, Loading(device=device, device_map=device_map))
@@ -205,10 +208,11 @@ def train_decoder(
         made = make_decoder(probed, task, names, seed=config.seed, places=places, pretrained=pretrained, **plan.decoder)
         decoder = made.to(probed.device)
         if not resume and _is_first_process():
-            _write(out, target, parts, pretrained)
+            _write(out, target, parts, pretrained, folder)
         data = dataclasses.replace(plan.data, seed=config.seed)
         rates = _Rates(parts, plan.rate_queries, places)
-        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read, out / TRAINING / POOL)
+        begun_with = None if folder is None else load_bank(folder, probed, task)
+        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read, out / TRAINING / POOL, begun_with)
         result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if not result.interrupted and _is_first_process():
             save_decoder(decoder, out / DECODER)
@@ -246,7 +250,7 @@ def _resumed(out: Path, probed: ProbedModel, task: Task) -> LiveParts:
     return LiveParts(described.name, probed, task, None, criterion, described.sites, described.read)
 
 
-def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained | None) -> None:
+def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained | None, bank: Path | None) -> None:
     """The study before its decoder is trained."""
     from_, rank = (pretrained.source, pretrained.lora_rank) if pretrained is not None else ("", 0)
     kept = _elsewhere(parts.probed, target.model)
@@ -256,7 +260,7 @@ def _write(out: Path, target: Target, parts: LiveParts, pretrained: Pretrained |
         keep_task(parts.task, part)
         described = describe(
             parts, name=parts.name, probed=kept or PROBED, recipe=_other(target.recipe, parts.task),
-            decoder_from=from_, lora_rank=rank, **_recorded(target.loading),
+            decoder_from=from_, lora_rank=rank, bank=str(bank or ""), **_recorded(target.loading),
         )  # fmt: skip
         on_disk.write_description(part, described)
 
@@ -432,6 +436,19 @@ def _pretrained(given: Pretrained | None, out: Path, *, resume: bool) -> Pretrai
     if given not in (None, there):
         raise UserError(f"the run was started with a decoder {_made_of(there)}, not {_made_of(given)}")
     return there
+
+
+def _bank(given: str | Path | None, out: Path, *, resume: bool) -> Path | None:
+    """The folder of the bank that the training begins with; when resuming, the one that it began with."""
+    asked = None if given is None else Path(given).expanduser().resolve()
+    if not resume:
+        return asked
+    there = on_disk.read_description(out).bank
+    if asked is not None and str(asked) != there:
+        raise UserError(f"the run was started with {f'the bank {there}' if there else 'no bank'}, not with {asked}")
+    if there and not (Path(there) / INDEX).is_file():
+        raise UserError(f"the bank {there}, with which the run was started, is gone: put it back, and resume again")
+    return Path(there) if there else None
 
 
 def _made_of(pretrained: Pretrained | None) -> str:

@@ -48,6 +48,8 @@ class _Readable(Protocol):
 
 
 class _Named(_Readable, Protocol):
+    @property
+    def roles(self) -> tuple[str, ...]: ...
     def position_of(self, tokens: Tokens, role: str) -> Positions: ...
 
 
@@ -74,6 +76,18 @@ def eligible_role(task: _Named, tokens: Tokens, role: str) -> Positions:
     positions = task.position_of(tokens, role)
     eligible = task.eligible(tokens).gather(1, positions.clamp_min(0)[:, None])[:, 0]
     return torch.where(eligible, positions, -1)
+
+
+def every_role(task: _Named, tokens: Tokens) -> tuple[str, ...]:
+    """The roles of these inputs, and indices where there is none, by which each eligible position of them is read."""
+    left, roles = task.eligible(tokens).clone(), []
+    left[:, 0] = False
+    for role in task.roles:
+        at = eligible_role(task, tokens, role)
+        if bool((at >= 0).any()):
+            roles.append(role)
+            left[(at >= 0).nonzero()[:, 0], at[at >= 0]] = False
+    return (*roles, *(str(index) for index in left.any(dim=0).nonzero()[:, 0].tolist()))
 
 
 def role_positions(task: _Named, tokens: Tokens, roles: Sequence[str]) -> Positions:

@@ -179,6 +179,8 @@ class _Run:
             total = self._plan()
             save = total or self._is_save_due()
         stopped, save, total = self.processes.highest(int(bool(stop)), save, total)
+        if total:
+            self._check_a_pass(total)
         self.progress.total_steps = self.progress.total_steps or total or None
         return bool(stopped), bool(save)
 
@@ -187,6 +189,18 @@ class _Run:
             return 0
         synchronize(self.device)
         return self.planner.plan(self.progress.step, self.clock) or 0
+
+    def _check_a_pass(self, total: int) -> None:
+        """Raise where the minutes hold fewer steps than the objective says that it takes to see its data once."""
+        needed = getattr(self.objective, "steps_of_a_pass", lambda size: 0)(self.config.batch_size)
+        if total >= needed:
+            return
+        prepared, step = self.clock.parts["preparation"], self.progress.step
+        seconds = prepared + needed * (self.clock.seconds - prepared) / step
+        raise UserError(
+            f"{self.config.minutes:g} minutes are {total:,} steps here, and one pass over the inputs that the training "
+            f"begins with takes {needed:,}: give at least {math.ceil(seconds / 6) / 10:g} minutes"
+        )
 
     def _is_save_due(self) -> bool:
         if self.progress.total_steps is None and self.planner.wants_checkpoint(self.progress.step):

@@ -11,15 +11,23 @@ from inversionview.bank.making import make_bank
 from inversionview.bank.plan import BankPlan, plan_bank
 from inversionview.errors import UserError
 from inversionview.results.bank import BankSummary
+from inversionview.seeds import seeded
 from inversionview.studies.parts import Parts, checked_sites
 from inversionview.studies.settings import BankSettings
-from inversionview.tasks.positions import check_role
+from inversionview.tasks.positions import check_role, every_role
+
+ALL = "all"
+"""In place of positions: every one that may be read."""
+_TRIED = 1000
+"""Inputs that tell which ones there are."""
 
 
 def plan_for(parts: Parts, at: Sequence[str | int], settings: BankSettings) -> BankPlan:
     """What the bank will hold, which is known before anything is run; see `Study.bank`."""
     if settings.most is not None and not settings.most > 0:
         raise UserError(f"the most that a bank may take is a number of GB above 0, not {settings.most:g}")
+    if tuple(at) == (ALL,):
+        at = every_role(parts.task, parts.task.sample(_TRIED, generator=seeded(settings.seed), split=settings.split))
     for role in at:
         check_role(parts.task, str(role))
     return plan_bank(
