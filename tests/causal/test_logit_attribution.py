@@ -8,7 +8,14 @@ from transformers import GPT2Model
 
 from inversionview.causal.contrast import make_pairs
 from inversionview.causal.effects import PatchSite
-from inversionview.causal.logit_attribution import attribute_heads, logit_attribution, logit_parts, stream_parts
+from inversionview.causal.logit_attribution import (
+    LogitAttribution,
+    attribute_heads,
+    extremes,
+    logit_attribution,
+    logit_parts,
+    stream_parts,
+)
 from inversionview.causal.patching import patch_effects
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
@@ -137,9 +144,30 @@ def test_top_bottom_and_rank_agree_with_a_sort(gpt2):
         assert int(found.rank(asked[:, 1])[i]) == 5
 
 
-def test_ties_have_the_same_rank():
-    from inversionview.causal.logit_attribution import LogitAttribution
+def test_without_the_final_norms_scale_tokens_come_in_the_same_order(probed):
+    site = Site("head", 1, 1)
+    with_norm = logit_attribution(probed, TOKENS, site, AT)
+    without = logit_attribution(probed, TOKENS, site, AT, final_norm=False)
+    close(without.values.mean(dim=1) + 1, torch.ones(3))
+    spread = [found.values - found.values.mean(dim=1, keepdim=True) for found in (with_norm, without)]
+    factor = spread[1].norm(dim=1, keepdim=True) / spread[0].norm(dim=1, keepdim=True)
+    close(spread[1], factor * spread[0])
+    assert (with_norm.top(5).tokens == without.top(5).tokens).all()
 
+
+def test_extremes_count_inputs_by_hand():
+    values = torch.tensor([[5.0, 4, 3, 2, 1, 0], [5.0, 4, 3, 2, 1, 0], [0.0, 1, 2, 3, 4, 5]])
+    found = LogitAttribution("a0.0", values)
+    own = torch.tensor([[1, -1], [0, 5], [4, -1]])
+    names = torch.tensor([0, 1, 4, 5])
+    # Raised most: 0 1 | 0 1 | 5 4; lowered most: 5 4 | 5 4 | 0 1.
+    assert extremes(found, own, names, n=2) == pytest.approx((1, 1 / 3, 1 / 3, 1 / 3))
+    assert extremes(found, own, torch.tensor([2]), n=2) == pytest.approx((1, 1, 1 / 3, 1 / 3))
+    with pytest.raises(UserError, match="n must be from 1 to the 6 tokens"):
+        extremes(found, own, names)
+
+
+def test_ties_have_the_same_rank():
     found = LogitAttribution("m0", torch.tensor([[1.0, 2.0, 1.0, 2.0, 0.0]]))
     assert found.rank(torch.tensor([[0, 1, 2, 3, 4]])).tolist() == [[2, 0, 2, 0, 4]]
 

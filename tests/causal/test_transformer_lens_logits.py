@@ -24,6 +24,7 @@ def test_each_part_through_the_folded_final_norm_and_unembedding():
     probed, bridge = ProbedModel(model, convention="tl"), bridge_to(model, "tl")
     _, cache = bridge.run_with_cache(TOKENS)
     scale = cache["ln_final.hook_scale"][ROWS, AT]
+    assert (scale - 1).abs().min() > 0.05
     for site in probed.sites:
         value = cache[hook_of(site)]
         value = (value[:, :, site.head] if site.kind == "head" else value.expand(3, *value.shape[1:]))[ROWS, AT]
@@ -31,3 +32,5 @@ def test_each_part_through_the_folded_final_norm_and_unembedding():
         found = logit_attribution(probed, TOKENS, site, AT).values
         found = found - found.mean(dim=-1, keepdim=True)
         torch.testing.assert_close(found, expected - expected.mean(-1, keepdim=True), atol=1e-4, rtol=1e-4)
+        published = logit_attribution(probed, TOKENS, site, AT, final_norm=False).values
+        torch.testing.assert_close(published, value @ bridge.W_U, atol=1e-4, rtol=1e-4)

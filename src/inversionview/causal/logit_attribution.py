@@ -8,6 +8,9 @@ in it. So for a part v of a stream x, LayerNorm gives `W_U (Î³ (v - mean(v)) / Ï
 - Convention: a head's value in `tl` has lost what the biases of norm and values add, which is then in `attn0 bias`.
   Nothing else differs.
 - Centring: LayerNorm takes away each part's mean over d_model. Logits are not centred over the vocabulary.
+- Without the final norm's scale (`final_norm=False`), as InversionView's published code does it for IOI: what a part
+  gives with TransformerLens' unembedding, which has the norm's weight and is centred over the vocabulary. For one input
+  that is the same but for a positive factor and a constant: tokens come in the same order, and values are no logits.
 - Where the model caps its logits (Gemma 2), they are those before the cap.
 """
 
@@ -28,6 +31,8 @@ from inversionview.probed.readout import Readout, heads_in_stream
 from inversionview.shapes import Activations
 from inversionview.sites import Site
 
+EXTREMES = 30
+"""Tokens at either end that the paper looks at."""
 _BLOCK_VALUES = 2**26
 """Numbers that are held at once for the parts of some streams."""
 
@@ -81,28 +86,57 @@ class LogitAttribution:
         return Tokenwise(tokens, values)
 
 
+class Extremes(NamedTuple):
+    """Shares of inputs: one of their tokens is among those raised most, or lowered most; or is there the first name."""
+
+    top: float
+    top_first: float
+    bottom: float
+    bottom_first: float
+
+
+def extremes(
+    found: LogitAttribution, tokens: Int[Tensor, "batch spelling"], names: Int[Tensor, " name"], *, n: int = EXTREMES
+) -> Extremes:
+    """How often one of an input's tokens, such as its subject, is among the `n` that a part raises or lowers most.
+
+    And how often it comes there before all others of `names`. `tokens`: in each of its spellings, -1 for one there is
+    not. As in InversionView's published code, where `n` is 30. Raises `UserError` as `top` does.
+    """
+    shares: list[float] = []
+    for some in (found.top(n).tokens.cpu(), found.bottom(n).tokens.cpu()):
+        own = (some[:, :, None] == tokens.cpu()[:, None, :]).any(dim=2)
+        named = torch.isin(some, names.cpu()) | own
+        first = own.gather(1, named.long().argmax(dim=1, keepdim=True))[:, 0]
+        shares += [float(own.any(dim=1).double().mean()), float(first.double().mean())]
+    return Extremes(*shares)
+
+
 @torch.no_grad()
 def logit_attribution(
-    probed: ProbedModel, tokens: Tensor, site: Site | str, positions: int | Tensor
+    probed: ProbedModel, tokens: Tensor, site: Site | str, positions: int | Tensor, *, final_norm: bool = True
 ) -> LogitAttribution:
     """What the activation at a site adds to the logits of the same position, directly.
 
     `tokens` `[batch, pos]`; `positions` an index or `[batch]`. Of a residual stream, all that was added up to there:
-    the logit lens with the scale of the last layer. Raises `UserError` as `capture` does, and for a model without head.
+    the logit lens with the scale of the last layer. `final_norm=False` leaves that scale out, as published.
+    Raises `UserError` as `capture` does, and for a model without head.
     """
     readout, site = Readout(probed), probed.site(site)
     if site not in probed.sites:
         raise UserError(f"{site} is not written in the basis of the residual stream, so it adds no logits directly")
     last = Site("resid_post", probed.n_layers - 1)
+    scale = [last] if final_norm else []
     if site.kind == "head" and site.layer is not None:
         layer_heads = [Site("head", site.layer, head) for head in range(probed.n_heads)]
-        activations = probed.capture(tokens, [*layer_heads, last], positions)
+        activations = probed.capture(tokens, [*layer_heads, *scale], positions)
         heads = torch.stack([activations[head] for head in layer_heads])
         value = heads_in_stream(probed, site.layer, heads)[layer_heads.index(site)]
     else:
-        activations = probed.capture(tokens, [site, last], positions)
+        activations = probed.capture(tokens, [site, *scale], positions)
         value = activations[site]
-    return LogitAttribution(str(site), readout.contributions(value, activations[last]))
+    added = readout.contributions(value, activations[last]) if final_norm else readout.unscaled(value)
+    return LogitAttribution(str(site), added)
 
 
 class StreamParts(NamedTuple):

@@ -39,17 +39,23 @@ def frozen(norm: nn.Module, kind: Literal["LayerNorm", "RMSNorm"], at: Activatio
 
     May be called while the norm's own model runs: no hook of the norm sees it.
     """
-    weight, at = _weight(norm, kind, at), at.float()
-
-    def scaled(values: Tensor) -> Tensor:
-        values = values.float()
-        return weight * (values - values.mean(-1, keepdim=True) if kind == "LayerNorm" else values)
-
+    at, scaled = at.float(), unscaled(norm, kind, at)
     # From what the norm gives, because its epsilon goes by another name in each model.
     made = norm.forward(at.to(_dtype(norm, at))).float().to(at.device)  # a norm may lie on another device
     base, out = scaled(at), made - bias_of(norm, at[0])
     scale = (out * base).sum(-1, keepdim=True) / (base * base).sum(-1, keepdim=True).clamp_min(1e-30)
     return lambda parts: scale * scaled(parts)
+
+
+def unscaled(norm: nn.Module, kind: Literal["LayerNorm", "RMSNorm"], like: Activations) -> Callable[[Vectors], Vectors]:
+    """What a norm does beside its scale and its bias: centring, where it does, and its weight; in fp32."""
+    weight = _weight(norm, kind, like)
+
+    def scaled(values: Tensor) -> Tensor:
+        values = values.float()
+        return weight * (values - values.mean(-1, keepdim=True) if kind == "LayerNorm" else values)
+
+    return scaled
 
 
 def bias_of(norm: nn.Module, like: Float[Tensor, " d_model"]) -> Float[Tensor, " d_model"]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
-from inversionview.probed.norms import Vectors, bias_of, frozen
+from inversionview.probed.norms import Vectors, bias_of, frozen, unscaled
 from inversionview.shapes import Activations
 
 
@@ -33,6 +33,17 @@ class Readout:
         norm, weight = frozen(self._parts.final_norm, self._parts.architecture.norm, stream), self._head.weight
         logits: Tensor = norm(parts).to(weight.device) @ weight.float().T
         return self._parts.logit_scale * logits.to(parts.device)
+
+    @torch.no_grad()
+    def unscaled(self, parts: Vectors) -> Float[Tensor, "*part batch vocab"]:
+        """What each part gives with the unembedding alone, the final norm's weight in it and its scale left out.
+
+        Centred over the vocabulary: TransformerLens' `W_U` of a model that it has processed.
+        """
+        like, weight = parts.reshape(-1, parts.shape[-1]), self._head.weight
+        norm = unscaled(self._parts.final_norm, self._parts.architecture.norm, like)
+        logits: Tensor = norm(parts).to(weight.device) @ weight.float().T
+        return (self._parts.logit_scale * (logits - logits.mean(dim=-1, keepdim=True))).to(parts.device)
 
     @torch.no_grad()
     def differences(

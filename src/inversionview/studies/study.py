@@ -421,9 +421,12 @@ class Study:
         settings = AblateSettings(kind, None if outputs is None else tuple(outputs), seed)
         return ablate_inputs(self.parts, inputs, site, at, settings)
 
-    def logit_attribution(self, query: Query) -> LogitAttribution:
-        """What the query's activation adds to the logits at its position, directly; see `causal.logit_attribution`."""
-        return attribute(self.parts, query)
+    def logit_attribution(self, query: Query, *, final_norm: bool = True) -> LogitAttribution:
+        """What the query's activation adds to the logits at its position, directly; see `causal.logit_attribution`.
+
+        `final_norm=False`: without the scale of the final norm, as in the paper's code for IOI.
+        """
+        return attribute(self.parts, query, final_norm=final_norm)
 
     def head_selection(
         self, at: str = "END", *, n: int = 500, least: float = 0.02, layers: Layers = "all", seed: int = 0

@@ -16,10 +16,11 @@ from inversionview.tasks.base import Task
 from inversionview.tasks.positions import check_role
 
 
-def attribute(parts: Parts, query: Query) -> LogitAttribution:
+def attribute(parts: Parts, query: Query, *, final_norm: bool = True) -> LogitAttribution:
     """What the query's activation adds to the logits at its own position; see `Study.logit_attribution`."""
     query.needed_input("logit attribution")
-    return logit_attribution(parts.probed, torch.tensor([query.tokens]), query.site, query.position)
+    tokens = torch.tensor([query.tokens])
+    return logit_attribution(parts.probed, tokens, query.site, query.position, final_norm=final_norm)
 
 
 def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> HeadSelection:
