@@ -59,11 +59,8 @@ def _reading_rows(queries: tuple[tuple[str, str, str], ...]) -> list[Row]:
 
 def _read(study: Any, query: Any) -> dict[str, float]:
     """Seconds of each stage of one reading, drawn in both ways."""
-    from rich.console import Console
-
     from inversionview.preimage import sampled
-    from inversionview.report.terminal import render_terminal
-    from inversionview.studies.verbs import read
+    from inversionview.reading import attribution
 
     spent = dict.fromkeys(("propose", "verify", "densities", "token colours", "terminal", "HTML page", "the rest"), 0.0)
     start = perf_counter()
@@ -71,15 +68,29 @@ def _read(study: Any, query: Any) -> dict[str, float]:
         _timed(spent, "propose", sampled, "_draw"),
         _timed(spent, "verify", sampled, "_verify"),
         _timed(spent, "densities", sampled, "_densities"),
-        _timed(spent, "token colours", read, "token_colors"),
     ):
         preimage = study.preimage(query, n=CANDIDATES)
-    with _adding(spent, "terminal"):
-        render_terminal(preimage.to_reading(), Console(file=io.StringIO(), width=100, force_terminal=True))
-    with _adding(spent, "HTML page"):
-        preimage.to_html()
+    with _timed(spent, "token colours", attribution, "token_colors"):  # made as they are drawn
+        for name, draw in (("terminal", _in_terminal), ("HTML page", _as_page)):
+            before = spent["token colours"]
+            with _adding(spent, name):
+                draw(preimage)
+            spent[name] -= spent["token colours"] - before
     spent["the rest"] = perf_counter() - start - sum(spent.values())
     return spent
+
+
+def _in_terminal(preimage: Any) -> None:
+    from rich.console import Console
+
+    from inversionview.report.terminal import render_terminal
+
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="truecolor")
+    render_terminal(preimage.to_reading(), console)
+
+
+def _as_page(preimage: Any) -> None:
+    preimage.to_html()
 
 
 @contextmanager

@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+import pytest
 import torch
 
-from inversionview.preimage.sampled import query_activations
-from inversionview.reading.attribution import token_colors
+from inversionview.criterion import Criterion
+from inversionview.decoder.scoring import score
+from inversionview.preimage.sampled import query_activations, sampled_preimages
+from inversionview.preimage.sources.proposals import PriorSource, ladder
+from inversionview.reading.attribution import colors_of, token_colors
 from tests.preimage.tiny import decoder, probed, query, rows, task
 
 
@@ -54,4 +61,51 @@ def test_small_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr("inversionview.decoder.scoring._BLOCK", 3)
     torch.testing.assert_close(
         token_colors(decoder(), probed(), task(), tokens, site="a0.0", z_q=z_q), whole, atol=1e-6, rtol=0
+    )
+
+
+@pytest.fixture(scope="module")
+def reading():
+    sources = [*ladder(decoder(), 60, noise=(0.0, 0.2)), PriorSource(task(), 20)]
+    [found] = sampled_preimages(probed(), task(), [query(site="a0.1")], sources, criterion=Criterion.parse(epsilon=0.3))
+    return found
+
+
+def z_q():
+    return query_activations(probed(), task(), [query(site="a0.1")])[0]
+
+
+def test_what_is_made_later_row_by_row_is_what_all_at_once_would_be(reading):
+    eager = token_colors(decoder(), probed(), task(), torch.from_numpy(reading.tokens), site="a0.1", z_q=z_q())
+    unscored = np.isnan(reading.token_log_prob).any(axis=1)
+    assert unscored.any()
+    assert not unscored.all()
+    colors = colors_of(decoder(), probed(), task(), reading, z_q)
+    np.testing.assert_allclose(colors[np.array([9, 3])], eager[[9, 3]], atol=1e-5)
+    np.testing.assert_allclose(colors, eager, atol=1e-5)
+
+
+def test_only_what_was_not_scored_is_run_with_the_query_activation(reading, monkeypatch):
+    passes = []
+
+    def counted(decoder, tokens, z, index):
+        passes.append((len(tokens), torch.equal(z, z_q())))
+        return score(decoder, tokens, z, index)
+
+    monkeypatch.setattr("inversionview.reading.attribution.score", counted)
+    unscored = np.isnan(reading.token_log_prob).any(axis=1)
+    np.asarray(colors_of(decoder(), probed(), task(), reading, z_q))
+    assert sorted(passes) == [(int(unscored.sum()), True), (len(reading), False)]
+    passes.clear()
+    known = np.flatnonzero(~unscored)[:5]
+    np.asarray(colors_of(decoder(), probed(), task(), reading, z_q)[known])
+    assert passes == [(5, False)]
+
+
+def test_a_reading_without_scores_is_coloured_all_the_same(reading):
+    bare = dataclasses.replace(reading, token_log_prob=None)
+    np.testing.assert_allclose(
+        colors_of(decoder(), probed(), task(), bare, z_q),
+        colors_of(decoder(), probed(), task(), reading, z_q),
+        atol=1e-5,
     )

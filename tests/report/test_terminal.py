@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -12,6 +14,7 @@ from inversionview.report.answer import answer_of
 from inversionview.report.reading import printable
 from inversionview.report.terminal import render_evaluation_terminal, render_table, render_terminal
 from inversionview.results import convert
+from inversionview.results.colors import TokenColors
 from inversionview.results.evaluation import Evaluation
 from tests.report.examples import addition, as_reading, exact, text, told
 
@@ -154,6 +157,22 @@ def test_no_color_leaves_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "38;" not in colored
     assert "48;" not in colored
     assert "lowered" not in colored
+
+
+def test_only_rows_that_are_printed_in_colour_ask_for_their_colours() -> None:
+    plain, asked = as_reading(told()), []
+
+    def make(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return np.ones((len(rows), 40))
+
+    colors = TokenColors((len(plain.samples), 40), make)
+    samples = [dataclasses.replace(one, colors=colors.of(i, len(one.tokens))) for i, one in enumerate(plain.samples)]
+    reading = dataclasses.replace(plain, samples=samples)
+    render_terminal(reading, console(80), limit=5, details=True)
+    assert asked == []
+    render_terminal(reading, console(80, force_terminal=True, color_system="truecolor"), limit=5)
+    assert asked == [5]
 
 
 def test_hostile_text_reaches_no_terminal() -> None:

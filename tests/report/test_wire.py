@@ -7,12 +7,15 @@ import json
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from inversionview.report.answer import answer_of
 from inversionview.report.estimates import bits_row
 from inversionview.report.reading import facts, settings, source_lines
-from inversionview.report.wire import pack_causal, pack_map
+from inversionview.report.wire import pack_causal, pack_map, pack_reading, with_colors
+from inversionview.results.colors import TokenColors
+from inversionview.results.reading import Reading
 from tests.report.causal import document
 from tests.report.examples import addition, addition_map, as_map, as_reading, estimated, exact, pack, text, told
 
@@ -117,3 +120,56 @@ def test_what_is_kept_of_a_large_reading_is_typical_near_and_still_itself(most: 
 
 def test_a_reading_that_is_small_enough_is_kept_whole() -> None:
     assert pack(told(), most_tokens=14 * len(told()["samples"])) == pack(told())
+
+
+def whole(reading: dict[str, Any]) -> Reading:
+    """The same with every field of its samples."""
+    plain = as_reading(reading)
+    return dataclasses.replace(plain, samples=[dataclasses.replace(sample) for sample in plain.samples])
+
+
+def with_lazy_colors(reading: dict[str, Any]) -> tuple[Reading, list[list[int]]]:
+    """A reading whose token colours are made as they are asked for, and which rows were."""
+    plain, asked = whole(reading), []
+    values = [sample.colors for sample in plain.samples]
+    width = max(map(len, values))
+
+    def make(rows: np.ndarray) -> np.ndarray:
+        asked.append(rows.tolist())
+        return np.array([[*values[i], *[0.0] * (width - len(values[i]))] for i in rows])
+
+    colors = TokenColors((len(values), width), make)
+    samples = [
+        dataclasses.replace(sample, colors=colors.of(i, len(sample.tokens))) for i, sample in enumerate(plain.samples)
+    ]
+    return dataclasses.replace(plain, samples=samples), asked
+
+
+def test_colours_that_are_made_later_are_packed_as_if_they_had_been_there() -> None:
+    reading, asked = with_lazy_colors(addition())
+    assert asked == []
+    assert pack_reading(reading) == pack_reading(whole(addition()))
+    assert asked == [list(range(len(reading.samples)))]
+
+
+def test_a_page_has_the_colours_of_what_is_shown_first_and_says_so() -> None:
+    reading, asked = with_lazy_colors(told())
+    packed, all_colored = pack_reading(reading, most_colored=7), pack_reading(whole(told()))
+    colored = [i for i, sample in enumerate(packed["samples"]) if sample["colors"] is not None]
+    assert asked == [colored]
+    assert len(colored) == 7
+    assert set(reading.typical[:2]) <= set(colored)
+    assert any(not reading.samples[i].inside and reading.samples[i].in_domain for i in colored)
+    for i in colored:
+        assert packed["samples"][i] == all_colored["samples"][i]
+    assert "7 rows have colours" in packed["colors_about"]
+    assert pack_reading(reading, most_colored=0)["samples"][colored[0]]["colors"] is not None, "what is there is kept"
+    assert pack_reading(reading, most_colored=10_000)["samples"] == all_colored["samples"]
+
+
+def test_a_reading_without_colours_gets_them_afterwards() -> None:
+    colored = whole(addition())
+    bare = dataclasses.replace(colored, samples=[dataclasses.replace(one, colors=None) for one in colored.samples])
+    width = max(len(sample.tokens) for sample in colored.samples)
+    colors = np.array([[*sample.colors, *[0.0] * (width - len(sample.tokens))] for sample in colored.samples])
+    assert with_colors(pack_reading(bare), colors) == pack_reading(colored)

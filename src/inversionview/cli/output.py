@@ -32,9 +32,12 @@ def show(preimages: Sequence[Preimage], n: int | None = None, *, rows: Rows = "t
 def write_readings(preimages: Sequence[Preimage], path: Path, title: str, n: int | None = None) -> None:
     """Write readings as one HTML page."""
     from inversionview.report.page import render_page
-    from inversionview.report.wire import MOST_TOKENS, pack_reading
+    from inversionview.report.wire import MOST_TOKENS, SHOWN_FIRST, pack_reading
 
-    readings = [pack_reading(preimage.to_reading(n), most_tokens=MOST_TOKENS) for preimage in preimages]
+    readings = [
+        pack_reading(preimage.to_reading(n), most_tokens=MOST_TOKENS, most_colored=SHOWN_FIRST)
+        for preimage in preimages
+    ]
     write_page(path, render_page(readings, title=title))
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from inversionview.report.page import render_box, render_fragment, render_page
 from inversionview.report.widget import widget_bundle
-from inversionview.report.wire import MOST_TOKENS, pack_causal, pack_map, pack_patching, pack_reading, pack_tests
+from inversionview.report.wire import (
+    MOST_TOKENS,
+    SHOWN_FIRST,
+    pack_causal,
+    pack_map,
+    pack_patching,
+    pack_reading,
+    pack_tests,
+)
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Patching
@@ -19,17 +27,17 @@ Shown = Map | Preimage | Use | Patching | HypothesisTests
 
 def page(result: Shown) -> str:
     """Return a self-contained HTML page that shows a result."""
-    return render_page([_packed(result, MOST_TOKENS)], title=_title(result))
+    return render_page([_packed(result, MOST_TOKENS, SHOWN_FIRST)], title=_title(result))
 
 
 def fragment(result: Shown) -> str:
     """Return a result as HTML for a notebook."""
-    return render_fragment(_packed(result, MOST_TOKENS))
+    return render_fragment(_packed(result, MOST_TOKENS, 0))  # which has no colours
 
 
 def widget(result: Shown) -> dict[str, Any]:
     """Return what a notebook needs to show a result with scripts."""
-    return widget_bundle(lambda: _packed(result, None))
+    return widget_bundle(lambda: _packed(result, None, SHOWN_FIRST))
 
 
 def box(heading: str, rows: Mapping[str, str]) -> str:
@@ -37,7 +45,7 @@ def box(heading: str, rows: Mapping[str, str]) -> str:
     return render_box(heading, rows)
 
 
-def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
+def _packed(result: Shown, most_tokens: int | None, most_colored: int) -> dict[str, Any]:
     if isinstance(result, Map):
         return pack_map(result)
     if isinstance(result, Use):
@@ -46,7 +54,7 @@ def _packed(result: Shown, most_tokens: int | None) -> dict[str, Any]:
         return pack_patching(result)
     if isinstance(result, HypothesisTests):
         return pack_tests(result)
-    return pack_reading(result.to_reading(), most_tokens=most_tokens)
+    return pack_reading(result.to_reading(), most_tokens=most_tokens, most_colored=most_colored)
 
 
 def _title(result: Shown) -> str:

@@ -38,7 +38,9 @@ def render_terminal(
     room = _ROWS if details else min(_ROWS, max(_LEAST_ROWS, LINES - 1 - asked - len(lines) - len(last)))
     if shown := rows_of(reading, rows)[: room if limit is None else max(0, limit)]:
         title = {"typical": answer.rows, "nearest": "nearest first", "misses": "near misses, nearest first"}[rows]
-        lines += row_lines(reading, shown, f"{'ROWS':{LABEL}}{title} (ε = {reading.epsilon:g})", width, details=details)
+        head = f"{'ROWS':{LABEL}}{title} (ε = {reading.epsilon:g})"
+        tinted = console.color_system is not None and not console.no_color
+        lines += row_lines(reading, shown, head, width, details=details, tinted=tinted)
     for line in [*lines, *last]:
         console.print(line, no_wrap=True, overflow="crop", soft_wrap=False)
     if details:

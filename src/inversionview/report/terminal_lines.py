@@ -13,6 +13,7 @@ from rich.text import Text
 from inversionview.report import colors
 from inversionview.report.folding import FOLD, folded, places
 from inversionview.report.reading import Row, format_distance, group, printable, visible
+from inversionview.results.colors import make_together
 from inversionview.results.map import PARTLY
 from inversionview.results.reading import Place, Reading, Sample
 
@@ -48,11 +49,15 @@ def rows_of(reading: Reading, kind: Rows) -> list[Row]:
     return groups.near if kind == "misses" else groups.members
 
 
-def row_lines(reading: Reading, rows: Sequence[Row], title: str, width: int, *, details: bool = False) -> list[Text]:
+def row_lines(
+    reading: Reading, rows: Sequence[Row], title: str, width: int, *, details: bool = False, tinted: bool = True
+) -> list[Text]:
     """A line that says what the rows are and names their columns, and a line for each row; none wider than `width`.
 
     Where there are features beside the rows, the query comes first, with its own.
     """
+    if tinted:
+        make_together(row.sample.colors for row in rows)
     starts = [format_distance(row.sample.distance, reading.epsilon) for row in rows]
     extras = _extras(reading, rows, details)
     query = reading.query
@@ -65,7 +70,7 @@ def row_lines(reading: Reading, rows: Sequence[Row], title: str, width: int, *, 
         extras.pop()
     room = width - before - sum(2 + column.width for column in extras)
     shared = _shared(reading)
-    texts = [_text(reading, row, shared, room) for row in rows]
+    texts = [_text(reading, row, shared, room, tinted=tinted) for row in rows]
     widest = max(text.cell_len for text in texts)
     if extras:
         widest = min(room, max(widest, cell_len(title) - before))
@@ -153,7 +158,7 @@ def _offsets(one: Sample | Place) -> dict[int, str]:
     return {i - one.position: token for i, token in enumerate(one.tokens)}
 
 
-def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text:
+def _text(reading: Reading, row: Row, shared: dict[int, str], room: int, *, tinted: bool) -> Text:
     """The text between begin and end: the position read in brackets, and the words of the best known features kept."""
     sample = row.sample
     tokens, position = sample.tokens[1:-1], sample.position - 1
@@ -171,7 +176,7 @@ def _text(reading: Reading, row: Row, shared: dict[int, str], room: int) -> Text
         if i is None:
             text.append(FOLD, "dim")
             continue
-        words, style = printable(tokens[i]), tint(sample.colors[i + 1] if sample.colors else 0.0)
+        words, style = printable(tokens[i]), tint(sample.colors[i + 1] if sample.colors and tinted else 0.0)
         if i == position:
             words = words if words.strip(" ") else visible(tokens[i])
             space = len(words) - len(words.lstrip(" "))

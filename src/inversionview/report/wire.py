@@ -11,6 +11,9 @@ from dataclasses import asdict, replace
 from itertools import chain, islice, takewhile, zip_longest
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float
+
 from inversionview.report.answer import pattern_line
 from inversionview.report.hypotheses import packed
 from inversionview.report.map import first_known, level_of, shown
@@ -26,6 +29,7 @@ from inversionview.report.words import (
     reading_words,
 )
 from inversionview.results import convert
+from inversionview.results.colors import RowColors, make_together
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import UNASKED, Map, given_by_token
 from inversionview.results.overlap import Overlap
@@ -39,20 +43,28 @@ MOST_TOKENS = 30_000
 """Tokens of the samples in a reading that is kept in a file or a notebook, which would grow by many megabytes."""
 _NEAR = 20
 """Near misses that such a reading keeps."""
+SHOWN_FIRST = 220
+"""Samples that a page shows in colour: near misses as above, and the typical and the nearest members, by turns."""
 _ROUNDED = ("distance", "log_prob", "token_distances")
 
 
-def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[str, Any]:
+def pack_reading(
+    reading: Reading, *, most_tokens: int | None = None, most_colored: int | None = None
+) -> dict[str, Any]:
     """Return a reading of which tokens are indexes into `strings`, with `words`; `unpack` in `wire.js` undoes it.
 
     `shown` has the same texts as tokens are drawn, `query_ids` the query's.
 
     Of more than `most_tokens` the nearest samples and the first typical ones are kept, by turns. Distances are rounded
-    so that none of them crosses epsilon: what is inside stays inside.
+    so that none of them crosses epsilon: what is inside stays inside. Of token colours that would have to be made,
+    `most_colored` samples get theirs at most, chosen in the same way.
     """
     if most_tokens is not None:
         longest = max((len(sample.tokens) for sample in reading.samples), default=1)
         reading = _fewer(reading, most_tokens // longest)
+    if most_colored is not None:
+        reading = _fewer_colored(reading, most_colored)
+    make_together(sample.colors for sample in reading.samples)
     table: dict[str, int] = {}
     packed = [_sample(sample, reading.epsilon, table) for sample in reading.samples]
     columns = [{**vars(c), "values": [_index(printable(value), table) for value in c.values]} for c in reading.features]
@@ -65,6 +77,15 @@ def pack_reading(reading: Reading, *, most_tokens: int | None = None) -> dict[st
     }
     lists = {"samples": packed, "query": convert.plain(reading.query), "query_ids": query_ids, "strings": list(table)}
     return {**_printed(document), **lists, "shown": [visible(text) for text in table]}
+
+
+def with_colors(packed: Mapping[str, Any], colors: Float[np.ndarray, "candidate pos"]) -> dict[str, Any]:
+    """Return a packed reading that was packed without token colours, with those of all its samples."""
+    samples = [
+        {**sample, "colors": _colors(row[: len(sample["tokens"])])}
+        for sample, row in zip(packed["samples"], colors.tolist(), strict=True)
+    ]
+    return {**packed, "samples": samples}
 
 
 def pack_map(document: Map) -> dict[str, Any]:
@@ -110,11 +131,15 @@ def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, 
     packed: dict[str, Any] = {**vars(sample), "tokens": [_index(token, table) for token in sample.tokens]}
     for name in _ROUNDED:
         packed[name] = _rounded(packed[name])
-    packed["colors"] = None if sample.colors is None else [round(value, 2) for value in sample.colors]
+    packed["colors"] = None if sample.colors is None else _colors(sample.colors)
     distance = sample.distance
     if distance is not None and (packed["distance"] <= epsilon) != (distance <= epsilon):
         packed["distance"] = distance
     return packed
+
+
+def _colors(values: Sequence[float]) -> list[float]:
+    return [round(value, 2) for value in values]
 
 
 def _printed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,11 +160,8 @@ def _fewer(reading: Reading, n: int) -> Reading:
     samples = reading.samples
     if len(samples) <= n:
         return reading
-    nearest = sorted(range(len(samples)), key=lambda i: _order(samples[i]))
-    near = [i for i in nearest if samples[i].in_domain and not samples[i].inside]
-    turns = chain.from_iterable(zip_longest(reading.typical, near[:_NEAR], nearest))
-    chosen = set(islice(dict.fromkeys(i for i in turns if i is not None), n))
-    kept = [i for i in nearest if i in chosen]
+    chosen = _by_turns(reading, n)
+    kept = [i for i in _nearest_first(reading) if i in chosen]
     row = {i: j for j, i in enumerate(kept)}
     return replace(
         reading,
@@ -147,6 +169,32 @@ def _fewer(reading: Reading, n: int) -> Reading:
         features=[replace(c, values=[c.values[i] for i in kept]) for c in reading.features],
         typical=[row[i] for i in takewhile(row.__contains__, reading.typical)],  # no longer typical from a gap on
     )
+
+
+def _fewer_colored(reading: Reading, n: int) -> Reading:
+    """A reading in which `n` samples at most have token colours, beside those whose colours were made already."""
+    chosen = _by_turns(reading, n)
+
+    def left_out(i: int, sample: Sample) -> bool:
+        return isinstance(sample.colors, RowColors) and not sample.colors.known and i not in chosen
+
+    samples = [replace(one, colors=None) if left_out(i, one) else one for i, one in enumerate(reading.samples)]
+    some = sum(sample.colors is not None for sample in samples)
+    if some in (0, sum(sample.colors is not None for sample in reading.samples)):
+        return replace(reading, samples=samples)
+    about = f"{reading.colors_about} Here {some:,} rows have colours, those that are shown first."
+    return replace(reading, samples=samples, colors_about=about)
+
+
+def _by_turns(reading: Reading, n: int) -> set[int]:
+    nearest = _nearest_first(reading)
+    near = [i for i in nearest if reading.samples[i].in_domain and not reading.samples[i].inside]
+    turns = chain.from_iterable(zip_longest(reading.typical, near[:_NEAR], nearest))
+    return set(islice(dict.fromkeys(i for i in turns if i is not None), n))
+
+
+def _nearest_first(reading: Reading) -> list[int]:
+    return sorted(range(len(reading.samples)), key=lambda i: _order(reading.samples[i]))
 
 
 def _order(sample: Sample) -> float:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from inversionview.criterion import Metric, PositionRule, checked_epsilon
 from inversionview.errors import UserError
 from inversionview.results import convert, estimators, show, storage, typical
+from inversionview.results.colors import TokenColors
 from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Patterns, Trust
 from inversionview.results.reading import Column, Counts, FeatureColumn, Place, Reading, Sample
 from inversionview.results.trust import trust
@@ -101,7 +102,7 @@ class Preimage(show.Drawn):
     token_distances: Float[np.ndarray, "candidate pos"] | None = None
     """Distance at every eligible position, NaN elsewhere; None where only `positions` were looked at."""
     token_log_prob: Float[np.ndarray, "candidate pos"] | None = None
-    """`log_prob` of each token given those before it, NaN for candidates of which it was not needed; not saved."""
+    """`log_prob` of each token given those before it, NaN for candidates of which it was not needed."""
     log_prior: Float[np.ndarray, " candidate"] | None = None
     """log p(x) in nats under the task's prior; minus infinity outside the domain. None where it has no density."""
     domain_mass: float = 1.0
@@ -110,8 +111,9 @@ class Preimage(show.Drawn):
     components: tuple[Component, ...] = ()
     log_densities: Float[np.ndarray, "component candidate"] | None = None
     """log q(x) in nats of every candidate under each of `components`; NaN outside the domain."""
-    colors: Float[np.ndarray, "candidate pos"] | None = None
-    """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None."""
+    colors: Float[np.ndarray, "candidate pos"] | TokenColors | None = None
+    """How much the activation raised (to 1) or lowered (to -1) the probability of each token, or None. Those of a new
+    reading are made as they are asked for, and are an array to numpy."""
     colors_about: str = ""
     """What `colors` compares with, in words."""
     epsilon_from: str = ""
@@ -415,7 +417,7 @@ class Preimage(show.Drawn):
                 in_domain=bool(self.in_domain[i]),
                 count=sum(self.sources[i].values()),
                 log_prob=convert.plain(float(self.log_prob[i])),
-                colors=None if colors is None else colors[i, : len(strings)].tolist(),
+                colors=_row_colors(colors, i, len(strings)),
                 token_distances=None if distances is None else convert.plain(distances[i, : len(strings)]),
                 weight=weight if weighted else None,
                 differs=self.differs(i),
@@ -449,7 +451,8 @@ class Preimage(show.Drawn):
 
         Raises `UserError` for another kind of file, or when it cannot be written.
         """
-        storage.save(self.to_dict(), vars(self), Path(path))
+        colors = None if self.colors is None else np.asarray(self.colors)
+        storage.save(self.to_dict(), {**vars(self), "colors": colors}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Preimage:
@@ -459,3 +462,11 @@ class Preimage(show.Drawn):
         """
         fields = storage.load(Path(path))
         return cls(**fields | {"query": Query(**fields["query"])})
+
+
+def _row_colors(
+    colors: Float[np.ndarray, "candidate pos"] | TokenColors | None, row: int, length: int
+) -> Sequence[float] | None:
+    if isinstance(colors, TokenColors):
+        return colors.of(row, length)
+    return None if colors is None else colors[row, :length].tolist()

@@ -55,7 +55,8 @@ class Sample:
     log_prob: float | None
     """Under the decoder at temperature 1, in nats; None where no decoder was asked."""
     colors: Sequence[float] | None
-    """For each token, how much the activation raised (to 1) or lowered (to -1) its probability."""
+    """For each token, how much the activation raised (to 1) or lowered (to -1) its probability; perhaps made when asked
+    for, see `results.colors.make_together`."""
     token_distances: Sequence[float | None] | None
     """For each token, the distance of the activation there."""
     weight: float | None = None

@@ -21,6 +21,8 @@ from inversionview.results.reading import Column
 _KIND = "preimage"
 _METADATA = b"inversionview"
 _ROWS = "samples"
+_TABLES = ("log_prior", "token_distances", "colors", "token_log_prob")
+"""Numbers of each candidate that its document lacks."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class _Row:
     """By component; `-inf` for a source that cannot draw the input, None where the density is not known."""
     token_distances: list[float | None] | None
     colors: list[float | None] | None
+    token_log_prob: list[float | None] | None = None
     features: dict[str, str | None] | None = None
     differs: str | None = None
 
@@ -121,6 +124,7 @@ class _File:
             "log_densities": None if densities is None else densities.T,
             "token_distances": self._table("token_distances", width),
             "colors": self._table("colors", width),
+            "token_log_prob": self._table("token_log_prob", width),
         }
         inside = fields["in_domain"] & (fields["distances"] <= self.epsilon)
         drawn = sum(sum(row.sources.values()) for row in rows)
@@ -197,7 +201,7 @@ def _whole(document: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
     document["feature_values"] = convert.plain([[f.value, f.about, f.left] for f in fields["bits"]])
     document["columns"] = [[column.name, column.values, column.query] for column in fields["columns"]]
     rows = document.pop(_ROWS)
-    tables = {name: convert.plain(fields[name]) for name in ("log_prior", "token_distances", "colors")}
+    tables = {name: convert.plain(fields[name]) for name in _TABLES}
     densities = fields["log_densities"]
     for i, row in enumerate(rows):
         row["tokens"] = fields["tokens"][i].tolist()
@@ -230,6 +234,7 @@ def _write_parquet(document: dict[str, Any], path: Path) -> None:
         "token_strings": pyarrow.list_(text),
         "token_distances": numbers,
         "colors": numbers,
+        "token_log_prob": numbers,
         "log_prior": number,
         "log_densities": numbers,
     }

@@ -255,8 +255,9 @@ class Study:
         cosine of 0.9 to 0.75 from the query's, or at that of `cosine:0.9`), `varied` (the decoder kept from repeating
         itself; `varied:0.9`, `varied:cosine` do both), where the task can, `given` (the prior given what an input
         shares with the query's: `given:asked` for one condition, `given` for all), and those that were registered, each
-        of which draws a quarter of `n` more. `colors` costs two passes of the decoder over what was drawn.
-        `progress` is told how far it is, see `inversionview.progress`; before the colours it is given all but these.
+        of which draws a quarter of `n` more. `colors` gives token colours, which are made for the rows that are
+        asked for, and then cost a pass of the decoder over these.
+        `progress` is told how far it is, see `inversionview.progress`.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
         return self.preimages(

@@ -8,13 +8,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
 from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import as_hypothesis
 from inversionview.report.hypotheses import packed
 from inversionview.report.reading import visible
-from inversionview.report.wire import pack_causal, pack_map, pack_overlap, pack_reading
+from inversionview.report.wire import pack_causal, pack_map, pack_overlap, pack_reading, with_colors
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
 from inversionview.studies.parts import checked_site
@@ -67,12 +69,13 @@ def read(study: Study, request: ReadRequest, limits: Limits, cache: Cache | None
 
     def run() -> Answer:
         preimage = _with_columns(study, draw(), request.columns)
-        return Answer(pack_reading(preimage.to_reading()), preimage)
+        uncolored = pack_reading(dataclasses.replace(preimage, colors=None).to_reading())
+        if preimage.colors is None:
+            return Answer(uncolored, preimage)
+        with stage("color", len(preimage), partial=uncolored):
+            return Answer(with_colors(uncolored, np.asarray(preimage.colors)), preimage)
 
-    def partial(preimage: Preimage) -> Any:
-        return pack_reading(_with_columns(study, preimage, request.columns).to_reading())
-
-    return Question(_key(study, "read", query, settings, request.columns), run, partial)
+    return Question(_key(study, "read", query, settings, request.columns), run, partial=lambda document: document)
 
 
 def first(study: Study, document: Mapping[str, Any], limits: Limits, cache: Cache) -> Question:

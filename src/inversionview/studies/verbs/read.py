@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from inversionview.bank.bank import Bank
 from inversionview.criterion import Criterion, EpsilonRule
@@ -17,8 +19,8 @@ from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.banked import bank_sample
 from inversionview.preimage.sources.proposals import Source, mixture
 from inversionview.preimage.sources.registry import SOURCES, Wanted, make_sources
-from inversionview.progress import Progress, stage, told
-from inversionview.reading.attribution import BASELINE, token_colors
+from inversionview.progress import Progress, told
+from inversionview.reading.attribution import BASELINE, colors_of
 from inversionview.reading.bank_map import bank_map, own_input
 from inversionview.reading.columns import with_features
 from inversionview.reading.information import preimage_bits, with_values
@@ -68,7 +70,7 @@ def read(
         if bank is not None:
             preimages = [_with_scores(parts, bank, preimage) for preimage in preimages]
         if settings.colors and parts.decoder is not None and preimages:
-            preimages = _colored(parts, parts.decoder, preimages)
+            preimages = [_colored(parts, parts.decoder, preimage) for preimage in preimages]
     return preimages
 
 
@@ -161,13 +163,10 @@ def reread(parts: Parts, preimage: Preimage, criterion: Criterion, seed: int) ->
     return with_words(parts.task, preimage.at_epsilon(epsilon.value), epsilon)
 
 
-def _colored(parts: Parts, decoder: Decoder, preimages: list[Preimage]) -> list[Preimage]:
-    colored: list[Preimage] = []
-    partial = preimages[0] if len(preimages) == 1 else preimages
-    with stage("color", 2 * sum(map(len, preimages)), partial=partial):
-        activations = query_activations(parts.probed, parts.task, [preimage.query for preimage in preimages])
-        for preimage, z_q in zip(preimages, activations, strict=True):
-            tokens = torch.from_numpy(preimage.tokens)
-            colors = token_colors(decoder, parts.probed, parts.task, tokens, site=preimage.query.site, z_q=z_q)
-            colored.append(dataclasses.replace(preimage, colors=colors.double().numpy(), colors_about=BASELINE))
-    return colored
+def _colored(parts: Parts, decoder: Decoder, preimage: Preimage) -> Preimage:
+    def activation() -> Float[Tensor, " width"]:
+        z_q = query_activations(parts.probed, parts.task, [preimage.query])
+        return z_q[0]
+
+    colors = colors_of(decoder, parts.probed, parts.task, preimage, activation)
+    return dataclasses.replace(preimage, colors=colors, colors_about=BASELINE)
