@@ -33,6 +33,7 @@ from inversionview.probed.batches import run_together, tokens_at_once
 from inversionview.probed.conventions import Folded, Raw
 from inversionview.probed.conventions import convention as convention_named
 from inversionview.probed.fingerprint import fingerprint
+from inversionview.probed.gpt2 import GPT2
 from inversionview.probed.hooks import Edit, Point, Stop, arguments_of, as_in_evaluation, eagerly, editing, lock_of
 from inversionview.probed.loading import Loading, checked_live, load
 from inversionview.probed.parts import Parts, locate, uncompiled
@@ -91,7 +92,7 @@ class ProbedModel:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | GPT2,
         tokenizer: Any = None,
         convention: str = "raw",
         *,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.pytorch_utils import Conv1D
 
+    from inversionview.probed.gpt2 import GPT2
+
     Affine = nn.Linear | Conv1D
 AttentionInput = Literal["query", "key", "value"]
 
@@ -133,7 +135,7 @@ def uncompiled_name(name: str) -> str:
     return name.replace("_orig_mod.", "")
 
 
-def locate(model: PreTrainedModel, architecture: Architecture | None = None) -> Parts:
+def locate(model: PreTrainedModel | GPT2, architecture: Architecture | None = None) -> Parts:
     """The parts of a Hugging Face model, with or without its language modelling head.
 
     `architecture`: without it, the row for the model's type. Raises UserError when there is none, or the model is not
@@ -160,14 +162,14 @@ def locate(model: PreTrainedModel, architecture: Architecture | None = None) -> 
     return parts
 
 
-def _not_as_usual(model: PreTrainedModel, why: str) -> UserError:
+def _not_as_usual(model: PreTrainedModel | GPT2, why: str) -> UserError:
     return UserError(
         f"this {type(model).__name__} is not built as models of type {model.config.model_type!r} are ({why}): "
         "give an unmodified, unquantised Hugging Face causal language model"
     )
 
 
-def _locate(model: PreTrainedModel, architecture: Architecture) -> Parts:
+def _locate(model: PreTrainedModel | GPT2, architecture: Architecture) -> Parts:
     decoder = uncompiled(model if hasattr(model, architecture.blocks) else attrgetter(architecture.decoder)(model))
     config = decoder.config
     architecture = replace(architecture, **architecture.varied(config))

@@ -95,7 +95,9 @@ class FolderParts:
         beside = described.probed == PROBED  # a copy is as it was loaded
         how = Loading(dtype=described.dtype or None, **({} if beside else described.loading))
         with doing(f"loading the model of {self.name}"):
-            probed = load_probed(source, self.on_device(how), convention=described.convention, usual="raw")
+            probed = load_probed(
+                source, self.on_device(how), convention=described.convention, usual="raw", own_copy=beside
+            )
         if probed.fingerprint != described.fingerprint:
             raise UserError(
                 f"the probed model in {source} is not the one of study {self.name}: its fingerprint is "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inversionview.errors import UserError
 from inversionview.probed.conventions import NotDerivedError
-from inversionview.probed.loading import AS_USUAL, Loading, load
+from inversionview.probed.loading import AS_USUAL, Loading, load, load_plain
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.tokenizers import begin_of, note_on_begin
 from inversionview.tasks import Task
@@ -15,13 +15,17 @@ from inversionview.tasks import Task
 _log = logging.getLogger(__name__)
 
 
-def load_probed(model: str | Path, how: Loading, *, convention: str | None, usual: str) -> ProbedModel:
+def load_probed(
+    model: str | Path, how: Loading, *, convention: str | None, usual: str, own_copy: bool = False
+) -> ProbedModel:
     """A model by its path or name, in the convention asked for.
 
     Where none is, in the usual one of the study or recipe, or, if that is not derived for this model, raw, which is
-    said. Raises `UserError` as `ProbedModel.from_pretrained` does.
+    said. `own_copy`: of a study, which is read by it alone and so may be in plain PyTorch. Raises `UserError` as
+    `ProbedModel.from_pretrained` does.
     """
-    live, tokenizer = load(model, how=how)
+    plain = load_plain(Path(model), how) if own_copy else None
+    live, tokenizer = load(model, how=how) if plain is None else plain
     try:
         return ProbedModel(live, tokenizer, convention=convention or usual, checked=False)
     except NotDerivedError:
