@@ -38,6 +38,17 @@ OTHERS = {
 """Whose construction checks are enough."""
 UNFIT = {
     "bloom": {"vocab_size": 17, "hidden_size": 16, "n_layer": 2, "n_head": 4},
+    "falcon": {
+        "vocab_size": 17,
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "alibi": True,
+        "multi_query": False,
+        "parallel_attn": False,
+        "bias": True,
+        "max_position_embeddings": 32,
+    },
     "mamba": {"vocab_size": 17, "hidden_size": 16, "num_hidden_layers": 2},
 }
 

@@ -22,7 +22,7 @@ from tests.preimage.tiny import probed, task
 from tests.studies.text_models import random_model, some_texts
 from tests.tokenizers import byte_tokenizer
 
-KINDS = ("sums", "texts", "texts by a language model")
+KINDS = ("sums", "texts", "texts by a language model", "texts by the model itself")
 SITES = ("x0.pre", "a0.1", "x1.post")
 SMALL = {"trunk_blocks": 1, "trunk_width": 32, "d_model": 32}
 
@@ -38,6 +38,8 @@ def run(out, kind="sums"):
         loss.LOGITS_AT_ONCE = 2**14  # so that the loss is made in parts
     if kind == "texts by a language model":
         pretrained = Pretrained(str(Path(out).parent / "backbone"))
+    if kind == "texts by the model itself":
+        pretrained = Pretrained("self", lora_rank=2)
     module = make_decoder(model, domain, sites, n_statistics=256, pretrained=pretrained, **SMALL)
     data = DecoderTrainingConfig(groups=2, full_steps=4, reweight_every=5)
     objective = DecoderObjective(module, model, domain, data, rates=rates)

@@ -65,6 +65,38 @@ def test_a_stopped_run_resumes_to_the_same_losses(tmp_path, model, base, rank):
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.parametrize("lora", [(), ("--lora", "2")])
+def test_the_probed_model_itself_makes_a_study_that_reads_and_resumes(tmp_path, model, lora, capsys):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    arguments = ["addition", "--model", str(model), "--decoder-from", "self", *lora, "--sites", "a0.1", "--steps", "6"]
+    assert cli.main(["train", *arguments, "--out", str(whole)]) == 0, capsys.readouterr().err
+    rank = int(lora[1]) if lora else 0
+    given = {"model": model, "sites": ["a0.1"], "pretrained": Pretrained("self", rank), "budget": Budget(steps=6)}
+    assert train_decoder("addition", cut, **given, logger=stop_at(3)).interrupted
+    with pytest.raises(UserError, match=r"was started with a decoder from self.*, not from"):
+        train_decoder("addition", cut, resume=True, pretrained=Pretrained("self", rank + 1))
+    assert cli.main(["train", *arguments, "--out", str(cut), "--resume"]) == 0, capsys.readouterr().err
+    assert losses(cut) == losses(whole)
+    described = read_description(whole)
+    assert (described.decoder_from, described.lora_rank) == ("self", rank)
+    study = load_study(cut)
+    assert study.preimage(study.query(QUERY, at="=", site="a0.1"), n=20).n_drawn == 20
+    shared = {p.data_ptr() for p in study.probed.model.parameters()} & {
+        p.data_ptr() for p in study.decoder.parameters()
+    }
+    assert bool(shared) == bool(rank)
+
+
+def test_a_probed_model_that_cannot_be_a_decoder_is_refused_before_anything_takes_long(tmp_path, monkeypatch, capsys):
+    saved_backbone(tmp_path / "falcon", "falcon", vocab_size=15)
+    monkeypatch.setattr("inversionview.studies.training_runs._measured", None)
+    given = ["--model", str(tmp_path / "falcon"), "--convention", "raw", "--decoder-from", "self", "--lora", "2"]
+    assert cli.main(["train", "addition", *given, "--out", str(tmp_path / "out"), "--steps", "2"]) == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "a model of type falcon cannot be a decoder's backbone: it fails with a slot before its tokens" in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_of_own_layers_is_not_resumed_on_a_language_model(tmp_path, model, base):
     out = tmp_path / "out"
     train_decoder("addition", out, model=model, sites=["a0.1"], budget=Budget(steps=4), logger=stop_at(1))

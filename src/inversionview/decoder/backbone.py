@@ -7,22 +7,29 @@ had been a token before the first, so nothing here knows how any architecture co
 
 from __future__ import annotations
 
+import copy
 import json
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inversionview.errors import UserError
 from inversionview.probed.fingerprint import fingerprint
+from inversionview.probed.gguf import as_plain
 from inversionview.probed.loading import Loading, load
-from inversionview.probed.parts import is_conv1d
+from inversionview.probed.model import ProbedModel
+from inversionview.probed.parts import is_conv1d, uncompiled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+SELF = "self"
+"""What the probed model is called where a decoder is made of it."""
 FULL, SLIDING = "full_attention", "sliding_attention"
 """What transformers calls a layer that sees all earlier tokens, and one that sees the latest of them."""
 FUSED_FROM = 256
@@ -40,6 +47,68 @@ class SlotShape(NamedTuple):
 def load_backbone(name_or_path: str | Path) -> tuple[PreTrainedModel, Any]:
     """A pretrained model in fp32, on the CPU, and its tokenizer if there is one; `UserError` where it is damaged."""
     return load(name_or_path, how=Loading(device="cpu", dtype=torch.float32), readable=False)
+
+
+def backbone_of(probed: ProbedModel, *, shared: bool) -> PreTrainedModel:
+    """The probed model as a backbone: modules of its own, on the same frozen weights where `shared`, else on copies.
+
+    So nothing that is done to it (LoRA, its attention's kind, training) is done to the probed model. What it computes
+    in is up to what it is given: of shared weights in half precision, matrices stay as they are and are cast when they
+    are used, and the few others are copies in fp32. Raises `UserError` for a model on several devices.
+    """
+    if is_spread(model := probed.model):
+        raise UserError(
+            "a decoder cannot be made of a probed model that is spread over several devices: load the model on one, "
+            "or give --decoder-from another language model"
+        )
+    with as_plain(model), torch.no_grad():
+        as_they_are = {id(p) for module in model.modules() for p in module.parameters(False) if _casts(module)}
+        memo: dict[int, Any] = {id(buffer): buffer if shared else buffer.clone() for buffer in model.buffers()}
+        for p in model.parameters():
+            kept = shared and (p.dtype == torch.float32 or id(p) in as_they_are)
+            values = p.detach() if kept else p.detach().to(torch.float32, copy=True)
+            memo[id(p)] = nn.Parameter(values, requires_grad=not shared)
+        for module in reversed(list(model.modules())):
+            # Hooks are the caller's, and what torch.compile puts around a module does not look into it again.
+            memo |= {id(hooks): OrderedDict() for hooks in (module._forward_hooks, module._forward_pre_hooks)}
+            if (plain := uncompiled(module)) is not module:
+                memo[id(module)] = copy.deepcopy(plain, memo)
+        own: PreTrainedModel = copy.deepcopy(model, memo)
+    for module in list(own.modules()):
+        module.__dict__.pop("forward", None)  # of the caller's making, and of the probed model's own modules
+        if any(p.dtype != torch.float32 for p in module.parameters(False)):
+            _cast_when_used(module)
+    return own
+
+
+def is_spread(model: nn.Module) -> bool:
+    """Whether a model's layers lie on several devices."""
+    hooked = any(hasattr(module, "_hf_hook") for module in model.modules())
+    return hooked or len({parameter.device for parameter in model.parameters()}) > 1
+
+
+class _Cast(nn.Module):
+    """A linear map that computes in the type of its input, or in autocast's; a class to be put before its own."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.T if is_conv1d(self) else self.weight, self.bias
+        if torch.is_autocast_enabled(x.device.type):
+            return F.linear(x, weight, bias)
+        return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+
+def _casts(module: nn.Module) -> bool:
+    return type(module) is nn.Linear or is_conv1d(module) or isinstance(module, nn.Embedding)
+
+
+def _cast_when_used(module: nn.Module) -> None:
+    if isinstance(module, nn.Embedding):
+        module.register_forward_hook(lambda _, __, states: states.float())
+    else:
+        module.__class__ = type(type(module).__name__, (_Cast, type(module)), {})
 
 
 def new_backbone(fields: dict[str, Any]) -> PreTrainedModel:
@@ -85,6 +154,9 @@ def add_lora(model: PreTrainedModel, rank: int) -> None:
     transposed = any(is_conv1d(module) for module in model.modules())
     config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", fan_in_fan_out=transposed)
     inject_adapter_in_model(config, model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # made in the type of the weights that they are added to
+            parameter.data = parameter.data.float()
 
 
 def finisher(config: Any) -> Callable[[Tensor], Tensor] | None:
@@ -103,7 +175,7 @@ def slot_shapes(model: PreTrainedModel) -> list[SlotShape]:
 
     cache = DynamicCache()
     try:
-        model(input_ids=torch.zeros(1, 1, dtype=torch.long), past_key_values=cache, use_cache=True)
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), past_key_values=cache, use_cache=True)
         layers: list[Any] = list(cache.layers)
         shapes = [SlotShape(one.keys.shape[1], one.keys.shape[3], one.values.shape[3]) for one in layers]
     except (AttributeError, IndexError, TypeError, ValueError, RuntimeError) as error:

@@ -43,23 +43,25 @@ def load_decoder(path: str | Path, probed: ProbedModel, task: Task) -> Decoder:
 
     Raises `UserError` when it is missing, damaged, or was trained on another probed model or another convention.
     """
-    decoder = read_decoder(path, task)
-    check_belongs(decoder, probed, str(path))
+    decoder = read_decoder(path, task, probed)
     if decoder.config.constrained:
         decoder.constrain(task)
     decoder.reads(probed)
     return decoder.to(probed.device).eval()
 
 
-def read_decoder(path: str | Path, task: Task) -> Decoder:
-    """Read a decoder of a task from a folder, whatever it was trained on; raises `UserError` as `load_decoder` does."""
+def read_decoder(path: str | Path, task: Task, probed: ProbedModel | None = None) -> Decoder:
+    """Read a decoder of a task from a folder, whatever it was trained on; raises `UserError` as `load_decoder` does.
+
+    With `probed`, it must have been trained on that model's activations.
+    """
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"there is no decoder at {path}; give the folder that `inversionview train` wrote")
     content = read_json(folder / "config.json", "the decoder's configuration")
     tensors = read_tensors(folder / "model.safetensors")
     try:
-        decoder = _empty(content, folder, task)
+        decoder = _empty(content, folder, task, probed)
     except (AttributeError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
@@ -68,9 +70,8 @@ def read_decoder(path: str | Path, task: Task) -> Decoder:
     return decoder
 
 
-def check_belongs(decoder: Decoder, probed: ProbedModel, name: str) -> None:
+def check_belongs(config: DecoderConfig, probed: ProbedModel, name: str) -> None:
     """Raise `UserError`, saying both sides, where a decoder was not trained on this model's activations."""
-    config = decoder.config
     here = probed.fingerprint_of(filter(probed.find_site, config.sites))
     if config.fingerprint != here:
         raise UserError(
@@ -96,7 +97,7 @@ def _described(decoder: Decoder) -> dict[str, Any]:
     return content
 
 
-def _empty(content: dict[str, Any], folder: Path, task: Task) -> Decoder:
+def _empty(content: dict[str, Any], folder: Path, task: Task, probed: ProbedModel | None) -> Decoder:
     """The decoder of a configuration, to be filled with its weights."""
     kind, adapter = content.get("kind"), None
     if kind == TRANSLATED:
@@ -104,9 +105,11 @@ def _empty(content: dict[str, Any], folder: Path, task: Task) -> Decoder:
         theirs = Vocabulary(getattr(task, "tokenizer", None))
         adapter = Retokenised(theirs, own, content["max_length"], inner["max_length"])
         kind, content = inner["kind"], inner
+    of_body = {"kind", *(entry.name for entry in fields(PretrainedConfig))} if kind == PRETRAINED else set()
+    config = DecoderConfig(**{name: value for name, value in content.items() if name not in of_body})
+    if probed is not None:  # first, since a body may be made of this model
+        check_belongs(config, probed, str(folder))
     if kind != PRETRAINED:
-        return own_decoder(DecoderConfig(**content))
-    of_body = {entry.name for entry in fields(PretrainedConfig)}
-    config = DecoderConfig(**{name: value for name, value in content.items() if name not in {"kind", *of_body}})
-    of_model = PretrainedConfig(**{name: value for name, value in content.items() if name in of_body})
-    return Decoder(Trunk(config), empty_body(of_model, config), config, adapter=adapter)
+        return own_decoder(config)
+    of_model = PretrainedConfig(**{name: content[name] for name in content.keys() & (of_body - {"kind"})})
+    return Decoder(Trunk(config), empty_body(of_model, config, probed), config, adapter=adapter)

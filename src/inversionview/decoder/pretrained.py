@@ -17,7 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.backbone import (
+    SELF,
     add_lora,
+    backbone_of,
     described,
     finisher,
     head_of,
@@ -33,7 +35,9 @@ from inversionview.decoder.loss import Head
 from inversionview.decoder.model import Condition, Decoder, DecoderConfig, Norm, Trunk, each, linear
 from inversionview.decoder.tokens import TokenAdapter
 from inversionview.errors import UserError
+from inversionview.probed.model import ProbedModel
 from inversionview.shapes import Tokens
+from inversionview.tasks import Task
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, PreTrainedModel
@@ -49,7 +53,7 @@ class PretrainedConfig:
     backbone: dict[str, Any] = field(default_factory=dict)
     """Configuration of the language model, as transformers writes it."""
     base: str = ""
-    """The language model it started from: a folder, or a name on the hub. Needed again with LoRA only."""
+    """The language model it started from: a folder, a name on the hub, or `self`. Needed again with LoRA only."""
     base_fingerprint: str = ""
     """Of that model's weights; with LoRA, another one is refused."""
     lora_rank: int = 0
@@ -140,6 +144,26 @@ def _without_frozen(body: PretrainedBody, state: dict[str, Tensor], prefix: str,
             del state[name]
 
 
+def self_decoder(config: DecoderConfig, probed: ProbedModel, lora_rank: int = 0) -> Decoder:
+    """A decoder on the probed model itself, whose weights it shares where LoRA is added, and else starts from.
+
+    It writes the tokens that the probed model reads, whether they are text or not. Raises `UserError` for a model that
+    cannot be a backbone.
+    """
+    model = backbone_of(probed, shared=lora_rank > 0)
+    return pretrained_decoder(config, SELF, model, lora_rank, fingerprint=probed.fingerprint)
+
+
+def check_self_decoder(probed: ProbedModel, task: Task, lora_rank: int) -> None:
+    """Raise `UserError` where no decoder of a task can be made of the probed model, before anything takes long."""
+    small = DecoderConfig(
+        sites=("x0.pre",), d_activation=1, vocab_size=task.vocab_size, max_length=task.max_length, begin=task.begin,
+        end=task.end, pad=task.pad, d_model=16, trunk_blocks=0,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        self_decoder(small, probed, lora_rank)
+
+
 def pretrained_decoder(
     config: DecoderConfig,
     base: str | Path,
@@ -147,8 +171,11 @@ def pretrained_decoder(
     lora_rank: int = 0,
     *,
     adapter: TokenAdapter | None = None,
+    fingerprint: str | None = None,
 ) -> Decoder:
-    """A decoder on the language model that is called `base`, with new trunk and slots.
+    """A decoder on the language model that is called `base`, with new trunk and slots, on that model's device.
+
+    `fingerprint`: of its weights, where that is known.
 
     Of `config`, the size of the decoder's own layers is left out. Raises `UserError` where the model does not fit.
     """
@@ -156,22 +183,26 @@ def pretrained_decoder(
     has = embedding.weight.shape[0]
     if has < config.vocab_size:
         raise UserError(f"the model {base} has {has} tokens in its vocabulary, and the task needs {config.vocab_size}")
-    source = str(Path(base).resolve()) if Path(base).is_dir() else str(base)
-    body_config = PretrainedConfig(described(model), source, weights_fingerprint(model), lora_rank)
+    source = str(Path(base).resolve()) if base != SELF and Path(base).is_dir() else str(base)
+    body_config = PretrainedConfig(described(model), source, fingerprint or weights_fingerprint(model), lora_rank)
     config = replace(config, n_layers=len(slot_shapes(model)))
     trunk = Trunk(config)
-    body = PretrainedBody(body_config, config, model)
+    body = PretrainedBody(body_config, config, model).to(model.device)
     check_reads(body, config)
-    return Decoder(trunk, body, config, adapter=adapter)
+    return Decoder(trunk.to(model.device), body, config, adapter=adapter)
 
 
-def empty_body(config: PretrainedConfig, decoder: DecoderConfig) -> PretrainedBody:
-    """The body of a saved decoder, to be filled with its weights.
+def empty_body(config: PretrainedConfig, decoder: DecoderConfig, probed: ProbedModel | None) -> PretrainedBody:
+    """The body of a saved decoder, to be filled with its weights; `probed`: the model whose activations it reads.
 
     Raises `UserError` where the base of LoRA or the backbone does not fit.
     """
     if not config.lora_rank:
         return PretrainedBody(config, decoder, new_backbone(config.backbone))
+    if config.base == SELF:
+        if probed is None:
+            raise UserError("the decoder adds LoRA's weights to the model that it reads, which is needed to load it")
+        return PretrainedBody(config, decoder, backbone_of(probed, shared=True))
     backbone, _ = load_backbone(config.base)
     if weights_fingerprint(backbone) != config.base_fingerprint:
         raise UserError(f"the decoder adds LoRA's weights to the model {config.base}, which has changed since")
@@ -196,8 +227,9 @@ def check_reads(body: PretrainedBody, config: DecoderConfig) -> None:
 @torch.no_grad()
 def _three_ways(body: PretrainedBody, config: DecoderConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Logits [2, pos, vocab] of the same tokens with two slots: at once, token by token, and by the backbone's own."""
-    tokens = torch.full((2, min(4, config.max_length)), config.begin)
-    condition = torch.randn(2, config.d_model, generator=torch.Generator().manual_seed(0))
+    device = body.backbone.device
+    tokens = torch.full((2, min(4, config.max_length)), config.begin, device=device)
+    condition = torch.randn(2, config.d_model, generator=torch.Generator().manual_seed(0)).to(device)
     n, head = tokens.shape[1], body.unembedding()
     whole = head.logits(body.hidden([tokens], condition)).view(2, n, -1)
     cache = body.start_cache(condition)
@@ -206,7 +238,7 @@ def _three_ways(body: PretrainedBody, config: DecoderConfig) -> tuple[Tensor, Te
         input_ids=tokens,
         past_key_values=body.start_cache(condition),
         attention_mask=masks(body.backbone.config, 0, n, torch.float32, tokens.device),
-        position_ids=torch.arange(n)[None],
+        position_ids=torch.arange(n, device=device)[None],
         use_cache=True,
     )
     return whole, torch.stack(stepped, dim=1), own.logits[..., : config.vocab_size]

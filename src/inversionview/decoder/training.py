@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from inversionview.bank.bank import Bank
 from inversionview.bank.passes import read_vectors
-from inversionview.decoder.backbone import load_backbone
+from inversionview.decoder.backbone import SELF, load_backbone
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import AsRead, Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
 from inversionview.decoder.places import ANYWHERE, Chosen, Places, make_places
 from inversionview.decoder.pool import Pool, passes_for
-from inversionview.decoder.pretrained import pretrained_decoder
+from inversionview.decoder.pretrained import pretrained_decoder, self_decoder
 from inversionview.decoder.tokens import Retokenised
 from inversionview.errors import UserError
 from inversionview.probed.coordinates import Coordinates
@@ -227,7 +227,7 @@ class Pretrained:
     """A language model that a decoder is made of, in place of layers of its own."""
 
     source: str
-    """A folder, or a name on the hub."""
+    """A folder, a name on the hub, or `self`: the probed model, whose weights are then in memory once with LoRA."""
     lora_rank: int = 0
     """Rank of the matrices that LoRA adds to it; 0: all of its weights are trained."""
 
@@ -270,7 +270,7 @@ def make_decoder(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        decoder = own_decoder(config) if pretrained is None else _on_language_model(config, task, pretrained)
+        decoder = own_decoder(config) if pretrained is None else _on_language_model(config, probed, task, pretrained)
     if config.constrained:
         decoder.constrain(task)
     decoder.reads(probed)
@@ -305,7 +305,9 @@ def _some_activations(
     return [read[site][:, 0] for site in sites]
 
 
-def _on_language_model(config: DecoderConfig, task: Task, pretrained: Pretrained) -> Decoder:
+def _on_language_model(config: DecoderConfig, probed: ProbedModel, task: Task, pretrained: Pretrained) -> Decoder:
+    if pretrained.source == SELF:
+        return self_decoder(config, probed, pretrained.lora_rank)
     model, tokenizer = load_backbone(pretrained.source)
     of_task = getattr(task, "tokenizer", None)
     if tokenizer is None or (of_task is not None and of_task.get_vocab() == tokenizer.get_vocab()):

@@ -44,7 +44,9 @@ class StudyDescription:
     epsilon_rule: str = ""
     """How `epsilons` were chosen, such as `null:0.02`."""
     decoder_from: str = ""
-    """The language model that the decoder is made of: a folder, or a name on the hub; empty for layers of its own."""
+    """The language model that the decoder is made of: a folder, a name on the hub, or `self` (the probed model);
+    empty for layers of its own.
+    """
     lora_rank: int = 0
     """Of the matrices that LoRA adds to that model; 0: all of its weights are trained."""
     read: str = "anywhere"

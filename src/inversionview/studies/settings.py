@@ -247,7 +247,9 @@ class TrainSettings(_Checked):
     column: str | None = _option(None, "Which column of the texts.  [default: text]")
     length: int | None = _option(None, "Tokens of an input, the begin token included.  [default: the recipe's]")
     decoder_from: str | None = _option(
-        None, "Language model to make the decoder of.  [default: layers of its own]", metavar="PATH_OR_ID"
+        None,
+        "Language model to make the decoder of: a path, a name, or self (the probed model).  [default: its own layers]",
+        metavar="PATH_OR_ID",
     )
     lora: int | None = _option(None, "Train LoRA matrices of this rank, not all of that model.", metavar="RANK")
     bank: Path | None = _option(

@@ -17,9 +17,11 @@ from torch import nn
 
 from inversionview.bank.folder import INDEX, load_bank
 from inversionview.criterion import Criterion, SiteEpsilons
+from inversionview.decoder.backbone import SELF
 from inversionview.decoder.loading import save_decoder
 from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import ANYWHERE, Places, make_places
+from inversionview.decoder.pretrained import check_self_decoder
 from inversionview.decoder.training import CellHits, DecoderObjective, Pretrained, make_decoder
 from inversionview.errors import UserError
 from inversionview.files import claimed, filled
@@ -200,6 +202,8 @@ def train_decoder(
     with _claimed(out, resume=resume):
         probed, task = _made(target, plan, task_source, Loading(device=device, device_map=device_map))
         check_fits(probed, task)
+        if pretrained is not None and pretrained.source == SELF:
+            check_self_decoder(probed, task, pretrained.lora_rank)
         parts = _resumed(out, probed, task) if resume else _parts(out, target, plan, probed, task, layers)
         if not resume:
             parts = _measured(parts, may_leave_out=target.sites is None)
@@ -425,10 +429,10 @@ def _config(config: TrainingConfig, out: Path, budget: Budget, seed: int | None,
 
 def _pretrained(given: Pretrained | None, out: Path, *, resume: bool) -> Pretrained | None:
     """The language model that the decoder is made of, its folder as an absolute path; when resuming, as it was."""
-    if given is not None and Path(given.source).expanduser().is_dir():
+    if given is not None and given.source != SELF and Path(given.source).expanduser().is_dir():
         given = dataclasses.replace(given, source=str(Path(given.source).expanduser().resolve()))
     if not resume:
-        if given is not None:
+        if given is not None and given.source != SELF:
             place_of(given.source)  # refused before anything is loaded, where it is not there
         return given
     study = on_disk.read_description(out)
