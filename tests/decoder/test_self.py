@@ -22,8 +22,8 @@ from inversionview.tasks.vocabulary import Vocabulary
 from inversionview.training import TrainingConfig, train
 from tests.decoder.tiny import CONFIG, activations, inputs
 from tests.preimage.tiny import gpt2, task
-from tests.probed.test_compiled import WAYS
-from tests.probed.test_several_devices import spread
+from tests.probed.compiled import WAYS
+from tests.probed.spread import spread
 from tests.probed.tiny import MODELS, some_tokens, tiny
 from tests.real_models import GEMMA3, SMOLLM2, load_real, real_model
 from tests.studies.text_models import random_model, some_texts

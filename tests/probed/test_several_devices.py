@@ -7,23 +7,14 @@ import copy
 
 import pytest
 import torch
-from accelerate import dispatch_model
 
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.probed.readout import Readout
+from tests.probed.spread import spread
 from tests.probed.tiny import some_tokens, tiny
 
 KINDS = ("gpt2", "llama", "gemma2")
-
-
-def spread(kind):
-    """A model with a hook of accelerate around each module, which moves what it gets to its device."""
-    model = tiny(kind)
-    blocks = "transformer.h" if kind == "gpt2" else "model.layers"
-    names = [name for name, _ in model.named_modules() if name.startswith(blocks) and name.count(".") == 2]
-    parts = [name for name, _ in model.named_modules() if name.count(".") == 1 and name != blocks]
-    return dispatch_model(model, dict.fromkeys([*names, *parts, "lm_head"], "cpu"), force_hooks=True)
 
 
 @pytest.fixture(params=KINDS)
