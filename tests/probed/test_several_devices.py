@@ -7,6 +7,7 @@ import copy
 
 import pytest
 import torch
+from accelerate import dispatch_model
 
 from inversionview.errors import UserError
 from inversionview.probed.model import Patch, ProbedModel
