@@ -121,15 +121,23 @@ class DecoderObjective:
         sites = tuple(self.probed.site(name) for name in names)
         places = make_places(self.read, self.probed, self.task, sites, begin_share=config.begin_share)
         passes = config.passes or passes_for(*self._operations(sites))
-        self.pool = Pool(self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder)
+        self.pool = Pool(
+            self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder, self.bank
+        )
         self.weights = torch.ones(len(names), self.task.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
 
     def _operations(self, sites: Sequence[Site]) -> tuple[float, float]:
-        """A token's in the probed model, and in the decoder with its backward pass: roughly, by their weights."""
-        layers = 1 + max(map(self.probed.layer_of, sites))
-        share = layers / self.probed.n_layers
-        return 2 * share * _weights(self.probed.model.base_model), 6 * _weights(self.module)
+        """Of an input in the probed model, and of an instance in the decoder with its backward pass, by their weights.
+
+        Of an instance, half of the tokens count, and the trunk runs once.
+        """
+        some = self.task.sample(LENGTH_SAMPLES, generator=torch.Generator().manual_seed(0), split="train")
+        length = float(self.task.eligible(some).sum(dim=1).float().mean())
+        layers = (1 + max(map(self.probed.layer_of, sites))) / self.probed.n_layers
+        trunk = _weights(self.module.trunk)
+        body = _weights(self.module) - trunk
+        return 2 * length * layers * _weights(self.probed.model.base_model), 6 * (trunk + length / 2 * body)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Batch:
         """Make one rank's equal slice of the global batch of `step`."""
