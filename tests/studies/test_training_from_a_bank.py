@@ -18,7 +18,8 @@ pytestmark = pytest.mark.usefixtures("tiny_runs")
 @pytest.fixture
 def bank(tmp_path):
     folder = tmp_path / "bank"
-    Study(probed(), task()).bank(at=["all"], sites=["heads", "residual", "x0.mid", "x1.mid"], n=60, seed=1, folder=folder)
+    sites = ["heads", "residual", "x0.mid", "x1.mid"]
+    Study(probed(), task()).bank(at=["all"], sites=sites, n=60, seed=1, folder=folder)
     return folder
 
 
