@@ -7,6 +7,7 @@ d_model    the width of the probed model's residual stream
 width      numbers that an activation has at its site: d_model, d_head, neurons, or a view's
 head       attention heads of one layer
 vocab      entries of a vocabulary
+used       those of them that a task's inputs are written in
 site       places in the probed model, in the order a decoder was given them
 query      activations that are being read
 candidate  inputs proposed for a query
@@ -25,7 +26,7 @@ Positions = Int[Tensor, " batch"]
 PerInput = Float[Tensor, " batch"]
 PerPosition = Float[Tensor, "batch pos"]
 PositionMask = Bool[Tensor, "batch pos"]
-NextTokens = Bool[Tensor, "batch asked vocab"]
+NextTokens = Bool[Tensor, "batch asked used"]
 InputMask = Bool[Tensor, " batch"]
 Activations = Float[Tensor, "batch width"]
 Logits = Float[Tensor, "batch pos vocab"]

@@ -9,7 +9,8 @@ decoder, and sees the activation through a few sines and cosines beside its plai
 are learned late.
 
 Axes: batch (activations), pos (tokens), flat (all tokens of a ragged batch, row after row), d_activation (the width of
-the widest site), d_model (this decoder's width), head, slot (keys and values that come from the activation).
+the widest site), d_model (this decoder's width), head, slot (keys and values that come from the activation), class (the
+tokens it chooses among, and perhaps all others together, see `classes.py`).
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from inversionview.decoder.classes import Classes
 from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
 from inversionview.decoder.tokens import SameTokens, TokenAdapter
 from inversionview.errors import UserError
@@ -68,9 +70,18 @@ class DecoderConfig:
     coordinates: bool = False
     """It reads activations in coordinates of their site, of a head d_head numbers and not d_model, in which all
     distances are the same; see `probed.coordinates`."""
+    tokens: tuple[int, ...] = ()
+    """The tokens that it writes, sorted; empty: all of `vocab_size`."""
+    others: bool = False
+    """One class more, behind those, for all other tokens: each of them is equally probable within it."""
 
     def __post_init__(self) -> None:
-        self.sites, self.widths = tuple(self.sites), tuple(self.widths)
+        self.sites, self.widths, self.tokens = tuple(self.sites), tuple(self.widths), tuple(self.tokens)
+
+    @property
+    def classes(self) -> int:
+        """Rows of its embedding and of its head."""
+        return (len(self.tokens) or self.vocab_size) + self.others
 
     def width(self, site_index: int) -> int:
         """How many numbers the trunk reads of one site."""
@@ -303,16 +314,17 @@ class OwnLayers(nn.Module):
     def __init__(self, config: DecoderConfig, tokens: nn.Embedding, positions: nn.Embedding) -> None:
         super().__init__()
         self.max_length = config.max_length
+        self.classes = Classes(config.vocab_size, config.tokens, others=config.others)
         self.token_embedding, self.position_embedding = tokens, positions
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = Norm(config.d_model)
-        self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.head = nn.Linear(config.d_model, config.classes, bias=False)
         for embedding in (tokens, positions):
             nn.init.normal_(embedding.weight, std=0.02)
 
     def hidden(self, parts: Sequence[Tensor], condition: Condition) -> Float[Tensor, "flat d_model"]:
         dtype, groups = condition.dtype, [RaggedRows(*part.shape) for part in parts]
-        index = torch.cat([part.reshape(-1) for part in parts])
+        index = self.classes.of(torch.cat([part.reshape(-1) for part in parts]))
         place = torch.cat([torch.arange(g.length, device=index.device).repeat(g.rows) for g in groups])
         # Looked up, then cast: a cast of the whole of a large table costs more than all the layers.
         x = self.token_embedding(index).to(dtype) + self.position_embedding(place).to(dtype)
@@ -332,7 +344,7 @@ class OwnLayers(nn.Module):
         return cache
 
     def step(self, tokens: Tokens, cache: KeysValues, dtype: torch.dtype) -> Float[Tensor, "batch d_model"]:
-        token, position = tokens[:, -1], tokens.shape[1] - 1
+        token, position = self.classes.of(tokens[:, -1]), tokens.shape[1] - 1
         x = self.token_embedding(token).to(dtype) + self.position_embedding.weight[position].to(dtype)
         for block, (keys, values) in zip(each(self.blocks, Block), cache, strict=True):
             x = block.step(x, keys, values, position + 1)
@@ -366,9 +378,11 @@ class Decoder(nn.Module):
         super().__init__()
         self.config, self.adapter = config, adapter or SameTokens()
         self.trunk, self.body = trunk, body
+        self.classes = Classes(config.vocab_size, config.tokens, others=config.others)
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
         self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
+        self._used: Int[Tensor, " used"] | None = None
         self._given: list[tuple[Site, int]] = []
         """The sites, and how wide their activations are."""
         self._in_coordinates: Coordinates | None = None
@@ -396,12 +410,30 @@ class Decoder(nn.Module):
         if not isinstance(task, Constrained):
             raise UserError(f"task {task.name} does not say which tokens can come next: train with constrained off")
         self._next_tokens = task.next_tokens
+        used = task.used_tokens
+        used = torch.arange(task.vocab_size) if used is None else used
+        same = not self.config.others and tuple(used.tolist()) == self.classes.written
+        self._used = None if same else used
 
-    def _possible(self, tokens: Tokens, start: int = 0) -> NextTokens | None:
-        """Which tokens can follow each of `tokens` from position `start` on; None where all can."""
+    def _possible(self, tokens: Tokens, start: int = 0) -> Bool[Tensor, "batch asked class"] | None:
+        """Which classes can follow each of `tokens` from position `start` on; None where all can."""
         if self._next_tokens is None and self.config.constrained:
             raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
-        return None if self._next_tokens is None else self._next_tokens(tokens, start)
+        possible = None if self._next_tokens is None else self._next_tokens(tokens, start)
+        if possible is None or self._used is None:
+            return possible
+        # A decoder of another time, whose tokens are more, or others, than those the task now uses.
+        return self.classes.spread(possible, self._used)
+
+    def undecided(self, tokens: Tokens) -> Positions:
+        """How many tokens after begin [batch] there are up to the last one that was not the only one possible.
+
+        What comes after it costs nothing: training may leave it out. Without `constrained`, up to the end token.
+        """
+        ended = until_end(tokens, self.config.end)[:, 1:]
+        possible = self._possible(tokens[:, :-1])
+        open_ = ended if possible is None else ended * (possible.sum(dim=2) > 1)
+        return (open_ * torch.arange(1, tokens.shape[1], device=tokens.device)).amax(dim=1)
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -419,8 +451,8 @@ class Decoder(nn.Module):
         site_index: Positions,
         ragged: Sequence[RaggedRows] | None = None,
         targets: Int[Tensor, " flat"] | None = None,
-    ) -> Float[Tensor, "flat vocab"] | Float[Tensor, ""]:
-        """Logits (fp32) for the token after each of `tokens`, row after row; `read` are coordinates of activations.
+    ) -> Float[Tensor, "flat class"] | Float[Tensor, ""]:
+        """Logits (fp32) of the classes after each of `tokens`, row after row; `read` are coordinates of activations.
 
         With `ragged`, rows are cut as it says, in the order of the batch; the logits of what was cut are not computed.
         With `targets`, the sum of their negative log-probabilities instead, for which few logits are held at once.
@@ -430,22 +462,34 @@ class Decoder(nn.Module):
         parts = [part[:, : g.length] for part, g in zip(rows, groups, strict=True)]
         condition = self.trunk(read, site_index, self.compute_dtype)
         hidden = self.body.hidden(parts, condition).to(self.compute_dtype)
-        masks = [mask.flatten(0, 1) for mask in map(self._possible, parts) if mask is not None]
-        possible = torch.cat(masks) if masks else None
+        possible = self._possible_after(parts)
         if targets is None:
             return masked(self.body.unembedding().logits(hidden), possible)
-        return summed_loss(self.body.unembedding(), hidden, targets, possible)
+        classes, within = self.classes.targets(targets)
+        return summed_loss(self.body.unembedding(), hidden, classes, possible) + within
+
+    def _possible_after(self, parts: Sequence[Tensor]) -> Bool[Tensor, "flat class"] | None:
+        """Which classes can follow each token, asked of the task for all parts at once, in padding where one is cut."""
+        if self._next_tokens is None and not self.config.constrained:
+            return None
+        longest = max(part.shape[1] for part in parts)
+        padded = [F.pad(part, (0, longest - part.shape[1]), value=self.config.pad) for part in parts]
+        possible = self._possible(torch.cat(padded))
+        assert possible is not None
+        of_parts = zip(torch.split(possible, [len(part) for part in parts]), parts, strict=True)
+        return torch.cat([mask[:, : part.shape[1]].flatten(0, 1) for mask, part in of_parts])
 
     def own_log_probs(self, tokens: Tokens, read: AsRead, site_index: Positions) -> PerPosition:
         """As `token_log_probs`, of rows in the decoder's own tokens and coordinates of activations."""
         batch, length = tokens.shape
-        rows = max(1, LOGITS_AT_ONCE // (length * self.config.vocab_size))
+        rows = max(1, LOGITS_AT_ONCE // (length * self.config.classes))
         if batch > rows:
             parts = zip(*(torch.split(part, rows) for part in (tokens, read, site_index)), strict=True)
             return torch.cat([self.own_log_probs(*part) for part in parts])
         logits = self(tokens[:, :-1], read, site_index).view(batch, length - 1, -1)
-        picked = logits.log_softmax(-1).gather(2, tokens[:, 1:, None])[:, :, 0]
-        return F.pad(picked * until_end(tokens, self.config.end)[:, 1:], (1, 0))
+        classes, within = self.classes.chosen(tokens[:, 1:])
+        picked = logits.log_softmax(-1).gather(2, classes[:, :, None])[:, :, 0] + within
+        return F.pad(picked.where(until_end(tokens, self.config.end)[:, 1:] > 0, 0.0), (1, 0))
 
     def token_log_probs(self, tokens: Tokens, activations: Activations, site_index: Positions) -> PerPosition:
         """log q of each token of the task's rows given those before it [batch, pos], in nats.
@@ -464,8 +508,8 @@ class Decoder(nn.Module):
         """What `step` takes, and the body's `select`; one row for the coordinates of each activation."""
         return self.body.start_cache(self.trunk(read, site_index, self.compute_dtype))
 
-    def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch vocab"]:
-        """Logits (fp32) after `tokens`, all but the last of which are in the cache; it is written in place."""
+    def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch class"]:
+        """Logits (fp32) of the classes after `tokens`, all but the last of which are in the cache, written in place."""
         hidden = self.body.step(tokens, cache, self.compute_dtype).to(self.compute_dtype)
         possible = self._possible(tokens, tokens.shape[1] - 1)
         return masked(self.body.unembedding().logits(hidden), None if possible is None else possible[:, -1])
@@ -474,13 +518,13 @@ class Decoder(nn.Module):
     def rows_together(self) -> int:
         """Inputs that sampling and scoring may run together, by the memory of their cache and of their logits."""
         slots = self.config.max_length + 1
-        of_logits = LOGIT_BYTES * self.config.vocab_size
+        of_logits = LOGIT_BYTES * self.config.classes
         return max(1, STEP_BYTES // (4 * slots * self.body.cached_numbers() + of_logits))
 
 
 def own_decoder(config: DecoderConfig) -> Decoder:
     """A decoder of its own layers; what weights a seed gives rests on the order of these lines."""
-    tokens = nn.Embedding(config.vocab_size, config.d_model)
+    tokens = nn.Embedding(config.classes, config.d_model)
     positions = nn.Embedding(config.max_length, config.d_model)
     trunk = Trunk(config)
     return Decoder(trunk, OwnLayers(config, tokens, positions), config)

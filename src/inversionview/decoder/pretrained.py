@@ -65,7 +65,9 @@ class PretrainedBody(nn.Module):
 
     def __init__(self, config: PretrainedConfig, decoder: DecoderConfig, backbone: PreTrainedModel) -> None:
         super().__init__()
-        self.config, self.vocab_size = config, decoder.vocab_size
+        self.config = config
+        self.written = list(decoder.tokens) or slice(decoder.vocab_size)
+        """Rows of the head that are used, by class."""
         prepare(backbone, decoder.max_length)
         self.shapes = slot_shapes(backbone)
         if config.lora_rank:
@@ -104,8 +106,8 @@ class PretrainedBody(nn.Module):
         return cache
 
     def unembedding(self) -> Head:
-        head, n = head_of(self.backbone), self.vocab_size
-        return Head(head.weight[:n], None if head.bias is None else head.bias[:n], finisher(self.backbone.config))
+        head, rows = head_of(self.backbone), self.written
+        return Head(head.weight[rows], None if head.bias is None else head.bias[rows], finisher(self.backbone.config))
 
     def cached_numbers(self) -> int:
         return sum(shape.heads * (shape.d_key + shape.d_value) for shape in self.shapes)
@@ -241,4 +243,4 @@ def _three_ways(body: PretrainedBody, config: DecoderConfig) -> tuple[Tensor, Te
         position_ids=torch.arange(n, device=device)[None],
         use_cache=True,
     )
-    return whole, torch.stack(stepped, dim=1), own.logits[..., : config.vocab_size]
+    return whole, torch.stack(stepped, dim=1), own.logits[..., body.written]

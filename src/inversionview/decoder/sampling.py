@@ -52,7 +52,7 @@ class _Given(NamedTuple):
     site: Int[Tensor, " row"]
     query: Int[Tensor, " row"]
     """The row of `bias` that each activation takes."""
-    bias: Float[Tensor, "query own_vocab"] | None
+    bias: Float[Tensor, "query class"] | None
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def sample(
     temperature: float = 1.0,
     noise: float = 0.0,
     cosine: float | None = None,
-    bias: Float[Tensor, "query own_vocab"] | None = None,
+    bias: Float[Tensor, "query class"] | None = None,
     own_tokens: bool = False,
     scored: Sequence[float] = (),
     generator: torch.Generator | Sequence[torch.Generator],
@@ -74,7 +74,7 @@ def sample(
 
     `noise` adds Gaussian noise to each draw's activation, in units of the site's root mean square deviation a
     dimension; `cosine` takes another one for each draw, as `at_cosine` does; `bias` is added to the logits of each
-    step, of the decoder's own tokens. The density of such draws is not known, so their `log_prob` is what the
+    step, over the decoder's classes. The density of such draws is not known, so their `log_prob` is what the
     activation itself gives them.
     Of a decoder with other tokens than the task's, a draw that is no text in canonical tokens is a row that holds
     nothing, and its `log_prob` is NaN.
@@ -212,12 +212,15 @@ def _generate(
         cumulative = (leaning / temperature).softmax(-1).double().cumsum(-1)
         # Not <: a uniform of 0 must not pick a first token whose probability is 0.
         below = cumulative[branch] <= uniforms[:, position, None] * cumulative[branch, -1:]
-        picked = below.sum(-1).clamp(max=config.vocab_size - 1)
+        classes = below.sum(-1).clamp(max=config.classes - 1)
+        rest = _rest(cumulative, branch, classes, uniforms[:, position]) if config.others else None
+        picked = decoder.classes.tokens(classes, rest)
+        within = decoder.classes.chosen(picked).within
         log_probs = logits.log_softmax(-1)
-        log_prob += running * log_probs[branch, picked]
+        log_prob += running * (log_probs[branch, classes] + within)
         for i, other in enumerate(scored):
             at_other = log_probs if other == 1 else (logits / other).log_softmax(-1)
-            scores[:, position + 1, i] = running * at_other[branch, picked]
+            scores[:, position + 1, i] = running * (at_other[branch, classes] + within)
         picked = torch.where(running, picked, config.pad)
         tokens[:, position + 1] = picked
         running = running & (picked != config.end)
@@ -233,6 +236,15 @@ def _generate(
     return tokens, log_prob, scores
 
 
+def _rest(
+    cumulative: Float[Tensor, "branch class"], branch: Tensor, classes: Tensor, uniforms: Float[Tensor, " row"]
+) -> Float[Tensor, " row"]:
+    """How far into its class each uniform number fell, from 0 to 1."""
+    above = cumulative[branch, classes]
+    below = torch.where(classes > 0, cumulative[branch, (classes - 1).clamp_min(0)], 0.0)
+    return (uniforms * cumulative[branch, -1] - below) / (above - below)
+
+
 ROUND = 32
 """Samples of a query that are drawn together, all by what those before them held."""
 REPEATED = 0.1
@@ -244,13 +256,19 @@ COMMON = 0.05
 PRIOR_DRAWS = 1000
 
 
-def common_tokens(decoder: Decoder, task: Task) -> Bool[Tensor, " own_vocab"]:
-    """Which of a decoder's own tokens are common in the task's training inputs; begin, end and padding are."""
+def common_tokens(decoder: Decoder, task: Task) -> Bool[Tensor, " class"]:
+    """Which of a decoder's classes are common in the task's training inputs; begin, end and padding are."""
     tokens = task.sample(PRIOR_DRAWS, generator=torch.Generator().manual_seed(0), split="train")
     config, own = decoder.config, decoder.adapter.to_own(tokens).tokens
-    common = holders(own, config.end, config.vocab_size) >= COMMON * len(own)
-    common[[config.begin, config.end, config.pad]] = True
+    common = _holding(decoder, own) >= COMMON * len(own)
+    common[decoder.classes.of(torch.tensor([config.begin, config.end, config.pad]))] = True
     return common
+
+
+def _holding(decoder: Decoder, own: Tokens) -> Int[Tensor, " class"]:
+    """How many of some rows hold each of a decoder's classes."""
+    end = int(decoder.classes.of(torch.tensor(decoder.config.end)))
+    return holders(decoder.classes.of(own), end, decoder.config.classes)
 
 
 def holders(tokens: Tokens, end: int, vocab_size: int) -> Int[Tensor, " vocab"]:
@@ -267,7 +285,7 @@ def sample_varied(
     site_index: Positions,
     n: int,
     *,
-    common: Bool[Tensor, " own_vocab"],
+    common: Bool[Tensor, " class"],
     cosines: Sequence[float] = (),
     generator: Sequence[torch.Generator],
 ) -> Samples:
@@ -276,8 +294,8 @@ def sample_varied(
     With `cosines`, each round takes activations at the next one of them from the query's, in turn. No draw's density is
     known; `log_prob` is as in `sample`. What is drawn for a query does not depend on the queries beside it.
     """
-    config, device = decoder.config, activations.device
-    held = torch.zeros(len(activations), config.vocab_size, device=device)
+    device = activations.device
+    held = torch.zeros(len(activations), decoder.config.classes, device=device)
     common = common.to(device)
     rounds: list[Samples] = []
     for start in range(0, n, ROUND):
@@ -292,6 +310,6 @@ def sample_varied(
             own_tokens=True,
             generator=generator,
         )
-        held += torch.stack([holders(rows, config.end, config.vocab_size) for rows in drawn.tokens])
+        held += torch.stack([_holding(decoder, rows) for rows in drawn.tokens])
         rounds.append(drawn)
     return in_task_tokens(decoder, Samples.joined(rounds, dim=1))

@@ -58,7 +58,8 @@ def _score_block(
         if t and len(rows) > len(tree.rows[t - 1]):
             cache = decoder.body.select(cache, before[rows])
         logits = decoder.step(tokens[rows, : t + 1], cache)
-        log_probs[:, :, t + 1] = (logits / scales).log_softmax(-1)[:, owner, tokens[:, t + 1]]
+        classes, within = decoder.classes.chosen(tokens[:, t + 1])
+        log_probs[:, :, t + 1] = (logits / scales).log_softmax(-1)[:, owner, classes] + within
         before = owner
     advance(len(tokens))
-    return log_probs * until_end(tokens, decoder.config.end)
+    return log_probs.where(until_end(tokens, decoder.config.end) > 0, 0.0)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.files import checked_schema, read_json
@@ -82,6 +84,13 @@ class Task(Protocol):
     columns: tuple[str, ...] = ()
     """Names of the features that are shown beside inputs where no others are asked for."""
     start: Start | None = None
+    other_tokens: bool = False
+    """Whether inputs may hold other tokens than `used_tokens`, as any text may."""
+
+    @property
+    def used_tokens(self) -> Int[Tensor, " used"] | None:
+        """The tokens that inputs are written in, sorted, with begin, end and padding; None: all of the vocabulary."""
+        return None
 
     @property
     def kind(self) -> str:
@@ -210,10 +219,11 @@ class Constrained(Protocol):
     """A task that knows which tokens can come next, so that a decoder need not learn it and draws inputs only."""
 
     def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input.
+        """Tokens [batch, pos, used] with which what stands up to each position can go on to become an input.
 
-        All of them where the input has ended, or what is there is no beginning of one. Only positions from `start` on
-        are given: a decoder that draws asks about the last one.
+        In the order of the task's `used_tokens`; of all its tokens where that is None. All of them where the input has
+        ended, or what is there is no beginning of one. Only positions from `start` on are given: a decoder that draws
+        asks about the last one.
         """
         ...
 

@@ -9,13 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.shapes import InputMask, NextTokens, OneInput, Positions, Tokens
 from inversionview.tasks.base import Feature, Split, Task
 from inversionview.tasks.mistakes import where_it_leaves
 from inversionview.tasks.prefixes import PrefixTree
-from inversionview.tasks.vocabulary import Symbols, Vocabulary
+from inversionview.tasks.vocabulary import Symbols, Vocabulary, used_in
 from inversionview.tasks.words import forms
 
 HELD_OUT = 0.25
@@ -36,7 +38,8 @@ class ListedTask(Task):
         self.vocabulary, self.listed, self.held_out, self._places = vocabulary, rows, held_out, places or {}
         self.max_length, self.size = rows.shape[1], len(rows)
         self.roles = tuple(role for role, place in self._places.items() if bool((place > 0).any()))
-        self._tree = PrefixTree(rows, vocab_size=self.vocab_size, end=self.end, pad=self.pad)
+        sizes = {"vocab_size": self.vocab_size, "end": self.end, "pad": self.pad}
+        self._tree = PrefixTree(rows, used=self.used_tokens, **sizes)
         self._sides = {"train": (~held_out).nonzero()[:, 0], "held-out": held_out.nonzero()[:, 0]}
 
     @classmethod
@@ -117,8 +120,13 @@ class ListedTask(Task):
         """All inputs, as they are listed."""
         yield from torch.split(self.listed, block)
 
+    @cached_property
+    def used_tokens(self) -> Int[Tensor, " used"]:
+        """Those of the listed inputs."""
+        return used_in(self.listed, self.vocabulary)
+
     def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
+        """Tokens [batch, pos, used] with which what stands up to each position can go on to become an input."""
         return self._tree.next_tokens(tokens, start)
 
     def places(self, tokens: Tokens) -> dict[str, Positions]:

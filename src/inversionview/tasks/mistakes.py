@@ -6,6 +6,10 @@ import difflib
 import re
 from typing import Protocol
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 from inversionview.shapes import NextTokens, OneInput, Tokens
 from inversionview.tasks.vocabulary import Symbols
 
@@ -15,6 +19,9 @@ _SHOWN = 5
 class _Guided(Protocol):
     @property
     def vocabulary(self) -> Symbols: ...
+
+    @property
+    def used_tokens(self) -> Int[Tensor, " used"]: ...
 
     def next_tokens(self, tokens: Tokens) -> NextTokens: ...
 
@@ -26,10 +33,12 @@ def where_it_leaves(task: _Guided, typed: str, example: OneInput) -> str:
     if not ids:
         return f"it is empty; one is {vocabulary.text(vocabulary.inner(example))!r}"
     row = vocabulary.row(ids)
-    possible = task.next_tokens(row[None])[0]
-    wrong = int((~possible[:-1].gather(1, row[1:, None])[:, 0]).long().argmax())
+    possible, used = task.next_tokens(row[None])[0], task.used_tokens
+    column = torch.searchsorted(used, row[1:]).clamp_max(len(used) - 1)
+    right = possible[:-1].gather(1, column[:, None])[:, 0] & (used[column] == row[1:])
+    wrong = int((~right).long().argmax())
     before = vocabulary.text(ids[:wrong])
-    words = [vocabulary.text([t]) for t in possible[wrong].nonzero()[:, 0].tolist() if t != vocabulary.end]
+    words = [vocabulary.text([t]) for t in used[possible[wrong]].tolist() if t != vocabulary.end]
     if not words:
         return f"it goes on after {before!r}"
     word = re.match(r"\s*(\w+|\W)?", typed[len(before) :])

@@ -18,7 +18,8 @@ class PrefixTree:
     `node * vocab + token`, and all edges are sorted by it, so that a step is a binary search.
     """
 
-    def __init__(self, rows: Tokens, *, vocab_size: int, end: int, pad: int) -> None:
+    def __init__(self, rows: Tokens, *, used: Positions, vocab_size: int, end: int, pad: int) -> None:
+        """`used`: the tokens, sorted, of which it is said whether they can come next."""
         self.vocab_size, self.end, self.pad = vocab_size, end, pad
         self.begin = int(rows[0, 0])
         behind = after_end(rows, end)
@@ -39,11 +40,12 @@ class PrefixTree:
         key, order = torch.cat(keys).sort()
         # Edges of one node lie side by side: where they start is all that is needed to list its children.
         starts = torch.searchsorted(key, torch.arange(total + 1) * vocab_size)
-        self._cpu = (key, torch.cat(targets)[order], starts, of_leaf)
+        self._cpu = (key, torch.cat(targets)[order], starts, of_leaf, torch.searchsorted(used, key % vocab_size))
+        self._used = len(used)
 
     def nodes(self, tokens: Tokens) -> Nodes:
         """The node [batch, pos] of what stands up to each position, -1 where that is no beginning of an input."""
-        key, target, _, _ = self._on(tokens.device)
+        key, target, *_ = self._on(tokens.device)
         node = torch.where(tokens[:, 0] == self.begin, 0, -1)
         nodes = [node]
         for token in tokens[:, 1:].unbind(1):
@@ -62,17 +64,17 @@ class PrefixTree:
         return torch.where((node > 0) & padded, of_leaf[node.clamp_min(0)], -1)
 
     def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
-        """Tokens with which what stands up to each position can go on; all where it has ended or is no beginning."""
-        key, _, starts, _ = self._on(tokens.device)
+        """The used tokens with which what stands up to each position can go on; all where nothing can."""
+        _, _, starts, _, column = self._on(tokens.device)
         node = self.nodes(tokens)[:, start:].flatten()
         parent = node.clamp_min(0)
         first = starts[parent]
         count = torch.where(node >= 0, starts[parent + 1] - first, 0)
         row = torch.arange(len(node), device=tokens.device).repeat_interleave(count)
         within = torch.arange(len(row), device=tokens.device) - (count.cumsum(0) - count)[row]
-        possible = (count == 0)[:, None].expand(-1, self.vocab_size).clone()
-        possible[row, key[first[row] + within] % self.vocab_size] = True
-        return possible.view(*tokens[:, start:].shape, self.vocab_size)
+        possible = (count == 0)[:, None].expand(-1, self._used).clone()
+        possible[row, column[first[row] + within]] = True
+        return possible.view(*tokens[:, start:].shape, self._used)
 
     def _on(self, device: torch.device) -> tuple[torch.Tensor, ...]:
         if device not in self._here:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
@@ -80,6 +82,13 @@ class Symbols(Protocol):
     def word_ends(self, text: str, word: str) -> list[int]:
         """Behind which character of a text each occurrence of a word ends."""
         return ends(text, word)
+
+
+def used_in(rows: Tokens, vocabulary: Symbols) -> Int[Tensor, " used"]:
+    """The tokens of these rows, sorted, with begin, end and padding."""
+    ends = torch.tensor([vocabulary.begin, vocabulary.end, vocabulary.pad])
+    used: Tensor = torch.unique(torch.cat([rows.flatten(), ends]))
+    return used
 
 
 class Characters(Symbols):

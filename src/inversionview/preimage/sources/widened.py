@@ -30,8 +30,8 @@ class VariedSource:
     decoder: Decoder
     n: int
     """Draws a query."""
-    common: Bool[Tensor, " own_vocab"]
-    """Which of the decoder's own tokens are never held back; see `common_tokens`."""
+    common: Bool[Tensor, " class"]
+    """Which of the decoder's classes are never held back; see `common_tokens`."""
     cosines: tuple[float, ...] = ()
     """Cosines from the query's activation at which each round's are taken, in turn; empty for the query's own."""
 

@@ -141,7 +141,7 @@ def assemble(sequences: Sequences, letter: Positions, counts: Positions) -> Toke
 
 
 def next_tokens(tokens: Tokens, start: int = 0) -> NextTokens:
-    """Tokens [batch, pos, vocab] with which the beginning up to each position can go on; see `Constrained`."""
+    """Tokens [batch, pos, 40] with which the beginning up to each position can go on; see `Constrained`."""
     spread = torch.arange(tokens.shape[1], device=tokens.device)
     after_bar = (tokens == BAR).cumsum(dim=1) > 0
     bar = torch.where(after_bar.any(dim=1), after_bar.long().argmax(dim=1), tokens.shape[1])[:, None]

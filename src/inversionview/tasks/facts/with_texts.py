@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from inversionview.files import write_json
 from inversionview.shapes import InputMask, OneInput, PositionMask, Positions, Tokens
@@ -39,6 +41,7 @@ class FactsAndTextsTask(Task):
     about = "Facts about the world, and any other text: what is known of a subject?"
     start = FactsTask.start
     columns = ("relation", "subject", "object")
+    other_tokens = True
 
     def __init__(self, facts: FactsTask, texts: TextTask) -> None:
         """Both of one tokenizer. Texts that say a fact are left to `facts`, which knows on which side they are."""
@@ -47,6 +50,11 @@ class FactsAndTextsTask(Task):
         self.vocabulary: Vocabulary = texts.vocabulary
         self.max_length = max(texts.max_length, facts.max_length)
         self.roles = facts.roles
+
+    @cached_property
+    def used_tokens(self) -> Int[Tensor, " used"]:
+        """Those of all facts, and of the texts for training."""
+        return torch.unique(torch.cat([self.facts.used_tokens, self.texts.used_tokens]))
 
     @property
     def note(self) -> str:

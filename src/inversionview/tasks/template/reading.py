@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from inversionview.shapes import InputMask, NextTokens, PositionMask, Positions, Tokens
+from inversionview.shapes import InputMask, NextTokens, Positions, Tokens
 from inversionview.tasks.template.choices import Choices, Joint, Single, Space
 from inversionview.tasks.template.forms import Form, Forms
 from inversionview.tasks.template.sequences import SequenceTree
@@ -59,12 +59,19 @@ class _Front(NamedTuple):
 
 
 class _Noted(NamedTuple):
-    """What can come next at each position, and whether there is anything that can."""
+    """What can come next at each position."""
 
     possible: NextTokens
-    anything: PositionMask
     start: int
     """The first position of which it is asked."""
+
+    def add(self, row: Positions, at: Positions, column: Positions) -> None:
+        """The tokens of these columns can stand at these positions."""
+        _, asked, columns = self.possible.shape
+        place = at - 1 - self.start
+        cell = (row * asked + place) * columns + column
+        wanted = (place >= 0) & (place < asked)
+        self.possible.view(-1)[cell if bool(wanted.all()) else cell[wanted]] = True
 
 
 class Reader:
@@ -85,6 +92,11 @@ class Reader:
         self._phrasings = torch.tensor([form.phrasing for form in forms.forms])
         string = self._atoms.string
         self._firsts = torch.where(string >= 0, forms.padded_strings[string.clamp_min(0), 0], _NONE)
+        self._column = torch.full((self.vocabulary.size,), _NONE)
+        self._column[forms.used] = torch.arange(len(forms.used))
+        self._columns = torch.where(forms.padded_strings >= 0, self._column[forms.padded_strings], _NONE)
+        _, self._kinds = torch.unique(torch.stack([self._atoms.speaker, self._atoms.root]), dim=1, return_inverse=True)
+        self._matters = unlike | torch.eye(len(unlike), dtype=torch.bool)
 
     def read(self, tokens: Tokens) -> tuple[Choices, InputMask]:
         """What each row is made of, and which rows are inputs; the others have -1 everywhere."""
@@ -109,18 +121,14 @@ class Reader:
         return end.row, Choices(self._phrasings[form], torch.where(chosen >= 0, chosen, said))
 
     def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on; all where nothing can.
+        """Tokens [batch, pos, used] with which what stands up to each position can go on; all where nothing can.
 
-        Of positions from `start` on.
+        Of positions from `start` on, and of the tokens that the forms use.
         """
-        shape = tokens[:, start:].shape
-        possible = torch.zeros(*shape, self.vocabulary.size, dtype=torch.bool)
-        anything = torch.zeros(shape, dtype=torch.bool)
+        possible = torch.zeros(*tokens[:, start:].shape, len(self.forms.used), dtype=torch.bool)
         for first, rows in self._blocks(tokens):
-            block = slice(first, first + len(rows))
-            self._walk(rows, _Noted(possible[block], anything[block], start))
-        possible[~anything] = True
-        return possible
+            self._walk(rows, _Noted(possible[first : first + len(rows)], start))
+        return possible.logical_or_(~possible.any(dim=2, keepdim=True))
 
     def _blocks(self, tokens: Tokens) -> list[tuple[int, Tokens]]:
         size = max(1, _PAIRS // int(self._atoms.start[1]))
@@ -180,8 +188,8 @@ class Reader:
         """The pairs of a row and the last atom that it comes to, padding behind; what can come next into `noted`."""
         row = (tokens[:, 0] == self.vocabulary.begin).nonzero()[:, 0]
         said = torch.full((len(row), len(self.space.components)), _NONE)
-        until = tokens.shape[1] if noted is None else noted.start
-        front = self._children(_Front(row, torch.zeros_like(row), torch.ones_like(row), said), tokens, until)
+        front = _Front(row, torch.zeros_like(row), torch.ones_like(row), said)
+        front = self._children(front, tokens, noted)
         ended = []
         while len(front.row):
             is_slot = self._atoms.speaker[front.atom] >= 0
@@ -191,21 +199,25 @@ class Reader:
             at_end = self._atoms.form[front.atom] >= 0
             if bool(at_end.any()):
                 ended.append(self._padded(front.only(at_end), tokens))
-            front = self._children(front.only(~at_end), tokens, until)
+            front = self._children(front.only(~at_end), tokens, noted)
         return ended
 
-    def _children(self, front: _Front, tokens: Tokens, until: int) -> _Front:
-        """What can stand behind each atom; up to a position, of fixed words only those that begin as what is there."""
+    def _children(self, front: _Front, tokens: Tokens, noted: _Noted | None) -> _Front:
+        """What can stand behind each atom: slots, and of fixed words only those that begin as what is there."""
         first = self._atoms.start[front.atom]
         pair, within = _counted(self._atoms.start[front.atom + 1] - first)
         atom = self._atoms.children[first[pair] + within]
-        at = front.at[pair]
-        token = tokens[front.row[pair], at.clamp_max(tokens.shape[1] - 1)]
-        likely = ((self._firsts[atom] == token) | (self._firsts[atom] < 0) | (at > until)).nonzero()[:, 0]
+        row, at, begins = front.row[pair], front.at[pair], self._firsts[atom]
+        if noted is not None:
+            fixed = (begins >= 0).nonzero()[:, 0]
+            noted.add(row[fixed], at[fixed], self._column[begins[fixed]])
+        there = at < tokens.shape[1]
+        token = torch.where(there, tokens[row, at.clamp_max(tokens.shape[1] - 1)], _NONE)
+        likely = ((begins == token) | (begins < 0)).nonzero()[:, 0]
         return front.only(pair[likely])._replace(atom=atom[likely])
 
     def _fixed(self, front: _Front, tokens: Tokens, noted: _Noted | None) -> _Front:
-        """The pairs that have the fixed words there."""
+        """The pairs that have the fixed words there; the first of their tokens is there."""
         if not len(front.row):
             return front
         string = self._atoms.string[front.atom]
@@ -213,7 +225,7 @@ class Reader:
         wanted = self.forms.padded_strings[string, : int(length.max())]
         same = (_there(tokens, front, wanted.shape[1]) == wanted) | (wanted < 0)
         if noted is not None:
-            _note(noted, front.row, front.at, wanted, same)
+            _note_later(noted, front, self._columns[string, : wanted.shape[1]], same)
         kept = same.all(dim=1)
         return front._replace(at=front.at + length).only(kept)
 
@@ -228,6 +240,8 @@ class Reader:
         there = _there(tokens, front, int(self._words.longest[speaker].max()))
         for step, token in enumerate(there.unbind(1), start=1):
             node = self._words.tree.step(node, token)
+            if not bool((node >= 0).any()):
+                break
             code = torch.where(node >= 0, self._words.code_at[node.clamp_min(0)], _NONE)
             fits, said = self._said(front, code)
             if bool(fits.any()):
@@ -250,16 +264,38 @@ class Reader:
         return front.only(((tokens[front.row] == self.vocabulary.pad) | ~behind).all(dim=1))
 
     def _note_words(self, front: _Front, tokens: Tokens, noted: _Noted) -> None:
-        """All words that can stand there, token by token."""
+        """All words that can stand there, token by token; found once for all pairs that can have the same ones."""
         speaker = self._atoms.speaker[front.atom]
         front = front.only(front.at + self._words.longest[speaker] > noted.start + 1)
-        pair, code = self._words_there(front)
-        if not len(pair):
+        if not len(front.row):
             return
-        string = self._words.strings[self._words.starts[self._atoms.speaker[front.atom[pair]]] + code]
-        wanted = self.forms.padded_strings[string, : int(self.forms.length[string].max())]
-        same = _there(tokens, front, wanted.shape[1] - 1)[pair] == wanted[:, :-1]
-        _note(noted, front.row[pair], front.at[pair], wanted, same)
+        kind, one_of = self._alike(front)
+        word_kind, code = self._words_there(front.only(one_of))
+        string = self._words.strings[self._words.starts[self._atoms.speaker[front.atom[one_of[word_kind]]]] + code]
+        first, many = self._columns[string, 0], len(self.forms.used)
+        begins = torch.unique(word_kind * many + first)
+        pair, found = _looked_up(begins // many, kind)
+        noted.add(front.row[pair], front.at[pair], begins[found] % many)
+        longer = (self.forms.length[string] > 1).nonzero()[:, 0]
+        if len(longer):
+            key, order = (word_kind * many + first)[longer].sort()
+            there = self._column[_there(tokens, front, 1)[:, 0]]
+            pair, found = _looked_up(key, torch.where(there >= 0, kind * many + there, _NONE))
+            string = string[longer[order[found]]]
+            wanted = self.forms.padded_strings[string]
+            same = _there(tokens, front, wanted.shape[1])[pair] == wanted
+            _note_later(noted, front.only(pair), self._columns[string], same)
+
+    def _alike(self, front: _Front) -> tuple[Positions, Positions]:
+        """For each pair the number of its kind, of those that the same words can follow, and one pair of each kind."""
+        kind = self._kinds[front.atom]
+        matters = self._matters[self._atoms.component[front.atom]]
+        for said in torch.where(matters, front.said, _NONE).unbind(1):
+            most = int(said.max())
+            if most >= 0:
+                _, kind = torch.unique(kind * (most + 2) + said + 1, return_inverse=True)
+        kinds, kind = torch.unique(kind, return_inverse=True)
+        return kind, torch.zeros_like(kinds).scatter_(0, kind, torch.arange(len(kind)))
 
     def _words_there(self, front: _Front) -> tuple[Tensor, Tensor]:
         """Pairs of a pair of the front and the code of a word that can stand there."""
@@ -358,14 +394,17 @@ def _there(tokens: Tokens, front: _Front, many: int) -> Int[Tensor, "pair step"]
     return torch.where(places < tokens.shape[1], found, _NONE)
 
 
-def _note(noted: _Noted, row: Tensor, at: Tensor, tokens: Tensor, same: Tensor) -> None:
-    """These tokens can come one after the other, as long as those before them are there, by `same`."""
-    reached = torch.ones(len(row), dtype=torch.bool)
-    for step in range(tokens.shape[1]):
-        place = at + step - 1 - noted.start
-        here = (reached & (place >= 0) & (place < noted.anything.shape[1]) & (tokens[:, step] >= 0)).nonzero()[:, 0]
-        row_here, place = row[here], place[here]
-        noted.possible[row_here, place, tokens[here, step]] = True
-        noted.anything[row_here, place] = True
-        if step + 1 < tokens.shape[1]:
-            reached = reached & same[:, step]
+def _looked_up(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of a number of `wanted` and one of the sorted `keys` that is equal to it."""
+    first = torch.searchsorted(keys, wanted)
+    number, within = _counted(torch.searchsorted(keys, wanted, right=True) - first)
+    return number, first[number] + within
+
+
+def _note_later(noted: _Noted, front: _Front, columns: Tensor, same: Tensor) -> None:
+    """These tokens after the first can come one after the other, as long as those before them are there, by `same`."""
+    reached = torch.ones(len(front.row), dtype=torch.bool)
+    for step in range(1, columns.shape[1]):
+        reached = reached & same[:, step - 1]
+        here = (reached & (columns[:, step] >= 0)).nonzero()[:, 0]
+        noted.add(front.row[here], front.at[here] + step, columns[here, step])

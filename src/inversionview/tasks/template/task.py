@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.files import write_atomic, write_json
@@ -181,8 +183,13 @@ class TemplateTask(Task):
             self._keep(tokens, choices, torch.ones(len(tokens), dtype=torch.bool))  # nobody has to read them
             yield tokens
 
+    @property
+    def used_tokens(self) -> Int[Tensor, " used"]:
+        """Those of its phrasings and of what fills them."""
+        return self.forms.used
+
     def next_tokens(self, tokens: Tokens, start: int = 0) -> NextTokens:
-        """Tokens [batch, pos, vocab] with which what stands up to each position can go on to become an input."""
+        """Tokens [batch, pos, used] with which what stands up to each position can go on to become an input."""
         return self.reader.next_tokens(tokens.cpu(), start).to(tokens.device)
 
     def places(self, tokens: Tokens) -> dict[str, Positions]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from inversionview.errors import UserError
@@ -27,7 +28,7 @@ from inversionview.tasks.positions import first_end
 from inversionview.tasks.text.features import window_features, word_feature
 from inversionview.tasks.text.sampling import Starts, affordable, block_rows, log_density, sample_texts
 from inversionview.tasks.text.windows import LEAST_TOKENS, cut_windows
-from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.tasks.vocabulary import Vocabulary, used_in
 from inversionview.tasks.words import occurrence
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class TextTask(Task):
     name = "text"
     about = "Any text in a language model."
     columns = ("token",)
+    other_tokens = True
 
     def __init__(
         self,
@@ -139,6 +141,11 @@ class TextTask(Task):
         if not all(len(side) for side in sides.values()):
             raise UserError(f"{len(held_out)} different windows of text are too few to hold some out: give more texts")
         return sides
+
+    @cached_property
+    def used_tokens(self) -> Int[Tensor, " used"]:
+        """Those of the texts for training; any other text may hold others."""
+        return used_in(self.windows[self._sides["train"]], self.vocabulary)
 
     @property
     def note(self) -> str:
