@@ -25,7 +25,7 @@ def forward_flops(config: DecoderConfig, ragged: Sequence[RaggedRows]) -> int:
     linear = d * 3 * d + d * d + 2 * d * 4 * d
     attention = sum(2 * group.rows * group.length * (group.length + 1) * d for group in ragged)
     per_layer = rows * slots + tokens * linear + attention
-    return 2 * (rows * trunk + config.n_layers * per_layer + tokens * d * config.vocab_size)
+    return 2 * (rows * trunk + config.n_layers * per_layer + tokens * d * config.classes)
 
 
 def training_flops(config: DecoderConfig, ragged: Sequence[RaggedRows]) -> int:

@@ -94,7 +94,7 @@ def test_places_and_features_are_those_that_were_given(task, rows):
 
 def test_what_can_come_next_leads_to_a_sentence_only(task, rows):
     possible = task.next_tokens(rows[:1])[0]
-    begun = {task.vocabulary.text([token]) for token in possible[0].nonzero()[:, 0].tolist()}
+    begun = {task.vocabulary.text([token]) for token in task.used_tokens[possible[0]].tolist()}
     assert begun == {"The", "A"}
     assert torch.equal(task.next_tokens(rows, 2), task.next_tokens(rows)[:, 2:])
 

@@ -95,4 +95,4 @@ def test_ids_with_gaps():
     assert set(task.windows.unique().tolist()) == {0, 1, 2, 10, 11}
     listed = ListedTask.of_texts("pets", tokenizer, ["the dog", "the cat", "the bird", "bird cat"])
     assert listed.contains(listed.encode("bird cat")[None]).all()
-    assert listed.next_tokens(torch.tensor([[0]]))[0, 0].nonzero()[:, 0].tolist() == [1, 11]
+    assert listed.used_tokens[listed.next_tokens(torch.tensor([[0]]))[0, 0]].tolist() == [1, 11]

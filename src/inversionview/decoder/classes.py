@@ -20,8 +20,8 @@ from inversionview.decoder.loss import IGNORED
 class Chosen(NamedTuple):
     """Tokens as classes."""
 
-    classes: Int[Tensor, "..."]
-    within: Float[Tensor, "..."]
+    classes: Int[Tensor, "*shape"]
+    within: Float[Tensor, "*shape"]
     """log-probability of each token within its class: 0 for those that are written, minus infinity for one that is in
     no class."""
 
@@ -54,11 +54,11 @@ class Classes(nn.Module):
         self.register_buffer("token_of", torch.tensor(tokens), persistent=False)
         self.register_buffer("others", outside if others else outside[:0], persistent=False)
 
-    def of(self, tokens: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+    def of(self, tokens: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
         """The class of each token; the first for one that is in none."""
         return tokens if self.all else self.of_token[tokens]
 
-    def chosen(self, tokens: Int[Tensor, "..."]) -> Chosen:
+    def chosen(self, tokens: Int[Tensor, "*shape"]) -> Chosen:
         """As classes, and how probable each token is within its class."""
         if self.all:
             return Chosen(tokens, torch.zeros((), device=tokens.device).expand(tokens.shape))
@@ -81,9 +81,7 @@ class Classes(nn.Module):
         spread[..., self.of(used[known].to(possible.device))] = possible[..., known.to(possible.device)]
         return spread
 
-    def tokens(
-        self, classes: Int[Tensor, " row"], rest: Float[Tensor, " row"] | None = None
-    ) -> Int[Tensor, " row"]:
+    def tokens(self, classes: Int[Tensor, " row"], rest: Float[Tensor, " row"] | None = None) -> Int[Tensor, " row"]:
         """Tokens of classes that were drawn, one of all others by a number from 0 to 1 that is left of the draw."""
         if self.all:
             return classes

@@ -6,6 +6,7 @@ the file, the body's tensors stand beside the trunk's under their names within t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def read_decoder(path: str | Path, task: Task, probed: ProbedModel | None = None
     tensors = read_tensors(folder / "model.safetensors")
     try:
         decoder = _empty(content, folder, task, probed)
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
     named = {name if name.startswith("trunk.") else _BODY + name: tensor for name, tensor in tensors.items()}
@@ -87,13 +88,13 @@ def check_belongs(config: DecoderConfig, probed: ProbedModel, name: str) -> None
 
 def _described(decoder: Decoder) -> dict[str, Any]:
     """The configuration as JSON; that of a decoder with other tokens than the task's is `inner`, beside the task's."""
-    content = asdict(decoder.config)
+    content = asdict(decoder.config) | {"tokens": _ranges(decoder.config.tokens)}
     if isinstance(decoder.body, PretrainedBody):
         content = {"kind": PRETRAINED, **content, **asdict(decoder.body.config)}
     if isinstance(decoder.adapter, Retokenised):
         task, length = decoder.adapter.task, decoder.adapter.task_length
         in_task = {"vocab_size": task.size, "max_length": length, "begin": task.begin, "end": task.end, "pad": task.pad}
-        content = {"kind": TRANSLATED, "inner": content, **asdict(decoder.config), **in_task}
+        content = {"kind": TRANSLATED, "inner": content, **asdict(decoder.config), "tokens": "", **in_task}
     return content
 
 
@@ -106,10 +107,24 @@ def _empty(content: dict[str, Any], folder: Path, task: Task, probed: ProbedMode
         adapter = Retokenised(theirs, own, content["max_length"], inner["max_length"])
         kind, content = inner["kind"], inner
     of_body = {"kind", *(entry.name for entry in fields(PretrainedConfig))} if kind == PRETRAINED else set()
-    config = DecoderConfig(**{name: value for name, value in content.items() if name not in of_body})
+    config = _config({name: value for name, value in content.items() if name not in of_body})
     if probed is not None:  # first, since a body may be made of this model
         check_belongs(config, probed, str(folder))
     if kind != PRETRAINED:
         return own_decoder(config)
     of_model = PretrainedConfig(**{name: content[name] for name in content.keys() & (of_body - {"kind"})})
     return Decoder(Trunk(config), empty_body(of_model, config, probed), config, adapter=adapter)
+
+
+def _config(content: dict[str, Any]) -> DecoderConfig:
+    ranges = (part.split("-") for part in content.get("tokens", "").split(",") if part)
+    tokens = tuple(token for ends in ranges for token in range(int(ends[0]), int(ends[-1]) + 1))
+    return DecoderConfig(**content | {"tokens": tokens})
+
+
+def _ranges(tokens: Sequence[int]) -> str:
+    """Sorted tokens in few letters: `3,7-12,15`."""
+    starts = [token for token, before in zip(tokens, (-2, *tokens), strict=False) if token != before + 1]
+    ends = [token for token, after in zip(tokens, (*tokens[1:], -2), strict=False) if after != token + 1]
+    both = zip(starts, ends, strict=True)
+    return ",".join(str(start) if start == end else f"{start}-{end}" for start, end in both)

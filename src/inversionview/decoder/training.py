@@ -276,6 +276,11 @@ def make_decoder(
         coordinates=True,
         **sizes,
     )
+    used = task.used_tokens
+    # A language model knows words that no training text has, and its head is there: it keeps all of them.
+    if used is not None and (pretrained is None or not task.other_tokens):
+        others = task.other_tokens and len(used) < task.vocab_size
+        config = replace(config, tokens=tuple(used.tolist()), others=others)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = own_decoder(config) if pretrained is None else _on_language_model(config, probed, task, pretrained)
@@ -331,6 +336,6 @@ def _on_language_model(config: DecoderConfig, probed: ProbedModel, task: Task, p
     samples = task.sample(LENGTH_SAMPLES, generator=torch.Generator().manual_seed(0), split="train")
     longest = max(len(ids) for ids in own.all_ids([theirs.text(theirs.inner(row)) for row in samples]))
     adapter = Retokenised(theirs, own, task.max_length, int(SPARE * longest) + 2)
-    config = replace(config, begin=own.begin, end=own.end, pad=own.pad)
+    config = replace(config, begin=own.begin, end=own.end, pad=own.pad, tokens=())
     config = replace(config, vocab_size=own.size, max_length=adapter.own_length)
     return pretrained_decoder(config, pretrained.source, model, pretrained.lora_rank, adapter=adapter)

@@ -18,7 +18,7 @@ class PrefixTree:
     `node * vocab + token`, and all edges are sorted by it, so that a step is a binary search.
     """
 
-    def __init__(self, rows: Tokens, *, used: Positions, vocab_size: int, end: int, pad: int) -> None:
+    def __init__(self, rows: Tokens, *, used: Int[torch.Tensor, " used"], vocab_size: int, end: int, pad: int) -> None:
         """`used`: the tokens, sorted, of which it is said whether they can come next."""
         self.vocab_size, self.end, self.pad = vocab_size, end, pad
         self.begin = int(rows[0, 0])

@@ -79,7 +79,8 @@ def test_next_tokens_are_those_that_some_input_has_there(task):
     for i, row in enumerate(rows):
         for t in range(len(task.vocabulary.inner(row)) + 1):
             same = rows[(rows[:, : t + 1] == row[: t + 1]).all(dim=1)]
-            assert set(possible[i, t].nonzero()[:, 0].tolist()) == set(same[:, t + 1].tolist())
+            assert set(task.used_tokens[possible[i, t]].tolist()) == set(same[:, t + 1].tolist())
+    assert set(task.used_tokens.tolist()) == {*rows.unique().tolist(), task.pad}
     ended = task.vocabulary.row(task.vocabulary.inner(rows[0]), rows.shape[1] + 1)[None]
     assert task.next_tokens(ended)[0, -1].all()
     assert task.next_tokens(torch.full((1, 3), 7))[0].all()

@@ -128,3 +128,13 @@ def test_it_is_kept_and_read_again(task, tmp_path):
     (tmp_path / "text" / "texts.safetensors").unlink()
     with pytest.raises(UserError, match=r"texts\.safetensors"):
         get_task("facts-and-texts", tmp_path)
+
+
+def test_tokens_are_those_of_all_facts_and_of_the_texts_for_training(task):
+    used = set(task.used_tokens.tolist())
+    train = task.sample(2000, generator=generator(), split="train")
+    assert task.other_tokens
+    assert set(train.unique().tolist()) <= used
+    facts, texts = set(task.facts.listed.unique().tolist()), set(task.texts.used_tokens.tolist())
+    assert used == facts | texts
+    assert not task.facts.other_tokens

@@ -123,13 +123,14 @@ def test_next_tokens_are_those_that_some_input_has_there(case):
     for i, row in enumerate(some):
         for t in range(len(task.vocabulary.inner(row)) + 1):
             same = rows[(rows[:, : t + 1] == row[: t + 1]).all(dim=1)]
-            assert set(possible[i, t].nonzero()[:, 0].tolist()) == set(same[:, t + 1].tolist())
+            assert set(task.used_tokens[possible[i, t]].tolist()) == set(same[:, t + 1].tolist())
     changed = torch.cat([some, some.roll(1, dims=0).where(torch.rand(some.shape, generator=generator()) < 0.2, some)])
     for t in range(changed.shape[1]):
         last = task.next_tokens(changed[:, : t + 1], t)
-        assert last.shape == (len(changed), 1, task.vocab_size)
+        assert last.shape == (len(changed), 1, len(task.used_tokens))
         assert torch.equal(last[:, 0], task.next_tokens(changed)[:, t])
         assert torch.equal(task.next_tokens(changed, t), task.next_tokens(changed)[:, t:])
+    assert set(task.used_tokens.tolist()) == {*rows.unique().tolist(), task.pad}
     ended = task.vocabulary.row(task.vocabulary.inner(rows[0]), rows.shape[1] + 1)[None]
     assert task.next_tokens(ended)[0, -1].all()
     assert task.next_tokens(torch.full((1, 3), 7))[0].all()

@@ -394,3 +394,13 @@ def test_how_far_the_sampling_is_is_told_and_what_is_run_together_is_bounded(mon
     for told_of in stages.values():
         assert told_of[0][0] == 0
         assert told_of[-1][0] == told_of[-1][1] > 0
+
+
+def test_tokens_are_those_of_the_texts_for_training(given):
+    rows = given.windows[~given.is_held_out(given.windows)]
+    assert set(given.used_tokens.tolist()) == {*rows.unique().tolist(), given.pad}
+    assert given.other_tokens
+    few = TextTask(given.vocabulary, given.windows[(given.windows != 4).all(dim=1)])
+    assert 4 not in few.used_tokens.tolist()
+    assert get_task("addition").used_tokens is None
+    assert not get_task("addition").other_tokens

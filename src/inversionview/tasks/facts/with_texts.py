@@ -54,7 +54,8 @@ class FactsAndTextsTask(Task):
     @cached_property
     def used_tokens(self) -> Int[Tensor, " used"]:
         """Those of all facts, and of the texts for training."""
-        return torch.unique(torch.cat([self.facts.used_tokens, self.texts.used_tokens]))
+        used: Tensor = torch.unique(torch.cat([self.facts.used_tokens, self.texts.used_tokens]))
+        return used
 
     @property
     def note(self) -> str:

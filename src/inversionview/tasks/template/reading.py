@@ -286,7 +286,7 @@ class Reader:
             same = _there(tokens, front, wanted.shape[1])[pair] == wanted
             _note_later(noted, front.only(pair), self._columns[string], same)
 
-    def _alike(self, front: _Front) -> tuple[Positions, Positions]:
+    def _alike(self, front: _Front) -> tuple[Int[Tensor, " pair"], Int[Tensor, " kind"]]:
         """For each pair the number of its kind, of those that the same words can follow, and one pair of each kind."""
         kind = self._kinds[front.atom]
         matters = self._matters[self._atoms.component[front.atom]]
