@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import inversionview as iv
+from inversionview.decoder.backbone import backbone_of
 from inversionview.probed.gpt2 import GPT2, plain_gpt2
 from inversionview.probed.loading import load, load_plain
 
@@ -122,9 +123,17 @@ def test_it_becomes_one_of_transformers_and_is_saved_as_one(both: tuple[GPT2LMHe
     assert isinstance(made, GPT2LMHeadModel)
     assert made.lm_head.weight is made.transformer.wte.weight
     same(made(TOKENS).logits, theirs(TOKENS).logits)
+    assert made.transformer.wpe.weight.data_ptr() == ours.transformer.wpe.weight.data_ptr(), "on the same weights"
     ours.save_pretrained(tmp_path / "again")
     same(GPT2LMHeadModel.from_pretrained(tmp_path / "again")(TOKENS).logits, theirs(TOKENS).logits)
     same(plain(tmp_path / "again")(TOKENS).logits, ours(TOKENS).logits)
+
+
+def test_a_decoder_can_be_made_of_it(tmp_path: Path) -> None:
+    theirs = kept(tmp_path)
+    backbone = backbone_of(iv.ProbedModel(plain(tmp_path)), shared=True)
+    assert isinstance(backbone, GPT2LMHeadModel)
+    same(backbone(TOKENS).logits, theirs(TOKENS).logits)
 
 
 def test_numbers_of_another_type(tmp_path: Path) -> None:

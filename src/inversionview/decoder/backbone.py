@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from inversionview.errors import UserError
 from inversionview.probed.fingerprint import fingerprint
 from inversionview.probed.gguf import as_plain
+from inversionview.probed.gpt2 import GPT2
 from inversionview.probed.loading import Loading, load
 from inversionview.probed.model import ProbedModel
 from inversionview.probed.parts import is_conv1d, uncompiled
@@ -56,7 +57,8 @@ def backbone_of(probed: ProbedModel, *, shared: bool) -> PreTrainedModel:
     in is up to what it is given: of shared weights in half precision, matrices stay as they are and are cast when they
     are used, and the few others are copies in fp32. Raises `UserError` for a model on several devices.
     """
-    if is_spread(model := probed.model):
+    model = probed.model.to_transformers() if isinstance(probed.model, GPT2) else probed.model
+    if is_spread(model):
         raise UserError(
             "a decoder cannot be made of a probed model that is spread over several devices: load the model on one, "
             "or give --decoder-from another language model"

@@ -250,6 +250,11 @@ class GPT2(nn.Module):
         return self.transformer
 
     @property
+    def base_model(self) -> nn.Module:
+        """The model without its head."""
+        return self.transformer
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of its numbers."""
         return self.lm_head.weight.dtype
@@ -260,12 +265,13 @@ class GPT2(nn.Module):
         return self.lm_head.weight.device
 
     def to_transformers(self) -> GPT2LMHeadModel:
-        """The same model as transformers has it: trainable with dropout, able to generate, in memory of its own."""
+        """The same model as transformers has it, which can generate text and train a head, on the same weights."""
         from transformers import GPT2Config, GPT2LMHeadModel
 
         with torch.random.fork_rng(devices=[]):  # its first weights are of no use, and must not cost random numbers
             model = GPT2LMHeadModel(GPT2Config.from_dict(copy.deepcopy(self._fields)))
-        nn.Module.to(model, device=self.device, dtype=self.dtype).load_state_dict(self.state_dict())
+        model.load_state_dict(self.state_dict(), assign=True)
+        model.tie_weights()
         model.train(self.training)
         return model
 
