@@ -30,8 +30,8 @@ ENOUGH = 0.95
 """The share of the facts that the model must answer in phrasings that were held out for them."""
 BEAR = """
 The loader of the published recipe reads BEAR as it comes. Of the {files} relations of the folder that was at hand there
-are {relations} that it has phrasings for in which the object comes last: {facts:,} facts in {phrasings} phrasings,
-which in GPT-2's tokens makes {texts:,} texts of at most {length} tokens.
+are {relations} that it has phrasings for: {facts:,} facts in {phrasings} phrasings, whose subjects have {names:,} names
+together, which in GPT-2's tokens makes {texts:,} texts of at most {length} tokens.
 """
 
 EXPECTED = "expected, before it was measured"

@@ -124,6 +124,7 @@ def bear(folder: Path, tokenizer: Path) -> dict[str, Any]:
         "facts": len(read.facts),
         "relations": len({fact.relation for fact in read.facts}),
         "phrasings": len(read.phrasings),
+        "names": sum(len(fact.names) for fact in read.facts),
         "texts": task.size,
         "length": LENGTH,
     }

@@ -23,7 +23,7 @@ from inversionview.tasks.outputs import exact_match
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.studies.text_models import FAMILIES, random_model, some_texts
-from tests.tasks.facts.files import counterfact, write_bear
+from tests.tasks.facts.files import counterfact, known_fact, write_bear
 from tests.tasks.facts.tiny import small_table
 from tests.tokenizers import byte_tokenizer
 
@@ -119,7 +119,7 @@ def test_the_commands_work_on_facts_and_texts_for_any_architecture(family, small
                      "--also", "varied:cosine", "--json")  # fmt: skip
     assert code == 0, read
     assert (read["epsilon"], read["metric"], read["query"]["at"]) == (0.25, "cosine", "END")
-    for text in ("It rained. Danielle Darrieux spoke French.", "The capital of West Bengal is Kolkata"):
+    for text in ("Danielle Darrieux spoke French.", "The capital of West Bengal is Kolkata"):
         assert opened.query(text, "END", "a1.0").role == "END"
     assert opened.query("The dog saw a house.", "dog", "a1.0").position == 2
     code, rates = run(capsys, "evaluate", study, "-n", 10, "--json")
@@ -255,6 +255,23 @@ def test_the_layers_of_the_choice_are_the_users_to_say(probed, small, tmp_path, 
                         "--out", tmp_path / ("all" if more == ("--resume",) else "other"))  # fmt: skip
         assert (code, len(err.splitlines())) == (2, 1)
         assert "--layers says of which layers a new run chooses its heads" in err
+
+
+def test_heads_are_chosen_in_known_facts(probed, task, tmp_path):
+    facts = [
+        ("Peru", "Peru is on the continent of", "America"),
+        ("Danielle Darrieux", "Danielle Darrieux spoke", "French"),
+    ]
+    (tmp_path / "known_1000.json").write_text(json.dumps([known_fact(*fact) for fact in facts]))
+    found = iv.Study(probed, task, epsilon=0.1).head_selection(texts=tmp_path / "known_1000.json")
+    ids = [Vocabulary(probed.tokenizer).row(probed.tokenizer(prompt)["input_ids"])[:-1] for _, prompt, _ in facts]
+    shares = [select_heads(probed, row[None], len(row) - 1).parts for row in ids]
+    assert found.n == 2
+    for part, first, second in zip(found.parts, *shares, strict=True):
+        assert part.proximity == pytest.approx((first.proximity + second.proximity) / 2, abs=1e-6)
+        assert part.counts == (first.counts + second.counts) / 2
+    with pytest.raises(UserError, match="facts have no position 'S2' to choose heads at"):
+        iv.Study(probed, task, epsilon=0.1).head_selection("S2", texts=tmp_path / "known_1000.json")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ def heads(settings: HeadSettings, of: ModelSettings, *, study: str, as_json: boo
     """Choose heads by what they add at a position.
 
     A head counts for an input where its share of what its layer brings to the residual stream is above --least; shows
-    those that count most often, over random training inputs. Nothing is trained for it.
+    those that count most often, over random training inputs or given facts. Nothing is trained for it.
     """
     with doing(f"choosing heads of {study}"):
         opened = open_for(study, of)

@@ -188,6 +188,11 @@ class HeadSettings(_Checked):
     n: int = _option(500, "Training inputs to draw.", short="-n")
     least: float = _option(0.02, "Share above which a head counts.")
     layers: Layers = _option("all", "Of all layers, or of the upper half of them.")
+    texts: str | None = _option(
+        None,
+        "Count in all facts of this COUNTERFACT file or BEAR folder instead, such as known_1000.json.",
+        metavar="FILE",
+    )
     seed: int = _option(0, _SEED)
 
 

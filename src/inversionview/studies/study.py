@@ -430,14 +430,17 @@ class Study:
         return attribute(self.parts, query, final_norm=final_norm)
 
     def head_selection(
-        self, at: str = "END", *, n: int = 500, least: float = 0.02, layers: Layers = "all", seed: int = 0
-    ) -> HeadSelection:
+        self, at: str = "END", *, n: int = 500, least: float = 0.02, layers: Layers = "all",
+        texts: str | Path | None = None, seed: int = 0,
+    ) -> HeadSelection:  # fmt: skip
         """How often each head counts at a position of `n` random training inputs, by what it adds to the stream.
 
-        A head counts where its share is above `least`. `layers`: `all`, or the `upper` half of them alone. See
-        `causal.head_selection`, and for what raises `UserError`.
+        A head counts where its share is above `least`. `layers`: `all`, or the `upper` half of them alone. `texts`: a
+        file of COUNTERFACT or folder of BEAR, whose facts are taken instead, all of them; the paper's are those of
+        `known_1000.json`. See `causal.head_selection`, and for what raises `UserError`.
         """
-        return choose_heads(self.probed, self.task, HeadSettings(at, n, least, layers, seed))
+        given = None if texts is None else str(texts)
+        return choose_heads(self.probed, self.task, HeadSettings(at, n, least, layers, given, seed))
 
     def with_columns(self, preimage: Preimage, names: Sequence[str] | None = None) -> Preimage:
         """The preimage with a column for each of these features beside its inputs; by default the task's own choice.

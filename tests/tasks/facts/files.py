@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from string import ascii_lowercase
@@ -20,9 +20,9 @@ CONTINENTS = (
 )  # fmt: skip
 
 
-def bear_fact(subject: str, answer: str) -> str:
-    return json.dumps({"sub_id": "Q1", "sub_label": subject, "sub_aliases": [], "obj_id": "Q2", "obj_label": answer,
-                       "answer_idx": 0})  # fmt: skip
+def bear_fact(subject: str, answer: str, aliases: Sequence[str] = ()) -> str:
+    return json.dumps({"sub_id": "Q1", "sub_label": subject, "sub_aliases": [*aliases], "obj_id": "Q2",
+                       "obj_label": answer, "answer_idx": 0})  # fmt: skip
 
 
 def write_bear(folder: Path, **more: Iterable[tuple[str, str]]) -> Path:
@@ -44,6 +44,11 @@ def counterfact(subject: str, prompt: str, answer: str, paraphrases: list[str]) 
     asked = {"prompt": prompt, "relation_id": "P103", "target_new": {"str": "Welsh", "id": "Q1"},
              "target_true": {"str": answer, "id": "Q2"}, "subject": subject}  # fmt: skip
     return {"case_id": 0, "requested_rewrite": asked, "paraphrase_prompts": paraphrases, "generation_prompts": []}
+
+
+def known_fact(subject: str, prompt: str, answer: str) -> dict:
+    return {"known_id": 0, "subject": subject, "attribute": answer, "template": prompt.replace(subject, "{}"),
+            "prediction": f" {answer}. It", "prompt": prompt, "relation_id": "P103"}  # fmt: skip
 
 
 def texts(table: FactTable) -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, Constrained, get_task
-from inversionview.tasks.facts.tables import FactTable
+from inversionview.tasks.facts.tables import Fact, FactTable
 from inversionview.tasks.facts.task import FactsTask
 from inversionview.tasks.vocabulary import Vocabulary, word_tokenizer
 from tests.tasks.facts.tiny import FACTS, PHRASINGS, small_table
@@ -197,3 +197,78 @@ def test_longer_texts_can_be_left_out(task):
     short = FactsTask(task.vocabulary, small_table(), length=task.max_length - 2)
     assert 0 < short.size < task.size
     assert short.max_length < task.max_length
+
+
+def named(
+    *facts: Fact, phrasings: tuple[str, ...] = tuple(f"By way {i}, {{subject}} has {{object}}." for i in range(9))
+):
+    table = FactTable.of_relations(facts, dict.fromkeys({fact.relation for fact in facts}, phrasings))
+    return FactsTask(Vocabulary(byte_tokenizer()), table)
+
+
+def test_all_names_of_a_subject_are_on_one_side():
+    names = ("Kingdom of Morocco", "Maroc", "MAR")
+    task = named(
+        *(Fact("P36", f"Morocco {i}", "Rabat", "city", tuple(f"{name} {i}" for name in names)) for i in range(9))
+    )
+    assert task.size == 9 * 9 * 4
+    rows = everything(task)
+    out = task.is_held_out(rows)
+    assert 0.1 < out.float().mean() < 0.4
+    for fact in range(9):
+        for phrasing in range(9):
+            those = (task.rows.fact == fact) & (task.rows.phrasing == phrasing)
+            assert those.sum() == 4
+            assert len(out[those].unique()) == 1
+        assert not out[task.rows.fact == fact].all()
+    alone = named(*(Fact("P36", f"Morocco {i}", "Rabat", "city") for i in range(9)))
+    by_label = task.index(everything(alone))
+    assert torch.equal(out[by_label], alone.is_held_out(everything(alone)))
+
+
+def test_facts_of_two_sources_that_share_a_name_are_on_one_side():
+    first = Fact("P36", "Netherlands", "Amsterdam", "city", ("Holland",))
+    second, third = Fact("P36", "Holland", "Amsterdam", "city", ("NL",)), Fact("P36", "NL", "Amsterdam", "city")
+    other = Fact("P36", "Holland", "The Hague", "city")
+    task = named(first, second, third, other)
+    assert task.size == 9 * 4  # each text once
+    rows = everything(task)
+    texts, out = [task.decode(row) for row in rows], task.is_held_out(rows)
+    sides = {}
+    for text, side in zip(texts, out.tolist(), strict=True):
+        if "Amsterdam" in text:
+            sides.setdefault(text[:9], set()).add(side)
+    assert all(len(side) == 1 for side in sides.values())
+    assert {True, False} <= set.union(*sides.values())
+
+
+def test_a_subject_has_a_name_to_change_where_it_has_several(tmp_path):
+    task = named(Fact("P36", "Morocco", "Rabat", "city", ("Maroc",)), Fact("P36", "Peru", "Lima", "city"))
+    assert task.features["name"].values == ("Maroc", "Morocco", "Peru")
+    assert "name" not in pieces().features
+    rows, ones = task.sample(60, generator=generator()), torch.ones(60, dtype=torch.long)
+    codes = {name: task.features[name].compute(rows, ones) for name in ("subject", "phrasing", "name")}
+    for role, kept, changes in (
+        ("name", ("subject", "phrasing"), "name"),
+        ("phrasing", ("subject", "name"), "phrasing"),
+    ):
+        changed = task.change(rows, (role,), generator())
+        assert task.contains(changed).all()
+        assert all(torch.equal(task.features[name].compute(changed, ones), codes[name]) for name in kept)
+        assert not torch.equal(task.features[changes].compute(changed, ones), codes[changes])
+    task.save(tmp_path)
+    again = FactsTask.load(tmp_path)
+    assert (again.table, again.size) == (task.table, task.size)
+    assert torch.equal(again.held_out, task.held_out)
+
+
+def test_tables_are_merged_fact_by_fact():
+    bear = FactTable.of_relations([Fact("P36", "Peru", "Lima", "city", ("PE",))], {"P36": ["{subject} has {object}."]})
+    other = FactTable.of_relations(
+        [Fact("P36", "Peru", "Lima", "city", ("República",)), Fact("P36", "Togo", "Lomé", "city")],
+        {"P36": ["{subject} has {object}.", "In {subject} is {object}."]},
+    )
+    merged = FactTable.merged([bear, other])
+    assert [(fact.subject, fact.aliases) for fact in merged.facts] == [("Peru", ("PE", "República")), ("Togo", ())]
+    assert len(merged.phrasings) == 2
+    assert len([*merged.statements()]) == 3 * 2 + 2

@@ -9,11 +9,14 @@ from inversionview.causal.logit_attribution import LogitAttribution, logit_attri
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
 from inversionview.results.preimage import Query
-from inversionview.shapes import Tokens
+from inversionview.shapes import Positions, Tokens
 from inversionview.studies.parts import Parts
 from inversionview.studies.settings import HeadSettings
 from inversionview.tasks.base import Task
+from inversionview.tasks.facts.files import read_facts
+from inversionview.tasks.facts.rows import make_rows
 from inversionview.tasks.positions import check_role
+from inversionview.tasks.vocabulary import Vocabulary
 
 
 def attribute(parts: Parts, query: Query, *, final_norm: bool = True) -> LogitAttribution:
@@ -24,11 +27,29 @@ def attribute(parts: Parts, query: Query, *, final_norm: bool = True) -> LogitAt
 
 
 def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> HeadSelection:
-    """How often each head counts at a position of random training inputs; see `Study.head_selection`."""
-    at, n, generator = settings.at, settings.n, torch.Generator().manual_seed(settings.seed)
-    if n < 1:
-        raise UserError(f"n must be at least 1, such as 500, not {n}")
+    """How often each head counts at a position of inputs; see `Study.head_selection`."""
+    if settings.n < 1:
+        raise UserError(f"n must be at least 1, such as 500, not {settings.n}")
     check_least(settings.least)
+    inputs = _drawn(task, settings) if settings.texts is None else _facts(probed, settings)
+    return select_heads(probed, *inputs, least=settings.least, upper=settings.layers == "upper")
+
+
+def _facts(probed: ProbedModel, settings: HeadSettings) -> tuple[Tokens, Positions]:
+    """All facts of a file or folder, and where the role is in each that has it."""
+    at = settings.at
+    rows = make_rows(Vocabulary.of(probed), read_facts(str(settings.texts)), length=None)[1]
+    if at not in rows.places:
+        raise UserError(f"facts have no position {at!r} to choose heads at; it is one of {', '.join(rows.places)}")
+    there = rows.places[at] >= 0
+    if not there.any():
+        raise UserError(f"no fact of {settings.texts} has a position {at}, at which heads are chosen")
+    return rows.tokens[there], rows.places[at][there]
+
+
+def _drawn(task: Task, settings: HeadSettings) -> tuple[Tokens, Positions]:
+    """Random training inputs that have the role, and where it is."""
+    at, n, generator = settings.at, settings.n, torch.Generator().manual_seed(settings.seed)
     check_role(task, at)
     having: list[Tokens] = []
     while sum(map(len, having)) < n:
@@ -37,6 +58,4 @@ def choose_heads(probed: ProbedModel, task: Task, settings: HeadSettings) -> Hea
         if not len(having[-1]):
             raise UserError(f"inputs of {task.name} have no position {at}, at which heads are chosen: give --sites")
     tokens = torch.cat(having)[:n]
-    return select_heads(
-        probed, tokens, task.position_of(tokens, at), least=settings.least, upper=settings.layers == "upper"
-    )
+    return tokens, task.position_of(tokens, at)

@@ -1,9 +1,9 @@
-"""Facts from data sets in the formats in which they are published: BEAR and COUNTERFACT.
+"""Facts from data sets in the formats in which they are published: BEAR, and COUNTERFACT.
 
-BEAR (arXiv 2404.04113) is a folder: `BEAR/P36.jsonl` for each of Wikidata's properties, one fact a line, and a file of
-relations (`metadata_relations.json`, or `relation_info.json`) that may hold templates such as
-`The capital of [X] is [Y].` Those that put the object last are used; where there are none, phrasings of our own.
-COUNTERFACT (arXiv 2202.05262) is one JSON list, with a prompt and paraphrases for each of its facts.
+BEAR (arXiv 2404.04113) is a folder: `BEAR/P36.jsonl` for each of Wikidata's properties, one fact a line, with other
+names of its subject; and a file of relations (`metadata_relations.json`, or `relation_info.json`) that may hold
+templates such as `The capital of [X] is [Y].` Those with the subject before the object are used, as in InversionView;
+where there are none, phrasings of our own. Of the other names those in ASCII are taken, as there.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
-from inversionview.tasks.facts.tables import BEAR, Fact, FactTable, Phrasing
+from inversionview.tasks.facts.counterfact import counterfact_table
+from inversionview.tasks.facts.tables import BEAR, Fact, FactTable
 from inversionview.tasks.text.formats import file_rows
 
 RELATIONS = ("metadata_relations.json", "relation_info.json")
@@ -42,7 +42,10 @@ def is_bear(path: Path) -> bool:
 
 
 def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable:
-    """The facts of a folder of BEAR, those of `relations` such as P36, or of all that there are phrasings of."""
+    """The facts of a folder of BEAR, those of `relations` such as P36, or of all that there are phrasings of.
+
+    Raises `UserError` for a folder that holds none, or what is not as published.
+    """
     files = {path.stem: path for path in sorted((*folder.glob("P*.jsonl"), *folder.glob("BEAR/P*.jsonl")))}
     if not files:
         raise UserError(f"{folder} is no folder of BEAR: it has no files such as BEAR/P36.jsonl")
@@ -53,36 +56,21 @@ def read_bear(folder: Path, relations: Sequence[str] | None = None) -> FactTable
     phrasings = {name: templates.get(name) or BEAR.get(name, []) for name in relations or files}
     usable = {name: texts for name, texts in phrasings.items() if texts}
     if not usable:
-        raise UserError(f"there is no template with the object last for any relation of {folder}")
+        raise UserError(f"there is no template with the subject before the object for any relation of {folder}")
     facts = [fact for name in usable for fact in _bear_facts(files[name], name)]
     return FactTable.of_relations(facts, usable, [f"BEAR (arXiv 2404.04113), {len(usable)} relations"])
 
 
 def read_counterfact(path: Path) -> FactTable:
-    """The facts of a COUNTERFACT file, each with its true object, in its own prompt and paraphrases."""
+    """The facts of a COUNTERFACT file, or of its `known_1000.json`; see `counterfact`."""
     document = read_json(path, "COUNTERFACT file")
     if not isinstance(document, list) or not document:
         raise UserError(f"{path} is not COUNTERFACT: it should be a list of facts")
     return counterfact_table(document, str(path))
 
 
-def counterfact_table(entries: Sequence[dict[str, Any]], source: str) -> FactTable:
-    """The facts of COUNTERFACT's entries; `source` is what an error calls them."""
-    facts: list[Fact] = []
-    phrasings: dict[Phrasing, int] = {}
-    uses: list[tuple[int, int]] = []
-    for number, entry in enumerate(entries):
-        try:
-            fact, said = _counterfact(entry)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"entry {number} of {source} is not as in COUNTERFACT: {error!r} is wrong in it") from error
-        uses += [(len(facts), phrasings.setdefault(phrasing, len(phrasings))) for phrasing in said]
-        facts.append(fact)
-    return FactTable(tuple(facts), tuple(phrasings), tuple(uses), ("COUNTERFACT (arXiv 2202.05262)",))
-
-
 def _bear_templates(folder: Path) -> dict[str, list[str]]:
-    """Templates of each relation in which the object comes last, in our own notation."""
+    """Templates of each relation in which the subject comes before the object, in our own notation."""
     for name in RELATIONS:
         if (folder / name).is_file():
             document = read_json(folder / name, "file of relations")
@@ -93,7 +81,7 @@ def _bear_templates(folder: Path) -> dict[str, list[str]]:
     for relation, about in document.items():
         given = about.get("templates", []) if isinstance(about, dict) else []
         texts = [text.replace("[X]", "{subject}").replace("[Y]", "{object}") for text in given]
-        by_relation[relation] = [text for text in texts if re.fullmatch(r"[^{]*\{subject\}[^{]*\{object\}\W*", text)]
+        by_relation[relation] = [text for text in texts if re.fullmatch(r"[^{]*\{subject\}[^{]*\{object\}[^{]*", text)]
     return by_relation
 
 
@@ -101,20 +89,8 @@ def _bear_facts(path: Path, relation: str) -> list[Fact]:
     facts = []
     for place, row in file_rows(path, None):
         try:
-            facts.append(Fact(relation, row["sub_label"], row["obj_label"], relation))
-        except (KeyError, TypeError) as error:
+            aliases = tuple(name for name in row.get("sub_aliases", ()) if name.isascii() and name.strip())
+            facts.append(Fact(relation, row["sub_label"], row["obj_label"], relation, aliases))
+        except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{place} is no fact of BEAR: {error!r}") from error
     return facts
-
-
-def _counterfact(entry: dict[str, Any]) -> tuple[Fact, list[Phrasing]]:
-    """A fact, and the phrasings in which its subject occurs once; the object follows each of them."""
-    rewrite = entry["requested_rewrite"]
-    subject, relation = rewrite["subject"], rewrite["relation_id"]
-    prompts = [rewrite["prompt"], *(text.replace(subject, "{}", 1) for text in entry.get("paraphrase_prompts", []))]
-    phrasings = []
-    for prompt in prompts:
-        before, slot, between = prompt.strip().partition("{}")
-        if slot and subject not in between and "{" not in between:
-            phrasings.append(Phrasing(before, f"{between} "))
-    return Fact(relation, subject, rewrite["target_true"]["str"].strip(), relation), phrasings

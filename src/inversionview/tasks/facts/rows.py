@@ -24,16 +24,21 @@ class FactRows:
     """Position of each role in every input, -1 where it lacks it."""
     object_last: Positions
     fact: Positions
+    first: Positions
+    """The first fact that is told alike; see `tables.Statement`."""
     relation: Positions
     subject: Positions
     object: Positions
     kind: Positions
     phrasing: Positions
+    name: Positions
     relations: tuple[str, ...]
     subjects: tuple[str, ...]
     objects: tuple[str, ...]
     kinds: tuple[str, ...]
     phrasings: tuple[str, ...]
+    names: tuple[str, ...]
+    """By which the subjects are called."""
 
 
 def make_rows(vocabulary: Vocabulary, table: FactTable, length: int | None) -> tuple[list[Statement], FactRows]:
@@ -65,11 +70,13 @@ def make_rows(vocabulary: Vocabulary, table: FactTable, length: int | None) -> t
     object_, objects = coded([fact.object for fact in facts])
     kind, kinds = coded([fact.kind for fact in facts])
     phrasing, phrasings = coded([str(table.phrasings[said.phrasing]) for said in statements])
+    name, names = coded([said.name for said in statements])
     return statements, FactRows(
         tokens=torch.stack([vocabulary.row(row, width) for row in ids]),
         places=places, object_last=spans["object"][:, 1], fact=torch.tensor([said.fact for said in statements]),
-        relation=relation, subject=subject, object=object_, kind=kind, phrasing=phrasing, relations=relations,
-        subjects=subjects, objects=objects, kinds=kinds, phrasings=phrasings,
+        first=torch.tensor([said.first for said in statements]), relation=relation, subject=subject, object=object_,
+        kind=kind, phrasing=phrasing, name=name, relations=relations, subjects=subjects, objects=objects, kinds=kinds,
+        phrasings=phrasings, names=names,
     )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from inversionview.errors import UserError
-from inversionview.tasks.facts.files import counterfact_table, is_bear, read_facts
+from inversionview.tasks.facts.counterfact import counterfact_table
+from inversionview.tasks.facts.files import is_bear, read_facts
 from inversionview.tasks.facts.tables import FactTable
 from inversionview.tasks.text.files import MOST_TEXTS, counted, iter_rows, iter_texts
 

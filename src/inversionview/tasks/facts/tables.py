@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,13 @@ class Fact:
     object: str
     kind: str
     """Of the object: city, currency, language, ..."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the subject."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the subject, each once."""
+        return tuple(dict.fromkeys((self.subject, *self.aliases)))
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Phrasing:
 
 
 class Statement(NamedTuple):
-    """A fact in one phrasing: its text, and at which characters its parts stand."""
+    """A fact in one phrasing, by one name of its subject: its text, and at which characters its parts stand."""
 
     fact: int
     phrasing: int
@@ -67,6 +74,11 @@ class Statement(NamedTuple):
     subject: tuple[int, int]
     object: tuple[int, int]
     relation: tuple[int, int] | None
+    name: str
+    first: int
+    """The first fact that is told alike: itself, or one of the same relation and object that has a name in common."""
+    split_by: str
+    """The text that it is by the first one's own name: all that have the same are held out together, or none is."""
 
 
 @dataclass(frozen=True)
@@ -95,26 +107,55 @@ class FactTable:
         return cls(tuple(facts), tuple(parsed), uses, tuple(sources))
 
     @classmethod
-    def merged(cls, tables: Sequence[FactTable]) -> FactTable:
-        """All facts of some tables, each in the phrasings that it has there."""
+    def of_statements(cls, said: Iterable[tuple[Fact, Phrasing]], sources: Sequence[str] = ()) -> FactTable:
+        """Facts in the phrasings that they are said in; the same fact, or phrasing, is one, with all of its names."""
+        numbers: dict[tuple[str, str, str], int] = {}
         facts: list[Fact] = []
-        phrasings: list[Phrasing] = []
-        uses: list[tuple[int, int]] = []
-        for table in tables:
-            uses += [(len(facts) + i, len(phrasings) + j) for i, j in table.uses]
-            facts += table.facts
-            phrasings += table.phrasings
+        phrasings: dict[Phrasing, int] = {}
+        uses: dict[tuple[int, int], None] = {}
+        for fact, phrasing in said:
+            i = numbers.setdefault((fact.relation, fact.subject, fact.object), len(facts))
+            if i == len(facts):
+                facts.append(fact)
+            elif fact.aliases != facts[i].aliases:
+                facts[i] = replace(facts[i], aliases=tuple(dict.fromkeys(facts[i].aliases + fact.aliases)))
+            uses[i, phrasings.setdefault(phrasing, len(phrasings))] = None
+        return cls(tuple(facts), tuple(phrasings), tuple(uses), tuple(sources))
+
+    @classmethod
+    def merged(cls, tables: Sequence[FactTable]) -> FactTable:
+        """All facts of some tables, each in the phrasings that it has in any of them."""
+        said = ((table.facts[i], table.phrasings[j]) for table in tables for i, j in table.uses)
         sources = [source for table in tables for source in table.sources]
-        return cls(tuple(facts), tuple(phrasings), tuple(uses), tuple(dict.fromkeys(sources)))
+        return cls.of_statements(said, tuple(dict.fromkeys(sources)))
 
     def statements(self) -> Iterator[Statement]:
-        """Every text once; where two facts give the same one, that of the first."""
+        """Every fact in its phrasings by all names of its subject; of two that give the same text, the first."""
         seen: set[str] = set()
+        first = self._first_told_alike()
         for i, j in self.uses:
-            said = _said(i, self.facts[i], j, self.phrasings[j])
-            if said.text not in seen:
-                seen.add(said.text)
-                yield said
+            for name in self.facts[i].names:
+                said = _said(i, name, j, self.phrasings[j], self.facts[i], first[i], self.facts[first[i]].subject)
+                if said.text not in seen:
+                    seen.add(said.text)
+                    yield said
+
+    def _first_told_alike(self) -> list[int]:
+        """For each fact the first of those that are joined to it by names in common, relation and object being one."""
+        first = list(range(len(self.facts)))
+
+        def of(i: int) -> int:
+            while first[i] != i:
+                i = first[i] = first[first[i]]
+            return i
+
+        told: dict[tuple[str, str, str], int] = {}
+        for i, fact in enumerate(self.facts):
+            for name in fact.names:
+                other = told.setdefault((fact.relation, fact.object, name), i)
+                low, high = sorted((of(other), of(i)))
+                first[high] = low
+        return [of(i) for i in first]
 
     def save(self, path: Path) -> None:
         """Write it as one JSON document."""
@@ -127,7 +168,7 @@ class FactTable:
         document = checked_schema(read_json(path, "table of facts"), path, "a table of facts", 1)
         try:
             return cls(
-                tuple(Fact(**fact) for fact in document["facts"]),
+                tuple(Fact(**{**fact, "aliases": tuple(fact.get("aliases", ()))}) for fact in document["facts"]),
                 tuple(Phrasing(**phrasing) for phrasing in document["phrasings"]),
                 tuple((int(i), int(j)) for i, j in document["uses"]),
                 tuple(document["sources"]),
@@ -136,13 +177,15 @@ class FactTable:
             raise UserError(f"the table of facts {path} is damaged: {error}") from error
 
 
-def _said(i: int, fact: Fact, j: int, phrasing: Phrasing) -> Statement:
+def _said(i: int, name: str, j: int, phrasing: Phrasing, fact: Fact, first: int, own_name: str) -> Statement:
     start = len(phrasing.before)
-    subject = (start, start + len(fact.subject))
+    subject = (start, start + len(name))
     start = subject[1] + len(phrasing.between)
     spoken = (start, start + len(fact.object))
-    text = phrasing.before + fact.subject + phrasing.between + fact.object + phrasing.after
-    return Statement(i, j, text, subject, spoken, _named(phrasing, subject[1]))
+    text, by_own = (
+        phrasing.before + called + phrasing.between + fact.object + phrasing.after for called in (name, own_name)
+    )
+    return Statement(i, j, text, subject, spoken, _named(phrasing, subject[1]), name, first, by_own)
 
 
 def _named(phrasing: Phrasing, behind_subject: int) -> tuple[int, int] | None:

@@ -1,7 +1,9 @@
 """Facts of given data sets in sentences whose last word is the object: `The capital of France is Paris.`
 
-For any tokenizer; each fact may have phrasings of its own, as in COUNTERFACT. The template `facts` has those that the
-package brings. The domain is finite: every fact of a table in each of its phrasings, all equally probable.
+For any tokenizer; each fact may have phrasings of its own, as in COUNTERFACT, and its subject several names, as in
+BEAR. The template `facts` has those that the package brings. The domain is finite: every fact of a table in each of its
+phrasings, by each name of its subject. All of these texts are equally probable, so a fact with more of them weighs
+more.
 Source: InversionView (arXiv 2405.17653), section on factual recall, whose model and texts are other ones.
 """
 
@@ -37,12 +39,13 @@ _PRIORITY = ("END", "subject_last", "subject_first", "object", "relation")
 
 
 class FactsTask(ListedTask):
-    """Uniform over the distinct texts of a table of facts, each a fact in one of its phrasings.
+    """Uniform over the distinct texts of a table of facts, each a fact in one of its phrasings, by one of its names.
 
     `subject_first` and `subject_last` are the first and the last token of the subject, `relation` the word by which the
     phrasing names the relation, where one was marked, `END` the position before the object, from which the model
     predicts it, and `object` the object's first token. Held out is about a quarter of the phrasings of each fact, by a
-    hash of the text, and never all of them.
+    hash of the text, and never all of them; with a phrasing of a fact all names of its subject are, and all facts of
+    the same relation and object that share a name with it.
     """
 
     name = "fact-table"
@@ -55,7 +58,7 @@ class FactsTask(ListedTask):
         """`length`: most tokens of an input, the begin token included; longer ones are left out."""
         self.table, self.length = table, length
         self.statements, self.rows = make_rows(vocabulary, table, length)
-        held_out = _held_out([said.text for said in self.statements], self.rows)
+        held_out = _held_out([said.split_by for said in self.statements], self.rows)
         if not bool(held_out.any()):
             raise UserError("no fact has a phrasing to hold out: give more facts, and two phrasings or more of each")
         places = {role: self.rows.places[role] for role in _PRIORITY}
@@ -85,9 +88,10 @@ class FactsTask(ListedTask):
 
     def change(self, tokens: Tokens, roles: tuple[str, ...], generator: torch.Generator) -> Tokens:
         """Another input with another `subject` in the same phrasing, another `relation` of the same subject (in any
-        phrasing of it), or another `phrasing` of the same fact. Raises `UserError` for anything else.
+        phrasing of it), or another `phrasing` of the same fact, by the same name; and where subjects have several,
+        another `name` in the same phrasing. Raises `UserError` for anything else.
         """
-        groups = {"subject": self.rows.phrasing, "relation": self.rows.subject, "phrasing": self.rows.fact}
+        groups = self._groups
         if len(set(roles)) != 1 or roles[0] not in groups:
             raise UserError(f"facts can change one of {', '.join(groups)}, not {', '.join(roles) or 'nothing'}")
         row = self.index(tokens)
@@ -97,8 +101,25 @@ class FactsTask(ListedTask):
         return torch.where((row >= 0)[:, None], changed, tokens)
 
     @cached_property
+    def _groups(self) -> dict[str, Positions]:
+        """For each change: inputs of one group differ in that alone, as far as it goes."""
+        rows = self.rows
+        same_name, same_phrasing = (
+            torch.unique(torch.stack([rows.fact, kept], dim=1), dim=0, return_inverse=True)[1]
+            for kept in (rows.name, rows.phrasing)
+        )
+        groups = {"subject": rows.phrasing, "relation": rows.subject, "phrasing": same_name}
+        return {**groups, "name": same_phrasing} if self._has_aliases else groups
+
+    @property
+    def _has_aliases(self) -> bool:
+        return any(fact.aliases for fact in self.table.facts)
+
+    @cached_property
     def features(self) -> dict[str, Feature]:
-        """Relation, subject, object, the object's kind and the phrasing; the token at the position, and its index."""
+        """Relation, subject, object, the object's kind and the phrasing; the token at the position, and its index; and
+        where subjects have several names, which it is.
+        """
         rows = self.rows
         features = [
             self.looked_up("relation", rows.relation, rows.relations, "what is said of the subject"),
@@ -107,6 +128,10 @@ class FactsTask(ListedTask):
             self.looked_up("object kind", rows.kind, rows.kinds, "city, currency, language, ..."),
             self.looked_up("phrasing", rows.phrasing, rows.phrasings, "how it is said"),
         ]
+        if self._has_aliases:
+            features.append(
+                self.looked_up("name", rows.name, rows.names, "by which of its names the subject is called")
+            )
         return {feature.name: feature for feature in features} | super().features
 
     def save(self, folder: Path) -> None:
@@ -124,10 +149,10 @@ class FactsTask(ListedTask):
 
 
 def _held_out(texts: Sequence[str], rows: FactRows) -> InputMask:
-    """A quarter of the texts by their hash, but of each fact the one with the largest hash stays for training."""
+    """A quarter of the texts by their hash; of facts told alike the one with the largest hash stays for training."""
     hashes = torch.tensor([zlib.crc32(text.encode()) for text in texts])
-    largest = torch.full((int(rows.fact.max()) + 1,), -1).scatter_reduce(0, rows.fact, hashes, "amax")
-    return (hashes % HELD_OUT == 0) & (hashes != largest[rows.fact])
+    largest = torch.full((int(rows.first.max()) + 1,), -1).scatter_reduce(0, rows.first, hashes, "amax")
+    return (hashes % HELD_OUT == 0) & (hashes != largest[rows.first])
 
 
 def _one_of_the_same(groups: Int[Tensor, " input"], of: Positions, generator: torch.Generator) -> Positions:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FACT_SHARE = 0.5
 """Share of the inputs that are facts; the others are windows of text."""
-_OF_FACTS = ("relation", "subject", "object", "object kind", "phrasing")
+_OF_FACTS = ("relation", "subject", "object", "object kind", "phrasing", "name")
 
 
 class FactsAndTextsTask(Task):
@@ -116,7 +116,7 @@ class FactsAndTextsTask(Task):
         return torch.where(is_fact, self.facts.answer_mask(tokens), self.texts.answer_mask(tokens))
 
     def change(self, tokens: Tokens, roles: tuple[str, ...], generator: torch.Generator) -> Tokens:
-        """Another fact with another `subject`, `relation` or `phrasing`, as task `facts` does; other texts stay."""
+        """Another fact with another `subject`, `relation`, `phrasing` or `name`, as in `facts`; other texts stay."""
         return self.facts.change(tokens, roles, generator)
 
     @cached_property
@@ -124,7 +124,7 @@ class FactsAndTextsTask(Task):
         """Of facts their relation, subject, object, the object's kind and the phrasing, and whether there is one; and
         what `text` has.
         """
-        of_facts = {name: self._or_none(self.facts.features[name]) for name in _OF_FACTS}
+        of_facts = {name: self._or_none(self.facts.features[name]) for name in _OF_FACTS if name in self.facts.features}
         said = Feature("fact", ("no", "yes"), lambda x, t: self._is_fact(x).long(), "whether it says a fact")
         return {said.name: said} | of_facts | self.texts.features
 
