@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from inversionview.errors import UserError
-from inversionview.preimage.domain import ModelDomain, checked_enumerable, domain_size, needed
+from inversionview.preimage.domain import ModelDomain, checked_enumerable, domain_size, needed, uniform_log_prior
 from inversionview.sites import Site
+from inversionview.tasks.base import Task
 from inversionview.tasks.positions import eligible_role
 from tests.preimage.tiny import FewSums, few_sums, probed, rows, task
 
@@ -91,3 +92,17 @@ def test_a_task_that_cannot_enumerate_is_refused_and_told_what_to_do():
         with pytest.raises(UserError, match=r"inputs of addition cannot be enumerated.* read a sample instead"):
             refused()
     checked_enumerable(few_sums())
+
+
+@pytest.mark.parametrize("numbers", [[100], [100, 505, 495]])
+def test_a_prior_that_is_uniform_by_declaration_is_as_if_it_had_been_looked_at(numbers):
+    class Declared(FewSums):
+        log_prior = Task.log_prior
+
+    declared, looked_at = Declared(numbers), FewSums(numbers)
+    assert uniform_log_prior(declared) == pytest.approx(uniform_log_prior(looked_at), abs=1e-6)
+    for role in ("=", "A4"):
+        one, other = domain_size(declared, role), domain_size(looked_at, role)
+        assert one.inputs == other.inputs
+        assert one.mass == pytest.approx(other.mass)
+    assert uniform_log_prior(FewSums([100, 505], tilt=0.5)) is None

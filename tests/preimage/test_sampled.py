@@ -329,7 +329,8 @@ def plain_log_prob(tokens: np.ndarray, z_q: torch.Tensor, site: str, temperature
     rows = torch.from_numpy(tokens)
     index = torch.full((len(rows),), decoder().config.sites.index(site))
     with torch.no_grad():
-        logits = decoder()(rows, z_q.expand(len(rows), -1), index).view(*rows.shape, -1).double() / temperature
+        read = decoder().coordinates(z_q.expand(len(rows), -1), index)
+        logits = decoder()(rows, read, index).view(*rows.shape, -1).double() / temperature
     steps = (logits - logits.logsumexp(dim=-1, keepdim=True))[:, :-1].gather(2, rows[:, 1:, None])[:, :, 0]
     upto = (rows == 13).int().argmax(dim=1)
     return np.array([row[:end].sum().item() for row, end in zip(steps, upto.tolist(), strict=True)])

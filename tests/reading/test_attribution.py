@@ -17,7 +17,7 @@ from tests.preimage.tiny import decoder, probed, query, rows, task
 def plain_probability(tokens: torch.Tensor, z: torch.Tensor, site: str, position: int) -> float:
     index = torch.tensor([decoder().config.sites.index(site)])
     with torch.no_grad():
-        logits = decoder()(tokens[None, :position], z[None], index)[-1]
+        logits = decoder()(tokens[None, :position], decoder().coordinates(z[None], index), index)[-1]
     return torch.softmax(logits, -1)[tokens[position]].item()
 
 

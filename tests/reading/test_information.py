@@ -16,6 +16,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import PriorSource, mixture
+from inversionview.reading import information
 from inversionview.reading.information import (
     base_masses,
     chosen_features,
@@ -170,6 +171,30 @@ def test_a_feature_of_the_position_is_read_where_the_role_is_or_at_the_last():
     [known] = preimage_bits(any_, few, ["here"])
     assert any_.n_inside == 8, "all but 495+495=990 have a 1"
     assert known.of - known.bits == pytest.approx(0, abs=1e-9), "a 1 is what was found in each"
+
+
+def test_features_that_look_at_no_position_are_counted_once_for_all_roles_that_every_input_has(monkeypatch):
+    few, passes = WithToken([100, 505, 495]), []
+
+    def counted(task, role, features):
+        passes.append((role, [feature.name for feature in features]))
+        return role_masses(task, role, features)
+
+    role_masses = information._role_masses
+    monkeypatch.setattr(information, "_role_masses", counted)
+    names = list(few.features)
+    for role in ("F1", "=", "A4"):
+        by_pass = role_masses(few, role, list(few.features.values()))
+        masses = base_masses(few, role)
+        assert list(masses) == names
+        for name, mass in masses.items():
+            np.testing.assert_allclose(mass, by_pass[name], atol=1e-12)
+    assert passes[0] == (None, names)
+    assert [role for role, _ in passes] == [None, "F1", "=", "A4"]
+    for _, some in passes[1:3]:
+        assert "here" in some
+        assert "F1" not in some
+    assert passes[3][1] == names, "A4 is not in every sum"
 
 
 @pytest.mark.parametrize(("at", "rule"), [("=", "same"), ("A4", "same"), ("A1", "any")])

@@ -93,17 +93,18 @@ def _role_size(task: Task, role: str) -> DomainSize:
     if task.size is None:
         drawn = task.sample(20_000, generator=torch.Generator().manual_seed(0))
         return DomainSize(None, (eligible_role(task, drawn, role) >= 0).double().mean().item())
+    known = _uniform.get(task, _declared_uniform(task))
     count, mass, blocks = 0, 0.0, []
     with stage(_COUNTING, task.size):
         for tokens in task.enumerate():
             has = eligible_role(task, tokens, role) >= 0
             count += int(has.sum())
-            if _uniform.get(task) is None:  # not known to be so, or known not to be
+            if known is None:  # not known to be so, or known not to be
                 log_prior = task.log_prior(tokens)
                 blocks.append(log_prior.aminmax())
                 mass += log_prior[has].double().exp().sum().item()
             advance(len(tokens))
-    uniform = _uniform.setdefault(task, _one_of(blocks))
+    uniform = _uniform.setdefault(task, _one_of(blocks) if known is None else known)
     return DomainSize(count, mass if uniform is None else count * math.exp(uniform))
 
 
@@ -112,6 +113,8 @@ _uniform: WeakKeyDictionary[Task, float | None] = WeakKeyDictionary()
 
 def uniform_log_prior(task: Task) -> float | None:
     """log p(x) where all inputs of an enumerable domain have the same; None where they differ."""
+    if task not in _uniform and (declared := _declared_uniform(task)) is not None:
+        _uniform[task] = declared
     if task not in _uniform:
         blocks = []
         with stage(_COUNTING, task.size):
@@ -120,6 +123,13 @@ def uniform_log_prior(task: Task) -> float | None:
                 advance(len(tokens))
         _uniform[task] = _one_of(blocks)
     return _uniform[task]
+
+
+def _declared_uniform(task: Task) -> float | None:
+    """The same where the task has the uniform prior that `Task` gives, without a look at any input."""
+    if task.size is None or type(task).log_prior is not Task.log_prior:
+        return None
+    return float(torch.tensor(-math.log(task.size), dtype=torch.float32))
 
 
 def _one_of(blocks: Sequence[Any]) -> float | None:

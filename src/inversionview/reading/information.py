@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
 
 from inversionview.errors import UserError
+from inversionview.preimage.domain import domain_size, uniform_log_prior
 from inversionview.progress import advance, stage
 from inversionview.results.estimates import LEFT, FeatureBits
 from inversionview.results.estimators import LEAST_SIZE
@@ -48,13 +51,13 @@ def divergence(mass: Float[np.ndarray, "*any value"], base: Float[np.ndarray, " 
 
 
 def feature_masses(
-    features: Sequence[Feature], tokens: Tokens, positions: Positions, weights: Float[np.ndarray, "*any batch"]
+    features: Sequence[Feature], tokens: Tokens, positions: Positions, weights: Float[np.ndarray, "*any batch"] | None
 ) -> list[Float[np.ndarray, "*any value"]]:
-    """Weight of every value of every feature among these inputs; `weights` may be several sets of weights."""
+    """Weight of every value of every feature among these inputs; `weights` may be several sets, None counts them."""
     masses: list[np.ndarray] = []
     for feature in features:
         codes, n = _codes(feature, tokens, positions), len(feature.values)
-        if weights.ndim == 1:
+        if weights is None or weights.ndim == 1:
             masses.append(np.bincount(codes, weights=weights, minlength=n).astype(np.float64))  # whole numbers if empty
             continue
         one_hot = np.zeros((len(tokens), n))
@@ -111,18 +114,46 @@ def prior_draws(task: Task) -> Tokens:
 
 def _base_masses(task: Task, role: str | None) -> dict[str, np.ndarray]:
     features = chosen_features(task)
+    masses: dict[str, np.ndarray] = {}
+    if role is not None and _all_have(task, role):  # features that ask for no position are then those of all inputs
+        one = next(task.enumerate(1)) if task.size is not None else prior_draws(task)[:1]
+        features = [feature for feature in features if _asks_where(feature, one)]
+        masses |= base_masses(task, None)
+    if features:
+        masses |= _role_masses(task, role, features)
+    return masses
+
+
+def _role_masses(task: Task, role: str | None, features: Sequence[Feature]) -> dict[str, np.ndarray]:
+    """The distribution of these features over all inputs that have `role`, in one pass."""
     drawn = prior_draws(task) if task.size is None else None
+    alike = drawn is not None or uniform_log_prior(task) is not None
     totals = [np.zeros(len(feature.values)) for feature in features]
     with stage("reading the features of all inputs", task.size or PRIOR_DRAWS):
         for tokens in task.enumerate() if drawn is None else [drawn]:
             positions = last_eligible(task, tokens) if role is None else eligible_role(task, tokens, role)
             rows = positions >= 0
             having = tokens if bool(rows.all()) else tokens[rows]  # the same tensor is not read again
-            weights = np.ones(len(having)) if drawn is not None else task.log_prior(having).double().exp().numpy()
+            weights = None if alike else task.log_prior(having).double().exp().numpy()
             for total, mass in zip(totals, feature_masses(features, having, positions[rows], weights), strict=True):
                 total += mass
             advance(len(tokens))
     return {feature.name: total / total.sum() for feature, total in zip(features, totals, strict=True)}
+
+
+def _all_have(task: Task, role: str) -> bool:
+    if task.size is None:
+        return bool((eligible_role(task, prior_draws(task), role) >= 0).all())
+    return domain_size(task, role).inputs == task.size
+
+
+def _asks_where(feature: Feature, tokens: Tokens) -> bool:
+    """Whether a feature looks at positions: whatever is done with these fails."""
+    nothing: Any = object()
+    try:
+        return not isinstance(feature.compute(tokens, nothing), Tensor)
+    except Exception:
+        return True
 
 
 def total_variation(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value"]) -> float:

@@ -214,13 +214,10 @@ class AdditionTask(Task):
         return self._from_numbers(index // COUNT + FIRST, index % COUNT + FIRST)
 
     def _from_numbers(self, a: Positions, b: Positions) -> Tokens:
-        tokens = torch.full((len(a), self.max_length), PAD, device=a.device)
+        numbers, answers = _numbers().to(a.device), _answers().to(a.device)
+        tokens = torch.empty(len(a), self.max_length, dtype=torch.long, device=a.device)
         tokens[:, 0], tokens[:, 4], tokens[:, 8] = BEGIN, PLUS, EQUALS
-        tokens[:, F1 : F1 + 3], tokens[:, S1 : S1 + 3] = _digits(a, 3), _digits(b, 3)
-        total = a + b
-        three = torch.cat([_digits(total, 3), torch.tensor([[END, PAD]], device=a.device).expand(len(a), 2)], dim=1)
-        four = torch.cat([_digits(total, 4), torch.tensor([[END]], device=a.device).expand(len(a), 1)], dim=1)
-        tokens[:, ANSWER:] = torch.where((total >= 1000)[:, None], four, three)
+        tokens[:, F1 : F1 + 3], tokens[:, S1 : S1 + 3], tokens[:, ANSWER:] = numbers[a], numbers[b], answers[a + b]
         return tokens
 
     @staticmethod
@@ -228,6 +225,21 @@ class AdditionTask(Task):
         digits = tokens[:, start : start + 3]
         number = (digits * torch.tensor([100, 10, 1], device=tokens.device)).sum(dim=1)
         return torch.where((digits <= 9).all(dim=1), number, -1)
+
+
+@cache
+def _numbers() -> Tokens:
+    """The three digits of each number below 1,000."""
+    return _digits(torch.arange(1000), 3)
+
+
+@cache
+def _answers() -> Tokens:
+    """The digits of each sum of two such numbers, three or four of them, the end and padding."""
+    totals = torch.arange(2 * 999 + 1)
+    ends, pads = torch.full((len(totals), 1), END), torch.full((len(totals), 1), PAD)
+    three, four = torch.cat([_digits(totals, 3), ends, pads], dim=1), torch.cat([_digits(totals, 4), ends], dim=1)
+    return torch.where((totals >= 1000)[:, None], four, three)
 
 
 @cache
