@@ -25,6 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.classes import Classes
+from inversionview.decoder.following import Remembered
 from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
 from inversionview.decoder.tokens import SameTokens, TokenAdapter
 from inversionview.errors import UserError
@@ -383,6 +384,7 @@ class Decoder(nn.Module):
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
         self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
         self._used: Int[Tensor, " used"] | None = None
+        self._asked_before: Remembered | None = None
         self._given: list[tuple[Site, int]] = []
         """The sites, and how wide their activations are."""
         self._in_coordinates: Coordinates | None = None
@@ -414,26 +416,27 @@ class Decoder(nn.Module):
         used = torch.arange(task.vocab_size) if used is None else used
         same = not self.config.others and tuple(used.tolist()) == self.classes.written
         self._used = None if same else used
+        self._asked_before = Remembered(lambda tokens: self._spread(task.next_tokens(tokens)))
 
     def _possible(self, tokens: Tokens, start: int = 0) -> Bool[Tensor, "batch asked class"] | None:
         """Which classes can follow each of `tokens` from position `start` on; None where all can."""
         if self._next_tokens is None and self.config.constrained:
             raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
-        possible = None if self._next_tokens is None else self._next_tokens(tokens, start)
-        if possible is None or self._used is None:
-            return possible
-        # A decoder of another time, whose tokens are more, or others, than those the task now uses.
-        return self.classes.spread(possible, self._used)
+        return None if self._next_tokens is None else self._spread(self._next_tokens(tokens, start))
+
+    def _spread(self, possible: NextTokens) -> Bool[Tensor, "batch asked class"]:
+        """Of classes, where the decoder is of another time, with more or other tokens than the task uses now."""
+        return possible if self._used is None else self.classes.spread(possible, self._used)
 
     def undecided(self, tokens: Tokens) -> Positions:
         """How many tokens after begin [batch] there are up to the last one that was not the only one possible.
 
         What comes after it costs nothing: training may leave it out. Without `constrained`, up to the end token.
         """
-        ended = until_end(tokens, self.config.end)[:, 1:]
-        possible = self._possible(tokens[:, :-1])
-        open_ = ended if possible is None else ended * (possible.sum(dim=2) > 1)
-        return (open_ * torch.arange(1, tokens.shape[1], device=tokens.device)).amax(dim=1)
+        chosen = until_end(tokens, self.config.end)[:, 1:]
+        if self._asked_before is not None:
+            chosen = chosen * (self._asked_before(tokens)[:, :-1].sum(dim=2) > 1)
+        return (chosen * torch.arange(1, tokens.shape[1], device=tokens.device)).amax(dim=1)
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -462,22 +465,24 @@ class Decoder(nn.Module):
         parts = [part[:, : g.length] for part, g in zip(rows, groups, strict=True)]
         condition = self.trunk(read, site_index, self.compute_dtype)
         hidden = self.body.hidden(parts, condition).to(self.compute_dtype)
-        possible = self._possible_after(parts)
+        possible = self._possible_after(tokens, groups, again=targets is not None)
         if targets is None:
             return masked(self.body.unembedding().logits(hidden), possible)
         classes, within = self.classes.targets(targets)
         return summed_loss(self.body.unembedding(), hidden, classes, possible) + within
 
-    def _possible_after(self, parts: Sequence[Tensor]) -> Bool[Tensor, "flat class"] | None:
-        """Which classes can follow each token, asked of the task for all parts at once, in padding where one is cut."""
-        if self._next_tokens is None and not self.config.constrained:
+    def _possible_after(
+        self, tokens: Tokens, groups: Sequence[RaggedRows], *, again: bool
+    ) -> Bool[Tensor, "flat class"] | None:
+        """Which classes can follow each token of rows that are cut; `again`: where the same rows come many times."""
+        if again and self._asked_before is not None:
+            possible: Tensor | None = self._asked_before(tokens)
+        else:
+            possible = self._possible(tokens[:, : max(group.length for group in groups)])
+        if possible is None:
             return None
-        longest = max(part.shape[1] for part in parts)
-        padded = [F.pad(part, (0, longest - part.shape[1]), value=self.config.pad) for part in parts]
-        possible = self._possible(torch.cat(padded))
-        assert possible is not None
-        of_parts = zip(torch.split(possible, [len(part) for part in parts]), parts, strict=True)
-        return torch.cat([mask[:, : part.shape[1]].flatten(0, 1) for mask, part in of_parts])
+        of_groups = zip(torch.split(possible, [group.rows for group in groups]), groups, strict=True)
+        return torch.cat([mask[:, : group.length].flatten(0, 1) for mask, group in of_groups])
 
     def own_log_probs(self, tokens: Tokens, read: AsRead, site_index: Positions) -> PerPosition:
         """As `token_log_probs`, of rows in the decoder's own tokens and coordinates of activations."""
