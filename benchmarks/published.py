@@ -192,14 +192,18 @@ def measure_theirs(folder: Path, sizes: Sizes) -> list[Point]:
         clock.go_on_from(points[-1])
     while not points or not (reached(points, RATE) or clock.seconds >= sizes.limit):
         until = min(sizes.limit, (points[-1].seconds if points else 0.0) + sizes.every)
-        loop.step()  # however long the loading took
+        losses = [loop.step()]  # however long the loading took
         while clock.seconds < until:
-            loop.step()
+            losses.append(loop.step())
         with clock.stopped():
             rate = in_epsilon_any(loop.decoder.draw, setting, sizes.queries)
             points = [*points, Point(clock.seconds, clock.cpu_seconds, loop.steps, *rate)]
             loop.save(folder, points)
             write_curve(path, settings, points)
+            loss = sum(losses) / len(losses)
+            print(
+                f"{points[-1].seconds:,.0f} s, {loop.steps:,} steps: {rate[0]:.4f}, {loss:.3f} nats a token", flush=True
+            )
     return points
 
 
@@ -236,6 +240,7 @@ class PublishedLoop:
 
     def save(self, folder: Path, points: Sequence[Point]) -> None:
         """Keep weights, moments and the curve so far in one file."""
+        folder.mkdir(parents=True, exist_ok=True)
         tensors = dict(self.decoder.state_dict())
         for name, parameter in self.decoder.named_parameters():
             state = self.optimizer.state[parameter]

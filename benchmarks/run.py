@@ -33,7 +33,7 @@ NAMES = (
     "text_training",
     "viewer",
 )
-LONG = ("published",)
+LONG = ("published", "real_decoder", "text_decoder", "addition_decoder")
 """What they train is kept in `runs`, and not trained again; a benchmark that was stopped goes on."""
 RESULTS = ROOT / "benchmarks" / "results"
 

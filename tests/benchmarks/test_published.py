@@ -91,8 +91,8 @@ def test_a_loop_that_was_stopped_goes_on_as_if_it_had_not_been(lens, setting, tm
     for _ in range(2):
         first.step()
     points = curve((1, 0.1))
-    first.save(tmp_path, points)
-    assert second.load(tmp_path, points) == points
+    first.save(tmp_path / "new", points)
+    assert second.load(tmp_path / "new", points) == points
     for _ in range(2):
         second.step()
     assert whole.steps == second.steps == 4
