@@ -1,10 +1,18 @@
-"""Samples that hold back what earlier ones repeated."""
+"""Samples that hold back what earlier ones repeated: in our way, and in the paper's."""
 
 from __future__ import annotations
 
 import torch
 
-from inversionview.decoder.sampling import ROUND, common_tokens, holders, sample, sample_varied
+from inversionview.decoder.sampling import (
+    ROUND,
+    UNREPEATED_ROUND,
+    common_tokens,
+    holders,
+    sample,
+    sample_unrepeated,
+    sample_varied,
+)
 from inversionview.tasks import get_task
 from tests.decoder.tiny import activations, tiny_decoder
 
@@ -84,3 +92,70 @@ def test_a_token_is_common_from_one_input_in_twenty():
 
     common = common_tokens(tiny_decoder(), Task())
     assert common.nonzero()[:, 0].tolist() == [4, 6, 10, 13, 14]
+
+
+def test_a_token_that_a_position_had_more_than_five_times_never_stands_there_again():
+    decoder, n = tiny_decoder(), 8 * UNREPEATED_ROUND
+    z, site = activations(3)
+    spared = NONE.clone()
+    spared[4] = True
+    found = sample_unrepeated(decoder, z, site, n, frequent=spared, generator=generators(3)).tokens
+    barred = 0
+    for rows in found:
+        for start in range(UNREPEATED_ROUND, n, UNREPEATED_ROUND):
+            for position in range(1, 3):  # while some token may still stand there, before all of ten are barred
+                counts = torch.bincount(rows[:start, position], minlength=15)
+                often = (counts > 5) & ~spared
+                if often[:10].sum() == 9:
+                    continue
+                now = rows[start : start + UNREPEATED_ROUND, position]
+                assert not often[now].any()
+                barred += int(often.sum())
+    assert barred > 20
+    assert (found[:, UNREPEATED_ROUND:, 1] == 4).any()
+
+
+@torch.no_grad()
+def test_it_is_as_if_what_is_barred_had_no_probability():
+    """The second round, against sampling with logits that are masked by hand."""
+    decoder = tiny_decoder()
+    z, site = activations(1)
+    found = sample_unrepeated(decoder, z, site, 2 * UNREPEATED_ROUND, frequent=NONE, generator=generators(1)).tokens[0]
+    first, second = found.split(UNREPEATED_ROUND)
+    counts = torch.stack([torch.bincount(column, minlength=15) for column in first.T])
+    stream = generators(1)
+    assert torch.equal(sample(decoder, z, site, UNREPEATED_ROUND, generator=stream).tokens[0], first)
+    uniforms = torch.rand(UNREPEATED_ROUND, 13, generator=stream[0])
+    for row, numbers in zip(second, uniforms, strict=True):
+        cache = decoder.start_cache(z, site)
+        for position in range(13):
+            if row[position] == 13:
+                break
+            logits = decoder.step(row[None, : position + 1], cache)[0]
+            left = logits.masked_fill((counts[position + 1] > 5) & ~NONE, -torch.inf)
+            chances = left.softmax(-1).double().cumsum(-1)
+            assert int(row[position + 1]) == int((chances <= numbers[position] * chances[-1]).sum())
+
+
+def test_the_first_round_is_plain_and_a_query_alone_is_drawn_as_among_others(monkeypatch):
+    decoder = tiny_decoder()
+    z, site = activations(3)
+    options = {"frequent": NONE, "cosines": (0.75, 0.9)}
+    many = sample_unrepeated(decoder, z, site, 150, **options, generator=generators(3))
+    plain = sample(decoder, z, site, UNREPEATED_ROUND, cosine=0.75, generator=generators(3))
+    assert torch.equal(many.tokens[:, :UNREPEATED_ROUND], plain.tokens)
+    monkeypatch.setattr("inversionview.decoder.sampling._COUNTED_VALUES", 1)
+    assert torch.equal(sample_unrepeated(decoder, z, site, 150, **options, generator=generators(3)).tokens, many.tokens)
+    alone = sample_unrepeated(decoder, z[2:], site[2:], 150, **options, generator=generators(1, 2))
+    assert torch.equal(alone.tokens[0], many.tokens[2])
+    everything = torch.ones(15, dtype=torch.bool)
+    free = sample_unrepeated(decoder, z, site, 150, frequent=everything, generator=generators(3))
+    assert not torch.equal(free.tokens, many.tokens)
+
+
+def test_where_all_that_can_follow_is_barred_nothing_is():
+    nothing = torch.zeros(15, dtype=torch.bool)
+    z, site = activations(1)
+    found = sample_unrepeated(tiny_decoder(), z, site, 600, frequent=nothing, generator=generators(1))
+    assert found.log_prob.isfinite().all()
+    assert ((found.tokens >= 0) & (found.tokens < 15)).all()

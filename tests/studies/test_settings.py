@@ -43,7 +43,7 @@ COMMANDS = {
     "train-probed": (settings.RunSettings,),
 }
 REQUESTS = {
-    requests.ReadRequest: (settings.ReadSettings, {"noise", "colors", "bank"}),
+    requests.ReadRequest: (settings.ReadSettings, {"noise", "colors", "bank", "frequencies", "frequent"}),
     requests.ExactRequest: (settings.ExactSettings, {"curve", "index"}),
     requests.MapRequest: (settings.MapSettings, {"n", "bank", "draws", "draws_given"}),
     requests.TestRequest: (settings.TestSettings, set()),

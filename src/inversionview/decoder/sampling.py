@@ -1,7 +1,8 @@
 """Drawing inputs from a decoder, with a cache of keys and values, for many activations at once.
 
-Also samples that repeat each other less: tokens that many earlier samples hold are made improbable in later ones. That
-the paper does so for factual recall is its (InversionView, arXiv 2405.17653); how is our own.
+Also samples that repeat each other less, in two ways: `sample_unrepeated` is that of the paper for factual recall
+(InversionView, arXiv 2405.17653), where a token is barred from a position; `sample_varied` is our own, which makes
+tokens improbable that many earlier samples hold.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _Given(NamedTuple):
     site: Int[Tensor, " row"]
     query: Int[Tensor, " row"]
     """The row of `bias` that each activation takes."""
-    bias: Float[Tensor, "query class"] | None
+    bias: Float[Tensor, "query *pos class"] | None
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def sample(
     temperature: float = 1.0,
     noise: float = 0.0,
     cosine: float | None = None,
-    bias: Float[Tensor, "query class"] | None = None,
+    bias: Float[Tensor, "query *pos class"] | None = None,
     own_tokens: bool = False,
     scored: Sequence[float] = (),
     generator: torch.Generator | Sequence[torch.Generator],
@@ -74,8 +75,8 @@ def sample(
 
     `noise` adds Gaussian noise to each draw's activation, in units of the site's root mean square deviation a
     dimension; `cosine` takes another one for each draw, as `at_cosine` does; `bias` is added to the logits of each
-    step, over the decoder's classes. The density of such draws is not known, so their `log_prob` is what the
-    activation itself gives them.
+    step, over the decoder's classes, or of each position by its own; where it leaves nothing, it is not added. The
+    density of such draws is not known, so their `log_prob` is what the activation itself gives them.
     Of a decoder with other tokens than the task's, a draw that is no text in canonical tokens is a row that holds
     nothing, and its `log_prob` is NaN.
     `scored`: the temperatures of `token_log_probs`.
@@ -207,7 +208,7 @@ def _generate(
     for position in range(config.max_length - 1):
         still_wanted()
         logits = decoder.step(begun[:, : position + 1], cache)
-        leaning = logits if given.bias is None else logits + given.bias[query]
+        leaning = logits if given.bias is None else _biased(logits, given.bias[query], position + 1)
         # In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
         cumulative = (leaning / temperature).softmax(-1).double().cumsum(-1)
         # Not <: a uniform of 0 must not pick a first token whose probability is 0.
@@ -234,6 +235,14 @@ def _generate(
         if len(parents) > before:  # each branch has a child, so as many children means: none has split
             cache = decoder.body.select(cache, parents)
     return tokens, log_prob, scores
+
+
+def _biased(
+    logits: Float[Tensor, "branch class"], bias: Float[Tensor, "branch *pos class"], position: int
+) -> Float[Tensor, "branch class"]:
+    """Logits with what is added to them at a position; as they are where nothing would be left."""
+    biased = logits + (bias[:, position] if bias.dim() == 3 else bias)
+    return torch.where(biased.isneginf().all(dim=-1, keepdim=True), logits, biased)
 
 
 def _rest(
@@ -313,3 +322,52 @@ def sample_varied(
         held += torch.stack([_holding(decoder, rows) for rows in drawn.tokens])
         rounds.append(drawn)
     return in_task_tokens(decoder, Samples.joined(rounds, dim=1))
+
+
+UNREPEATED_ROUND = 64
+"""The paper's: samples of a query that are drawn together."""
+OFTEN = 5
+"""The paper's: a token is barred from a position where more than so many earlier samples have it."""
+_COUNTED_VALUES = 2**25
+"""Counts of queries that are held at once."""
+
+
+@torch.no_grad()
+def sample_unrepeated(
+    decoder: Decoder,
+    activations: Float[Tensor, "query d_activation"],
+    site_index: Positions,
+    n: int,
+    *,
+    frequent: Bool[Tensor, " class"],
+    cosines: Sequence[float] = (),
+    generator: Sequence[torch.Generator],
+) -> Samples:
+    """Draw `n` inputs for each query in rounds of 64, as the paper does for factual recall.
+
+    A token that more than 5 samples of earlier rounds have at a position has probability 0 there from then on, unless
+    it is `frequent`. Where all that can follow is barred, nothing is. Cosines and densities are as in `sample_varied`.
+    """
+    config, most = decoder.config, max(1, _COUNTED_VALUES // (decoder.config.max_length * decoder.config.classes))
+    frequent = frequent.to(activations.device)
+    parts = []
+    for block in (slice(i, i + most) for i in range(0, len(activations), most)):
+        z, site = activations[block], site_index[block]
+        counts = torch.zeros(len(z), config.max_length, config.classes, dtype=torch.int32, device=z.device)
+        rounds: list[Samples] = []
+        for start in range(0, n, UNREPEATED_ROUND):
+            drawn = sample(
+                decoder,
+                z,
+                site,
+                min(UNREPEATED_ROUND, n - start),
+                cosine=cosines[len(rounds) % len(cosines)] if cosines else None,
+                bias=torch.where((counts > OFTEN) & ~frequent, -torch.inf, 0.0) if start else None,
+                own_tokens=True,
+                generator=generator[block],
+            )
+            classes = decoder.classes.of(drawn.tokens).transpose(1, 2)
+            counts.scatter_add_(2, classes, torch.ones_like(classes, dtype=torch.int32))
+            rounds.append(drawn)
+        parts.append(Samples.joined(rounds, dim=1))
+    return in_task_tokens(decoder, Samples.joined(parts, dim=0))

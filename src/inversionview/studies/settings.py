@@ -72,7 +72,13 @@ class ReadSettings(_Checked):
     temperatures: tuple[float, ...] = _option((1.0,), "Of the decoder, separated by commas.")
     noise: tuple[float, ...] = _option((0.0,), "Levels of noise on the activation, by commas.")
     prior_share: float = _option(0.1, "Share of draws from the prior.")
-    also: tuple[str, ...] = _option((), "Draw from retrieval, edits, given, cosine or varied as well.", metavar="LIST")
+    also: tuple[str, ...] = _option(
+        (), "Draw from retrieval, edits, given, cosine, varied or unrepeated too.", metavar="LIST"
+    )
+    frequencies: Path | None = _option(
+        None, "For unrepeated: counts of tokens (a JSON list), or texts to count them in.", metavar="FILE"
+    )
+    frequent: int = _option(50_000, "Count from which on a token may repeat; of MiniPile, the paper's.")
     bank: Path | None = _option(None, "Without a decoder: take the bank in this folder.", metavar="DIR")
     colors: bool = _option(True)
 

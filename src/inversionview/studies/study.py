@@ -241,28 +241,32 @@ class Study:
         self, query: Query, n: int = 1000, *, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
-        bank: str | Path | None = None, colors: bool = True, progress: Progress | None = None,
+        frequencies: str | Path | None = None, frequent: int = 50_000, bank: str | Path | None = None,
+        colors: bool = True, progress: Progress | None = None,
     ) -> Preimage:  # fmt: skip
         """Draw `n` inputs for the query and verify each.
 
-        A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the pairs of
-        `temperatures` and `noise` levels; without a decoder all are from the prior, or where the task cannot enumerate
-        from a bank, one of 4,000 inputs that is made when it is first needed, or that in the folder `bank`: those of
-        its inputs that are nearest are proposed. For estimates of size and bits,
-        several thousand draws at temperatures 1 and 2 with a prior share of 0.4 serve best. `epsilon` and `metric` are
-        the study's own by default; ε may also be `null:0.01` or `causal:0.05`. `also` names other sources, `retrieval`
-        (nearest held-out inputs), `edits` (a walk inside the preimage), `cosine` (the decoder given activations at a
-        cosine of 0.9 to 0.75 from the query's, or at that of `cosine:0.9`), `varied` (the decoder kept from repeating
-        itself; `varied:0.9`, `varied:cosine` do both), where the task can, `given` (the prior given what an input
-        shares with the query's: `given:asked` for one condition, `given` for all), and those that were registered, each
-        of which draws a quarter of `n` more. `colors` gives token colours, which are made for the rows that are
-        asked for, and then cost a pass of the decoder over these.
+        A share of the draws comes from the task's prior, the others from the decoder, shared evenly among the
+        pairs of `temperatures` and `noise` levels; without a decoder all are from the prior, or where the task
+        cannot enumerate from a bank, one of 4,000 inputs that is made when it is first needed, or that in the
+        folder `bank`: those of its inputs that are nearest are proposed. For estimates of size and bits,
+        several thousand draws at temperatures 1 and 2 with a prior share of 0.4 serve best. `epsilon` and
+        `metric` are the study's own by default; ε may also be `null:0.01` or `causal:0.05`. `also` names other
+        sources, `retrieval` (nearest held-out inputs), `edits` (a walk inside the preimage), `cosine` (the
+        decoder given activations at a cosine of 0.9 to 0.75 from the query's, or at that of `cosine:0.9`),
+        `varied` and `unrepeated` (the decoder kept from repeating itself, in our way and in the paper's, which
+        spares tokens that occur `frequent` times or more by `frequencies`; `varied:0.9`, `varied:cosine` do
+        both), where the task can, `given` (the prior given what an input shares with the query's: `given:asked`
+        for one condition, `given` for all), and those that were registered, each of which draws a quarter of
+        `n` more. `colors` gives token colours, which are made for the rows that are asked for, and then cost a
+        pass of the decoder over these.
         `progress` is told how far it is, see `inversionview.progress`.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
         return self.preimages(
             [query], n, epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed,
-            temperatures=temperatures, noise=noise, prior_share=prior_share, also=also, bank=bank, colors=colors,
+            temperatures=temperatures, noise=noise, prior_share=prior_share, also=also,
+            frequencies=frequencies, frequent=frequent, bank=bank, colors=colors,
             progress=progress,
         )[0]  # fmt: skip
 
@@ -270,12 +274,14 @@ class Study:
         self, queries: Sequence[Query], n: int = 1000, *, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
-        bank: str | Path | None = None, colors: bool = True, progress: Progress | None = None,
+        frequencies: str | Path | None = None, frequent: int = 50_000, bank: str | Path | None = None,
+        colors: bool = True, progress: Progress | None = None,
     ) -> list[Preimage]:  # fmt: skip
         """What `preimage` gives for each query, in one go; it does not depend on the queries beside it."""
         settings = ReadSettings(
             n=n, seed=seed, temperatures=tuple(temperatures), noise=tuple(noise), prior_share=prior_share,
-            also=tuple(also), bank=None if bank is None else Path(bank), colors=colors,
+            also=tuple(also), frequencies=None if frequencies is None else Path(frequencies), frequent=frequent,
+            bank=None if bank is None else Path(bank), colors=colors,
         )  # fmt: skip
         return read(
             self.parts, queries, self.criterion.but(epsilon, metric, position_rule), settings, progress=progress

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from inversionview.criterion import Criterion
+from inversionview.decoder.sampling import common_tokens
 from inversionview.errors import UserError
 from inversionview.preimage.sampled import sampled_preimages
 from inversionview.preimage.sources.proposals import DecoderSource, Source, mixture
-from inversionview.preimage.sources.widened import widened_sources
+from inversionview.preimage.sources.widened import Frequencies, widened_sources
 from inversionview.results.estimators import size
 from tests.preimage.tiny import decoder, probed, query, task, with_criterion
 
@@ -27,6 +28,25 @@ def test_the_names_and_what_they_draw():
     names = [s.name for s in (*named("cosine:0.95"), *named("varied"), *named("varied:cosine"))]
     assert names == ["decoder t=1, cosine 0.95", "decoder varied", "decoder varied, cosine 0.9/0.85/0.8/0.75"]
     assert all(isinstance(source, Source) for source in (*named("cosine"), *named("varied")))
+
+
+def test_unrepeated_is_the_papers_and_says_whose_frequencies_it_goes_by(tmp_path, caplog):
+    (tmp_path / "counts.json").write_text("[50000, 1, 50000]")
+    for name, cosines in (
+        ("unrepeated", ()),
+        ("unrepeated:cosine", (0.75, 0.8, 0.85, 0.9)),
+        ("unrepeated:0.9", (0.9,)),
+    ):
+        [source] = widened_sources(name, decoder(), task(), 40, Frequencies(tmp_path / "counts.json"))
+        assert source.cosines == cosines
+        assert source.spared[:3].tolist() == [True, False, True]
+        assert isinstance(source, Source)
+        assert source.density is None
+    assert source.name == "decoder unrepeated, cosine 0.9"
+    assert not caplog.records
+    [source] = widened_sources("unrepeated", decoder(), task(), 40)
+    assert "no frequencies of tokens are given" in caplog.text
+    assert torch.equal(source.spared, common_tokens(decoder(), task()))
 
 
 @pytest.mark.parametrize("name", ["cosine:1", "cosine:0", "varied:-0.5", "cosine:near", "varied:nan"])

@@ -11,7 +11,7 @@ from inversionview.errors import UserError
 from inversionview.preimage.sources.edits import EditSource
 from inversionview.preimage.sources.proposals import Source, given_sources
 from inversionview.preimage.sources.retrieval import RetrievalSource
-from inversionview.preimage.sources.widened import widened_sources
+from inversionview.preimage.sources.widened import Frequencies, widened_sources
 from inversionview.probed.model import ProbedModel
 from inversionview.registry import Registry
 from inversionview.tasks.base import Task
@@ -30,6 +30,8 @@ class Wanted:
     """Draws a query, of all that the name stands for together."""
     name: str
     """As it was asked for, such as `cosine:0.9`."""
+    frequencies: Frequencies | None = None
+    """How often tokens occur, for a source that asks."""
 
     @property
     def argument(self) -> str:
@@ -63,13 +65,20 @@ def _given(wanted: Wanted) -> Sequence[Source]:
 
 
 def _widened(wanted: Wanted) -> Sequence[Source]:
-    return widened_sources(wanted.name, wanted.needed_decoder(), wanted.task, wanted.n)
+    return widened_sources(wanted.name, wanted.needed_decoder(), wanted.task, wanted.n, wanted.frequencies)
 
 
 SOURCES: Registry[Maker] = Registry(
     "source",
     "inversionview.sources",
-    {"retrieval": _retrieval, "edits": _edits, "given": _given, "cosine": _widened, "varied": _widened},
+    {
+        "retrieval": _retrieval,
+        "edits": _edits,
+        "given": _given,
+        "cosine": _widened,
+        "varied": _widened,
+        "unrepeated": _widened,
+    },
 )
 """What makes each; entry points of the group `inversionview.sources` are among them."""
 

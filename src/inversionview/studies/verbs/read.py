@@ -19,6 +19,7 @@ from inversionview.preimage.sampled import query_activations, sampled_preimages
 from inversionview.preimage.sources.banked import bank_sample
 from inversionview.preimage.sources.proposals import Source, mixture
 from inversionview.preimage.sources.registry import SOURCES, Wanted, make_sources
+from inversionview.preimage.sources.widened import Frequencies
 from inversionview.progress import Progress, told
 from inversionview.reading.attribution import BASELINE, colors_of
 from inversionview.reading.bank_map import bank_map, own_input
@@ -94,8 +95,13 @@ def _settings_sources(parts: Parts, settings: ReadSettings) -> list[Source]:
 def _sources(parts: Parts, criterion: Criterion, settings: ReadSettings) -> list[Source]:
     sources, n = _settings_sources(parts, settings), max(1, settings.n // 4)
     for name in settings.also:
-        sources += make_sources(Wanted(parts.probed, parts.task, parts.decoder, criterion, n, name))
+        wanted = Wanted(parts.probed, parts.task, parts.decoder, criterion, n, name, _frequencies(settings))
+        sources += make_sources(wanted)
     return sources
+
+
+def _frequencies(settings: ReadSettings) -> Frequencies | None:
+    return None if settings.frequencies is None else Frequencies(settings.frequencies, settings.frequent)
 
 
 def _bank(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ReadSettings) -> Bank | None:
