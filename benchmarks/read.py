@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import statistics
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 
 from benchmarks.common import Row
 
-CANDIDATES, HELP_RUNS, HELP_SECONDS = 1000, 7, 0.6
+CANDIDATES, HELP_RUNS, HELP_SECONDS, PROCESS_SECONDS = 1000, 7, 0.6, 4.5
 QUERIES = (
     ("615+861=1476", "=", "a0.0"),
     ("234+567=801", "A1", "x1.post"),
@@ -32,7 +33,11 @@ QUERIES = (
 
 def run(*, quick: bool = False) -> list[Row]:
     """Seconds a reading with the share of each stage, and seconds until help is there."""
-    return [*_reading_rows(QUERIES[:2] if quick else QUERIES), _help_row(2 if quick else HELP_RUNS)]
+    return [
+        *_reading_rows(QUERIES[:2] if quick else QUERIES),
+        _help_row(2 if quick else HELP_RUNS),
+        *_process_rows(1 if quick else 5),
+    ]
 
 
 def _reading_rows(queries: tuple[tuple[str, str, str], ...]) -> list[Row]:
@@ -128,6 +133,47 @@ def _help_row(runs: int) -> Row:
         "target": HELP_SECONDS,
         "detail": f"median of {runs} ({min(seconds):.2f} to {max(seconds):.2f})",
     }
+
+
+_IMPORTING = (
+    "from inversionview.cli.program import cli; from inversionview.cli.waiting import importing\n"
+    "with importing(): import inversionview.studies.study"
+)
+"""What `read` imports before it opens a study."""
+
+
+def _process_rows(runs: int) -> list[Row]:
+    """Seconds of `read` as a process, from its start to its end, and which share of them is imports."""
+    text, at, site = QUERIES[0]
+    reading = ["-m", "inversionview", "read", "addition", text, "--at", at, "--site", site]
+    whole, imports, torch_alone = (
+        [_process(command) for _ in range(runs)] for command in (reading, ["-c", _IMPORTING], ["-c", "import torch"])
+    )
+    wall, cpu = (statistics.median(column) for column in zip(*whole, strict=True))
+    whole_row: Row = {
+        "name": "read as a process",
+        "value": wall,
+        "unit": "s",
+        "target": PROCESS_SECONDS,
+        "detail": f"median of {runs} ({min(whole)[0]:.2f} to {max(whole)[0]:.2f}), {cpu:.2f} CPU seconds",
+    }
+    shares: list[Row] = [
+        {
+            "name": f"read as a process, share of {what}",
+            "value": statistics.median(cpu for _, cpu in spent) / cpu,
+            "unit": "of its CPU seconds",
+        }
+        for what, spent in (("imports", imports), ("torch's import alone", torch_alone))
+    ]
+    return [whole_row, *shares]
+
+
+def _process(arguments: list[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of Python with these arguments."""
+    start, before = perf_counter(), os.times()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
+    after = os.times()
+    return perf_counter() - start, sum(after[2:4]) - sum(before[2:4])
 
 
 if __name__ == "__main__":

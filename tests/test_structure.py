@@ -19,6 +19,7 @@ GROUND = (
     "errors",
     "criterion",
     "files",
+    "imports",
     "sites",
     "shapes",
     "expressions",
@@ -29,7 +30,7 @@ GROUND = (
     "report",
     "training",
 )
-GROUND_FOR_ALL = ("errors", "criterion", "files", "sites", "shapes", "seeds", "results", "progress")
+GROUND_FOR_ALL = ("errors", "criterion", "files", "imports", "sites", "shapes", "seeds", "results", "progress")
 HOUSE = ("probed", "tasks", "bank", "decoder", "preimage", "reading", "causal", "studies", "web", "cli")
 FRONT_DOOR = ("__init__", "__main__")
 """They hand on names of every part, and may know all of them."""
@@ -158,6 +159,23 @@ def test_help_needs_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == ""
     assert "--position-rule" in done.stdout
+
+
+NOT_FOR_READING = {*HEAVY, "sympy", "torch._dynamo", "torch.distributed.tensor", "sklearn", "IPython", "matplotlib"} - {
+    "torch", "safetensors",
+}  # fmt: skip
+
+
+def test_a_reading_of_a_bundled_study_imports_no_library_of_models():
+    """They take more than half of the seconds until a reading is there."""
+    command = ["read", "addition", "615+861=1476", "--at", "=", "--site", "a0.0", "-n", "50"]
+    code = (
+        f"import sys; from inversionview.cli import main; code = main({command!r}); "
+        f"assert code == 0; sys.exit(' '.join(sorted(set(sys.modules) & {NOT_FOR_READING!r})))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+    assert "MEMBERS" in done.stdout
 
 
 def test_the_public_names_are_there_and_are_the_real_ones():

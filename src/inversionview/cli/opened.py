@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from inversionview.cli.waiting import IMPORTING
+from inversionview.cli.waiting import importing
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.description import find_study, is_study
@@ -23,7 +23,7 @@ def open_for(study: str, of: ModelSettings | None = None) -> Study:
             if value is not None and option != "device":
                 raise UserError(f"--{option} is for another model: give --model too")
         find_study(study)  # a name that is none is known before anything is loaded
-    with doing(IMPORTING):
+    with importing():
         from inversionview.studies.study import load_study, open_study
     if of.model is None:
         return load_study(study, device=of.device)

@@ -9,7 +9,7 @@ import click
 
 from inversionview.cli.opened import open_for
 from inversionview.cli.options import settings_options
-from inversionview.cli.waiting import IMPORTING
+from inversionview.cli.waiting import importing
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings
@@ -41,7 +41,7 @@ def serve(of: ModelSettings, *, studies: tuple[str, ...], samples: int, seconds:
             raise UserError(f"the viewer needs {package}: pip install fastapi uvicorn")
     if twice := next((name for i, name in enumerate(studies) if name in studies[:i]), None):
         raise UserError(f"the study {twice} is there twice: name each once")
-    with doing(IMPORTING):
+    with importing():
         from inversionview.web.serve import serve as run
         from inversionview.web.settings import Limits
 

@@ -10,7 +10,7 @@ import click
 
 from inversionview.cli.exit import INTERRUPTED, OK, fail
 from inversionview.cli.options import FOLDER, settings_options
-from inversionview.cli.waiting import IMPORTING
+from inversionview.cli.waiting import importing
 from inversionview.errors import UserError
 from inversionview.progress import doing
 from inversionview.studies.settings import ModelSettings, RunSettings, TrainSettings
@@ -39,7 +39,7 @@ def train(settings: TrainSettings, of: ModelSettings, run: RunSettings, *, sourc
 
     texts = settings.texts, settings.column, settings.length
     with doing("preparing the training"):
-        with doing(IMPORTING):
+        with importing():
             from inversionview.studies.training_runs import train_decoder
         result = train_decoder(
             source,
@@ -70,7 +70,7 @@ def train_probed(run: RunSettings, *, recipe: str, out: Path) -> int:
     from inversionview.studies.recipes import Budget
 
     with doing("preparing the training"):
-        with doing(IMPORTING):
+        with importing():
             from inversionview.studies import training_runs
         result, accuracy = training_runs.train_probed(
             recipe,

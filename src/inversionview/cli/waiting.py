@@ -13,10 +13,10 @@ from typing import Any
 
 import click
 
-from inversionview.progress import span, told
+from inversionview.imports import uncollected
+from inversionview.progress import doing, span, told
 
 IMPORTING = "loading torch"
-"""The stage in which modules are imported, which takes seconds."""
 MODULES = 1350
 """How many modules are there when that is done: those that are there already tell how far it is."""
 STAGES = {
@@ -58,6 +58,13 @@ def telling() -> Iterator[None]:
         over.set()
         thread.join()
         package.removeHandler(warnings)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """The stage in which modules are imported, which takes seconds."""
+    with doing(IMPORTING), uncollected():
+        yield
 
 
 class _Line:

@@ -21,6 +21,7 @@ import torch
 
 from inversionview.errors import UserError
 from inversionview.files import atomic_folder, cache_folder, claimed, read_json, write_json
+from inversionview.imports import import_models
 from inversionview.probed.architectures import architecture_of
 from inversionview.probed.places import one_line
 from inversionview.probed.quiet import quietly
@@ -68,6 +69,7 @@ def _is_whole(entry: Path, digest: str) -> bool:
 def _convert(file: Path, folder: Path, numbers: torch.dtype, *, readable: bool) -> None:
     if find_spec("gguf") is None:
         raise UserError(f"{file.name} needs the package gguf: pip install gguf")
+    import_models()
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     where = {"gguf_file": file.name, "local_files_only": True}

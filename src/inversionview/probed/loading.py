@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from inversionview.errors import UserError
 from inversionview.files import read_json
+from inversionview.imports import import_models
 from inversionview.probed.adapters import base_of, has_adapter, is_adapter, merged
 from inversionview.probed.architectures import architecture_of
 from inversionview.probed.gguf import converted
@@ -123,6 +124,7 @@ def _load_folder(
     _check_config(folder / "config.json", readable=readable)
     for file in _weight_files(folder):
         _check_safetensors(file)
+    import_models()
     from transformers import AutoModelForCausalLM
 
     try:
