@@ -1,11 +1,13 @@
 """Muon against torch's, and which parameter goes where."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from inversionview.errors import UserError
+from inversionview.training import optimizers
 from inversionview.training.optimizers import Muon, Optimizers, matrix_parameters, orthogonalize
 from tests.training.toy import Net, config
 
@@ -17,16 +19,47 @@ def spectrum(values, rows, columns):
     return left * torch.tensor(values) @ right.T, left @ right.T
 
 
+def in_rounds(values):
+    """What the rounds make of singular values, by the definition and in fp64."""
+    result = np.asarray(values) / (optimizers.SAFETY * (np.asarray(values) ** 4).sum() ** 0.25)
+    for a, b, c in optimizers.COEFFICIENTS:
+        result = a * result + b * result**3 + c * result**5
+    return result
+
+
 @pytest.mark.parametrize("shape", [(12, 20), (20, 12), (12, 12)])
 def test_orthogonalizing_brings_singular_values_near_one_and_keeps_the_vectors(shape):
     torch.manual_seed(0)
-    values = torch.logspace(-2.5, 0, 12).tolist()
+    values = torch.logspace(-1.9, 0, 12).tolist()
     matrix, nearest = spectrum(values, *shape)
     result = orthogonalize(3e-5 * matrix[None], torch.float32)[0]
     found = torch.linalg.svdvals(result)
-    assert 0.67 < found.min() < found.max() < 1.21
+    assert 0.72 < found.min() < found.max() < 1.28
+    assert np.sort(in_rounds(values)) == pytest.approx(np.sort(found.numpy()), rel=1e-3)
     assert torch.linalg.svdvals(result @ nearest.T).sum() == pytest.approx(found.sum().item(), rel=1e-4)
     assert torch.trace(result.T @ nearest) == pytest.approx(found.sum().item(), rel=1e-4)
+
+
+def test_the_rounds_keep_every_singular_value_within_bounds_and_lift_the_small_ones():
+    values = np.linspace(0.01, 1, 5000)
+    kept = values
+    for a, b, c in optimizers.COEFFICIENTS:
+        kept = a * kept + b * kept**3 + c * kept**5
+    assert 0.725 < kept.min() < kept.max() < 1.275
+    low = np.linspace(1e-6, 0.01, 500)
+    lifted = low
+    for a, b, c in optimizers.COEFFICIENTS:
+        lifted = a * lifted + b * lifted**3 + c * lifted**5
+    assert (np.diff(lifted) > 0).all()
+    assert 70 < (lifted / low).min() < (lifted / low).max() < 79
+
+
+def test_a_matrix_of_rank_one_stays_within_bounds_in_bf16():
+    torch.manual_seed(0)
+    matrix = torch.randn(64, 1) @ torch.randn(1, 96)
+    found = torch.linalg.svdvals(orthogonalize(matrix[None], torch.bfloat16)[0].float())
+    assert 0.7 < found[0] < 1.3
+    assert found[1] < 0.2
 
 
 def test_bf16_changes_little():
@@ -46,10 +79,17 @@ def test_matrices_of_one_shape_are_treated_as_if_alone():
     assert torch.equal(orthogonalize(torch.zeros(1, 3, 4), torch.float32), torch.zeros(1, 3, 4))
 
 
-def test_muon_is_torchs():
+SHAPES = [(6, 10), (10, 6), (6, 10), (7, 7)]
+
+
+def test_muon_is_torchs_but_for_the_rounds(monkeypatch):
+    def ours_alone(gradient, coefficients, rounds, eps):
+        return orthogonalize(gradient[None], torch.bfloat16)[0]
+
+    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", ours_alone)
+    monkeypatch.setattr(optimizers, "EVERY", 1)
     torch.manual_seed(0)
-    shapes = [(6, 10), (10, 6), (6, 10), (7, 7)]
-    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in SHAPES] for _ in range(2))
     steps = (
         Muon(ours, lr=0.1, weight_decay=0.3, dtype=torch.bfloat16),
         torch.optim.Muon(theirs, lr=0.1, weight_decay=0.3),
@@ -62,6 +102,28 @@ def test_muon_is_torchs():
             optimizer.step()
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other, rtol=0.02, atol=0.01)
+
+
+def test_each_matrix_moves_at_its_turns_by_the_momentum_of_all_steps():
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.ones(shape)) for shape in SHAPES]
+    by_hand = [weight.detach().clone() for weight in ours]
+    momenta = [torch.zeros(shape) for shape in SHAPES]
+    muon = Muon(ours, lr=0.1, weight_decay=0.3)
+    for turn in range(5):
+        muon.turn = turn
+        for index, weight in enumerate(ours):
+            weight.grad = torch.randn_like(weight)
+            momenta[index] = 0.95 * momenta[index] + 0.05 * weight.grad
+            if (turn + index) % optimizers.EVERY == 0:
+                ahead = 0.05 * weight.grad + 0.95 * momenta[index]
+                update = orthogonalize(ahead[None], torch.float32)[0]
+                length = optimizers.EVERY * 0.1
+                by_hand[index] *= 1 - length * 0.3
+                by_hand[index] -= length * max(1, len(weight) / weight.shape[1]) ** 0.5 * update
+        muon.step()
+        for weight, expected in zip(ours, by_hand, strict=True):
+            torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_matrices_are_hidden_weights_only():
@@ -79,11 +141,11 @@ def test_gpt2s_matrices_are_found():
     assert found == {id(value) for name, value in model.named_parameters() if ".h." in name and value.ndim == 2}
 
 
-def step_all(net, optimizer, seed, factor=1.0):
+def step_all(net, optimizer, seed, factor=1.0, turn=0):
     torch.manual_seed(seed)
     for parameter in net.parameters():
         parameter.grad = torch.randn_like(parameter)
-    optimizer.step(factor)
+    optimizer.step(factor, turn)
 
 
 def test_state_goes_through_tensors_and_back():
@@ -98,7 +160,7 @@ def test_state_goes_through_tensors_and_back():
     second = Optimizers(nets[1], config(), torch.float32)
     second.load_tensors({name: tensor.clone() for name, tensor in saved.items()})
     for net, optimizer in zip(nets, (first, second), strict=True):
-        step_all(net, optimizer, 2, factor=0.5)
+        step_all(net, optimizer, 2, factor=0.5, turn=1)
         assert all(parameter.grad is None for parameter in net.parameters())
     assert all(torch.equal(own, other) for own, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
 
@@ -110,9 +172,11 @@ def test_rates_and_decay_reach_the_right_parameters():
     for parameter in net.parameters():
         parameter.grad = torch.zeros_like(parameter)
     net.up.weight.requires_grad_(True)
-    optimizer.step(0.5)
+    optimizer.step(0.5, 0)
     now = dict(net.named_parameters())
-    torch.testing.assert_close(now["up.weight"], before["up.weight"] * (1 - 0.2 * 0.5 * 0.5))
+    at_its_turn = optimizers.EVERY * 0.2 * 0.5 * 0.5
+    torch.testing.assert_close(now["up.weight"], before["up.weight"] * (1 - at_its_turn))
+    assert torch.equal(now["down.weight"], before["down.weight"])
     torch.testing.assert_close(now["embed.weight"], before["embed.weight"] * (1 - 0.1 * 0.5 * 0.5))
     assert torch.equal(now["up.bias"], before["up.bias"])
 
@@ -124,7 +188,7 @@ def test_frozen_and_unused_parameters_stay():
     before = [value.clone() for value in net.parameters()]
     optimizer = Optimizers(net, config(), torch.float32)
     net.down.bias.grad = torch.ones(8)
-    optimizer.step(1.0)
+    optimizer.step(1.0, 0)
     changed = [not torch.equal(old, new) for old, new in zip(before, net.parameters(), strict=True)]
     assert [name for (name, _), new in zip(net.named_parameters(), changed, strict=True) if new] == ["down.bias"]
 

@@ -166,7 +166,7 @@ class _Run:
                 loss = self.objective.loss(self.module, batch)
             loss.backward()
         with time("optimizer"):
-            self.optimizers.step(config.learning_rate_factor(progress.step, progress.total_steps))
+            self.optimizers.step(config.learning_rate_factor(progress.step, progress.total_steps), progress.step)
         self.loss = loss.detach().float()
         self.loss_sum += self.loss
         progress.loss_count += 1
