@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inversionview.bank.bank import Bank
 from inversionview.bank.passes import read_vectors
 from inversionview.decoder.backbone import SELF, load_backbone
+from inversionview.decoder.groups import cut_by_length
 from inversionview.decoder.loss import IGNORED
 from inversionview.decoder.model import AsRead, Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
 from inversionview.decoder.places import ANYWHERE, Chosen, Places, make_places
@@ -68,7 +69,7 @@ class DecoderTrainingConfig:
     """Steps at the start in which every instance is trained to its end: how an input goes on, here the sum of its two
     numbers, is learned first, and late if from a few instances only."""
     groups: int = 4
-    """Instances of a batch are sorted by length and cut to one length a group."""
+    """Instances of a batch are sorted by length and cut to one length a group; so many groups at most."""
     reweight_every: int = 0
     """Steps between measurements of the in-ε rate, by which sites and positions are then drawn: those that lag behind
     more often, in proportion to 1 - rate. 0: all are drawn equally."""
@@ -159,14 +160,13 @@ class DecoderObjective:
         own = self.module.adapter.to_own(tokens)
         tokens, lengths = own.tokens, self.module.adapter.cut(own, lengths)
         order = lengths.argsort(stable=True)
-        groups = [RaggedRows(len(part), int(lengths[part].max())) for part in order.chunk(self.config.groups)]
         device = self.module.trunk.mean.device
         return Batch(
             tokens[order].to(device),
             read[order].to(device),
             site_index[order].to(device),
             lengths[order].to(device),
-            tuple(groups),
+            cut_by_length(lengths[order], self.config.groups),
         )
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:

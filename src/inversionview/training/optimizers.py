@@ -21,8 +21,8 @@ Its momentum takes in the gradients of all steps.
 COEFFICIENTS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 """Of a s + b s^3 + c s^5, which each round of an update applies to the singular values s, where the largest is 1.
 
-Each round's is the one nearest to 1 on what the round before makes of 0.01 to 1, as in Polar Express (arXiv 2505.16932):
-those values end within 0.27 of 1, and lower ones at 78 times what they were, at most.
+Each round's is the one nearest to 1 on what the round before makes of 0.01 to 1, as in Polar Express (arXiv
+2505.16932): those values end within 0.27 of 1, and lower ones at 78 times what they were, at most.
 """
 SAFETY = 1.01
 """How far the bound on the largest singular value is raised, as rounding may have lowered it."""
@@ -31,9 +31,9 @@ SAFETY = 1.01
 def orthogonalize(
     matrices: Float[Tensor, "matrix row column"], dtype: torch.dtype
 ) -> Float[Tensor, "matrix row column"]:
-    """Bring the singular values of each matrix nearer to 1, keeping its singular vectors; computed and given in `dtype`.
+    """Bring the singular values of each matrix near 1 and keep its singular vectors, computing and given in `dtype`.
 
-    They are relative to a bound on the largest: the fourth root of the sum of their fourth powers.
+    They are taken relative to a bound on the largest: the fourth root of the sum of their fourth powers.
     """
     if matrices.shape[-2] > matrices.shape[-1]:
         turned: Tensor = orthogonalize(matrices.mT, dtype).mT
