@@ -49,7 +49,8 @@ def orthogonalize(
 
 
 def _norms(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "matrix 1 1"]:
-    return torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    norms: Tensor = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
+    return norms.clamp_min(1e-7)
 
 
 class Muon(torch.optim.Optimizer):
