@@ -10,7 +10,6 @@ from itertools import product
 import pytest
 import torch
 
-from inversionview.decoder import following
 from inversionview.decoder.loading import read_decoder, save_decoder
 from inversionview.decoder.model import RaggedRows
 from inversionview.decoder.sampling import common_tokens, sample, sample_varied
@@ -179,10 +178,10 @@ def test_a_constrained_decoder_says_from_where_on_nothing_is_left_to_choose():
     rows = torch.stack(
         [task.encode("615+861=1476"), torch.nn.functional.pad(task.encode("615+161=776"), (0, 1), value=14)]
     )
-    assert decoder.undecided(rows).tolist() == [7, 7]
+    assert decoder.undecided(rows, decoder.possible(rows)).tolist() == [7, 7]
     z, site = activations(2)
     assert (decoder.token_log_probs(rows, z, site)[:, 8:] == 0).all()
-    assert tiny_decoder().undecided(rows).tolist() == [13, 12]
+    assert tiny_decoder().undecided(rows, None).tolist() == [13, 12]
 
 
 def test_a_task_that_uses_other_tokens_now_constrains_a_decoder_of_before():
@@ -202,33 +201,13 @@ def test_a_task_that_uses_other_tokens_now_constrains_a_decoder_of_before():
     assert replace(more.config).classes == 15
 
 
-def test_what_can_follow_is_found_once_for_each_row(monkeypatch):
-    task = get_task("addition")
-    asked: list[int] = []
-
-    def ask(rows):
-        asked.append(len(rows))
-        return task.next_tokens(rows)
-
-    monkeypatch.setattr(following, "MASK_BYTES", 40 * 14 * 15)
-    remembered = following.Remembered(ask)
-    rows = task.sample(60, generator=torch.Generator().manual_seed(0))
-    rows[5] = rows[0]
-    for some in (slice(0, 10), slice(5, 15), slice(0, 15), slice(10, 40), slice(0, 10), slice(30, 60)):
-        assert torch.equal(remembered(rows[some]), task.next_tokens(rows[some]))
-    assert asked == [9, 5, 25, 30]
-    assert torch.equal(remembered(rows), task.next_tokens(rows)), "more rows than there is room for"
-    assert torch.equal(remembered(rows[:4, :9]), task.next_tokens(rows[:4, :9]))
-    assert torch.equal(remembered(rows[:4]), task.next_tokens(rows[:4]))
-
-
 def test_loss_of_a_constrained_decoder_with_forced_ends_is_that_of_its_cut_rows():
     task = get_task("addition")
     decoder = tiny_decoder(constrained=True)
     decoder.constrain(task)
     rows = task.sample(6, generator=torch.Generator().manual_seed(0))
     z, site = activations(6)
-    read, cut = decoder.coordinates(z, site), decoder.undecided(rows)
+    read, cut = decoder.coordinates(z, site), decoder.undecided(rows, decoder.possible(rows))
     assert cut.tolist() == [7] * 6
     whole = decoder(rows, read, site, [RaggedRows(6, 12)], rows[:, 1:13].flatten())
     short = decoder(rows, read, site, [RaggedRows(2, 9), RaggedRows(4, 7)],

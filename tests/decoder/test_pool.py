@@ -10,6 +10,7 @@ from inversionview.bank.plan import plan_bank
 from inversionview.decoder import pool as pools
 from inversionview.decoder.places import Anywhere
 from inversionview.decoder.pool import Pool, passes_for
+from inversionview.decoder.training import make_decoder
 from inversionview.errors import UserError
 from inversionview.probed.coordinates import Coordinates
 from inversionview.sites import Site
@@ -26,9 +27,11 @@ def _small(monkeypatch):
     monkeypatch.setattr(pools, "MOST_INPUTS", 8)
 
 
-def made(folder=None, **changes):
+def made(folder=None, constrained=False, **changes):
     settings = {"passes": 4, "megabytes": 0, "seed": 0} | changes
-    return Pool(probed(), task(), SITES, Anywhere(task(), 0.1), folder=folder, **settings)
+    sizes = {"n_statistics": 16, "d_model": 8, "n_heads": 1, "trunk_width": 8, "trunk_blocks": 1}
+    decoder = make_decoder(probed(), task(), SITES, constrained=constrained, **sizes)
+    return Pool(decoder, probed(), task(), Anywhere(task(), 0.1), folder=folder, **settings)
 
 
 def drawn(pool, step, n=64):
@@ -74,6 +77,15 @@ def test_an_input_is_drawn_as_often_as_its_passes_say():
     seen = torch.cat([drawn(pool, step, 256)[0] for step in range(100)])
     _, counts = torch.unique(seen, dim=0, return_counts=True)
     assert counts.float().mean() == pytest.approx(16, rel=0.15)
+
+
+def test_what_can_follow_is_that_of_the_task():
+    pool = made(constrained=True)
+    tokens, chosen, _ = drawn(pool, 5)
+    expected = task().next_tokens(tokens)
+    assert torch.equal(pool.possible(chosen.rows), expected)
+    assert pool.undecided(chosen.rows).tolist() == [7] * len(tokens)  # the sum follows from its two numbers
+    assert made().possible(chosen.rows) is None
 
 
 def test_the_model_takes_its_share_of_the_work():

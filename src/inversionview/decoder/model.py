@@ -25,7 +25,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.classes import Classes
-from inversionview.decoder.following import Remembered
 from inversionview.decoder.loss import LOGITS_AT_ONCE, Head, masked, summed_loss
 from inversionview.decoder.tokens import SameTokens, TokenAdapter
 from inversionview.errors import UserError
@@ -115,6 +114,7 @@ LOGIT_BYTES = 32
 
 Activations = Float[Tensor, "batch width"]
 """As the probed model gives them. Of sites narrower than the widest, what stands beyond is not looked at."""
+NextClasses = Bool[Tensor, "batch asked class"]
 AsRead = Float[Tensor, "batch d_activation"]
 """What the trunk reads of them, as `Decoder.coordinates` gives it."""
 Condition = Float[Tensor, "batch d_model"]
@@ -384,7 +384,6 @@ class Decoder(nn.Module):
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
         self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
         self._used: Int[Tensor, " used"] | None = None
-        self._asked_before: Remembered | None = None
         self._given: list[tuple[Site, int]] = []
         """The sites, and how wide their activations are."""
         self._in_coordinates: Coordinates | None = None
@@ -416,9 +415,8 @@ class Decoder(nn.Module):
         used = torch.arange(task.vocab_size) if used is None else used
         same = not self.config.others and tuple(used.tolist()) == self.classes.written
         self._used = None if same else used
-        self._asked_before = Remembered(lambda tokens: self._spread(task.next_tokens(tokens)))
 
-    def _possible(self, tokens: Tokens, start: int = 0) -> Bool[Tensor, "batch asked class"] | None:
+    def possible(self, tokens: Tokens, start: int = 0) -> NextClasses | None:
         """Which classes can follow each of `tokens` from position `start` on; None where all can."""
         if self._next_tokens is None and self.config.constrained:
             raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
@@ -428,15 +426,14 @@ class Decoder(nn.Module):
         """Of classes, where the decoder is of another time, with more or other tokens than the task uses now."""
         return possible if self._used is None else self.classes.spread(possible, self._used)
 
-    def undecided(self, tokens: Tokens) -> Positions:
+    def undecided(self, tokens: Tokens, possible: NextClasses | None) -> Positions:
         """How many tokens after begin [batch] there are up to the last one that was not the only one possible.
 
-        What comes after it costs nothing: training may leave it out. Without `constrained`, up to the end token.
+        What comes after it costs nothing: training leaves it out. Where all are `possible`, up to the end token.
         """
-        chosen = until_end(tokens, self.config.end)[:, 1:]
-        if self._asked_before is not None:
-            chosen = chosen * (self._asked_before(tokens)[:, :-1].sum(dim=2) > 1)
-        return (chosen * torch.arange(1, tokens.shape[1], device=tokens.device)).amax(dim=1)
+        ended = until_end(tokens, self.config.end)[:, 1:]
+        open_ = ended if possible is None else ended * (possible[:, : tokens.shape[1] - 1].sum(dim=2) > 1)
+        return (open_ * torch.arange(1, tokens.shape[1], device=tokens.device)).amax(dim=1)
 
     def set_normalisation(self, mean: Float[Tensor, "site d_activation"], scale: Float[Tensor, " site"]) -> None:
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
@@ -454,31 +451,28 @@ class Decoder(nn.Module):
         site_index: Positions,
         ragged: Sequence[RaggedRows] | None = None,
         targets: Int[Tensor, " flat"] | None = None,
+        possible: Bool[Tensor, "flat class"] | None = None,
     ) -> Float[Tensor, "flat class"] | Float[Tensor, ""]:
         """Logits (fp32) of the classes after each of `tokens`, row after row; `read` are coordinates of activations.
 
         With `ragged`, rows are cut as it says, in the order of the batch; the logits of what was cut are not computed.
         With `targets`, the sum of their negative log-probabilities instead, for which few logits are held at once.
+        `possible` says which classes can follow, where that is known already.
         """
         groups = [RaggedRows(*tokens.shape)] if ragged is None else ragged
         rows = torch.split(tokens, [g.rows for g in groups])
         parts = [part[:, : g.length] for part, g in zip(rows, groups, strict=True)]
         condition = self.trunk(read, site_index, self.compute_dtype)
         hidden = self.body.hidden(parts, condition).to(self.compute_dtype)
-        possible = self._possible_after(tokens, groups, again=targets is not None)
+        possible = self._possible_after(tokens, groups) if possible is None else possible
         if targets is None:
             return masked(self.body.unembedding().logits(hidden), possible)
         classes, within = self.classes.targets(targets)
         return summed_loss(self.body.unembedding(), hidden, classes, possible) + within
 
-    def _possible_after(
-        self, tokens: Tokens, groups: Sequence[RaggedRows], *, again: bool
-    ) -> Bool[Tensor, "flat class"] | None:
-        """Which classes can follow each token of rows that are cut; `again`: where the same rows come many times."""
-        if again and self._asked_before is not None:
-            possible: Tensor | None = self._asked_before(tokens)
-        else:
-            possible = self._possible(tokens[:, : max(group.length for group in groups)])
+    def _possible_after(self, tokens: Tokens, groups: Sequence[RaggedRows]) -> Bool[Tensor, "flat class"] | None:
+        """Which classes can follow each token of rows that are cut."""
+        possible = self.possible(tokens[:, : max(group.length for group in groups)])
         if possible is None:
             return None
         of_groups = zip(torch.split(possible, [group.rows for group in groups]), groups, strict=True)
@@ -516,7 +510,7 @@ class Decoder(nn.Module):
     def step(self, tokens: Tokens, cache: Cache) -> Float[Tensor, "batch class"]:
         """Logits (fp32) of the classes after `tokens`, all but the last of which are in the cache, written in place."""
         hidden = self.body.step(tokens, cache, self.compute_dtype).to(self.compute_dtype)
-        possible = self._possible(tokens, tokens.shape[1] - 1)
+        possible = self.possible(tokens, tokens.shape[1] - 1)
         return masked(self.body.unembedding().logits(hidden), None if possible is None else possible[:, -1])
 
     @property

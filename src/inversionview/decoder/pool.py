@@ -21,6 +21,7 @@ from torch import Tensor
 from inversionview.bank.bank import Bank
 from inversionview.bank.passes import read_vectors
 from inversionview.decoder.given import Given, given_by
+from inversionview.decoder.model import Decoder, NextClasses
 from inversionview.decoder.places import Chosen, Places
 from inversionview.errors import UserError
 from inversionview.files import read_tensors, write_tensors
@@ -28,7 +29,6 @@ from inversionview.probed.coordinates import Coordinates
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.seeds import mixed
-from inversionview.sites import Site
 from inversionview.tasks.base import Task
 from inversionview.training.processes import Processes
 
@@ -62,9 +62,10 @@ def passes_for(capture: float, training: float) -> int:
 class Pool:
     """Training inputs and what is read of them, a ring of parts of which a new one takes the oldest one's place."""
 
+    decoder: Decoder
+    """Which is trained from it."""
     probed: ProbedModel
     task: Task
-    sites: tuple[Site, ...]
     places: Places
     """What says where inputs may be read."""
     passes: int
@@ -80,11 +81,12 @@ class Pool:
     """And by the step that was last asked about."""
 
     def __post_init__(self) -> None:
+        self.sites = tuple(map(self.probed.site, self.decoder.config.sites))
         widths = [Coordinates(self.probed).width(site) for site in self.sites]
         self._widths = torch.tensor(widths)
         self._offsets = self._widths.cumsum(0) - self._widths
         self._total = sum(widths)
-        of_input = 4 * self.task.max_length * self._total
+        of_input = self.task.max_length * (4 * self._total + self.decoder.config.classes)
         self.part = max(FEWEST_INPUTS, min(MOST_INPUTS, PART_BYTES // of_input))
         self.parts = max(FIRST_PARTS, self.megabytes * 2**20 // (self.part * of_input))
         self.first, self._given = FIRST_PARTS, None
@@ -97,7 +99,9 @@ class Pool:
         rows = self.part * self.parts
         # Memory that nothing was written to yet is not taken.
         self._tokens = torch.empty(rows, self.task.max_length, dtype=torch.long)
+        self._undecided = torch.empty(rows, dtype=torch.long)
         self._table: Tensor | None = None
+        self._possible: Tensor | None = None
         self._vectors = torch.empty(rows, self.task.max_length, self._total)
 
     def draw(self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator) -> Chosen:
@@ -110,6 +114,14 @@ class Pool:
     def tokens(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
         """Some of the inputs."""
         return self._tokens[rows]
+
+    def possible(self, rows: Int[Tensor, " batch"]) -> NextClasses | None:
+        """Which classes can follow each token of some of the inputs; None where all can."""
+        return None if self._possible is None else self._possible[rows]
+
+    def undecided(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+        """How many tokens of them there are to learn, as `Decoder.undecided` says."""
+        return self._undecided[rows]
 
     def vectors(self, chosen: Chosen) -> Float[Tensor, "batch width"]:
         """What was read of instances, in coordinates of their sites; zeros after the narrower ones."""
@@ -147,6 +159,7 @@ class Pool:
             self._table = torch.empty(len(self._tokens), *table.shape[1:], dtype=torch.long)
         there = slice(number % self.parts * self.part, (number % self.parts + 1) * self.part)
         self._tokens[there], self._table[there] = tokens, table
+        self._note(there, self.decoder.adapter.to_own(tokens).tokens)
         if given is not None:
             self._vectors[there] = given.vectors
             return True
@@ -161,6 +174,15 @@ class Pool:
         if perf_counter() - start > KEPT_FROM:
             self._keep(number, tokens, self._vectors[there])
         return False
+
+    def _note(self, there: slice, own: Tensor) -> None:
+        """What can follow the tokens of a part: the task is asked once, and not in each step."""
+        possible = self.decoder.possible(own)
+        if possible is not None:
+            if self._possible is None:
+                self._possible = torch.empty(len(self._tokens), *possible.shape[1:], dtype=torch.bool)
+            self._possible[there] = possible
+        self._undecided[there] = self.decoder.undecided(own, possible)
 
     def _of_bank(self, number: int) -> Given | None:
         """A part of what the bank gives; None for one that is new."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Unpack
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from inversionview.bank.bank import Bank
@@ -17,11 +17,19 @@ from inversionview.bank.passes import read_vectors
 from inversionview.decoder.backbone import SELF, load_backbone
 from inversionview.decoder.groups import cut_by_length
 from inversionview.decoder.loss import IGNORED
-from inversionview.decoder.model import AsRead, Decoder, DecoderConfig, DecoderSizes, RaggedRows, own_decoder
+from inversionview.decoder.model import (
+    AsRead,
+    Decoder,
+    DecoderConfig,
+    DecoderSizes,
+    NextClasses,
+    RaggedRows,
+    own_decoder,
+)
 from inversionview.decoder.places import ANYWHERE, Chosen, Places, make_places
 from inversionview.decoder.pool import Pool, passes_for
 from inversionview.decoder.pretrained import pretrained_decoder, self_decoder
-from inversionview.decoder.tokens import Retokenised
+from inversionview.decoder.tokens import OwnRows, Retokenised
 from inversionview.errors import UserError
 from inversionview.probed.coordinates import Coordinates
 from inversionview.probed.model import ProbedModel
@@ -84,6 +92,8 @@ class Batch(NamedTuple):
     lengths: Positions
     """Number of tokens, after begin, that count in the loss."""
     ragged: tuple[RaggedRows, ...]
+    possible: NextClasses | None
+    """Which classes can follow each token; None where all can."""
 
 
 @dataclass
@@ -123,7 +133,7 @@ class DecoderObjective:
         places = make_places(self.read, self.probed, self.task, sites, begin_share=config.begin_share)
         passes = config.passes or passes_for(*self._operations(sites))
         self.pool = Pool(
-            self.probed, self.task, sites, places, passes, config.megabytes, config.seed, self.folder, self.bank
+            self.module, self.probed, self.task, places, passes, config.megabytes, config.seed, self.folder, self.bank
         )
         self.weights = torch.ones(len(names), self.task.max_length)
         self.seen = CellHits(torch.zeros_like(self.weights), torch.zeros_like(self.weights))
@@ -148,37 +158,40 @@ class DecoderObjective:
         whole = torch.rand(size, generator=generator) < share
         mine = slice(rank, None, world)
         chosen, whole = Chosen(*(part[mine] for part in chosen)), whole[mine]
-        tokens = self.pool.tokens(chosen.rows)
-        return self._ragged(tokens, self.pool.vectors(chosen), chosen.site_index, chosen.positions, whole)
-
-    def _ragged(
-        self, tokens: Tokens, read: AsRead, site_index: Positions, positions: Positions, whole: Tensor
-    ) -> Batch:
-        # The input's own length: the loss goes up to its end token.
-        full = first_end(tokens, self.task.end)
-        lengths = torch.where(whole | (positions == 0), full, positions)
-        own = self.module.adapter.to_own(tokens)
-        tokens, lengths = own.tokens, self.module.adapter.cut(own, lengths)
+        own = self.module.adapter.to_own(self.pool.tokens(chosen.rows))
+        lengths = self._lengths(chosen, own, whole)
         order = lengths.argsort(stable=True)
-        device = self.module.trunk.mean.device
+        chosen, lengths, tokens = Chosen(*(part[order] for part in chosen)), lengths[order], own.tokens[order]
+        groups = cut_by_length(lengths, self.config.groups)
+        possible, device = self.pool.possible(chosen.rows), self.module.trunk.mean.device
         return Batch(
-            tokens[order].to(device),
-            read[order].to(device),
-            site_index[order].to(device),
-            lengths[order].to(device),
-            cut_by_length(lengths[order], self.config.groups),
-        )
+            tokens.to(device), self.pool.vectors(chosen).to(device), chosen.site_index.to(device), lengths.to(device),
+            groups, None if possible is None else possible.to(device),
+        )  # fmt: skip
+
+    def _lengths(self, chosen: Chosen, own: OwnRows, whole: Bool[Tensor, " batch"]) -> Positions:
+        """How many tokens of each instance, after begin, are trained: up to where it is read or to its end.
+
+        Less what follows from the tokens before it, whose loss is zero.
+        """
+        full = first_end(self.pool.tokens(chosen.rows), self.task.end)
+        lengths = torch.where(whole | (chosen.positions == 0), full, chosen.positions)
+        lengths = self.module.adapter.cut(own, lengths)
+        return torch.minimum(lengths, self.pool.undecided(chosen.rows)).clamp(min=1)
 
     def loss(self, module: nn.Module, batch: Batch) -> Tensor:
         """Mean over instances of the summed negative log-probability of the tokens that count, in nats."""
-        targets, start = [], 0
+        targets, possible, start = [], [], 0
         for rows, length in batch.ragged:
             part = slice(start, start + rows)
+            if batch.possible is not None:
+                possible.append(batch.possible[part, :length].flatten(0, 1))
             target = batch.tokens[part, 1 : length + 1]
             beyond = torch.arange(length, device=target.device) >= batch.lengths[part, None]
             targets.append(target.masked_fill(beyond, IGNORED).reshape(-1))
             start += rows
-        total: Tensor = module(batch.tokens, batch.read, batch.site_index, batch.ragged, torch.cat(targets))
+        can_follow = torch.cat(possible) if possible else None
+        total: Tensor = module(batch.tokens, batch.read, batch.site_index, batch.ragged, torch.cat(targets), can_follow)
         return total / len(batch.tokens)
 
     def after_step(self, step: int) -> dict[str, float]:

@@ -86,7 +86,7 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="cosine",
         epsilon=0.1,
         decoder={"constrained": True},
-        data=DecoderTrainingConfig(seed=seed, groups=6),
+        data=DecoderTrainingConfig(seed=seed, megabytes=1024, groups=6),
         training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
         rate_queries=20,
         kinds=("head", "mlp_out"),
