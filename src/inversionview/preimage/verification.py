@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,22 +50,45 @@ def eligible_distances(
     precision would set apart what begins alike, the tokens decide. Runs in blocks, so that memory does not grow with
     the batch; the result is on the CPU.
     """
-    site = probed.site(site)
-    block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model)))
+    name = str(site)
+    found = distances_at_sites(probed, task, tokens, {name: z_q}, metric=metric, of=None if of is None else {name: of})
+    return found[name]
+
+
+@torch.no_grad()
+def distances_at_sites(
+    probed: ProbedModel,
+    task: Task,
+    tokens: Tokens,
+    z_q: Mapping[str, Activations],
+    *,
+    metric: Metric,
+    of: Mapping[str, Beginnings] | None = None,
+) -> dict[str, PerPosition]:
+    """As `eligible_distances` at several sites of one run, each with query activations of its own."""
+    sites = {name: probed.site(name) for name in z_q}
+    block = max(1, min(_BLOCK_INPUTS, _BLOCK_VALUES // (tokens.shape[1] * probed.d_model * len(sites))))
     if not len(tokens):
-        return torch.empty(tokens.shape)
-    by_block = []
-    for rows, wanted in zip(torch.split(tokens, block), torch.split(z_q, block), strict=True):
-        z = probed.capture(rows, [site])[site]
-        by_block.append(distances(z, wanted[:, None, : z.shape[-1]].to(z.device), metric).cpu())
+        return {name: torch.empty(tokens.shape) for name in sites}
+    by_block: dict[str, list[Tensor]] = {name: [] for name in sites}
+    for start in range(0, len(tokens), block):
+        rows = tokens[start : start + block]
+        run = probed.capture(rows, list(dict.fromkeys(sites.values())))
+        for name, site in sites.items():
+            z, wanted = run[site], z_q[name][start : start + block]
+            by_block[name].append(distances(z, wanted[:, None, : z.shape[-1]].to(z.device), metric).cpu())
         advance(len(rows))
-    everywhere = torch.cat(by_block)
-    if probed.dtype in HALF:
-        everywhere = as_one(everywhere, tokens, z_q)
-        if of is not None:
-            same = of.shared_by(tokens)
-            everywhere[same, of.positions.expand(len(tokens))[same]] = 0
-    return everywhere.masked_fill(~task.eligible(tokens), torch.nan)
+    eligible = task.eligible(tokens)
+    found = {}
+    for name, blocks in by_block.items():
+        everywhere = torch.cat(blocks)
+        if probed.dtype in HALF:
+            everywhere = as_one(everywhere, tokens, z_q[name])
+            if of is not None:
+                same = of[name].shared_by(tokens)
+                everywhere[same, of[name].positions.expand(len(tokens))[same]] = 0
+        found[name] = everywhere.masked_fill(~eligible, torch.nan)
+    return found
 
 
 def rows_by_site(queries: Sequence[Query]) -> dict[Site, Int[Tensor, " query"]]:

@@ -43,6 +43,9 @@ def test_it_measures_n_held_out_queries_for_every_site_at_uniform_eligible_posit
     assert tokens.shape == (300 * len(SITES), 14)
     assert task().is_held_out(tokens).all()
     assert task().eligible(tokens).gather(1, positions[:, None]).all()
+    assert torch.equal(tokens, tokens[:300].repeat(len(SITES), 1)), "sites share their queries"
+    assert torch.equal(positions, positions[:300].repeat(len(SITES)))
+    tokens, positions = tokens[:300], positions[:300]
     counts = torch.bincount(positions, minlength=14)
     assert counts[0] == counts[13] == 0
     expected = (task().eligible(tokens) / task().eligible(tokens).sum(1, keepdim=True)).sum(0)
@@ -53,7 +56,7 @@ def test_it_measures_n_held_out_queries_for_every_site_at_uniform_eligible_posit
 
 def test_the_query_proposed_back_always_hits_and_a_wrong_answer_never_does(monkeypatch):
     generator = torch.Generator().manual_seed(0)
-    queries = task().sample(40 * len(SITES), generator=generator, split="held-out")
+    queries = task().sample(40, generator=generator, split="held-out").repeat(len(SITES), 1)
     proposing(monkeypatch, lambda n: queries)
     found = measure().samples
     assert found.any.all()
@@ -71,7 +74,7 @@ def test_the_query_proposed_back_always_hits_and_a_wrong_answer_never_does(monke
 
 def test_a_candidate_without_the_role_is_a_miss_under_same_only(monkeypatch):
     monkeypatch.setattr(places, "draw_positions", lambda task, tokens, generator: torch.full((len(tokens),), 12))
-    long = rows("B615+861=1476E").expand(4 * len(SITES), -1)
+    long = rows("B615+861=1476E").expand(4, -1)
     monkeypatch.setattr(task(), "sample", lambda n, **_: long)
     proposing(monkeypatch, lambda n: rows("B100+100=200E").expand(n, -1))
     found = measure(4, epsilon=1e9, floor=False)
@@ -153,6 +156,37 @@ def test_standard_errors():
     assert share(hits[0]) == pytest.approx((0.3, (0.3 * 0.7 / 100) ** 0.5))
     assert share(hits[1]) == (1.0, 0.0)
     assert mean_share(hits) == pytest.approx((0.65, (0.3 * 0.7 / 100) ** 0.5 / 2))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_error_of_a_mean_over_sites_is_that_of_drawing_the_queries_again(shared):
+    random = np.random.default_rng(0)
+    hard = random.uniform(size=(1 if shared else 6, 400))
+    hits = random.uniform(size=(6, 400)) < hard  # what is hit at one site is likelier to be hit at the others
+    rows = random.integers(400, size=(4000, 1 if shared else 6, 400))
+    again = np.take_along_axis(hits[None].repeat(4000, 0), np.broadcast_to(rows, (4000, 6, 400)), axis=2)
+    assert mean_share(hits).rate == pytest.approx(hits.mean())
+    assert mean_share(hits).se == pytest.approx(again.mean(axis=(1, 2)).std(), rel=0.1)
+    alone = np.sqrt(sum(share(row).se ** 2 for row in hits)) / 6
+    assert (mean_share(hits).se > 1.3 * alone) == shared
+
+
+def test_what_sites_share_is_run_once_for_all_of_them(monkeypatch):
+    runs = []
+    real = probed().capture
+
+    def counted(tokens, sites, positions=None, **options):
+        runs.append((len(tokens), len(list(sites))))
+        return real(tokens, sites, positions, **options)
+
+    monkeypatch.setattr(probed(), "capture", counted)
+    together = measure(20)
+    assert runs == [(20, len(SITES)), *[(20, 1)] * len(SITES), (20, len(SITES))], "queries, samples, floor"
+    monkeypatch.setattr(rates, "_shared", lambda rows, n: False)
+    apart = measure(20)
+    assert len(runs) == 1 + len(SITES) + 1 + 3 * len(SITES)
+    for one, other in zip((*together.samples, *together.floor), (*apart.samples, *apart.floor), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_fewer_than_one_query_is_refused():

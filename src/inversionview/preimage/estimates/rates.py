@@ -17,7 +17,7 @@ from inversionview.decoder.places import Anywhere, Places
 from inversionview.decoder.sampling import sample
 from inversionview.errors import UserError
 from inversionview.preimage.rounding import Beginnings
-from inversionview.preimage.verification import at_role, best, eligible_distances, within
+from inversionview.preimage.verification import at_role, best, distances_at_sites, eligible_distances, within
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import advance, stage
 from inversionview.shapes import Tokens
@@ -59,9 +59,12 @@ def share(hits: Bool[np.ndarray, " query"]) -> Share:
 
 
 def mean_share(hits: Bool[np.ndarray, "site query"]) -> Share:
-    """The mean over sites, with the standard error of a mean of independent shares: each site has its own queries."""
-    shares = [share(row) for row in hits]
-    return Share(float(np.mean([s.rate for s in shares])), float(np.sqrt(sum(s.se**2 for s in shares)) / len(shares)))
+    """The mean over sites, with the standard error of a mean over queries, which sites may share.
+
+    Where they do, what is hit at one is often hit at another; where not, it is that of a mean of independent shares.
+    """
+    by_query = hits.mean(axis=0)
+    return Share(float(by_query.mean()), float(by_query.std() / np.sqrt(len(by_query))))
 
 
 @torch.no_grad()
@@ -80,7 +83,8 @@ def in_epsilon(
 ) -> InEpsilon:
     """One sample at temperature 1 for each of `n` held-out inputs a site, position uniform over the eligible ones.
 
-    Or, with `places`, where these say.
+    Sites share the inputs and their positions, of which one forward gives all; with other `places`, each site has its
+    own, where these say. They share the floor's inputs.
     `floor` does the same with inputs from the prior in place of samples. `sites` are by default all of the decoder's;
     `split` is for what steers the training, which must not see held-out inputs. Both position rules are measured.
     The decoder may be in the middle of its training; `generator` is on the CPU.
@@ -91,7 +95,11 @@ def in_epsilon(
     known_sites = decoder.config.sites
     names = tuple(known_sites if sites is None else sites)
     sites_read = [probed.site(name) for name in names]
-    tokens, positions, _ = (places or Anywhere(task)).at(sites_read, n, generator, split)
+    if places is None or isinstance(places, Anywhere):
+        some, at, _ = Anywhere(task).at(sites_read[:1], n, generator, split)
+        tokens, positions = some.repeat(len(names), 1), at.repeat(len(names))
+    else:
+        tokens, positions, _ = places.at(sites_read, n, generator, split)
     index = torch.tensor([known_sites.index(name) for name in names]).repeat_interleave(n)
     with stage("drawing samples of the decoder", 2 * len(tokens)):
         activations = _own_site(probed, tokens, positions, names)
@@ -105,7 +113,7 @@ def in_epsilon(
             metric=criterion.metric, of=Beginnings(tokens, positions),
         )  # fmt: skip
 
-    random = task.sample(len(tokens), generator=generator) if floor else None
+    random = task.sample(n, generator=generator).repeat(len(names), 1) if floor else None
     where = positions.view(len(names), n).numpy()
     with stage("running samples through the model", len(tokens) * (1 + floor)):
         return InEpsilon(hits(samples), None if random is None else hits(random), where)
@@ -115,14 +123,23 @@ def _own_site(
     probed: ProbedModel, tokens: Tokens, positions: Int[Tensor, " query"], names: Sequence[str]
 ) -> Float[Tensor, "query width"]:
     """The activation of each query at its own site, the first n being of the first site, and so on."""
-    n = len(tokens) // len(names)
-    parts = zip(names, torch.split(tokens, n), torch.split(positions, n), strict=True)
-    captured = []
-    for name, rows, at in parts:
-        captured.append(probed.capture(rows, [name], at)[probed.site(name)].float().cpu())
-        advance(len(rows))
+    n, sites = len(tokens) // len(names), [probed.site(name) for name in names]
+    if _shared(tokens, n) and _shared(positions, n):
+        read = probed.capture(tokens[:n], sites, positions[:n])
+        captured = [read[site].float().cpu() for site in sites]
+        advance(len(tokens))
+    else:
+        captured = []
+        for site, rows, at in zip(sites, torch.split(tokens, n), torch.split(positions, n), strict=True):
+            captured.append(probed.capture(rows, [site], at)[site].float().cpu())
+            advance(len(rows))
     widest = max(values.shape[1] for values in captured)
     return torch.cat([F.pad(values, (0, widest - values.shape[1])) for values in captured])
+
+
+def _shared(rows: Tensor, n: int) -> bool:
+    """Whether every n of them are the first n again."""
+    return bool((rows.view(-1, n, *rows.shape[1:]) == rows[:n]).all())
 
 
 def _one_each(
@@ -145,13 +162,21 @@ def _hits(
     of: Beginnings,
 ) -> Hits:
     n = len(candidates) // len(names)
-    parts = zip(names, *(torch.split(part, n) for part in (candidates, activations, *of)), strict=True)
-    everywhere = torch.cat(
-        [
-            eligible_distances(probed, task, rows, name, z, metric=metric, of=Beginnings(*own))
-            for name, rows, z, *own in parts
-        ]
-    )
+    parts = (torch.split(part, n) for part in (candidates, activations, *of))
+    if _shared(candidates, n):
+        z_q = dict(zip(names, torch.split(activations, n), strict=True))
+        owns = zip(names, torch.split(of.tokens, n), torch.split(of.positions, n), strict=True)
+        own = {name: Beginnings(tokens, positions) for name, tokens, positions in owns}
+        by_site = distances_at_sites(probed, task, candidates[:n], z_q, metric=metric, of=own)
+        everywhere = torch.cat([by_site[name] for name in names])
+        advance(len(candidates) - n)
+    else:
+        everywhere = torch.cat(
+            [
+                eligible_distances(probed, task, rows, name, z, metric=metric, of=Beginnings(*own))
+                for name, rows, z, *own in zip(names, *parts, strict=True)
+            ]
+        )
     in_domain = task.contains(candidates)
     same = at_role(everywhere, role_positions(task, candidates, roles))
     epsilon = limits.repeat_interleave(n)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from jaxtyping import Bool
 
 from inversionview.criterion import Criterion
+from inversionview.decoder.model import Decoder
 from inversionview.decoder.places import make_places
 from inversionview.errors import UserError
 from inversionview.preimage.epsilon.calibration import site_epsilons
@@ -23,15 +26,16 @@ from inversionview.studies.settings import EvaluateSettings
 from inversionview.studies.verbs.validate import exact_sets, random_cells
 from inversionview.tasks import Task
 from inversionview.tasks.outputs import exact_match
+from inversionview.training import fast_dtype
 
-REACH_DRAWS, REACH_MEMBERS = 1000, 2000
+REACH_DRAWS, REACH_MEMBERS = 1000, 500
 ACCURACY_INPUTS = 20_000
 """Held-out inputs at most for the probed model's exact match, whose standard error is then at most 0.0035."""
 
 
 def evaluation(parts: Parts, criterion: Criterion, settings: EvaluateSettings) -> Evaluation:
     """In-ε rates of decoder samples at every site, completeness and accuracy; see `Study.evaluate`."""
-    decoder, probed, task, n, seed = needed_decoder(parts), parts.probed, parts.task, settings.n, settings.seed
+    decoder, probed, task, n, seed = _in_fast_type(parts), parts.probed, parts.task, settings.n, settings.seed
     if n < 1:
         raise UserError(f"n must be at least 1, not {n}")
     criterion = site_epsilons(criterion, decoder.config.sites, probed=probed, task=task)
@@ -64,7 +68,7 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
     The mean over `cells` random queries, the sites in turn, each from up to `REACH_MEMBERS` of its members. None for no
     cells, or where the domain cannot be enumerated.
     """
-    decoder, probed, task = needed_decoder(parts), parts.probed, parts.task
+    decoder, probed, task = _in_fast_type(parts), parts.probed, parts.task
     if cells < 1 or not counts_all(parts):
         return None
     generator = seeded(seed)
@@ -85,6 +89,16 @@ def reached(parts: Parts, cells: int, criterion: Criterion, seed: int) -> Reach 
             shares.append(float(np.average(drawn, weights=np.exp(log_prior))))
     error = float(np.std(shares, ddof=1) / np.sqrt(cells)) if cells > 1 else None
     return Reach(REACH_DRAWS, cells, float(np.mean(shares)), error)
+
+
+def _in_fast_type(parts: Parts) -> Decoder:
+    """The decoder with the same weights, computing in the machine's fast type.
+
+    One draw in some hundreds is then another one, which moves a rate by a tenth of its standard error.
+    """
+    decoder = copy.copy(needed_decoder(parts))
+    decoder.compute_dtype = fast_dtype(next(decoder.parameters()).device)
+    return decoder
 
 
 def held_out_accuracy(probed: ProbedModel, task: Task, *, n: int | None = None, seed: int = 0) -> float:
