@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from inversionview.imports import uncollected
 from inversionview.results.estimates import (
     AtLeast,
     Completeness,
@@ -235,7 +236,8 @@ def recall(preimage: Drawn) -> ShareEstimate:
 
 def clopper_pearson(hits: float, n: float, confidence: float = 0.95) -> Interval:
     """Exact interval of a binomial share; `hits` and `n` need not be whole. Source: Clopper and Pearson 1934."""
-    from scipy.special import betaincinv
+    with uncollected():
+        from scipy.special import betaincinv
 
     tail = (1 - confidence) / 2
     low = 0.0 if hits <= 0 else float(betaincinv(hits, n - hits + 1, tail))
