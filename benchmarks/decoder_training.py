@@ -5,6 +5,9 @@ machine multiplies large square matrices in either dtype with the same threads, 
 whole steps of the real loop: making the batch, which runs the probed model, forward, backward, optimisers, logging; and
 the share of a step in what happens only now and then, the in-ε rates that re-weight the sites and the checkpoints. The
 steps are of the kind that makes up most of a run: the first few hundred train longer rows, and would flatter.
+
+The optimiser is set beside `torch.optim.Muon`, which updates every matrix at every step in five rounds, as ours once
+did: by the time that each takes for the same gradients, in turn, in one run. What is learned per step is not compared.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,9 +37,10 @@ from inversionview.sites import Site
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, decoder_recipe
 from inversionview.tasks import get_task
 from inversionview.training import train
+from inversionview.training.optimizers import EVERY, Muon
 from inversionview.training.precision import computing_in, matmul_rate
 
-WARM_UP, MEASURED, PROFILED = 40, 80, 10
+WARM_UP, MEASURED, PROFILED, TIMED_UPDATES = 40, 80, 10, 6
 SIZES = (1024, 2048, 4096)
 TARGET_RATIO, TARGET_GIGABYTES = 0.30, 1.2
 
@@ -57,6 +62,13 @@ class Ceiling(NamedTuple):
     rate: float
     dtype: str
     size: int
+
+
+class Updates(NamedTuple):
+    """Median seconds of a step of two optimisers of the weight matrices."""
+
+    ours: float
+    torchs: float
 
 
 class Steps(NamedTuple):
@@ -104,8 +116,15 @@ def run(*, quick: bool = False) -> list[Row]:
     objective, plan = make_objective()
     steps = measure(objective, plan, warm_up, measured)
     profile = kinds_of_work(objective, plan, 1 if quick else PROFILED)
+    updates = updates_seconds(objective, plan, 1 if quick else TIMED_UPDATES)
     best = max(before, ceiling(sizes))
-    return [_ratio(steps, best, objective), *_shares(steps), *_profile_rows(profile), peak_memory_row(quick=quick)]
+    return [
+        _ratio(steps, best, objective),
+        *_shares(steps),
+        _updates_row(updates, steps),
+        *_profile_rows(profile),
+        peak_memory_row(quick=quick),
+    ]
 
 
 def ceiling(sizes: tuple[int, ...] = SIZES) -> Ceiling:
@@ -175,6 +194,26 @@ def kinds_of_work(objective: CountingObjective, plan: DecoderRecipe, steps: int)
         spent[_kind(event.key)] += event.self_cpu_time_total
     decoder.zero_grad()
     return {kind: seconds / sum(spent.values()) for kind, seconds in spent.items()}
+
+
+def updates_seconds(objective: CountingObjective, plan: DecoderRecipe, rounds: int) -> Updates:
+    """Time both optimisers on the gradients of one batch, in turn, at a rate that leaves the weights as they are."""
+    decoder = objective.module
+    objective.loss(decoder, objective.batch(0, size=plan.training.batch_size)).backward()
+    matrices = decoder.matrix_parameters()
+    ours = Muon(matrices, lr=0.0, weight_decay=0.0, dtype=decoder.compute_dtype)
+    torchs = torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for turn in range(1 + EVERY * rounds):  # the first ones make the state
+        for is_ours, optimizer in ((True, ours), (False, torchs)):
+            ours.turn = turn
+            start = perf_counter()
+            optimizer.step()
+            times[is_ours].append(perf_counter() - start)
+    decoder.zero_grad()
+    # Steps of one turn cost what those of another do not: the median of each, then their mean.
+    by_turn = [statistics.median(times[True][1 + turn :: EVERY]) for turn in range(EVERY)]
+    return Updates(statistics.mean(by_turn), statistics.median(times[False][1:]))
 
 
 def peak_memory_row(*, quick: bool = False) -> Row:
@@ -254,6 +293,17 @@ def _ratio(steps: Steps, best: Ceiling, objective: CountingObjective) -> Row:
         f"{steps.flops / 1e9:.2f} GFLOP and {1e3 * steps.seconds:.1f} ms a step, "
         f"batch {steps.batch_size}, {steps.batch_size / steps.seconds:,.0f} instances/s, computed in {dtype}, "
         f"{torch.get_num_threads()} threads",
+    }
+
+
+def _updates_row(updates: Updates, steps: Steps) -> Row:
+    before = steps.seconds - updates.ours + updates.torchs
+    return {
+        "name": "decoder training, a step over the same with torch.optim.Muon",
+        "value": steps.seconds / before,
+        "unit": "of its wall time",
+        "detail": f"updates of the matrices {1e3 * updates.ours:.1f} ms, {updates.ours / steps.seconds:.0%} of a step; "
+        f"by torch.optim.Muon {1e3 * updates.torchs:.1f} ms, {updates.torchs / before:.0%}",
     }
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,27 @@ def test_training_flops_are_those_that_torch_counts_but_for_gradients_of_the_inp
     config = decoder.config
     of_the_input = 2 * 9 * config.d_activation * (1 + 2 * config.n_frequencies) * config.d_model
     assert training_flops(config, RAGGED) - of_the_input == counted(decoder, backward=True)
+
+
+def test_timing_the_updates_changes_nothing(decoder):
+    rows = sum(group.rows for group in RAGGED)
+    inputs = (torch.randint(0, 8, (rows, 8)), torch.randn(rows, 6), torch.zeros(rows, dtype=torch.long))
+    objective = SimpleNamespace(
+        module=decoder, batch=lambda step, size: inputs, loss=lambda module, batch: module(*batch, RAGGED).sum()
+    )
+    before = {name: value.clone() for name, value in decoder.state_dict().items()}
+    updates = decoder_training.updates_seconds(objective, SimpleNamespace(training=SimpleNamespace(batch_size=9)), 1)
+    assert min(updates) > 0
+    assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
+    assert all(parameter.grad is None for parameter in decoder.parameters())
+
+
+def test_a_step_is_compared_with_one_of_torchs_updates():
+    steps = decoder_training.Steps(0.25, 1.0, {}, 256)
+    row = decoder_training._updates_row(decoder_training.Updates(0.05, 0.11), steps)
+    assert row["value"] == pytest.approx(0.25 / 0.31)
+    assert "20% of a step" in row["detail"]
+    assert "35%" in row["detail"]
 
 
 def test_a_target_is_met_on_its_own_side():
