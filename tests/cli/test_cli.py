@@ -142,6 +142,20 @@ def test_read_draws_beside_the_activation_when_asked(run):
     assert sources == {"prior": 10, "decoder t=1": 90} | dict.fromkeys(beside, 25)
 
 
+def test_the_papers_rule_of_repetition_goes_by_counts_that_are_given(run, tmp_path):
+    (tmp_path / "counts.json").write_text(json.dumps([7] * 10 + [0] * 5))
+    given = ("-n", 600, "--also", "unrepeated", "--frequencies", tmp_path / "counts.json")
+    documents = [json.loads(run(*READ, *given, "--frequent", least, "--json")[1]) for least in (7, 8)]
+    drawn = [{source["name"]: source for source in document["sources"]} for document in documents]
+    assert [of["decoder unrepeated"]["drawn"] for of in drawn] == [150, 150]
+    assert documents[0]["samples"] != documents[1]["samples"]
+    code, _, err = run(*READ, *given, "--frequent", 0)
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "frequent must be at least 1" in err
+    _, _, err = run(*READ, "-n", 100, "--also", "unrepeated")
+    assert "no frequencies of tokens are given" in err
+
+
 def test_read_exact_counts_everything_and_shows_the_nearest(run):
     code, out, err = run(*EXACT, "-n", "3", "--json")
     document = json.loads(out)
