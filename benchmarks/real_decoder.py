@@ -40,7 +40,7 @@ QUERIES, CELLS, CANDIDATES = 200, 50, 150
 def long_run(*, quick: bool = False) -> LongRun:
     """What is trained; `quick`, for a small model that comes with the package, so that it needs no other."""
     if quick:
-        return LongRun("ioi-small", ["ioi-small", "--sites", "a0.0,a2.1", "--epsilon", "null:0.05"], QUICK)
+        return LongRun("ioi-small", ["ioi-small", "--sites", "a0.0,a2.1", "--epsilon", "0.3"], QUICK)
     sites = ",".join(chosen("ioi"))
     of_model = ["--model", str(smollm2()), "--begin", BEGIN]
     return LongRun("smollm2-ioi", ["ioi", *of_model, "--sites", sites, "--epsilon", EPSILON], ["--minutes", "20"])

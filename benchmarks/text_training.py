@@ -1,11 +1,12 @@
 """Where the time and the memory go when a decoder is trained on text from a model of GPT-2 small's shape.
 
 And how fast that is against a plain way. Both sides read five heads of a model with random weights (124M parameters,
-50,257 tokens) over inputs of 40 tokens, and train the same decoder on them, one activation an input and every input to
-its end. The plain way is what a first script does: all activations by TransformerLens' `run_with_cache`, which is told
-where to stop, into Python lists, then the Trainer of Hugging Face over them, in its fp32; a second one also computes in
-bf16. Ours is the library's loop. The ratio is of instances a second, captured and trained on, on the same threads; what
-is compared runs in turns, since other work on the machine must meet all of it alike.
+50,257 tokens) over inputs of 40 tokens, and train the same decoder on them, every input to its end. The plain way is
+what a first script does: one activation an input by TransformerLens' `run_with_cache`, which is told where to stop,
+into Python lists, then the Trainer of Hugging Face over them, in its fp32; a second one also computes in bf16. Ours is
+the library's loop, which takes many instances of an input. The ratio is of instances a second, captured and trained on,
+on the same threads: each of ours counts with its share of the forwards that a long run makes. What is compared runs in
+turns, since other work on the machine must meet all of it alike.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from benchmarks.decoder_training import Recorder, peak_bytes
 from benchmarks.flops import Transformer, training_flops
 from inversionview.bank.passes import read_vectors
 from inversionview.decoder.model import Decoder
-from inversionview.decoder.training import Batch, DecoderObjective, DecoderTrainingConfig, make_decoder
+from inversionview.decoder.training import DecoderObjective, DecoderTrainingConfig, make_decoder
 from inversionview.probed.batches import run_together, tokens_at_once
 from inversionview.probed.model import ProbedModel
 from inversionview.sites import Site
@@ -51,7 +52,7 @@ BATCH, WARM_UP, STEPS, ROUNDS = 64, 1, 2, 2
 TARGET_REST, TARGET_RATIO = 0.10, 3.0
 LIKE_FOR_LIKE = DecoderTrainingConfig(full_steps=0, full_share=1.0)
 AS_THE_RECIPE = DecoderTrainingConfig(full_steps=0, groups=6)
-"""Of free text: four activations an input, and a fifth of the instances trained to their end."""
+"""Of free text: a fifth of the instances trained to their end."""
 
 
 class RandomTexts(AdditionTask):
@@ -72,18 +73,29 @@ class RandomTexts(AdditionTask):
 
 
 class Spent(NamedTuple):
-    """Of some steps of the loop."""
+    """Of some steps of the loop, and on the inputs that came in before them."""
 
-    seconds: float
-    captured: float
-    """Seconds in the probed model."""
+    stepping: float
+    """Seconds of the steps, in which no inputs come in."""
     decoder: float
-    """Seconds in the decoder: forward, backward, optimisers."""
+    """Seconds of these in the decoder: forward, backward, optimisers."""
+    captured: float
+    """Seconds in the probed model, whenever that was."""
+    inputs: int
+    """That it was run on, for all sites and positions at once."""
 
     @staticmethod
     def total(parts: Iterable[Spent]) -> Spent:
         """Of all these steps."""
         return Spent(*map(sum, zip(*parts, strict=True)))
+
+    def capturing(self, instances: float, passes: int) -> float:
+        """Seconds in the probed model for so many instances in the long run, `passes` being taken of each input."""
+        return self.captured / self.inputs * instances / passes
+
+    def rate(self, instances: float, passes: int) -> float:
+        """Instances a second in the long run: these were trained on, and their share of the inputs was captured."""
+        return instances / (self.stepping + self.capturing(instances, passes))
 
 
 def run(*, quick: bool = False) -> list[Row]:
@@ -108,19 +120,26 @@ def run(*, quick: bool = False) -> list[Row]:
     best = matmul_rate(torch.float32, "cpu", 2048), matmul_rate(torch.bfloat16, "cpu", 2048)
     spent = {name: Spent.total(parts) for name, parts in rounds_of.items()}
     n = BATCH * steps * rounds
-    rates = {name: n / one.seconds for name, one in spent.items()}, {name: n / one for name, one in plain.items()}
+    passes = {name: objective.pool.passes for name, objective in ours.items()}
+    rates = (
+        {name: one.rate(n, passes[name]) for name, one in spent.items()},
+        {name: n / one for name, one in plain.items()},
+    )
     return [
-        *share_rows(spent["like for like"]),
+        *share_rows(spent["like for like"], n, passes["like for like"]),
         *memory_rows(quick=quick),
         *rate_rows(ours["like for like"], spent["like for like"], steps * rounds, best),
-        *ratio_rows(*rates),
+        *ratio_rows(*rates, passes["like for like"]),
         *bf16_rows(),
     ]
 
 
-def ratio_rows(ours: dict[str, float], plain: dict[str, float]) -> list[Row]:
+def ratio_rows(ours: dict[str, float], plain: dict[str, float], passes: int) -> list[Row]:
     """Instances a second, over those of the plain way."""
-    shape = f"batch {BATCH}, {LENGTH} tokens, {torch.get_num_threads()} threads"
+    shape = (
+        f"batch {BATCH}, {LENGTH} tokens, {torch.get_num_threads()} threads; ours takes {passes} instances of an "
+        "input, over all its sites and positions, the plain way one"
+    )
     compared = (
         ("decoder on text, against capture into lists and Trainer", "like for like", "fp32"),
         ("the same, the Trainer in bf16", "like for like", "bf16"),
@@ -136,9 +155,11 @@ def ratio_rows(ours: dict[str, float], plain: dict[str, float]) -> list[Row]:
     return rows
 
 
-def share_rows(spent: Spent) -> list[Row]:
-    """Where the time goes."""
-    captured, decoder = spent.captured / spent.seconds, spent.decoder / spent.seconds
+def share_rows(spent: Spent, instances: int, passes: int) -> list[Row]:
+    """Where the time goes in the long run."""
+    captured = spent.capturing(instances, passes)
+    seconds = spent.stepping + captured
+    captured, decoder = captured / seconds, spent.decoder / seconds
     return [
         {"name": "decoder on text, share of the probed model", "value": captured, "unit": "of wall time"},
         {"name": "decoder on text, share of the decoder", "value": decoder, "unit": "of wall time"},
@@ -150,23 +171,18 @@ def share_rows(spent: Spent) -> list[Row]:
 def rate_rows(objective: DecoderObjective, spent: Spent, steps: int, best: tuple[float, float]) -> list[Row]:
     """Operations a second in the probed model, and in the decoder, beside the machine's best."""
     shape = Transformer.of(objective.probed.model.config)
-    batches = [objective_batch(objective, WARM_UP + step) for step in range(2)]
-    of_probed = sum(probed_flops(shape, positions) for _, positions in batches) / len(batches)
-    of_decoder = sum(training_flops(objective.module.config, batch.ragged) for batch, _ in batches) / len(batches)
+    batches = [objective.batch(WARM_UP + step, size=BATCH) for step in range(2)]
+    of_input = probed_flops(shape, torch.full((BATCH,), LENGTH - 2)) / BATCH
+    of_decoder = sum(training_flops(objective.module.config, batch.ragged) for batch in batches) / len(batches)
     dtype = str(objective.module.compute_dtype).removeprefix("torch.")
     ceilings = f"square products reach {best[0] / 1e9:,.0f} in float32, {best[1] / 1e9:,.0f} in bfloat16"
     return [
-        {"name": "decoder on text, operations in the probed model", "value": of_probed * steps / spent.captured / 1e9,
-         "unit": "GFLOP/s", "detail": f"{of_probed / BATCH / 1e9:.2f} GFLOP an activation, in float32; {ceilings}"},
+        {"name": "decoder on text, operations in the probed model",
+         "value": of_input * spent.inputs / spent.captured / 1e9,
+         "unit": "GFLOP/s", "detail": f"{of_input / 1e9:.2f} GFLOP an input, in float32; {ceilings}"},
         {"name": "decoder on text, operations in the decoder", "value": of_decoder * steps / spent.decoder / 1e9,
          "unit": "GFLOP/s", "detail": f"{of_decoder / BATCH / 1e9:.2f} GFLOP an activation, in {dtype}"},
     ]  # fmt: skip
-
-
-def objective_batch(objective: DecoderObjective, step: int) -> tuple[Batch, Tensor]:
-    """The batch of a step, and the positions that were asked of the probed model for it."""
-    with noted_captures() as captures:
-        return objective.batch(step, size=BATCH), captures[0].positions
 
 
 def probed_flops(shape: Transformer, positions: Tensor) -> float:
@@ -237,7 +253,7 @@ def gpt2(*, quick: bool) -> GPT2LMHeadModel:
 
 
 def measure_ours(objective: DecoderObjective, steps: int) -> Spent:
-    """The loop's steps after the first ones."""
+    """The loop's steps after the first ones: these few need no other inputs than those that come in at the first."""
     config = TrainingConfig(batch_size=BATCH, steps=WARM_UP + steps, log_every=1, warmup_steps=1)
     recorder = Recorder()
     with noted_captures() as captures, tempfile.TemporaryDirectory() as folder:
@@ -247,7 +263,8 @@ def measure_ours(objective: DecoderObjective, steps: int) -> Spent:
         last[f"share_{name}"] * last["seconds"] - first[f"share_{name}"] * first["seconds"]
         for name in ("forward_backward", "optimizer")
     ]
-    return Spent(last["seconds"] - first["seconds"], sum(one.seconds for one in captures[WARM_UP:]), sum(parts))
+    captured = sum(one.seconds for one in captures), sum(one.inputs for one in captures)
+    return Spent(last["seconds"] - first["seconds"], sum(parts), *captured)
 
 
 def make_objective(
@@ -262,7 +279,7 @@ def make_objective(
 class Capture(NamedTuple):
     """A forward of the probed model that the loop asked for."""
 
-    positions: Tensor
+    inputs: int
     seconds: float
 
 
@@ -274,7 +291,7 @@ def noted_captures() -> Iterator[list[Capture]]:
     def noted(probed: ProbedModel, tokens: Tensor, places: Tensor, sites: Sequence[Site]) -> dict[Site, Tensor]:
         start = perf_counter()
         read = read_vectors(probed, tokens, places, sites)
-        captures.append(Capture(places.amax(dim=1), perf_counter() - start))
+        captures.append(Capture(len(tokens), perf_counter() - start))
         return read
 
     with patch("inversionview.decoder.pool.read_vectors", noted):
