@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.flops import Transformer, training_flops
 from inversionview.decoder.loss import LOGITS_AT_ONCE
 from inversionview.decoder.model import DecoderConfig, RaggedRows
+from inversionview.decoder.pool import passes_for
 from inversionview.probed.batches import FEWEST_TOKENS, NUMBERS_AT_ONCE
 from research import markdown
 from research.documents import Document
@@ -38,7 +39,12 @@ MODELS = {
 }
 BACKBONE = Transformer(24, 1024, 16, 16, 64, 4096, gated=False, vocab_size=50_257, tied=True)
 """GPT-2 Medium, from which the paper's decoder of facts starts."""
+SMOLLM2 = Transformer(30, 576, 9, 3, 64, 1536, gated=True, vocab_size=49_152, tied=True)
+OF_SUMS = Transformer(2, 32, 4, 4, 8, 128, gated=False, vocab_size=15, tied=True)
+RANK = 16
 SITES = 24
+OPERATORS_A_LAYER, OTHER_OPERATORS = 271, 139
+"""Of torch, views left out, in a forward and backward pass of a Llama with LoRA and a slot; counted on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Hardware:
     """Share of the peak that training the decoder reaches: its matrices are smaller."""
     usable: float = 0.9
     """Share of the memory that can be filled."""
+    launch: float = 5e-6
+    """Seconds that an operator takes at least."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,46 @@ def memory(model: Transformer, decoder_weights: float, study: Study) -> dict[str
     }
 
 
+def lora_weights(model: Transformer, rank: int = RANK) -> int:
+    """Numbers in the matrices that LoRA adds to all linear maps of a gated model's layers."""
+    d, of_heads, of_keys = model.d_model, model.d_head * model.n_heads, model.d_head * model.n_kv_heads
+    return model.n_layers * rank * (2 * (d + of_heads) + 2 * (d + of_keys) + 3 * (d + model.d_mlp))
+
+
+def self_flops(model: Transformer, tokens: int) -> float:
+    """Operations of training a decoder made of the probed model, with LoRA, an instance: frozen weights get none."""
+    return 2 * model.forward_flops(tokens, logits=tokens) + 6 * tokens * lora_weights(model)
+
+
+def runs_on_one_gpu() -> dict[str, tuple[float, float, float]]:
+    """By run: operations of an activation in the probed model and in the decoder, and operators of a step's groups."""
+    sums = DecoderConfig(("a0.0",) * 13, 32, 15, 14, begin=10, end=13, pad=14)
+    sentences = DecoderConfig(("a0.0",) * 26, 64, 200, 20, begin=0, end=1, pad=2)
+    counted = {
+        "addition": (OF_SUMS.forward_flops(14), training_flops(sums, [RaggedRows(1, 9)]), 2),
+        "ioi in SmolLM2": (SMOLLM2.forward_flops(20), training_flops(sentences, [RaggedRows(1, 12)]), 2),
+        "text in SmolLM2, from self": (SMOLLM2.forward_flops(20), self_flops(SMOLLM2, 12), SMOLLM2.n_layers),
+    }
+    return {
+        name: (whole / passes_for(whole, trained), trained, OTHER_OPERATORS + layers * OPERATORS_A_LAYER)
+        for name, (whole, trained, layers) in counted.items()
+    }
+
+
+def _one_gpu(hardware: Hardware) -> str:
+    rows = []
+    for name, (probed, trained, operators) in runs_on_one_gpu().items():
+        computing = 1000 * (probed / hardware.probed + trained / hardware.decoder) / hardware.peak
+        launching = 6 * operators * hardware.launch  # the recipes' six groups of a step
+        rows.append((name, f"{probed / 1e9:.3g}", f"{trained / 1e9:.3g}", _short(computing), _short(launching)))
+    columns = ("run", "GFLOP in the probed model", "in the decoder", "1,000 activations", "launches of a step")
+    return markdown.table(columns, rows)
+
+
+def _short(seconds: float) -> str:
+    return f"{1000 * seconds:.2g} ms"
+
+
 def hours(flops: float, share: float, hardware: Hardware) -> float:
     """Hours of one GPU."""
     return flops / (share * hardware.peak) / 3600
@@ -188,6 +236,10 @@ def page(study: Study | None = None, hardware: Hardware | None = None, folder: P
         usable=hardware.usable,
         activations=study.activations,
         sites=SITES,
+        one_gpu=_one_gpu(hardware),
+        launch=1e6 * hardware.launch,
+        lora=lora_weights(SMOLLM2) / 1e6,
+        rank=RANK,
         models=markdown.joined(_model(name, model, study, hardware, measurement) for name, model in MODELS.items()),
     )
 

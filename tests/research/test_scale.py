@@ -8,7 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.flops import Transformer
-from inversionview.decoder.model import own_decoder
+from inversionview.decoder.model import DecoderConfig, own_decoder
+from inversionview.decoder.pretrained import self_decoder
+from inversionview.probed.model import ProbedModel
 from research import scale
 from tests.probed.tiny import some_tokens, tiny
 
@@ -82,3 +84,26 @@ def test_the_page_says_what_was_measured_and_how_many_gpus_it_takes(tmp_path):
     assert "GB: 1 GPU**" in page.partition("## Mistral 7B")[2].partition("## Llama")[0]
     assert "GB: 3 GPUs**" in page.partition("## Llama")[2]
     assert "This is a plan on paper" in page
+
+
+def test_a_decoder_of_the_model_itself_costs_what_torch_counts():
+    """Frozen weights take two passes in place of three, and LoRA's matrices three."""
+    probed = ProbedModel(tiny("llama"))
+    shape, tokens = Transformer.of(probed.model.config), some_tokens(3, 9)
+    sizes = {"d_activation": 1, "d_model": 1, "trunk_blocks": 0, "n_frequencies": 0}
+    config = DecoderConfig(("x0.pre",), vocab_size=17, max_length=10, begin=1, end=2, pad=0, **sizes | {"d_model": 16})
+    decoder = self_decoder(config, probed, 2)
+    adapters = [p for name, p in decoder.named_parameters() if "lora_" in name]
+    assert scale.lora_weights(shape, 2) == sum(p.numel() for p in adapters)
+    with FlopCounterMode(display=False) as counter:
+        decoder(tokens, torch.zeros(3, 1), torch.zeros(3, dtype=torch.long), None, tokens.flatten()).backward()
+    counted = 3 * (2 * shape.forward_flops(9, logits=9) + 6 * 9 * scale.lora_weights(shape, 2))
+    assert counter.get_total_flops() == pytest.approx(counted, rel=0.1)  # slots, and no gradient to the first token
+
+
+def test_the_runs_on_one_gpu_are_told_as_computed():
+    page = scale.page().partition("## One GPU")[2]
+    assert page.lstrip().startswith("Computed, not measured")
+    assert set(scale.runs_on_one_gpu()) == {"addition", "ioi in SmolLM2", "text in SmolLM2, from self"}
+    of_self = scale.runs_on_one_gpu()["text in SmolLM2, from self"]
+    assert of_self[1] == pytest.approx(4 * 12 * scale.SMOLLM2.weights, rel=0.15)
