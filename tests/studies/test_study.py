@@ -336,7 +336,8 @@ def test_evaluate_gives_the_document_of_the_contract(study, monkeypatch):
         rates = [found["sites"][site][rule] for site in SITES]
         assert found["mean"][rule]["rate"] == pytest.approx(np.mean([r["rate"] for r in rates]))
         assert found["mean"][rule]["floor"] == pytest.approx(np.mean([r["floor"] for r in rates]))
-        assert found["mean"][rule]["se"] == pytest.approx(np.sqrt(sum(r["se"] ** 2 for r in rates)) / len(SITES))
+        # Of a mean over inputs that sites share: at most as if all sites hit the same ones.
+        assert 0 <= found["mean"][rule]["se"] <= np.mean([r["se"] for r in rates]) + 1e-12
         for r in rates:
             assert r["se"] == pytest.approx((r["rate"] * (1 - r["rate"]) / 20) ** 0.5)
     assert 0 <= found["in_domain"] <= 1
