@@ -14,8 +14,14 @@ from inversionview.decoder.loading import read_decoder, save_decoder
 from inversionview.decoder.model import RaggedRows
 from inversionview.decoder.sampling import common_tokens, sample, sample_varied
 from inversionview.decoder.scoring import score
+from inversionview.decoder.training import make_decoder
+from inversionview.sites import Site
 from inversionview.tasks import get_task
+from inversionview.tasks.text.task import TextTask
+from inversionview.tasks.vocabulary import Vocabulary
 from tests.decoder.tiny import activations, tiny_decoder
+from tests.tasks.text.test_task import TEXTS
+from tests.tasks.text.test_task import model as text_model
 
 FEW = {"vocab_size": 9, "max_length": 4, "begin": 2, "end": 7, "pad": 8, "tokens": (2, 4, 5, 7, 8)}
 OTHERS = (0, 1, 3, 6)
@@ -214,3 +220,20 @@ def test_loss_of_a_constrained_decoder_with_forced_ends_is_that_of_its_cut_rows(
                     torch.cat([rows[:2, 1:10].flatten(), rows[2:, 1:8].flatten()]))  # fmt: skip
     torch.testing.assert_close(whole, short)
     torch.testing.assert_close(whole, -decoder.log_prob(rows, z, site).sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_decoder_of_texts_reads_a_word_that_none_of_them_has():
+    probed, saw, site = text_model(), 6, Site.parse("x0.pre")
+    task = TextTask.from_texts(Vocabulary(probed.tokenizer), [text for text in TEXTS if "saw" not in text], 8)
+    row = task.encode("the cat saw a dog")[None]
+    assert row[0, 3] == saw
+    sizes = {"n_statistics": 16, "d_model": 8, "n_heads": 1, "trunk_width": 8, "trunk_blocks": 1}
+    decoder = make_decoder(probed, task, [site], **sizes)
+    assert decoder.config.tokens == tuple(task.used_tokens.tolist())
+    assert saw not in decoder.config.tokens
+    assert (decoder.config.others, decoder.config.classes) == (True, len(task.used_tokens) + 1)
+    z = probed.capture(row, [site], torch.tensor([3]))[site]
+    assert decoder.token_log_probs(row, z, torch.tensor([0])).isfinite().all()
+    drawn = sample(decoder, z, torch.tensor([0]), 500, generator=torch.Generator().manual_seed(0))
+    assert (drawn.tokens == saw).any()
+    assert torch.equal(decoder.undecided(row, None), torch.tensor([6]))

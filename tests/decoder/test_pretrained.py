@@ -159,3 +159,23 @@ def test_an_architecture_without_slots_is_refused_by_name(tmp_path, kind):
     folder = saved_backbone(tmp_path / "base", kind)
     with pytest.raises(UserError, match=f"a model of type {kind} cannot be a decoder's backbone: it"):
         on_backbone(folder)
+
+
+@torch.no_grad()
+def test_of_its_head_only_the_tokens_that_it_writes_are_used(tmp_path):
+    """Its other rows are left out, and ids are read as they are."""
+    folder, kept = saved_backbone(tmp_path / "base", "gpt2"), (0, 3, 4, 7, 10, 11, 13, 14)
+    whole, few = on_backbone(folder), on_backbone(folder, tokens=kept)
+    tokens, (z, site) = torch.tensor(kept)[inputs(4) % 8], activations(4)
+    tokens[:, 0] = 10
+    logits = full_logits(whole, tokens, z, site)[..., list(kept)]
+    torch.testing.assert_close(few(tokens[:, :-1], z, site).view(4, 13, 8), logits, rtol=1e-4, atol=1e-4)
+    drawn = sample(few, z, site, 40, generator=torch.Generator().manual_seed(0))
+    assert set(drawn.tokens.unique().tolist()) <= set(kept)
+    torch.testing.assert_close(score(few, drawn.tokens[0], z[0], int(site[0]))[0].sum(1), drawn.log_prob[0],
+                               rtol=1e-4, atol=1e-4)  # fmt: skip
+    loss = few(tokens, z, site, [RaggedRows(4, 13)], tokens[:, 1:].flatten())
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), few.classes.of(tokens[:, 1:]).flatten(), reduction="sum"))  # fmt: skip
+    tokens[:, 1] = 1
+    assert (few.log_prob(tokens, z, site) == -torch.inf).all()

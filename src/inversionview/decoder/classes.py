@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from inversionview.decoder.loss import IGNORED
@@ -72,14 +72,10 @@ class Classes(nn.Module):
         classes, within = self.chosen(tokens.clamp_min(0))
         return classes.where(counted, IGNORED), -within.where(counted, 0.0).sum()
 
-    def spread(
-        self, possible: Bool[Tensor, "batch asked used"], used: Int[Tensor, " used"]
-    ) -> Bool[Tensor, "batch asked class"]:
-        """Which classes are possible, of which tokens of `used` are; where all of these are, so is every class."""
-        known = torch.isin(used, torch.tensor(self.written))
-        spread = possible.all(dim=2, keepdim=True).repeat(1, 1, self.count)
-        spread[..., self.of(used[known].to(possible.device))] = possible[..., known.to(possible.device)]
-        return spread
+    def columns(self, used: Int[Tensor, " used"]) -> tuple[Int[Tensor, " known"], Int[Tensor, " known"]]:
+        """Which of some tokens are among those that are written, by their number, and the classes of these."""
+        known = torch.isin(used, torch.tensor(self.written)).nonzero()[:, 0]
+        return known, self.of(used[known])
 
     def tokens(self, classes: Int[Tensor, " row"], rest: Float[Tensor, " row"] | None = None) -> Int[Tensor, " row"]:
         """Tokens of classes that were drawn, one of all others by a number from 0 to 1 that is left of the draw."""

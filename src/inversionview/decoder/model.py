@@ -383,7 +383,8 @@ class Decoder(nn.Module):
         self.compute_dtype = torch.float32
         """Dtype of the activations inside; training sets the machine's fast one, sampling keeps fp32."""
         self._next_tokens: Callable[[Tokens, int], NextTokens] | None = None
-        self._used: Int[Tensor, " used"] | None = None
+        self._columns: tuple[Tensor, Tensor] | None = None
+        """Which of the tokens that the task uses are classes, and which ones, where these are not the same."""
         self._given: list[tuple[Site, int]] = []
         """The sites, and how wide their activations are."""
         self._in_coordinates: Coordinates | None = None
@@ -414,7 +415,7 @@ class Decoder(nn.Module):
         used = task.used_tokens
         used = torch.arange(task.vocab_size) if used is None else used
         same = not self.config.others and tuple(used.tolist()) == self.classes.written
-        self._used = None if same else used
+        self._columns = None if same else self.classes.columns(used)
 
     def possible(self, tokens: Tokens, start: int = 0) -> NextClasses | None:
         """Which classes can follow each of `tokens` from position `start` on; None where all can."""
@@ -422,9 +423,17 @@ class Decoder(nn.Module):
             raise RuntimeError("a constrained decoder needs its task before it runs: call constrain(task)")
         return None if self._next_tokens is None else self._spread(self._next_tokens(tokens, start))
 
-    def _spread(self, possible: NextTokens) -> Bool[Tensor, "batch asked class"]:
-        """Of classes, where the decoder is of another time, with more or other tokens than the task uses now."""
-        return possible if self._used is None else self.classes.spread(possible, self._used)
+    def _spread(self, possible: NextTokens) -> NextClasses:
+        """Of classes, where the decoder is of another time, with more or other tokens than the task uses now.
+
+        Where all tokens are possible, all classes are.
+        """
+        if self._columns is None:
+            return possible
+        known, classes = self._columns
+        spread = possible.all(dim=2, keepdim=True).repeat(1, 1, self.classes.count)
+        spread[..., classes] = possible[..., known]
+        return spread
 
     def undecided(self, tokens: Tokens, possible: NextClasses | None) -> Positions:
         """How many tokens after begin [batch] there are up to the last one that was not the only one possible.
