@@ -20,8 +20,8 @@ from inversionview.tasks import get_task
 from inversionview.tasks.text.task import TextTask
 from inversionview.tasks.vocabulary import Vocabulary
 from tests.decoder.tiny import activations, tiny_decoder
-from tests.tasks.text.test_task import TEXTS
-from tests.tasks.text.test_task import model as text_model
+from tests.tasks.text.words import TEXTS
+from tests.tasks.text.words import model as text_model
 
 FEW = {"vocab_size": 9, "max_length": 4, "begin": 2, "end": 7, "pad": 8, "tokens": (2, 4, 5, 7, 8)}
 OTHERS = (0, 1, 3, 6)
