@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from benchmarks.common import ON_CPU, ROOT, RUNS, Row
 from inversionview.decoder.places import make_places
 from inversionview.preimage.epsilon.calibration import site_epsilons
-from inversionview.preimage.estimates.rates import Hits, in_epsilon
+from inversionview.preimage.estimates.rates import Hits, in_epsilon, mean_share
 from inversionview.seeds import seeded
 from inversionview.studies.description import FILE, TRAINING, read_description
 from inversionview.studies.parts import needed_decoder
@@ -171,8 +171,7 @@ def measure(study: Study, n: int) -> Measured:
 def mean_row(name: str, measured: Measured, rule: str, target: float) -> Row:
     """The mean rate over sites."""
     rates, floors = measured.rates(rule), measured.floors(rule)
-    n = measured.samples.any.shape[1]
-    error = float(np.sqrt((rates * (1 - rates) / n).sum()) / len(rates))
+    n, error = measured.samples.any.shape[1], mean_share(getattr(measured.samples, rule)).se
     other = "any" if rule == "same" else "same"
     return {
         "name": f"{name}, in-ε rate (rule {rule}), mean", "value": float(rates.mean()), "unit": "of samples",

@@ -33,7 +33,7 @@ from inversionview.studies.study import Study
 
 EPSILON, ROLE, NAME = "null:0.01", "END", "SmolLM2 on IOI"
 TARGET_PACE, TARGET_MEAN, TARGET_LEAST, TARGET_CELLS = 800.0, 0.40, 0.15, 0.5
-QUERIES, CELLS, CANDIDATES = 200, 50, 150
+QUERIES, CELLS, CANDIDATES = 300, 50, 150
 """Held-out inputs a head for its rate; readings; candidates of each from the decoder, and as many from the prior."""
 
 
