@@ -175,7 +175,7 @@ def _one_gpu(hardware: Hardware) -> str:
 
 
 def _short(seconds: float) -> str:
-    return f"{1000 * seconds:.2g} ms"
+    return f"{1000 * seconds:,.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
 
 
 def hours(flops: float, share: float, hardware: Hardware) -> float:
