@@ -37,7 +37,7 @@ from inversionview.sites import Site
 from inversionview.studies.recipes import DECODER_RECIPES, Budget, DecoderRecipe, decoder_recipe
 from inversionview.tasks import get_task
 from inversionview.training import train
-from inversionview.training.optimizers import EVERY, Muon
+from inversionview.training.optimizers import Muon
 from inversionview.training.precision import computing_in, matmul_rate
 
 WARM_UP, MEASURED, PROFILED, TIMED_UPDATES = 40, 80, 10, 6
@@ -201,10 +201,11 @@ def updates_seconds(objective: CountingObjective, plan: DecoderRecipe, rounds: i
     decoder = objective.module
     objective.loss(decoder, objective.batch(0, size=plan.training.batch_size)).backward()
     matrices = decoder.matrix_parameters()
-    ours = Muon(matrices, lr=0.0, weight_decay=0.0, dtype=decoder.compute_dtype)
+    every = plan.training.matrices_every
+    ours = Muon(matrices, lr=0.0, weight_decay=0.0, every=every, dtype=decoder.compute_dtype)
     torchs = torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0)
     times: dict[bool, list[float]] = {True: [], False: []}
-    for turn in range(1 + EVERY * rounds):  # the first ones make the state
+    for turn in range(1 + every * rounds):  # the first ones make the state
         for is_ours, optimizer in ((True, ours), (False, torchs)):
             ours.turn = turn
             start = perf_counter()
@@ -212,7 +213,7 @@ def updates_seconds(objective: CountingObjective, plan: DecoderRecipe, rounds: i
             times[is_ours].append(perf_counter() - start)
     decoder.zero_grad()
     # Steps of one turn cost what those of another do not: the median of each, then their mean.
-    by_turn = [statistics.median(times[True][1 + turn :: EVERY]) for turn in range(EVERY)]
+    by_turn = [statistics.median(times[True][1 + turn :: every]) for turn in range(every)]
     return Updates(statistics.mean(by_turn), statistics.median(times[False][1:]))
 
 

@@ -64,7 +64,8 @@ def test_timing_the_updates_changes_nothing(decoder):
         module=decoder, batch=lambda step, size: inputs, loss=lambda module, batch: module(*batch, RAGGED).sum()
     )
     before = {name: value.clone() for name, value in decoder.state_dict().items()}
-    updates = decoder_training.updates_seconds(objective, SimpleNamespace(training=SimpleNamespace(batch_size=9)), 1)
+    plan = SimpleNamespace(training=SimpleNamespace(batch_size=9, matrices_every=2))
+    updates = decoder_training.updates_seconds(objective, plan, 1)
     assert min(updates) > 0
     assert all(torch.equal(value, before[name]) for name, value in decoder.state_dict().items())
     assert all(parameter.grad is None for parameter in decoder.parameters())

@@ -22,6 +22,10 @@ class TrainingConfig:
     """Instances a step, over all processes together."""
     learning_rate_matrices: float = 0.02
     """Peak learning rate of the weight matrices (Muon)."""
+    matrices_every: int = 1
+    """Steps between two updates of a weight matrix, which are so many times as long; each step updates its share.
+
+    2 halves what they cost, and a step may teach less: for models whose updates take much of a step."""
     learning_rate: float = 1e-3
     """Peak learning rate of everything else: embeddings, heads, norms, biases (AdamW)."""
     weight_decay: float = 0.01
@@ -79,6 +83,7 @@ class TrainingConfig:
 _LEAST = {
     "batch_size": 1,
     "learning_rate_matrices": 0,
+    "matrices_every": 1,
     "learning_rate": 0,
     "weight_decay": 0,
     "warmup_steps": 0,

@@ -13,11 +13,6 @@ from torch import Tensor, nn
 from inversionview.errors import UserError
 from inversionview.training.config import TrainingConfig
 
-EVERY = 2
-"""Steps between two updates of a matrix, which are so many times as long; half of the matrices get theirs at each step.
-
-Its momentum takes in the gradients of all steps.
-"""
 COEFFICIENTS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526))
 """Of a s + b s^3 + c s^5, which each round of an update applies to the singular values s, where the largest is 1.
 
@@ -56,13 +51,13 @@ def _norms(matrices: Float[Tensor, "matrix row column"]) -> Float[Tensor, "matri
 class Muon(torch.optim.Optimizer):
     """Momentum whose update of a matrix is orthogonalised (Jordan 2024), as in `torch.optim.Muon`.
 
-    Written anew for three things: matrices of one shape are orthogonalised together, each of them at every second step
-    and in three rounds, and the number format is ours to choose (torch's always rounds to bf16, which is slow on most
-    CPUs and lets two processes drift apart from one).
+    Written anew for three things: matrices of one shape are orthogonalised together, in three rounds and at every step
+    or not, and the number format is ours to choose (torch's always rounds to bf16, which is slow on most CPUs and lets
+    two processes drift apart from one).
     """
 
     turn = 0
-    """Which of the matrices are updated: the steps done so far."""
+    """Steps done so far, by which it is known whose turn it is."""
 
     def __init__(
         self,
@@ -71,10 +66,11 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         momentum: float = 0.95,
+        every: int = 1,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self.dtype = dtype
+        self.every, self.dtype = every, dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -87,7 +83,7 @@ class Muon(torch.optim.Optimizer):
                     continue
                 if not self.state[matrix]:
                     self.state[matrix]["momentum"] = torch.zeros_like(matrix.grad)
-                if (self.turn + index) % EVERY == 0:
+                if (self.turn + index) % self.every == 0:
                     due[matrix.shape].append(matrix)
                 else:
                     waiting.append(matrix)
@@ -109,7 +105,7 @@ class Muon(torch.optim.Optimizer):
         ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
         updates = orthogonalize(torch.stack(ahead), self.dtype).to(matrices[0].dtype).unbind()
         rows, columns = matrices[0].shape
-        length = EVERY * group["lr"]
+        length = self.every * group["lr"]
         torch._foreach_mul_(weights, 1 - length * group["weight_decay"])
         torch._foreach_add_(weights, updates, alpha=-length * max(1, rows / columns) ** 0.5)
 
@@ -131,7 +127,8 @@ class Optimizers:
         ]
         self._parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self._parts.append(Muon(matrices, lr=config.learning_rate_matrices, weight_decay=decays, dtype=dtype))
+            rate, every = config.learning_rate_matrices, config.matrices_every
+            self._parts.append(Muon(matrices, lr=rate, weight_decay=decays, every=every, dtype=dtype))
         if groups := [group for group in groups if group["params"]]:
             self._parts.append(torch.optim.AdamW(groups, lr=config.learning_rate, fused=_can_fuse(rest)))
         self._peaks = [(group, group["lr"]) for part in self._parts for group in part.param_groups]

@@ -38,6 +38,7 @@ def addition(budget: Budget, seed: int = 0) -> DecoderRecipe:
         training=TrainingConfig(
             # A short run has few steps unless they are small.
             batch_size=256 if short else 512,
+            matrices_every=2,
             warmup_steps=20 if short else 100,
             seed=seed,
             **budget.or_else(minutes=15.0),

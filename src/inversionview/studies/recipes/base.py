@@ -96,7 +96,7 @@ def small_decoder(
         epsilon=0.1,
         decoder={"d_model": 128, "trunk_width": 256, "constrained": True},
         data=DecoderTrainingConfig(seed=seed, groups=6, reweight_every=500),
-        training=TrainingConfig(batch_size=256, seed=seed, **budget.or_else(minutes=30.0)),
+        training=TrainingConfig(batch_size=256, matrices_every=2, seed=seed, **budget.or_else(minutes=30.0)),
         rate_queries=30,
         kinds=("head", "mlp_out", "resid_post"),
         make_task=make_task,

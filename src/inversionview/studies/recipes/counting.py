@@ -37,7 +37,7 @@ def counting(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.1,
         decoder={"constrained": True},  # how to count is not what it has to learn
         data=DecoderTrainingConfig(seed=seed, groups=6, reweight_every=500),
-        training=TrainingConfig(batch_size=512, seed=seed, **budget.or_else(minutes=60.0)),
+        training=TrainingConfig(batch_size=512, matrices_every=2, seed=seed, **budget.or_else(minutes=60.0)),
         rate_queries=100,
         kinds=("head", "resid_mid", "mlp_out", "resid_post"),
     )

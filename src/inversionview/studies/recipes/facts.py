@@ -85,7 +85,9 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.25,
         decoder={},
         data=DecoderTrainingConfig(seed=seed, groups=6),
-        training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
+        training=TrainingConfig(
+            batch_size=BATCH, matrices_every=2, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)
+        ),
         rate_queries=20,
         kinds=("head",),
         make_task=make_task,

@@ -87,7 +87,9 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
         epsilon=0.1,
         decoder={"constrained": True},
         data=DecoderTrainingConfig(seed=seed, megabytes=1024, groups=6),
-        training=TrainingConfig(batch_size=BATCH, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)),
+        training=TrainingConfig(
+            batch_size=BATCH, matrices_every=2, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)
+        ),
         rate_queries=20,
         kinds=("head", "mlp_out"),
         make_task=make_task,
