@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from inversionview.errors import UserError
+from inversionview.imports import uncollected
 from inversionview.probed.places import one_line
 
 _ALONE = ("tokenizer*", "vocab.txt", "spiece.model")
@@ -28,7 +29,8 @@ def load_tokenizer(tokenizer: Any, folder: Path) -> Any:
         tokenizer = folder
     if isinstance(tokenizer, Path):
         tokenizer = tokenizer.expanduser()
-    from transformers import AutoTokenizer
+    with uncollected():
+        from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)

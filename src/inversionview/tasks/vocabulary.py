@@ -17,6 +17,7 @@ from torch import Tensor
 
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
+from inversionview.imports import uncollected
 from inversionview.shapes import OneInput, PositionMask, Tokens
 from inversionview.tasks.pieces import BROKEN, shown
 from inversionview.tasks.positions import first_end
@@ -262,7 +263,8 @@ class Vocabulary(Symbols):
     @classmethod
     def load(cls, folder: Path) -> Vocabulary:
         """Read what `save` wrote. Raises `UserError` when it is missing or damaged."""
-        from transformers import AutoTokenizer
+        with uncollected():
+            from transformers import AutoTokenizer
 
         if not (folder / _CONFIG).is_file():
             raise UserError(f"there is no tokenizer of a task in {folder}")
