@@ -135,14 +135,15 @@ def test_runs_of_ours_get_longer_until_one_is_good_enough_and_are_kept(monkeypat
 
 
 def test_both_ways_are_compared_where_they_are_as_good():
-    first, second, *_ = rows(curve((30, 0.3), (60, 0.5)), curve((300, 0.2), (600, 0.46), (900, 0.6)))
+    first, *curves = rows(curve((30, 0.3), (60, 0.5)), curve((300, 0.2), (600, 0.46), (900, 0.6)), 0.1)
     assert (first["value"], first["unit"], first["target"]) == (10, "times", 10)
     assert "ours 60 s, the published way 600 s; by CPU time 10" in first["detail"]
-    assert second["value"] == 10
+    assert "floor 0.100" in first["detail"]
+    assert len(curves) == 2
 
 
 def test_a_published_way_that_was_cut_gives_a_lower_bound():
-    first, second, *others = rows(curve((30, 0.3), (60, 0.5)), curve((300, 0.05), (1200, 0.2)))
+    first, second, *others = rows(curve((30, 0.3), (60, 0.5)), curve((300, 0.05), (1200, 0.2)), 0.1)
     assert (first["value"], first["unit"]) == (20, "times, or more")
     assert "1,200 s (cut there, at 0.200)" in first["detail"]
     assert (second["value"], second["unit"], second["name"]) == (40, "times", "times to equal quality, in-ε 0.2")
@@ -150,14 +151,25 @@ def test_a_published_way_that_was_cut_gives_a_lower_bound():
 
 
 def test_ours_that_is_not_good_enough_is_no_times():
-    first, second, *_ = rows(curve((30, 0.3)), curve((300, 0.05), (1200, 0.2)))
+    first, second, *_ = rows(curve((30, 0.3)), curve((300, 0.05), (1200, 0.2)), 0.1)
     assert first["value"] == 0
     assert "ours reached 0.300 in 30 s" in first["detail"]
     assert second["value"] == 40
 
 
+def test_a_rate_that_random_inputs_have_is_not_compared():
+    first, *curves = rows(curve((30, 0.3), (60, 0.5)), curve((300, 0.05), (1200, 0.2)), 0.2)
+    assert first["value"] == 20
+    assert [row["unit"] for row in curves] == ["of samples", "of samples"]
+
+
+def test_the_floor_is_of_random_inputs(setting):
+    same_everywhere = setting._replace(sites=[Site.parse("x0.pre")])
+    assert 0 < published.floor_of(same_everywhere, 50) <= 1
+
+
 def test_a_quick_run_measures_both(monkeypatch):
     monkeypatch.setattr(published, "in_one_thread", lambda module, *args: published.main(args))
     measured = published.run(quick=True)
-    assert [row["unit"] for row in measured[2:]] == ["of samples", "of samples"]
-    assert all(0 <= row["value"] < 1 for row in measured[2:])
+    assert [row["unit"] for row in measured[-2:]] == ["of samples", "of samples"]
+    assert all(0 <= row["value"] < 1 for row in measured[-2:])
