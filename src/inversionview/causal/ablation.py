@@ -182,7 +182,7 @@ def _roles(task: Task, tokens: Tokens, places: Positions) -> list[str]:
     role = task.role(tokens[0], int(places[0]))
     if bool((task.position_of(tokens, role) == places).all()):
         return [role] * len(tokens)
-    return [task.role(row, int(place)) for row, place in zip(tokens, places, strict=True)]
+    return task.roles_at(tokens, places)
 
 
 def _others(tokens: Tokens, sources: Sources, pad: int, role: str, generator: Generator) -> Int[Tensor, " batch"]:

@@ -173,6 +173,20 @@ class Task(Protocol):
                 return role
         return str(position)
 
+    def roles_at(self, tokens: Tokens, positions: Positions) -> list[str]:
+        """The role of one position of each input; all inputs are read together where the task has no `role` of its own.
+
+        Raises `UserError` as `role` does.
+        """
+        at = positions.tolist()
+        if type(self).role is not Task.role:
+            return [self.role(row, position) for row, position in zip(tokens, at, strict=True)]
+        roles = [str(position) for position in at]
+        for role, places in reversed(list(self.places(tokens).items())):
+            for row in (places == positions).nonzero()[:, 0].tolist():
+                roles[row] = role
+        return roles
+
     def position_of(self, tokens: Tokens, role: str) -> Positions:
         """Position [batch] that plays `role`, or has this index and no role; -1 where an input lacks it.
 

@@ -145,7 +145,7 @@ def _draw(task: Task, n: int, role: str | None, generator: Generator) -> _Pairs:
     others = task.sample(n, generator=generator)
     if role is None:
         positions = draw_positions(task, queries, generator)
-        roles = [task.role(row, position) for row, position in zip(queries, positions.tolist(), strict=True)]
+        roles = task.roles_at(queries, positions)
     else:
         positions, roles = eligible_role(task, queries, role), [role] * n
     return _Pairs(queries, positions, others, role_positions(task, others, roles))

@@ -105,7 +105,7 @@ def in_epsilon(
         activations = _own_site(probed, tokens, positions, names)
         samples = _one_each(decoder, activations, index, generator)
     limits = torch.tensor(criterion.limits(names)).double()
-    roles = [task.role(row, position) for row, position in zip(tokens, positions.tolist(), strict=True)]
+    roles = task.roles_at(tokens, positions)
 
     def hits(candidates: Tokens) -> Hits:
         return _hits(
