@@ -1,7 +1,8 @@
 """A decoder for 26 heads of SmolLM2-135M on IOI after 20 minutes on two threads, from nothing.
 
-The heads are chosen by rules, before anything is trained (`chosen_sites.py`), and ε is `null:0.01`: one in a hundred
-unrelated inputs is a member by chance. Told are the activations a second over the whole run, captures included, the
+The heads are chosen by rules, before anything is trained (`chosen_sites.py`), and ε is `null:0.02`: one in fifty
+unrelated inputs is a member by chance. A smaller share is out of reach over all positions, since 1.3% of unrelated
+sentences begin with the very same words. Told are the activations a second over the whole run, captures included, the
 in-ε rate of each head beside its floor, and what readings at END gain by the decoder: in how many cells (a query's
 input, a head) it finds members that a bank of 4,000 inputs does not hold. Fresh inputs from the prior would find some,
 too: as many draws of it are run beside.
@@ -31,7 +32,7 @@ from inversionview.studies.parts import measured as measured_epsilons
 from inversionview.studies.parts import needed_decoder
 from inversionview.studies.study import Study
 
-EPSILON, ROLE, NAME = "null:0.01", "END", "SmolLM2 on IOI"
+EPSILON, ROLE, NAME = "null:0.02", "END", "SmolLM2 on IOI"
 TARGET_PACE, TARGET_MEAN, TARGET_LEAST, TARGET_CELLS = 800.0, 0.40, 0.15, 0.5
 QUERIES, CELLS, CANDIDATES = 300, 50, 150
 """Held-out inputs a head for its rate; readings; candidates of each from the decoder, and as many from the prior."""
