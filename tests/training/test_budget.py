@@ -2,7 +2,7 @@
 
 import pytest
 
-from inversionview.training.budget import DISCARDED, TIMED, Planner
+from inversionview.training.budget import DISCARDED, TIMED, Ahead, Planner
 
 
 class Simulated:
@@ -19,10 +19,25 @@ class Simulated:
 
 
 def run(
-    budget, *, step=1.0, slow_start=5.0, period=1, after=0.0, checkpoint=0.0, every=60.0, warmup=20, began=0, dear=0
+    budget,
+    *,
+    step=1.0,
+    slow_start=5.0,
+    period=1,
+    after=0.0,
+    checkpoint=0.0,
+    every=60.0,
+    warmup=20,
+    began=0,
+    dear=0,
+    inputs=0.0,
+    lasting=1,
 ):
-    """Run as the loop does; give when the plan was made, the total, and the seconds it all took."""
-    clock, done, total, planned, saved = Simulated(), began, None, None, 0.0
+    """Run as the loop does; give when the plan was made, the total, and the seconds it all took.
+
+    New inputs take `inputs` seconds and last for so many steps.
+    """
+    clock, done, total, planned, saved, brought = Simulated(), began, None, None, 0.0, 0.0
     planner = Planner(
         budget,
         warmup_steps=warmup,
@@ -31,8 +46,12 @@ def run(
         step=began,
         clock=clock,
         steady_after=dear,
+        ahead=lambda: Ahead(brought, inputs / lasting),
     )
     while total is None or done < total:
+        if done % lasting == 0:
+            clock.spend(inputs)
+            brought += inputs
         clock.spend(slow_start if done - began < DISCARDED else step * (1.5 if done < dear else 1))
         done += 1
         clock.spend(after if done % period == 0 else 0.0, "after_step")
@@ -59,6 +78,9 @@ def run(
     {"dear": 200, "began": 150},
     {"dear": 200, "after": 8.0, "period": 250},
     {"dear": 100, "began": 150},
+    {"inputs": 4.0, "lasting": 64, "step": 0.2, "slow_start": 0.5},
+    {"inputs": 40.0, "lasting": 180, "step": 0.5},
+    {"inputs": 4.0, "lasting": 64, "step": 0.2, "dear": 300},
 ])  # fmt: skip
 def test_the_run_takes_the_time_it_was_given(costs):
     _, _, seconds = run(1800.0, **costs)

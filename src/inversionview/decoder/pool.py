@@ -79,6 +79,10 @@ class Pool:
     """Parts that have come in so far."""
     _now: int = field(default=0, init=False)
     """And by the step that was last asked about."""
+    seconds: float = field(default=0.0, init=False)
+    """That new inputs have taken so far."""
+    _latest: float = field(default=0.0, init=False)
+    """And the latest part of them."""
 
     def __post_init__(self) -> None:
         self.sites = tuple(map(self.probed.site, self.decoder.config.sites))
@@ -111,6 +115,10 @@ class Pool:
         assert self._table is not None
         return self.places.draw(self._tokens[:there], self._table[:there], n, weights, generator)
 
+    def seconds_of(self, n: int) -> float:
+        """What new inputs take, on average, for `n` instances."""
+        return self._latest * n / (self.passes * self.part)
+
     def tokens(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
         """Some of the inputs."""
         return self._tokens[rows]
@@ -140,8 +148,14 @@ class Pool:
             self._made = 0  # what was there has made way
         self._now = wanted
         first, start = max(self._made, wanted - self.parts), perf_counter()
-        again = [number for number in range(first, wanted) if not self._take_in(number) and number < wanted - 1]
-        if again and first and (seconds := perf_counter() - start) > TOLD_FROM:
+        resumed, again = self._made == 0 and wanted > self.first, []
+        for number in range(first, wanted):
+            begun = perf_counter()
+            if not self._take_in(number) and number < wanted - 1:
+                again.append(number)
+            self._latest = perf_counter() - begun
+            self.seconds += self._latest
+        if again and resumed and (seconds := perf_counter() - start) > TOLD_FROM:
             _log.warning(
                 "%d inputs of the run that is resumed were gone from %s, and were run through the model again in "
                 "%.0f s", len(again) * self.part, self.folder, seconds,

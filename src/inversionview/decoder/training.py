@@ -41,6 +41,7 @@ from inversionview.tasks import Task
 from inversionview.tasks.positions import draw_positions, first_end
 from inversionview.tasks.text.sampling import affordable
 from inversionview.tasks.vocabulary import Vocabulary
+from inversionview.training.budget import Ahead
 
 
 class CellHits(NamedTuple):
@@ -121,6 +122,10 @@ class DecoderObjective:
     def steps_of_a_pass(self, size: int) -> int:
         """Steps of batches of `size` in which each input that the training begins with is taken once, on average."""
         return -(-self.pool.first * self.pool.part // size)
+
+    def ahead(self, size: int) -> Ahead:
+        """What new inputs have taken, and what they come to for a step of `size` instances."""
+        return Ahead(self.pool.seconds, self.pool.seconds_of(size))
 
     @property
     def steady_after(self) -> int:

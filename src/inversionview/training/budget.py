@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 PARTS = ("preparation", "batch", "forward_backward", "optimizer", "after_step", "checkpoint", "log")
 
@@ -68,13 +69,23 @@ UNSTEADY_SHARE = 0.3
 """... or after this one, where the objective says that its first steps cost more than the others."""
 
 
+class Ahead(NamedTuple):
+    """What batches take now and then for many steps that follow, such as inputs that come in."""
+
+    seconds: float
+    """In this process so far."""
+    a_step: float
+    """Seconds that it comes to for each step."""
+
+
 @dataclass(frozen=True)
 class _Mark:
-    """A moment of the run: steps done, seconds gone, seconds gone by part."""
+    """A moment of the run: steps done, seconds gone, seconds gone by part, and for what later steps use too."""
 
     step: int
     seconds: float
     parts: dict[str, float]
+    ahead: float
 
 
 class Planner:
@@ -94,13 +105,15 @@ class Planner:
         step: int,
         clock: Clock,
         steady_after: int = 0,
+        ahead: Callable[[], Ahead] = lambda: Ahead(0.0, 0.0),
     ) -> None:
         self.seconds = seconds
         self.warmup_steps = warmup_steps
         self.period = period
         self.checkpoint_every = checkpoint_every
         self.steady_after = steady_after
-        self._start = _Mark(step, clock.seconds, dict(clock.parts))
+        self.ahead = ahead
+        self._start = self._now(step, clock)
         self._mark: _Mark | None = None
 
     def wants_checkpoint(self, step: int) -> bool:
@@ -112,7 +125,7 @@ class Planner:
         if step < self._start.step + DISCARDED:
             return None
         if self._mark is None or step == self.steady_after:
-            self._mark = _Mark(step, clock.seconds, dict(clock.parts))
+            self._mark = self._now(step, clock)
             return None
         if not self._is_enough(step - self._mark.step, step, clock):
             return None
@@ -126,14 +139,19 @@ class Planner:
         return peaked and timed >= TIMED and share >= LEAST_SHARE
 
     def _steps_left(self, mark: _Mark, step: int, clock: Clock) -> int:
+        ahead = self.ahead()
         apart = sum(clock.parts[part] - mark.parts[part] for part in ("after_step", "checkpoint"))
-        cost = (clock.seconds - mark.seconds - apart) / (step - mark.step)
+        apart += ahead.seconds - mark.ahead
+        cost = (clock.seconds - mark.seconds - apart) / (step - mark.step) + ahead.a_step
         if works := self._periodic_work(step):
             cost += (clock.parts["after_step"] - self._start.parts["after_step"]) / (works * self.period)
         checkpoint = clock.last["checkpoint"]
         training_share = 1 / (1 + checkpoint / max(self.checkpoint_every, cost))
         left = self.seconds - clock.seconds - checkpoint  # the run ends with a checkpoint
         return max(0, int(left * training_share / cost))
+
+    def _now(self, step: int, clock: Clock) -> _Mark:
+        return _Mark(step, clock.seconds, dict(clock.parts), self.ahead().seconds)
 
     def _periodic_work(self, step: int) -> int:
         """How many times `after_step` has done its work in this process."""

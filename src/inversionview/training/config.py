@@ -101,8 +101,9 @@ class Objective(Protocol):
     work at multiples of that many steps, so that a budget in minutes can count it (if it comes round within a tenth of
     it). `steady_after` (int, 0 if absent) is the number of steps after which all steps cost alike, where the first ones
     cost more or less. `steps_of_a_pass(batch_size)` (0 if absent) is the number of steps below which a budget in
-    minutes is refused. The module may offer `matrix_parameters()`, the weight matrices for Muon, and `compute_dtype`,
-    which is then set in place of autocasting.
+    minutes is refused. `ahead(batch_size)` (nothing if absent) is the `budget.Ahead` of its batches. The module may
+    offer `matrix_parameters()`, the weight matrices for Muon, and `compute_dtype`, which is then set in place of
+    autocasting.
     """
 
     @property

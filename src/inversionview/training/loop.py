@@ -15,7 +15,7 @@ from inversionview.errors import UserError
 from inversionview.files import claimed
 from inversionview.progress import advance, stage, untold
 from inversionview.seeds import mixed
-from inversionview.training.budget import Clock, Planner
+from inversionview.training.budget import Ahead, Clock, Planner
 from inversionview.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -267,6 +267,7 @@ class _Run:
         return "bfloat16" if self.processes.highest(int(wants_bf16))[0] else "float32"
 
     def _new_planner(self) -> Planner:
+        ahead = getattr(self.objective, "ahead", lambda size: Ahead(0.0, 0.0))
         return Planner(
             60 * (self.config.minutes or math.inf),
             warmup_steps=self.config.warmup_steps,
@@ -275,6 +276,7 @@ class _Run:
             checkpoint_every=self.config.checkpoint_every_seconds,
             step=self.progress.step,
             clock=self.clock,
+            ahead=lambda: ahead(self.config.batch_size),
         )
 
     def _is_done(self) -> bool:
