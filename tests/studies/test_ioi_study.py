@@ -91,7 +91,8 @@ def test_a_model_without_a_tokenizer_is_refused():
 def test_the_published_run_is_a_hundred_epochs_of_200_000_activations():
     plan = ioi(Budget(), 0)
     assert (plan.training.steps, plan.training.minutes, plan.training.batch_size) == (156_250, None, 128)
-    assert 78_125 * 256 == 100 * 200_000
+    assert 156_250 * 128 == 100 * 200_000
+    assert (ioi(Budget(minutes=20), 0).training.minutes, ioi(Budget(minutes=20), 0).training.batch_size) == (20, 256)
     assert (plan.metric, plan.epsilon) == ("cosine", 0.1)
 
 

@@ -131,6 +131,17 @@ class Budget:
         return length if self.minutes is None and self.steps is None else {"minutes": self.minutes, "steps": self.steps}
 
 
+MINUTES_BATCH = 256
+"""Instances a step of a run of some minutes, for a recipe that is the paper's without a budget."""
+
+
+def published_or_short(budget: Budget, *, epochs: int, epoch: int, batch: int) -> dict[str, Any]:
+    """Length and batch, as `TrainingConfig` has them: the paper's without a budget; in one, larger and fewer steps."""
+    if budget == Budget():
+        return {"batch_size": batch, "steps": epochs * epoch // batch}
+    return {"batch_size": MINUTES_BATCH, **budget.or_else()}
+
+
 MakeProbedRecipe = Callable[[Budget, int], ProbedRecipe]
 MakeDecoderRecipe = Callable[[Budget, int], DecoderRecipe]
 

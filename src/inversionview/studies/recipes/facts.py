@@ -11,6 +11,7 @@ from inversionview.studies.recipes.base import (
     ProbedRecipe,
     TaskSource,
     needs,
+    published_or_short,
     small_decoder,
     small_model,
 )
@@ -86,7 +87,7 @@ def facts(budget: Budget, seed: int = 0) -> DecoderRecipe:
         decoder={},
         data=DecoderTrainingConfig(seed=seed, groups=6),
         training=TrainingConfig(
-            batch_size=BATCH, matrices_every=2, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)
+            matrices_every=2, seed=seed, **published_or_short(budget, epochs=EPOCHS, epoch=EPOCH, batch=BATCH)
         ),
         rate_queries=20,
         kinds=("head",),

@@ -11,6 +11,7 @@ from inversionview.studies.recipes.base import (
     ProbedRecipe,
     TaskSource,
     needs,
+    published_or_short,
     small_decoder,
     small_model,
 )
@@ -88,7 +89,7 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
         decoder={"constrained": True},
         data=DecoderTrainingConfig(seed=seed, megabytes=1024, groups=6),
         training=TrainingConfig(
-            batch_size=BATCH, matrices_every=2, seed=seed, **budget.or_else(steps=EPOCHS * EPOCH // BATCH)
+            matrices_every=2, seed=seed, **published_or_short(budget, epochs=EPOCHS, epoch=EPOCH, batch=BATCH)
         ),
         rate_queries=20,
         kinds=("head", "mlp_out"),
