@@ -95,7 +95,7 @@ def in_epsilon(
     known_sites = decoder.config.sites
     names = tuple(known_sites if sites is None else sites)
     sites_read = [probed.site(name) for name in names]
-    if places is None or isinstance(places, Anywhere):
+    if places is None or type(places) is Anywhere:
         some, at, _ = Anywhere(task).at(sites_read[:1], n, generator, split)
         tokens, positions = some.repeat(len(names), 1), at.repeat(len(names))
     else:
