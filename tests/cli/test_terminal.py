@@ -171,7 +171,7 @@ def _is_whole(end, heard) -> bool:
 @pytest.mark.parametrize(
     ("line", "long"),
     [
-        ("read addition SUM --at = --site a0.0 -n 40", {"propose", "verify", "weigh", "color"}),
+        ("read addition SUM --at = --site a0.0 -n 40", {"propose", "verify", "weigh"}),
         ("read addition SUM --at = --site a0.0 --exact", {"scan"}),
         ("read addition SUM --at = --site a0.0 -n 40 --epsilon null:0.2", {"epsilon", "verify"}),
         ("bank addition --at = -n 30 --out bank", {"bank"}),

@@ -65,13 +65,13 @@ def test_a_decoder_trained_on_a_view_belongs_to_that_view(study):
 
     view = study.probed.site("subspace")
     decoder = make_decoder(study.probed, study.task, [view], n_statistics=64, d_model=8, n_heads=1, trunk_width=8)
-    check_belongs(decoder, study.probed, "mine")
+    check_belongs(decoder.config, study.probed, "mine")
     other = ProbedModel(study.probed.model, study.probed.tokenizer, study.probed.convention)
     with pytest.raises(UserError, match="was trained on the probed model"):
-        check_belongs(decoder, other, "mine")
+        check_belongs(decoder.config, other, "mine")
     other.add_view("subspace", of="x0.post", encode=torch.eye(other.d_model)[:, :4])
     with pytest.raises(UserError, match="was trained on the probed model"):
-        check_belongs(decoder, other, "mine")
+        check_belongs(decoder.config, other, "mine")
 
 
 def test_kept_activations_of_a_view_are_of_that_view_alone(tmp_path):

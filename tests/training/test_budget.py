@@ -32,12 +32,14 @@ def run(
     dear=0,
     inputs=0.0,
     lasting=1,
+    prepared=0.0,
 ):
     """Run as the loop does; give when the plan was made, the total, and the seconds it all took.
 
     New inputs take `inputs` seconds and last for so many steps.
     """
     clock, done, total, planned, saved, brought = Simulated(), began, None, None, 0.0, 0.0
+    clock.spend(prepared)
     planner = Planner(
         budget,
         warmup_steps=warmup,
@@ -74,6 +76,7 @@ def run(
     {"checkpoint": 4.0, "after": 20.0, "period": 40, "step": 0.3},
     {"checkpoint": 70.0, "every": 700.0},
     {"began": 1000},
+    {"prepared": 900.0},
     {"dear": 200},
     {"dear": 200, "began": 150},
     {"dear": 200, "after": 8.0, "period": 250},
