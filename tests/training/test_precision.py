@@ -27,7 +27,7 @@ def test_auto_is_what_is_measured_once(rates, times, chosen):
     found |= {torch.float32: 1e9, torch.bfloat16: times * 1e9}
     assert precision.resolve_precision("auto", "cpu") == chosen
     assert precision.fast_dtype(torch.device("cpu")) == chosen
-    assert len(asked) == 2
+    assert len(asked) == 2 * precision.TURNS
 
 
 def test_what_is_asked_for_is_not_measured(rates):
@@ -58,3 +58,12 @@ def test_the_device_is_the_processs_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert default_device() == torch.device("cuda", 3)
+
+
+def test_a_disturbed_measurement_does_not_decide(monkeypatch):
+    precision._fast_dtype.cache_clear()
+    turns = iter([(100.0, 40.0), (90.0, 210.0), (100.0, 90.0), (20.0, 30.0), (70.0, 60.0)])
+    left = iter(rate for turn in turns for rate in turn)
+    monkeypatch.setattr(precision, "matmul_rate", lambda *_, **__: next(left))
+    assert precision.fast_dtype("cpu") == torch.bfloat16
+    precision._fast_dtype.cache_clear()

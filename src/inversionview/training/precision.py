@@ -11,6 +11,8 @@ from torch import nn
 
 WORTHWHILE = 1.3
 """bf16 has to multiply matrices this many times as fast as fp32 to be worth its rounding."""
+TURNS = 5
+"""In which both are measured."""
 
 
 def matmul_rate(
@@ -42,7 +44,7 @@ def matmul_rate(
 def fast_dtype(device: torch.device | str) -> torch.dtype:
     """Give bfloat16 where its matrix products are at least 1.3 times as fast as float32's on this device, else float32.
 
-    Measured once a process and device (about 0.1 s).
+    Measured once a process and device (about 0.2 s), by turns, so that other work on the machine meets both alike.
     """
     return _fast_dtype(str(torch.device(device)), torch.get_num_threads())
 
@@ -53,7 +55,11 @@ def _fast_dtype(device: str, threads: int) -> torch.dtype:
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)):
         return torch.float32
     size = 512 if kind == "cpu" else 4096
-    full, half = (matmul_rate(dtype, device, size, seconds=0.03) for dtype in (torch.float32, torch.bfloat16))
+    turns = [
+        [matmul_rate(dtype, device, size, seconds=0.01) for dtype in (torch.float32, torch.bfloat16)]
+        for _ in range(TURNS)
+    ]
+    full, half = map(max, zip(*turns, strict=True))
     return torch.bfloat16 if half >= WORTHWHILE * full else torch.float32
 
 
