@@ -27,7 +27,7 @@ def test_a_run_resumes_with_its_bank_and_says_when_that_is_gone(tmp_path, model,
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train_decoder("addition", whole, model=model, bank=bank, budget=Budget(steps=6))
     assert read_description(whole).bank == str(bank)
-    assert not (whole / "training" / "pool").exists()
+    assert not (whole / "pool").exists()
     assert train_decoder("addition", cut, model=model, bank=bank, budget=Budget(steps=6), logger=stop_at(3)).interrupted
     with pytest.raises(UserError, match=r"started with the bank .*bank, not with .*elsewhere"):
         train_decoder("addition", cut, bank=tmp_path / "elsewhere", resume=True)

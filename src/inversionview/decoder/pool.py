@@ -34,6 +34,8 @@ from inversionview.training.processes import Processes
 
 _log = logging.getLogger(__name__)
 
+COMING_IN = "running inputs to train from"
+"""The stage in which inputs come in."""
 PART_BYTES = 2**24
 """Of the inputs that come in together."""
 MOST_INPUTS, FEWEST_INPUTS = 1024, 32
@@ -107,6 +109,11 @@ class Pool:
         self._table: Tensor | None = None
         self._possible: Tensor | None = None
         self._vectors = torch.empty(rows, self.task.max_length, self._total)
+
+    def begin(self) -> None:
+        """Let the first inputs come in, which takes a while in a large model."""
+        with stage(COMING_IN, self.first * self.part):
+            self._advance(self.first)
 
     def draw(self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator) -> Chosen:
         """The `n` instances of a step, of the inputs that are there then; new inputs come in here."""
@@ -183,7 +190,7 @@ class Pool:
         if found:
             self._vectors[there] = self._shared(kept)
             return True
-        with stage("inputs to train from", self.part):
+        with stage(COMING_IN, self.part):
             self._vectors[there] = self._shared(self._read(tokens))
         if perf_counter() - start > KEPT_FROM:
             self._keep(number, tokens, self._vectors[there])

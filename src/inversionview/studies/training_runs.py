@@ -69,7 +69,7 @@ _log = logging.getLogger(__name__)
 PRETRAINED_RATE, LORA_RATE = 1e-4, 5e-4
 """Peak learning rate of a language model's own weights, and of the matrices that LoRA adds to them."""
 POOL = "pool"
-"""The folder in that of the training where inputs that were run are kept for a run that is resumed."""
+"""The folder where inputs that were run are kept for a run that is resumed, until that has ended."""
 COPIED_BELOW = 10**9
 """Bytes of weights below which a probed model is copied into the study, so that the folder is all there is to it."""
 
@@ -216,11 +216,13 @@ def train_decoder(
         data = dataclasses.replace(plan.data, seed=config.seed)
         rates = _Rates(parts, plan.rate_queries, places)
         begun_with = None if folder is None else load_bank(folder, probed, task)
-        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read, out / TRAINING / POOL, begun_with)
+        objective = DecoderObjective(decoder, probed, task, data, rates, parts.read, out / POOL, begun_with)
+        if not resume:
+            objective.pool.begin()
         result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if not result.interrupted and _is_first_process():
             save_decoder(decoder, out / DECODER)
-            shutil.rmtree(out / TRAINING / POOL, ignore_errors=True)
+            shutil.rmtree(out / POOL, ignore_errors=True)
             described = on_disk.read_description(out)
             on_disk.write_description(out, dataclasses.replace(described, decoder=DECODER))
     return result
@@ -482,7 +484,7 @@ def _claimed(out: Path, *, resume: bool) -> Iterator[None]:
             yield
         except BaseException:
             if not resume and not has_checkpoint(out / TRAINING):
-                for name in (PROBED, TASK, TRAINING):
+                for name in (PROBED, TASK, TRAINING, POOL):
                     shutil.rmtree(out / name, ignore_errors=True)
                 (out / on_disk.FILE).unlink(missing_ok=True)
             raise
