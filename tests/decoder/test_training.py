@@ -101,6 +101,18 @@ def test_the_loss_is_the_mean_log_probability_of_the_tokens_that_count(groups):
     torch.testing.assert_close(made.loss(made.module, batch).detach(), expected)
 
 
+def test_what_follows_by_itself_is_not_trained_and_the_loss_is_that_of_whole_inputs():
+    sites = [Site.parse(name) for name in SITES]
+    sizes = {"n_statistics": 64, "d_model": 16, "n_heads": 2, "trunk_width": 16}
+    module = make_decoder(probed(), task(), sites, constrained=True, **sizes)
+    made = DecoderObjective(module, probed(), task(), DecoderTrainingConfig(full_steps=0, full_share=1.0))
+    batch = made.batch(0, size=40)
+    assert batch.lengths.max() == 7  # the sum follows from its two numbers
+    with torch.no_grad():
+        whole = -module.own_log_probs(batch.tokens, batch.read, batch.site_index).sum(dim=1).mean()
+    torch.testing.assert_close(made.loss(module, batch).detach(), whole)
+
+
 def cell_hits(rates):
     """Twelve draws in each cell but the begin token's, of which these shares hit."""
     drawn = torch.full((len(SITES), 14), 12.0)
