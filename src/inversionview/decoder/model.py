@@ -62,7 +62,11 @@ class DecoderConfig:
     trunk_width: int = 512
     """Hidden width of a trunk block; it runs once an activation, so its cost is small beside that of the tokens."""
     n_frequencies: int = 3
-    """Sines and cosines of each normalised activation value, at frequencies 1.5, 3, 6, ..."""
+    """Sines and cosines of each normalised activation value, at frequencies 1.5, 3, 6, ..., or of its rank."""
+    n_quantiles: int = 0
+    """Quantiles of each number of an activation, between which its rank is interpolated; 0: ranks are not used."""
+    own_inputs: bool = False
+    """Each site has an input matrix of its own; otherwise all have one, and differ by their embedding."""
     constrained: bool = False
     """Only tokens with which an input of the task can go on are possible, by the task's own `next_tokens`."""
     widths: tuple[int, ...] = ()
@@ -97,6 +101,8 @@ class DecoderSizes(TypedDict, total=False):
     trunk_blocks: int
     trunk_width: int
     n_frequencies: int
+    n_quantiles: int
+    own_inputs: bool
     constrained: bool
 
 
@@ -109,6 +115,8 @@ class RaggedRows(NamedTuple):
 
 STEP_BYTES = 2**31
 """Memory of what sampling and scoring run together."""
+_BEYOND = 4
+"""Ranks of numbers beyond all quantiles go on so many steps at most."""
 LOGIT_BYTES = 32
 """Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
 
@@ -161,11 +169,26 @@ class MLP(nn.Module):
         return x + linear(self.down, F.gelu(linear(self.up, self.norm(x))))
 
 
+class SiteLinear(nn.Module):
+    """A linear map for each site: numbers of two heads mean nothing in common."""
+
+    def __init__(self, n_sites: int, width: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_sites, out, width) * width**-0.5)
+
+    def forward(self, x: Float[Tensor, "batch width"], site_index: Positions) -> Float[Tensor, "batch out"]:
+        order = site_index.argsort(stable=True)
+        of_sites = torch.split(x[order], torch.bincount(site_index, minlength=len(self.weight)).tolist())
+        made = [F.linear(part, weight) for part, weight in zip(of_sites, self.weight.unbind(0), strict=True)]
+        return torch.cat(made)[order.argsort()]
+
+
 class Trunk(nn.Module):
     """Turns (activation, site) into the condition [batch, d_model] that every layer reads."""
 
     mean: Tensor
     scale: Tensor
+    quantiles: Tensor
     frequencies: Tensor
     inside: Tensor | None
 
@@ -174,11 +197,17 @@ class Trunk(nn.Module):
         n_sites, width = len(config.sites), config.d_activation
         self.register_buffer("mean", torch.zeros(n_sites, width))
         self.register_buffer("scale", torch.ones(n_sites))
+        if config.n_quantiles:
+            quantiles = torch.linspace(-1, 1, config.n_quantiles).repeat(n_sites, width, 1)
+            self.register_buffer("quantiles", quantiles)
         self.register_buffer("frequencies", 1.5 * 2.0 ** torch.arange(config.n_frequencies), persistent=False)
         inside = torch.arange(width) < torch.tensor(config.widths)[:, None] if config.widths else None
         self.register_buffer("inside", inside, persistent=False)
         self.site_embedding = nn.Embedding(n_sites, config.d_model)
-        self.input = nn.Linear(width * (1 + 2 * config.n_frequencies), config.d_model)
+        self.ranked = config.n_quantiles > 0
+        features = width * (1 + self.ranked + 2 * config.n_frequencies)
+        of_sites = config.own_inputs
+        self.input = SiteLinear(n_sites, features, config.d_model) if of_sites else nn.Linear(features, config.d_model)
         self.blocks = nn.Sequential(*(MLP(config.d_model, config.trunk_width) for _ in range(config.trunk_blocks)))
         nn.init.normal_(self.site_embedding.weight, std=0.5)
 
@@ -188,11 +217,27 @@ class Trunk(nn.Module):
         z = (padded - self.mean[site_index]) / self.scale[site_index, None]
         if self.inside is not None:
             z = z * self.inside[site_index]
-        waves = (z[:, :, None] * self.frequencies).flatten(1)
-        features = torch.cat([z, waves.sin(), waves.cos()], dim=1)
-        x = linear(self.input, features.to(dtype)) + self.site_embedding(site_index).to(dtype)
-        condition: Tensor = self.blocks(x)
+        plain = torch.cat([z, self._ranks(padded, site_index)], dim=1) if self.ranked else z
+        waves = (plain[:, -z.shape[1] :, None] * self.frequencies).flatten(1)
+        features = torch.cat([plain, waves.sin(), waves.cos()], dim=1)
+        own = isinstance(self.input, SiteLinear)
+        # In fp32: in bf16, what differs in its third digit only would be the same here.
+        x = self.input(features, site_index) if own else self.input(features)
+        condition: Tensor = self.blocks((x + self.site_embedding(site_index)).to(dtype))
         return condition
+
+    def _ranks(self, activations: AsRead, site_index: Positions) -> AsRead:
+        """Where each number is among those of its site, from -1 to 1, and somewhat beyond.
+
+        Half of a head's values may lie in a thousandth of their range, where it looks at the begin token: by rank, what
+        differs there differs as much as anything else.
+        """
+        quantiles = self.quantiles[site_index]
+        above = torch.searchsorted(quantiles, activations[:, :, None]).clamp(1, quantiles.shape[2] - 1)
+        low, high = quantiles.gather(2, above - 1)[..., 0], quantiles.gather(2, above)[..., 0]
+        rank = above[..., 0] - 1 + ((activations - low) / (high - low)).clamp(-_BEYOND, 1 + _BEYOND)
+        ranks = 2 * rank / (quantiles.shape[2] - 1) - 1
+        return ranks if self.inside is None else ranks * self.inside[site_index]
 
     def matrix_parameters(self) -> list[nn.Parameter]:
         """The weight matrices, whose updates are orthogonalised in training."""
@@ -448,6 +493,14 @@ class Decoder(nn.Module):
         """Per-site mean and root mean square deviation of the activations, by which they are normalised."""
         self.trunk.mean.copy_(mean)
         self.trunk.scale.copy_(scale)
+
+    def set_quantiles(self, site_index: int, values: Float[Tensor, "sample _"]) -> None:
+        """Those of a site, by some of its activations as they are read; numbers that are all the same get a width."""
+        count = self.config.n_quantiles
+        if count:
+            found = torch.quantile(values, torch.linspace(0, 1, count, device=values.device), dim=0).T
+            apart = 1e-4 * self.trunk.scale[site_index] * torch.linspace(0, 1, count, device=found.device)
+            self.trunk.quantiles[site_index, : values.shape[1]] = found + apart
 
     def matrix_parameters(self) -> list[nn.Parameter]:
         """The weight matrices whose updates are orthogonalised in training."""

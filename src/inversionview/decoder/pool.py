@@ -26,10 +26,12 @@ from inversionview.decoder.places import Chosen, Places
 from inversionview.errors import UserError
 from inversionview.files import read_tensors, write_tensors
 from inversionview.probed.coordinates import Coordinates
+from inversionview.probed.hooks import products_in
 from inversionview.probed.model import ProbedModel
 from inversionview.progress import stage
 from inversionview.seeds import mixed
 from inversionview.tasks.base import Task
+from inversionview.training.precision import fast_dtype
 from inversionview.training.processes import Processes
 
 _log = logging.getLogger(__name__)
@@ -44,8 +46,8 @@ FIRST_PARTS = 4
 """Parts that are there at the first step."""
 SHARE_OF_WORK = 0.2
 """Of a run's operations, what the probed model may take."""
-PASSES = (8, 256)
-"""Instances that are taken of an input on average, at least and at most."""
+PASSES = (8, 48)
+"""Instances that are taken of an input on average, at least and at most: of few inputs, a decoder learns these."""
 KEPT_FROM, TOLD_FROM = 0.5, 5.0
 """Seconds from which on a part is worth keeping on disk, so that a resumed run need not make it again; and seconds of
 making them again from which on that is worth saying."""
@@ -218,7 +220,8 @@ class Pool:
         eligible = self.task.eligible(tokens)
         eligible[:, 0] = True
         places = torch.where(eligible, torch.arange(tokens.shape[1]), -1)[rows]
-        read = read_vectors(self.probed, tokens[rows], places, self.sites)
+        with products_in(fast_dtype(self.probed.device)):
+            read = read_vectors(self.probed, tokens[rows], places, self.sites)
         whole = torch.zeros(len(tokens), tokens.shape[1], self._total)
         whole[rows] = torch.cat([read[site] for site in self.sites], dim=2)
         return whole

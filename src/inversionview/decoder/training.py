@@ -271,12 +271,13 @@ def make_decoder(
 ) -> Decoder:
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs at most.
 
-    By default 4,096, of a large model fewer, and of many sites fewer, so that their activations take no more than 512
-    MB. With `places`, on activations that these choose, at least 256 of each site.
+    By default 4,096, of a large model from fewer inputs, at several positions of each, and of many sites fewer, so that
+    their activations take no more than 512 MB. With `places`, on activations that these choose, at least 256 of each site.
     Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
-    n = n_statistics or affordable(STATISTICS, FEWEST_STATISTICS, probed)
+    wanted = n_statistics or STATISTICS
+    n = n_statistics or affordable(wanted, FEWEST_STATISTICS, probed)
     coordinates = Coordinates(probed)
     widths = tuple(map(coordinates.width, sites))
     config = DecoderConfig(
@@ -306,18 +307,27 @@ def make_decoder(
         decoder.constrain(task)
     decoder.reads(probed)
     generator = torch.Generator().manual_seed(seed)
-    of_sites = _some_activations(probed, task, sites, n=n, places=places, generator=generator)
+    of_sites = _some_activations(probed, task, sites, wanted, n=n, places=places, generator=generator)
     means = [values.mean(dim=0) for values in of_sites]
     scales = [(values - mean).pow(2).mean().sqrt() for values, mean in zip(of_sites, means, strict=True)]
     padded = [F.pad(mean, (0, config.d_activation - len(mean))) for mean in means]
     decoder.set_normalisation(torch.stack(padded), torch.stack(scales).clamp(min=1e-8))
+    for index, values in enumerate(of_sites):
+        decoder.set_quantiles(index, values)
     return decoder
 
 
 def _some_activations(
-    probed: ProbedModel, task: Task, sites: Sequence[Site], *, n: int, places: Places | None, generator: torch.Generator
+    probed: ProbedModel,
+    task: Task,
+    sites: Sequence[Site],
+    wanted: int,
+    *,
+    n: int,
+    places: Places | None,
+    generator: torch.Generator,
 ) -> list[Float[Tensor, "sample _"]]:
-    """Training activations of each site, by which it is normalised."""
+    """Training activations of each site, by which it is normalised: so many as are wanted, of `n` inputs at most."""
     if places is not None:
         n = max(FEWEST_STATISTICS, n // len(sites))
         tokens, positions, _ = places.at(sites, n, generator, "train")
@@ -328,12 +338,15 @@ def _some_activations(
                 advance(1)
         return of_sites
     # All sites of the same inputs, which is one forward.
-    n = min(n, max(FEWEST_STATISTICS, MOST_STATISTICS // sum(map(Coordinates(probed).width, sites))))
+    most = MOST_STATISTICS // sum(map(Coordinates(probed).width, sites))
+    wanted = min(wanted, max(FEWEST_STATISTICS, most))
+    n = min(n, wanted)
     tokens = task.sample(n, generator=generator, split="train")
-    positions = draw_positions(task, tokens, generator)
+    each = max(1, wanted // n)
+    positions = torch.stack([draw_positions(task, tokens, generator) for _ in range(each)], dim=1)
     with stage("measuring activations", n):
-        read = read_vectors(probed, tokens, positions[:, None], sites)
-    return [read[site][:, 0] for site in sites]
+        read = read_vectors(probed, tokens, positions, sites)
+    return [read[site].flatten(0, 1) for site in sites]
 
 
 def _on_language_model(config: DecoderConfig, probed: ProbedModel, task: Task, pretrained: Pretrained) -> Decoder:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -120,14 +121,32 @@ def arguments_of(
             handle.remove()
 
 
+_products: ContextVar[torch.dtype] = ContextVar("_products", default=torch.float32)
+
+
+@contextmanager
+def products_in(dtype: torch.dtype) -> Iterator[None]:
+    """Let matrix products of probed models that run here be in `dtype`; the residual stream stays as it is.
+
+    For activations that are trained on: what decides membership is never computed so.
+    """
+    before = _products.set(dtype)
+    try:
+        yield
+    finally:
+        _products.reset(before)
+
+
 @contextmanager
 def as_in_evaluation(modules: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
-    """No gradients, no autocast, no dropout; each module's own training flag comes back afterwards."""
+    """No gradients, no dropout, autocast as `products_in` says; each module's training flag comes back afterwards."""
     training = [module for module in modules if module.training]
     try:
         for module in training:
             module.training = False
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        dtype = _products.get()
+        fast = dtype != torch.float32
+        with torch.no_grad(), torch.autocast(device.type, dtype=dtype if fast else None, enabled=fast):
             yield
     finally:
         for module in training:

@@ -86,7 +86,7 @@ def ioi(budget: Budget, seed: int = 0) -> DecoderRecipe:
         convention="tl",
         metric="cosine",
         epsilon=0.1,
-        decoder={"constrained": True},
+        decoder={"constrained": True, "n_quantiles": 64, "n_frequencies": 4, "own_inputs": True},
         data=DecoderTrainingConfig(seed=seed, megabytes=1024, groups=6),
         training=TrainingConfig(
             matrices_every=2, seed=seed, **published_or_short(budget, epochs=EPOCHS, epoch=EPOCH, batch=BATCH)
