@@ -272,8 +272,8 @@ def make_decoder(
     """A new decoder for these sites, its normalisation measured on `n_statistics` training inputs at most.
 
     By default 4,096, of a large model from fewer inputs, at several positions of each, and of many sites fewer, so that
-    their activations take no more than 512 MB. With `places`, on activations that these choose, at least 256 of each site.
-    Initial weights depend on `seed` alone, and on the language model that it
+    their activations take no more than 512 MB. With `places`, on activations that these choose, at least 256 of each
+    site. Initial weights depend on `seed` alone, and on the language model that it
     is made of, where there is one. Raises `UserError` for one that does not fit the task.
     """
     wanted = n_statistics or STATISTICS
