@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from inversionview.decoder.model import RaggedRows, attend, until_end
+from inversionview.decoder.model import RaggedRows, SiteLinear, attend, until_end
 from tests.decoder.tiny import activations, inputs, tiny_decoder
 
 
-@pytest.fixture(scope="module")
-def decoder():
-    return tiny_decoder()
+@pytest.fixture(scope="module", params=[{}, {"n_quantiles": 9, "own_inputs": True}], ids=["plain", "ranks"])
+def decoder(request):
+    return tiny_decoder(**request.param)
 
 
 def full_logits(decoder, tokens, z, site):
@@ -52,13 +52,41 @@ def test_activation_and_site_reach_every_position(decoder):
 
 
 @torch.no_grad()
-def test_normalisation_undoes_shift_and_scale(decoder):
-    tokens, (z, site) = inputs(4), activations(4)
+def test_normalisation_undoes_shift_and_scale():
+    decoder, tokens, (z, site) = tiny_decoder(), inputs(4), activations(4)
     moved = tiny_decoder()
     moved.set_normalisation(3 * decoder.trunk.mean + 2, 3 * decoder.trunk.scale)
     torch.testing.assert_close(
         full_logits(moved, tokens, 3 * z + 2, site), full_logits(decoder, tokens, z, site), rtol=1e-4, atol=1e-4
     )
+
+
+@torch.no_grad()
+def test_a_rank_says_which_share_of_the_site_lies_below():
+    decoder, values = tiny_decoder(n_quantiles=65), torch.rand(5000, 8, generator=torch.Generator().manual_seed(1)) ** 3
+    decoder.set_quantiles(1, values)
+    ranks = decoder.trunk._ranks(values, torch.ones(len(values), dtype=torch.long))
+    below = values.argsort(dim=0).argsort(dim=0) / (len(values) - 1)
+    torch.testing.assert_close(ranks, 2 * below - 1, atol=0.02, rtol=0)
+    beyond = decoder.trunk._ranks(torch.tensor([[-1e9] * 8, [1e9] * 8]), torch.tensor([1, 1]))
+    assert beyond[:, 0].tolist() == pytest.approx([-1.125, 1.125]), "four steps beyond all"
+
+
+@torch.no_grad()
+def test_numbers_that_are_all_the_same_have_ranks():
+    decoder = tiny_decoder(n_quantiles=9)
+    decoder.set_quantiles(0, torch.full((50, 8), 0.5))
+    ranks = decoder.trunk._ranks(torch.tensor([[0.5, 0.4999, 0.5001, 2.0, -2.0, 0.5, 0.5, 0.5]]), torch.tensor([0]))
+    assert ranks.isfinite().all()
+    assert ranks.abs().max() <= 2
+
+
+@torch.no_grad()
+def test_each_site_has_its_own_map():
+    maps, x = SiteLinear(3, 5, 4), torch.randn(7, 5)
+    site = torch.tensor([2, 0, 2, 0, 2, 2, 0])  # none is of site 1
+    expected = torch.stack([maps.weight[s] @ row for s, row in zip(site, x, strict=True)])
+    torch.testing.assert_close(maps(x, site), expected)
 
 
 @torch.no_grad()
@@ -108,7 +136,8 @@ def test_bf16_is_near_fp32():
     assert 0 < (rough - exact).abs().max() < 0.05 * exact.abs().max()
 
 
-def test_matrix_parameters_are_the_inner_matrices(decoder):
+def test_matrix_parameters_are_the_inner_matrices():
+    decoder = tiny_decoder()
     names = {id(p): n for n, p in decoder.named_parameters()}
     chosen = {names[id(p)] for p in decoder.matrix_parameters()}
     assert not any("embedding" in n or n.startswith("body.head") or n.endswith(("bias", "norm.weight")) for n in chosen)

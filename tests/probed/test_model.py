@@ -6,6 +6,7 @@ import torch
 from transformers import GPT2Model
 
 from inversionview.errors import UserError
+from inversionview.probed.hooks import products_in
 from inversionview.probed.model import Patch, ProbedModel
 from inversionview.probed.parts import locate
 from inversionview.sites import Site
@@ -249,6 +250,16 @@ def test_autocast_of_the_caller_does_not_reach_the_model(probed):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         for site, value in probed.capture(TOKENS, probed.sites).items():
             assert torch.equal(value, values[site]), site
+
+
+def test_products_in_bf16_are_asked_for_and_end_with_their_block(probed):
+    values = probed.capture(TOKENS, probed.sites)
+    with products_in(torch.bfloat16):
+        fast = probed.capture(TOKENS, probed.sites)
+    last = probed.sites[-1]
+    assert not torch.equal(fast[last], values[last])
+    assert torch.nn.functional.cosine_similarity(fast[last], values[last], dim=-1).min() > 0.99
+    assert torch.equal(probed.capture(TOKENS, probed.sites)[last], values[last])
 
 
 def test_tokens_of_any_whole_type(probed):
