@@ -33,10 +33,12 @@ def run(
     inputs=0.0,
     lasting=1,
     prepared=0.0,
+    later=1.0,
 ):
     """Run as the loop does; give when the plan was made, the total, and the seconds it all took.
 
-    New inputs take `inputs` seconds and last for so many steps.
+    New inputs take `inputs` seconds and last for so many steps. From a tenth of the budget on, steps take `later` times
+    as long.
     """
     clock, done, total, planned, saved, brought = Simulated(), began, None, None, 0.0, 0.0
     clock.spend(prepared)
@@ -55,10 +57,13 @@ def run(
             clock.spend(inputs)
             brought += inputs
         clock.spend(slow_start if done - began < DISCARDED else step * (1.5 if done < dear else 1))
+        clock.spend((later - 1) * step if clock.seconds > 0.1 * budget else 0.0)
         done += 1
         clock.spend(after if done % period == 0 else 0.0, "after_step")
         if total is None and (total := planner.plan(done, clock)) is not None:
             planned = done
+        elif total is not None:
+            total = planner.renew(done, clock) or total
         if clock.seconds - saved >= every or (total is None and planner.wants_checkpoint(done)):
             clock.spend(checkpoint, "checkpoint")
             saved = clock.seconds
@@ -84,6 +89,9 @@ def run(
     {"inputs": 4.0, "lasting": 64, "step": 0.2, "slow_start": 0.5},
     {"inputs": 40.0, "lasting": 180, "step": 0.5},
     {"inputs": 4.0, "lasting": 64, "step": 0.2, "dear": 300},
+    {"later": 1.4, "step": 0.2},
+    {"later": 0.7, "step": 0.2},
+    {"later": 1.4, "step": 0.2, "after": 8.0, "period": 500, "inputs": 4.0, "lasting": 64},
 ])  # fmt: skip
 def test_the_run_takes_the_time_it_was_given(costs):
     _, _, seconds = run(1800.0, **costs)

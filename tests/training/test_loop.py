@@ -18,6 +18,7 @@ import torch
 from inversionview.errors import UserError
 from inversionview.progress import told
 from inversionview.training import Clock, Loggers, loop, processes, saved_config, train
+from inversionview.training.budget import Planner
 from inversionview.training.checkpoint import newest_checkpoint
 from tests.paths import ROOT
 from tests.training.toy import Toy, config
@@ -157,7 +158,7 @@ def test_a_later_ctrl_c_is_not_held_back(tmp_path, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_minutes_become_steps_once_and_the_checkpoint_keeps_them(tmp_path):
+def test_minutes_become_steps_and_the_checkpoint_keeps_them(tmp_path):
     class Hasty(Loggers):
         def log(self, step, total_steps, values):
             if total_steps is not None:
@@ -175,6 +176,28 @@ def test_minutes_become_steps_once_and_the_checkpoint_keeps_them(tmp_path):
     file.write_text(json.dumps(state))
     assert saved_config(tmp_path / "run") == timed
     assert train(Toy(), timed, tmp_path / "run", resume=True).steps == first.steps + 5
+
+
+def test_a_plan_that_is_renewed_is_the_length_of_the_run_and_is_kept(tmp_path, monkeypatch):
+    class Shorter:
+        def renew(self, step, clock):
+            return 40 if step == 30 else None
+
+    monkeypatch.setattr(Planner, "plan", lambda self, step, clock: 100 if step == 10 else None)
+    monkeypatch.setattr(Planner, "renew", Shorter().renew)
+    kept = []
+
+    class Watching(Loggers):
+        def log(self, step, total_steps, values):
+            kept.append((step, total_steps))
+
+    assert train(Toy(), config(minutes=5, log_every=1), tmp_path / "run", logger=Watching()).steps == 40
+    assert dict(kept)[29] == 100
+    assert dict(kept)[30] == 40
+    rates = [line["learning_rate"] for line in lines(tmp_path / "run") if "loss" in line]
+    assert rates[-1] == min(rates[5:]), "the rate falls to its end"
+    state = json.loads((newest_checkpoint(tmp_path / "run") / "state.json").read_text())
+    assert state["progress"]["total_steps"] == 40
 
 
 def test_a_budget_that_is_over_ends_the_run(tmp_path):

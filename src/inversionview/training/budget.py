@@ -1,4 +1,4 @@
-"""Where the time of a run goes, and minutes into steps, once."""
+"""Where the time of a run goes, and minutes into steps."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ UNSTEADY_SHARE = 0.3
 """... or after this one, where the objective says that its first steps cost more than the others."""
 
 
+RENEWED_AT = (0.25, 0.5, 0.75, 0.9)
+"""Shares of the budget at which the plan is made again: a machine may be slower or faster than it was at first."""
+
+
 class Ahead(NamedTuple):
     """What batches take now and then for many steps that follow, such as inputs that come in."""
 
@@ -92,7 +96,8 @@ class Planner:
     """Times training steps, then says how many steps make up the budget.
 
     The timing lasts until the learning rate is at its peak and `after_step` has once done its periodic work, so that
-    the plan rests on as many steps as the schedule leaves free. Times are seconds of wall time.
+    the plan rests on as many steps as the schedule leaves free. It is renewed a few times, by the steps since it was
+    made, which moves the learning rate by little. Times are seconds of wall time.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class Planner:
         self.ahead = ahead
         self._start = self._now(step, clock)
         self._mark: _Mark | None = None
+        self._share = clock.seconds / seconds
 
     def wants_checkpoint(self, step: int) -> bool:
         """Say whether to save now, when the timing starts, to learn what a checkpoint costs."""
@@ -129,7 +135,20 @@ class Planner:
             return None
         if not self._is_enough(step - self._mark.step, step, clock):
             return None
-        return step + self._steps_left(self._mark, step, clock)
+        return self._planned(self._mark, step, clock)
+
+    def renew(self, step: int, clock: Clock) -> int | None:
+        """Give the total again where a share of the budget is reached at which that is due; else None."""
+        before, self._share = self._share, clock.seconds / self.seconds
+        if self._mark is None:  # of a run that is resumed
+            self._mark = self._now(step, clock)
+        if not any(before < share <= self._share for share in RENEWED_AT) or step - self._mark.step < TIMED:
+            return None
+        return self._planned(self._mark, step, clock)
+
+    def _planned(self, mark: _Mark, step: int, clock: Clock) -> int:
+        self._mark, self._share = self._now(step, clock), clock.seconds / self.seconds
+        return step + self._steps_left(mark, step, clock)
 
     def _is_enough(self, timed: int, step: int, clock: Clock) -> bool:
         share = (clock.seconds - self._start.seconds) / self.seconds

@@ -35,7 +35,7 @@ class TrainingConfig:
     final_fraction: float = 0.02
     """The cosine that follows ends at this fraction of the peak."""
     minutes: float | None = None
-    """Wall time of the whole run; turned into steps once, after some steps have been timed."""
+    """Wall time of the whole run; turned into steps once some have been timed, and again later."""
     steps: int | None = None
     """Length of the whole run in steps."""
     seed: int = 0

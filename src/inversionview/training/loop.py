@@ -179,16 +179,19 @@ class _Run:
             total = self._plan()
             save = total or self._is_save_due()
         stopped, save, total = self.processes.highest(int(bool(stop)), save, total)
-        if total:
+        if total and self.progress.total_steps is None:
             self._check_a_pass(total)
-        self.progress.total_steps = self.progress.total_steps or total or None
+        self.progress.total_steps = total or self.progress.total_steps
         return bool(stopped), bool(save)
 
     def _plan(self) -> int:
-        if self.progress.total_steps is not None:
+        if self.config.minutes is None:
             return 0
+        planner, step = self.planner, self.progress.step
+        if self.progress.total_steps is not None:
+            return planner.renew(step, self.clock) or 0
         synchronize(self.device)
-        return self.planner.plan(self.progress.step, self.clock) or 0
+        return planner.plan(step, self.clock) or 0
 
     def _check_a_pass(self, total: int) -> None:
         """Raise where the minutes hold fewer steps than the objective says that it takes to see its data once."""
