@@ -73,12 +73,34 @@ def test_a_rank_says_which_share_of_the_site_lies_below():
 
 
 @torch.no_grad()
-def test_numbers_that_are_all_the_same_have_ranks():
+@pytest.mark.parametrize("value", [0.5, 1e4])
+def test_numbers_that_are_all_the_same_have_ranks(value):
     decoder = tiny_decoder(n_quantiles=9)
-    decoder.set_quantiles(0, torch.full((50, 8), 0.5))
-    ranks = decoder.trunk._ranks(torch.tensor([[0.5, 0.4999, 0.5001, 2.0, -2.0, 0.5, 0.5, 0.5]]), torch.tensor([0]))
+    decoder.set_quantiles(0, torch.full((50, 8), value))
+    around = value * torch.tensor([[1.0, 0.999, 1.001, 4.0, -4.0, 1.0, 1.0, 1.0]])
+    ranks = decoder.trunk._ranks(around, torch.tensor([0]))
     assert ranks.isfinite().all()
     assert ranks.abs().max() <= 2
+
+
+@torch.no_grad()
+def test_waves_are_of_the_ranks():
+    decoder, (z, site) = tiny_decoder(n_quantiles=9), activations(4)
+    read = []
+    decoder.trunk.input.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    decoder.trunk(z, site, torch.float32)
+    ranks, waves = read[0][:, 8:16], read[0][:, 16:40].view(4, 8, 3)
+    torch.testing.assert_close(ranks, decoder.trunk._ranks(z, site))
+    torch.testing.assert_close(waves, (ranks[:, :, None] * torch.tensor([1.5, 3.0, 6.0])).sin())
+
+
+@torch.no_grad()
+def test_beyond_a_narrow_site_nothing_is_looked_at():
+    decoder, (z, _) = tiny_decoder(n_quantiles=9, widths=(8, 4, 4)), activations(4)
+    other, site = z.clone(), torch.tensor([1, 2, 1, 2])
+    other[:, 4:] += 1
+    given = [decoder.trunk(values, site, torch.float32) for values in (z, other)]
+    assert torch.equal(*given)
 
 
 @torch.no_grad()

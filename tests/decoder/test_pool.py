@@ -98,6 +98,16 @@ def test_what_is_trained_on_is_run_fast_in_a_large_model(monkeypatch):
     assert torch.nn.functional.cosine_similarity(fast, exact).min() > 0.99
 
 
+def test_a_model_in_half_precision_is_run_as_it_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr("inversionview.decoder.pool.fast_dtype", lambda device: asked.append(device) or torch.bfloat16)
+    monkeypatch.setattr("inversionview.decoder.pool.FAST_FROM", 0)
+    pool = made()
+    monkeypatch.setattr(type(pool.probed), "dtype", torch.float16)
+    drawn(pool, 3)
+    assert not asked
+
+
 def test_the_model_takes_its_share_of_the_work():
     assert passes_for(capture=1.0, training=100.0) == 8
     assert passes_for(capture=40.0, training=4.0) == 40

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from inversionview.bank.passes import read_vectors
 from inversionview.decoder import loss as in_parts
 from inversionview.decoder.training import (
     Batch,
@@ -19,6 +20,7 @@ from inversionview.decoder.training import (
     make_decoder,
 )
 from inversionview.sites import Site
+from inversionview.tasks.positions import draw_positions
 from inversionview.training import TrainingConfig, train
 from tests.decoder.train_tiny import KINDS, run
 from tests.paths import ROOT
@@ -203,6 +205,34 @@ def test_many_sites_are_normalised_by_fewer_inputs(monkeypatch):
     monkeypatch.setattr(training, "MOST_STATISTICS", 300 * sum(map(whole.config.width, range(len(sites)))))
     bounded = make_decoder(probed(), task(), sites, n_statistics=4096, **sizes)
     torch.testing.assert_close(bounded.trunk.mean, whole.trunk.mean)
+
+
+def test_a_large_model_is_normalised_by_several_positions_of_few_inputs(monkeypatch):
+    from inversionview.decoder import training
+
+    read = []
+
+    def watched(probed, tokens, places, sites):
+        read.append(tuple(places.shape))
+        return read_vectors(probed, tokens, places, sites)
+
+    monkeypatch.setattr(training, "read_vectors", watched)
+    monkeypatch.setattr(training, "affordable", lambda most, least, probed: 300)
+    make_decoder(probed(), task(), [Site.parse(name) for name in SITES], d_model=16, n_heads=2, trunk_width=16)
+    assert read == [(300, 4096 // 300)]
+
+
+def test_ranks_are_among_the_training_activations():
+    sites = [Site.parse(name) for name in SITES]
+    made = make_decoder(probed(), task(), sites, n_quantiles=9, d_model=16, n_heads=2, trunk_width=16)
+    for index, site in enumerate(sites):
+        tokens = task().sample(500, generator=torch.Generator().manual_seed(7), split="train")
+        positions = draw_positions(task(), tokens, torch.Generator().manual_seed(8))
+        read = read_vectors(probed(), tokens, positions[:, None], [site])[site][:, 0]
+        read = torch.nn.functional.pad(read, (0, made.config.d_activation - read.shape[1]))
+        ranks = made.trunk._ranks(read, torch.full((500,), index))[:, : made.config.width(index)]
+        assert (ranks < 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+        assert (ranks.abs() <= 1).float().mean() > 0.95
 
 
 def test_a_head_is_read_in_its_own_coordinates():

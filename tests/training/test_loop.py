@@ -191,7 +191,9 @@ def test_a_plan_that_is_renewed_is_the_length_of_the_run_and_is_kept(tmp_path, m
         def log(self, step, total_steps, values):
             kept.append((step, total_steps))
 
-    assert train(Toy(), config(minutes=5, log_every=1), tmp_path / "run", logger=Watching()).steps == 40
+    toy = Toy()
+    toy.steps_of_a_pass = lambda size: 50  # asked about when the run is first planned, not when half of it is done
+    assert train(toy, config(minutes=5, log_every=1), tmp_path / "run", logger=Watching()).steps == 40
     assert dict(kept)[29] == 100
     assert dict(kept)[30] == 40
     rates = [line["learning_rate"] for line in lines(tmp_path / "run") if "loss" in line]

@@ -115,10 +115,13 @@ class RaggedRows(NamedTuple):
 
 STEP_BYTES = 2**31
 """Memory of what sampling and scoring run together."""
-_BEYOND = 4
-"""Ranks of numbers beyond all quantiles go on so many steps at most."""
 LOGIT_BYTES = 32
 """Memory of one logit in a step of sampling: itself, its probability, and the cumulative ones in fp64."""
+
+_BEYOND = 4
+"""Ranks of numbers beyond all quantiles go on so many steps at most."""
+_LEAST_APART = 1e-12
+"""Between two quantiles: large numbers that are nearly the same may round to one."""
 
 Activations = Float[Tensor, "batch width"]
 """As the probed model gives them. Of sites narrower than the widest, what stands beyond is not looked at."""
@@ -235,7 +238,8 @@ class Trunk(nn.Module):
         quantiles = self.quantiles[site_index]
         above = torch.searchsorted(quantiles, activations[:, :, None]).clamp(1, quantiles.shape[2] - 1)
         low, high = quantiles.gather(2, above - 1)[..., 0], quantiles.gather(2, above)[..., 0]
-        rank = above[..., 0] - 1 + ((activations - low) / (high - low)).clamp(-_BEYOND, 1 + _BEYOND)
+        between = (activations - low) / (high - low).clamp_min(_LEAST_APART)
+        rank = above[..., 0] - 1 + between.clamp(-_BEYOND, 1 + _BEYOND)
         ranks = 2 * rank / (quantiles.shape[2] - 1) - 1
         return ranks if self.inside is None else ranks * self.inside[site_index]
 

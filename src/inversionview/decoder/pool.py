@@ -49,7 +49,7 @@ SHARE_OF_WORK = 0.2
 PASSES = (8, 48)
 """Instances that are taken of an input on average, at least and at most: of few inputs, a decoder learns these."""
 FAST_FROM = 10_000_000
-"""Weights of a model beyond which inputs are run in the machine's fast number format; they are only trained on."""
+"""Weights of a model in fp32 beyond which inputs run in the machine's fast number format; they are only trained on."""
 KEPT_FROM, TOLD_FROM = 0.5, 5.0
 """Seconds from which on a part is worth keeping on disk, so that a resumed run need not make it again; and seconds of
 making them again from which on that is worth saying."""
@@ -223,8 +223,8 @@ class Pool:
         eligible[:, 0] = True
         places = torch.where(eligible, torch.arange(tokens.shape[1]), -1)[rows]
         weights = sum(parameter.numel() for parameter in self.probed.model.parameters())
-        fast = fast_dtype(self.probed.device) if weights > FAST_FROM else torch.float32
-        with products_in(fast):
+        full = self.probed.dtype == torch.float32 and weights > FAST_FROM
+        with products_in(fast_dtype(self.probed.device) if full else torch.float32):
             read = read_vectors(self.probed, tokens[rows], places, self.sites)
         whole = torch.zeros(len(tokens), tokens.shape[1], self._total)
         whole[rows] = torch.cat([read[site] for site in self.sites], dim=2)
