@@ -16,6 +16,7 @@ from inversionview.reading.items import Features, _made
 from inversionview.studies.verbs.query import find_position
 from inversionview.tasks import Configured, get_task
 from inversionview.tasks.base import Feature
+from inversionview.tasks.positions import first_end
 from inversionview.tasks.text import sampling
 from inversionview.tasks.text import task as text_task
 from inversionview.tasks.text.features import word_feature
@@ -370,6 +371,32 @@ def test_how_far_the_sampling_is_is_told_and_what_is_run_together_is_bounded(mon
     for told_of in stages.values():
         assert told_of[0][0] == 0
         assert told_of[-1][0] == told_of[-1][1] > 0
+
+
+def test_no_text_is_written_further_than_the_longest_of_those_that_are_written_with_it(monkeypatch):
+    monkeypatch.setattr(sampling, "_MOST_LOGITS", 9 * 10)
+    probed = model()
+    starts = Starts.of(probed, Vocabulary.of(probed), generator())
+    written = []
+    real = sampling._continued
+    monkeypatch.setattr(
+        sampling, "_continued", lambda *given: written.append((len(given[2]), given[3])) or real(*given)
+    )
+    rows = sampling.sample_texts(probed, Vocabulary.of(probed), starts, n=200, width=6, generator=generator())
+    lengths = first_end(rows, Vocabulary.of(probed).end) - 1
+    assert sum(n for n, _ in written) == 200
+    assert [end - 1 for _, end in written] == [int(block[-1]) for block in torch.split(lengths.sort().values, 10)]
+
+
+def test_a_rare_token_is_drawn_as_often_as_it_is_probable():
+    probabilities = torch.zeros(1, 40_000)
+    probabilities[0, 1:-1] = 0.999 / 39_998
+    probabilities[0, 7], probabilities[0, 39_990] = 0.0005, 0.0005
+    probabilities /= probabilities.sum()
+    drawn = torch.cat([sampling._picked(probabilities.expand(1000, -1), generator(seed))[:, 0] for seed in range(40)])
+    assert not ((drawn == 0) | (drawn == 39_999)).any(), "they have no probability"
+    for rare in (7, 39_990):
+        assert abs((drawn == rare).sum() - 20) < 4 * 20**0.5
 
 
 def test_tokens_are_those_of_the_texts_for_training(given):
