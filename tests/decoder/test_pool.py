@@ -79,6 +79,53 @@ def test_an_input_is_drawn_as_often_as_its_passes_say():
     assert counts.float().mean() == pytest.approx(16, rel=0.15)
 
 
+@pytest.fixture
+def listed(monkeypatch):
+    """How many training inputs the task lists."""
+
+    def of(n):
+        rows = task().sample(n, generator=torch.Generator().manual_seed(5), split="train")
+        monkeypatch.setattr(type(task()), "training_inputs", property(lambda self: rows))
+        return {tuple(row) for row in rows.tolist()}
+
+    return of
+
+
+def test_where_all_training_inputs_have_room_each_is_run_once(listed, monkeypatch):
+    every, runs, real = listed(30), [], Pool._read
+    monkeypatch.setattr(Pool, "_read", lambda self, tokens: runs.append(len(tokens)) or real(self, tokens))
+    pool = made()
+    assert {tuple(row) for row in drawn(pool, 40, 2000)[0].tolist()} == every
+    assert sum(runs) == 32, "the last part is filled up"
+    assert pool.seconds_of(64) == 0
+    assert same(drawn(made(), 41), drawn(pool, 41))
+    assert not same(drawn(made(seed=1), 41), drawn(pool, 41))
+
+
+def test_until_they_are_all_there_they_come_in_as_their_passes_say(listed):
+    listed(30)
+    pool = made(passes=64)
+    assert pool.first == 4
+    listed(500)
+    pool = made(megabytes=1, passes=64)
+    assert pool.parts == pool.most == 63
+    drawn(pool, 0)
+    assert pool._made == pools.FIRST_PARTS
+    assert pool.seconds_of(64) > 0
+    drawn(pool, 40)
+    assert pool._made == pools.FIRST_PARTS + 40 * 64 // (64 * 8)
+
+
+def test_where_they_have_no_room_all_of_them_come_before_one_comes_again(listed):
+    every = listed(50)
+    pool = made()
+    parts = [pool._new(number, torch.Generator()) for number in range(14)]
+    rows = [tuple(row) for part in parts for row in part.tolist()]
+    assert set(rows[:50]) == every
+    assert len(set(rows[50:100])) == 50
+    assert rows[50:100] != rows[:50]
+
+
 def test_what_can_follow_is_that_of_the_task():
     pool = made(constrained=True)
     tokens, chosen, _ = drawn(pool, 5)
@@ -148,6 +195,14 @@ def test_a_bank_gives_the_first_inputs_and_only_those_of_the_training():
         torch.testing.assert_close(vectors[i, : len(expected)], expected, rtol=1e-4, atol=1e-4)
     later, _, _ = drawn(pool, 20, 300)
     assert {tuple(row) for row in later.tolist()} - mine
+
+
+def test_after_a_bank_new_inputs_come_in_even_where_the_task_lists_its_own(listed):
+    listed(30)
+    pool = made(bank=bank_of(every_role(task(), bank_of(("=",)).tokens)), megabytes=1)
+    assert pool.most == float("inf")
+    drawn(pool, 20, 300)
+    assert pool._made > pool.first
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 Instances are drawn from the inputs that are there, many from each, while new inputs come in and the oldest make way. So
 the probed model runs once for all that is taken of an input, and takes a bounded share of the work and of the memory.
+Where a task lists its training inputs and there is room for all of them, each of them comes in once, and then no more.
 What the pool holds at a step follows from the seed and the step alone: a run that is resumed has the same one again.
 """
 
@@ -96,10 +97,16 @@ class Pool:
         self._widths = torch.tensor(widths)
         self._offsets = self._widths.cumsum(0) - self._widths
         self._total = sum(widths)
-        of_input = self.task.max_length * (4 * self._total + self.decoder.config.classes)
+        constraints = self.decoder.config.classes if self.decoder.config.constrained else 0
+        of_input = self.task.max_length * (4 * self._total + constraints)
         self.part = max(FEWEST_INPUTS, min(MOST_INPUTS, PART_BYTES // of_input))
         self.parts = max(FIRST_PARTS, self.megabytes * 2**20 // (self.part * of_input))
-        self.first, self._given = FIRST_PARTS, None
+        self._listed = None if self.bank is not None else self.task.training_inputs
+        self.most: float = math.inf
+        """Parts that come in, all in all."""
+        if self._listed is not None and (of_all := -(-len(self._listed) // self.part)) <= self.parts:
+            self.parts, self.most = of_all, of_all
+        self.first, self._given = min(FIRST_PARTS, self.parts), None
         if self.bank is not None:
             self._given = given_by(self.bank, self.probed, self.task, self.sites, self.parts * self.part)
             n = len(self._given.tokens)
@@ -121,14 +128,14 @@ class Pool:
 
     def draw(self, step: int, n: int, weights: Float[Tensor, "site pos"], generator: torch.Generator) -> Chosen:
         """The `n` instances of a step, of the inputs that are there then; new inputs come in here."""
-        self._advance(self.first + step * n // (self.passes * self.part))
+        self._advance(int(min(self.most, self.first + step * n // (self.passes * self.part))))
         there = self.part * min(self._now, self.parts)
         assert self._table is not None
         return self.places.draw(self._tokens[:there], self._table[:there], n, weights, generator)
 
     def seconds_of(self, n: int) -> float:
         """What new inputs take, on average, for `n` instances."""
-        return self._latest * n / (self.passes * self.part)
+        return self._latest * n / (self.passes * self.part) if self._now < self.most else 0.0
 
     def tokens(self, rows: Int[Tensor, " batch"]) -> Int[Tensor, "batch pos"]:
         """Some of the inputs."""
@@ -177,7 +184,7 @@ class Pool:
         """Put a part in its place; whether it was on disk."""
         generator = torch.Generator().manual_seed(mixed(self.seed, number))
         given = self._of_bank(number)
-        drawn = self.task.sample(self.part, generator=generator, split="train") if given is None else given.tokens
+        drawn = self._new(number, generator) if given is None else given.tokens
         tokens = F.pad(drawn, (0, self.task.max_length - drawn.shape[1]), value=self.task.pad)
         table = self.places.table(tokens, generator)
         if self._table is None:
@@ -199,6 +206,15 @@ class Pool:
         if perf_counter() - start > KEPT_FROM:
             self._keep(number, tokens, self._vectors[there])
         return False
+
+    def _new(self, number: int, generator: torch.Generator) -> Tensor:
+        """The inputs of a part; of a task that lists its own, all of them in a random order, time after time."""
+        if self._listed is None:
+            return self.task.sample(self.part, generator=generator, split="train")
+        n, start = len(self._listed), number * self.part
+        times = range(start // n, (start + self.part - 1) // n + 1)
+        shuffles = [torch.randperm(n, generator=torch.Generator().manual_seed(mixed(self.seed, t, 1))) for t in times]
+        return self._listed[torch.cat(shuffles)[start - times[0] * n :][: self.part]]
 
     def _note(self, there: slice, own: Tensor) -> None:
         """What can follow the tokens of a part: the task is asked once, and not in each step."""

@@ -93,6 +93,11 @@ class Task(Protocol):
         return None
 
     @property
+    def training_inputs(self) -> Tokens | None:
+        """All inputs for training, of which `sample` draws each equally often; None where they are not kept."""
+        return None
+
+    @property
     def kind(self) -> str:
         """What `get_task` knows it by, where it is opened again."""
         return self.name

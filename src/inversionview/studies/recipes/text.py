@@ -27,7 +27,7 @@ def free_text(budget: Budget, seed: int = 0) -> DecoderRecipe:
         metric="euclidean",
         epsilon="null:0.05",  # at early positions, some 3% of unrelated texts have the very same activation
         decoder={},
-        data=DecoderTrainingConfig(seed=seed, megabytes=1024, groups=6, reweight_every=500),
+        data=DecoderTrainingConfig(seed=seed, megabytes=2048, groups=6, reweight_every=500),
         training=TrainingConfig(batch_size=256, matrices_every=2, seed=seed, **budget.or_else(minutes=25.0)),
         rate_queries=50,
         kinds=("head", "resid_post"),

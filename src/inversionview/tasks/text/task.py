@@ -145,7 +145,12 @@ class TextTask(Task):
     @cached_property
     def used_tokens(self) -> Int[Tensor, " used"]:
         """Those of the texts for training; any other text may hold others."""
-        return used_in(self.windows[self._sides["train"]], self.vocabulary)
+        return used_in(self.training_inputs, self.vocabulary)
+
+    @property
+    def training_inputs(self) -> Tokens:
+        """The windows on the training side of the split."""
+        return self.windows[self._sides["train"]]
 
     @property
     def note(self) -> str:
