@@ -26,6 +26,7 @@ NAMES = (
     "map",
     "read",
     "exact",
+    "explain",
     "patching",
     "decoder_training",
     "time_to_quality",

@@ -53,6 +53,7 @@ def number(feature, code):
         ("(x + 3) // 4 == y % 3", lambda x, y: (x + 3) // 4 == y % 3),
         ("1 == 1 and not 1 > 2 and x == 3", lambda x, y: x == 3),
         ("x + y * 2 - -1 > 20", lambda x, y: x + y * 2 + 1 > 20),
+        ("x in (1, 3) and x + y not in (4, 2 + 3)", lambda x, y: x in (1, 3) and x + y not in (4, 5)),
     ],
 )
 def test_conditions_are_what_python_says_with_none_as_nan(text, truth, library):
@@ -115,6 +116,8 @@ def test_small_unsigned_codes_do_not_wrap_around():
         ("`x+y` == 4", "x+y", [i == 4 for i in range(10)]),
         ("c\n == \n1", "c", [False, True]),
         ("'Ann' != who != \"Bob\"", "who", [False, False, True]),
+        ("who in ('Bob', 'none')", "who", [False, True, True]),
+        ("who not in ('Bob',)", "who", [True, False, True]),
     ],
 )
 def test_values_by_name_and_names_in_backticks(text, feature, wanted):
@@ -176,6 +179,10 @@ def test_conditions_on_sums(text, python):
         ("x ** 2 == 1", "is not part"),
         ("x / 2 == 1", "is not part"),
         ("x in 'ab'", "is not part"),
+        ("x in 3", "is not part"),
+        ("x in ()", "is not part"),
+        ("x in (1, 2) in (3,)", "is not part"),
+        ("who in ('Bob', 'Eve')", "who has no value 'Eve'"),
         ("x is 1", "is not part"),
         ("(x := 3) == 3", "is not part"),
         ("lambda: x", "is not part"),

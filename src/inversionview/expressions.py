@@ -1,6 +1,7 @@
 """A small safe language over a task's features: conditions such as `A1 != 1 and (F1 + S1 != 9 or F2 + S2 != 9)`.
 
-What it has: features, integers, strings, `+ - * // %`, comparisons (chained ones too), `and`, `or`, `not`, parentheses.
+What it has: features, integers, strings, `+ - * // %`, comparisons (chained ones too), `in` and `not in` a list such as
+`("red", "blue")`, `and`, `or`, `not`, parentheses.
 
 - A feature is written by its name, in backticks if that is no Python identifier: `` `four digits` == "yes" ``. Outside
   backticks `F1+S1` is F1 plus S1, whether or not a feature is called that.
@@ -31,7 +32,9 @@ NONE = -(2**62) - 1
 """What an expression that gives numbers gives where there is none."""
 
 _QUOTED = r"\"[^\"\n]*\"|'[^'\n]*'|`[^`]*`"
-_MAX_LENGTH, _MAX_DEPTH, _MAX_NUMBER = 1000, 50, 2**62
+MAX_LENGTH = 1000
+"""Characters of an expression."""
+_MAX_DEPTH, _MAX_NUMBER = 50, 2**62
 _ARITHMETIC: dict[type[ast.operator], Callable[[Array, Array], Array]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -144,8 +147,8 @@ class _Compiler:
         return UserError(f"the expression {shown!r} cannot be used: {what}; the features are {there_are}")
 
     def parse(self) -> ast.expr:
-        if len(self.text) > _MAX_LENGTH:
-            raise self.error(f"it is longer than {_MAX_LENGTH} characters")
+        if len(self.text) > MAX_LENGTH:
+            raise self.error(f"it is longer than {MAX_LENGTH} characters")
         if "\\" in self.text:
             raise self.error("it has a backslash")
         prefix = "_"
@@ -188,6 +191,8 @@ class _Compiler:
                 return self.arithmetic(ast.Sub, self.constant(0), self.number(operand, below))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
                 return self.arithmetic(type(op), self.number(left, below), self.number(right, below))
+            case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[ast.Tuple(elts=[_, *_])]):
+                return self.one_of(node, below)
             case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
                 nodes = [left, *others]
                 built = [self.build(part, below) for part in nodes]
@@ -195,8 +200,15 @@ class _Compiler:
                 return self.all_or_any(True, [self.comparison(type(op), a, b) for op, a, b in pairs])
         raise self.error(
             f"{self.shown(node)} is not part of the language, which has features, integers, strings, + - * // %, "
-            "comparisons, and, or, not"
+            "comparisons, in (..., ...), and, or, not"
         )
+
+    def one_of(self, node: ast.Compare, depth: int) -> _Condition:
+        [op], [values] = node.ops, node.comparators
+        assert isinstance(values, ast.Tuple)
+        equal = [ast.Compare(node.left, [ast.Eq()], [value]) for value in values.elts]
+        inside = self.all_or_any(False, [self.condition(pair, depth) for pair in equal])
+        return inside if isinstance(op, ast.In) else _Condition(lambda codes: ~inside.evaluate(codes))
 
     def feature(self, name: str) -> _Feature:
         if name not in self.names:

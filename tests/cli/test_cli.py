@@ -617,7 +617,7 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
             "train-probed nowhere --out o",
             "no recipe 'nowhere' for a probed model; the recipes are: addition, counting",
         ),
-        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, bank, map, heads,"),
+        ("chat", "there is no command 'chat'; the commands are: demo, studies, read, explain, bank, map, heads,"),
         ("--frobnicate", "No such option"),
     ],
 )

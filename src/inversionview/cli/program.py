@@ -14,6 +14,7 @@ from inversionview.cli.causal import causal
 from inversionview.cli.demo import demo
 from inversionview.cli.evaluate import evaluate, validate
 from inversionview.cli.exit import ERROR, INTERRUPTED, OK, USER_ERROR, fail
+from inversionview.cli.explain import explain
 from inversionview.cli.heads import heads
 from inversionview.cli.hypotheses import test
 from inversionview.cli.map import map_
@@ -92,6 +93,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, studies, read, bank, map_, heads, test, patch, causal, serve, train, train_probed, evaluate, validate,
+    demo, studies, read, explain, bank, map_, heads, test, patch, causal, serve,
+    train, train_probed, evaluate, validate,
 ):  # fmt: skip
     cli.add_command(command)

@@ -193,13 +193,22 @@ _items: WeakKeyDictionary[Task, dict[str | None, _Known]] = WeakKeyDictionary()
 
 def items_of(preimage: Preimage, task: Task) -> Iterator[Items]:
     """Columns, where named positions of all inputs and of the members stand in such, and then features."""
-    role = preimage.query.role if preimage.position_rule == "same" else None
+    for items in _kinds(task, preimage.query.role if preimage.position_rule == "same" else None):
+        if not isinstance(items, Columns) or (preimage.positions[preimage.inside] == items.position).all():
+            yield items
+
+
+def simple_features(task: Task, role: str | None) -> set[str]:
+    """The features that no one or two others with far fewer values make certain: no sums, no pairs of names."""
+    features = [items for items in _kinds(task, role) if isinstance(items, Features)]
+    return {items.names[i] for items in features for i in items.simple}
+
+
+def _kinds(task: Task, role: str | None) -> tuple[Items, ...]:
     by_role, names = _items.setdefault(task, {}), tuple(task.features)
     if role not in by_role or by_role[role].names != names:
         by_role[role] = _Known(names, tuple(_made(task, role)))
-    for items in by_role[role].kinds:
-        if not isinstance(items, Columns) or (preimage.positions[preimage.inside] == items.position).all():
-            yield items
+    return by_role[role].kinds
 
 
 def _made(task: Task, role: str | None) -> Iterator[Items]:

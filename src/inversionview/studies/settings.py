@@ -20,6 +20,8 @@ from inversionview.seeds import LARGEST, checked_seed
 _SEED = "Same seed, same result."
 Layers = Literal["all", "upper"]
 """Of which layers heads are chosen: of all, or of the upper half (24 to 47 of 48)."""
+BY_FEATURES = "features"
+"""How an explanation is found where no language model is asked."""
 SITES_HELP = "By commas: sites, layers (a18-24, m3-7, x2-5), or heads, residual, mlps, attention, all"
 
 
@@ -137,6 +139,24 @@ class TestSettings(_Checked):
     )
     n: int = _option(1000, "Candidates to draw, with --sampled.", short="-n")
     random_queries: int = _option(99, "Inputs to compare with.")
+    seed: int = _option(0, _SEED)
+
+
+@dataclass(frozen=True)
+class ExplainSettings(_Checked):
+    """How an activation is put into words."""
+
+    exact: bool | None = _option(
+        None, "Count all inputs, or draw some.  [default: exact if it can be]", flag="--exact/--sampled"
+    )
+    n: int = _option(4000, "Candidates to draw, with --sampled.", short="-n")
+    written: int = _option(200, "Inputs to write that fit, and to run through the model.")
+    by: str = _option(
+        BY_FEATURES, "By features, or by a language model: the URL of an OpenAI-compatible endpoint.", metavar="HOW"
+    )
+    by_model: str | None = _option(None, "With a URL: the model to ask there.", metavar="NAME")
+    by_tokens: int | None = _option(None, "With a URL: tokens of an answer, at most.")
+    queries: int = _option(100, "With --sites: activations of a site to explain.")
     seed: int = _option(0, _SEED)
 
 

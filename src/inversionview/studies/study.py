@@ -21,8 +21,10 @@ from inversionview.probed.model import ProbedModel
 from inversionview.progress import Progress
 from inversionview.reading.columns import with_features
 from inversionview.reading.comparison import compare
+from inversionview.reading.explanation.endpoint import Endpoint
 from inversionview.reading.information import chosen_features
 from inversionview.results.evaluation import Comparison, Evaluation, Validation
+from inversionview.results.explanation import Explanations, SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Direction, Order, Replacement
@@ -35,11 +37,13 @@ from inversionview.studies.opening import open_domain
 from inversionview.studies.parts import LiveParts, Parts, checked_sites
 from inversionview.studies.recipes import TaskSource
 from inversionview.studies.settings import (
+    BY_FEATURES,
     AblateSettings,
     BankSettings,
     CausalSettings,
     EvaluateSettings,
     ExactSettings,
+    ExplainSettings,
     HeadSettings,
     Layers,
     MapSettings,
@@ -54,6 +58,7 @@ from inversionview.studies.verbs.bank import make_for, plan_for
 from inversionview.studies.verbs.causal import causal
 from inversionview.studies.verbs.evaluate import evaluation
 from inversionview.studies.verbs.exact import Indexes, exact
+from inversionview.studies.verbs.explain import explain, explain_sites
 from inversionview.studies.verbs.hypotheses import run_hypothesis
 from inversionview.studies.verbs.map import make_map
 from inversionview.studies.verbs.patch import patch
@@ -376,6 +381,39 @@ class Study:
         return run_hypothesis(
             self.parts, several, hypothesis, self.criterion.but(epsilon, metric, position_rule), settings
         )
+
+    def explain(
+        self, query: Query, *, by: str | Endpoint = BY_FEATURES, by_model: str | None = None,
+        by_tokens: int | None = None, exact: bool | None = None, n: int = 4000, written: int = 200,
+        epsilon: Epsilon | None = None, metric: str | None = None, seed: int = 0,
+    ) -> Explanations:  # fmt: skip
+        """Put what an activation says into words, and score the words on inputs on which they were not found.
+
+        A short rule over the task's features that tells members of the preimage from near misses and random inputs, of
+        three parts at most, the shortest that is within an error of the best. It is found on half of the inputs. With
+        `exact`, it is scored on all inputs of the domain, by default where the task can enumerate; else on the other
+        half of `n` draws, from the decoder and the prior, or without a decoder of a bank. `written` inputs that fit it
+        are run through the model: how many come to lie within ε is its first score, see `results.explanation.ABOUT`
+        for all. Where no rule is better than chance, or what fits one is as often near other activations, it says
+        nothing. `by`: also by a language model, which is shown members and others, and asked again to score its words
+        where it gives no expression; the URL of an OpenAI-compatible endpoint with the model's name, `by_model`, or an
+        `Endpoint`; `by_tokens`: of an answer at most. Rule `same`. Raises `UserError` for settings that cannot be, and
+        an endpoint that fails.
+        """
+        how, endpoint = (by, None) if isinstance(by, str) else (BY_FEATURES, by)
+        settings = ExplainSettings(exact, n, written, how, by_model, by_tokens, seed=seed)
+        return explain(self.parts, query, self.criterion.but(epsilon, metric), settings, endpoint=endpoint)
+
+    def explain_sites(
+        self, sites: Sequence[str | Site] | str, at: str | int, *, queries: int = 100, exact: bool | None = None,
+        n: int = 4000, written: int = 200, epsilon: Epsilon | None = None, metric: str | None = None, seed: int = 0,
+    ) -> SiteExplanations:  # fmt: skip
+        """Put what sites say at a position into words: what their activations of `queries` random inputs speak of.
+
+        Settings are those of `explain`. Raises `UserError` as it does, and for sites and positions that there are not.
+        """
+        settings = ExplainSettings(exact, n, written, queries=queries, seed=seed)
+        return explain_sites(self.parts, self.select_sites(sites), at, self.criterion.but(epsilon, metric), settings)
 
     def patch(
         self, *, target: str | int, sites: str | Sequence[str | PatchSite], contrast: str,

@@ -161,7 +161,7 @@ def bank_sample(
     hold, an ε that is still to be measured, or a query activation of norm 0.
     """
     apart = torch.stack([
-        _apart(bank, query, z_q, criterion.metric) for query, z_q in zip(queries, activations, strict=True)
+        all_distances(bank, query, z_q, criterion.metric) for query, z_q in zip(queries, activations, strict=True)
     ])  # fmt: skip
     limits = torch.tensor(criterion.limits([query.site for query in queries]))[:, None]
     inside = (apart <= limits * (1 + _SLACK) + _SLACK).cumsum(dim=1)
@@ -170,7 +170,8 @@ def bank_sample(
     return BankSample(task, apart[:, :drawn].argsort(dim=1, stable=True)[:, :n], bank, drawn)
 
 
-def _apart(bank: Bank, query: Query, z_q: Float[Tensor, " width"], metric: Metric) -> Float[Tensor, " input"]:
+def all_distances(bank: Bank, query: Query, z_q: Float[Tensor, " width"], metric: Metric) -> Float[Tensor, " input"]:
+    """How far each input of a bank is from an activation at its site and role; infinite where it lacks the role."""
     site = Site.named(query.site)
     vectors, z = bank.vectors(site, query.role), bank.coordinates(site, z_q[: bank.width(site)].float().cpu())
     block = max(1, _BLOCK_VALUES // vectors.shape[1])
