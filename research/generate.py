@@ -15,6 +15,7 @@ from inversionview.cli import cli
 from research import (
     addition_page,
     counting_page,
+    explanations_page,
     facts_page,
     ioi_page,
     markdown,
@@ -37,6 +38,7 @@ def command_line() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "command-line.md": command_line,
+    "explanations.md": explanations_page.page,
     "scale.md": scale.page,
     "studies/addition.md": addition_page.page,
     "studies/counting.md": counting_page.page,

@@ -1,0 +1,400 @@
+"""Measures what the page on explanations says, part by part: `python -m research.explanations_study truth-addition`.
+
+Without a name all parts are measured. Each writes its own key of `research/results/study-explanations.json`, a group of
+cells or a site at a time, so that a run that was stopped goes on where it was; `--again` measures a part anew.
+
+The truth parts are of domains that can be listed. Beside each explanation stands the best rule that a search ten times
+as wide finds, and on some cells the best of all combinations of three of up to 500 literals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Generator
+
+from benchmarks.common import BEGIN, smollm2
+from inversionview.errors import UserError
+from inversionview.files import write_json
+from inversionview.reading.conditions import checked_condition
+from inversionview.reading.explanation import rules
+from inversionview.reading.explanation.evidence import FEWEST_MEMBERS, MEMBER, Evidence, of_all
+from inversionview.reading.explanation.finding import front_of
+from inversionview.reading.explanation.forms import _yes_no
+from inversionview.reading.explanation.quantities import Quantity, quantities
+from inversionview.reading.explanation.scores import detection_scores, signed_weights
+from inversionview.reading.hypotheses import is_row, padded_row
+from inversionview.results.explanation import CONSISTENCY, DETECTION, GENERATION, Explanation
+from inversionview.seeds import mixed, seeded
+from inversionview.studies.banks import bank_for
+from inversionview.studies.settings import ExplainSettings
+from inversionview.studies.study import Study, load_study, open_study
+from inversionview.studies.verbs import explain as verb
+from inversionview.studies.verbs import explain_inputs
+from inversionview.tasks.base import Task
+from research.documents import rounded
+from research.paths import RESULTS, ROOT
+
+NAME = "study-explanations"
+SEED = 0
+INPUTS = 10
+"""Random inputs of each site and position."""
+SAMPLED, BRUTE = 5, 1
+"""Of these, explained from draws, too, and compared with all combinations of literals."""
+WIDE, COUNTED = 60, 3
+"""Rules that the wider search goes on with, and how many of the best are counted in all inputs."""
+LITERALS, SHORTLIST = 500, 50
+"""Distinct literals of the combinations, those that are worth most alone, and combinations counted in all inputs."""
+WITH_INTERVALS = (DETECTION, GENERATION, CONSISTENCY)
+
+
+class Sizes(NamedTuple):
+    """How much is measured."""
+
+    pairs: int
+    inputs: int = INPUTS
+    sampled: int = SAMPLED
+    brute: int = BRUTE
+
+
+class Sites(NamedTuple):
+    """Sites that are put into words."""
+
+    study: str
+    sites: tuple[str, ...]
+    at: str
+    queries: int = 20
+    written: int = 100
+    epsilon: Any = None
+
+
+def read() -> dict[str, Any]:
+    """What was measured so far."""
+    path = RESULTS / f"{NAME}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def keep(part: str, document: Any) -> None:
+    """Write the key of one part, and leave the others as they are."""
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / f"{NAME}.json", {**read(), part: rounded(document, ".6g")})
+
+
+# Truth
+
+
+def truth(study: Study, sizes: Sizes, done: Sequence[Any] = ()) -> Iterator[list[Any]]:
+    """Cells of one site and position after the other, all so far; those in `done` are not measured again."""
+    groups = list(done)
+    have = {(group["site"], group["at"]) for group in groups}
+    for site, role in places(study, sizes.pairs):
+        if (site, role) not in have:
+            groups.append({"site": site, "at": role, "cells": cells_of(study, site, role, sizes)})
+            yield groups
+
+
+def places(study: Study, n: int) -> list[tuple[str, str]]:
+    """Sites in random order, each with a random role; a site comes again only after all others."""
+    generator, pairs = seeded(SEED), list[tuple[str, str]]()
+    while len(pairs) < n:
+        for at in torch.randperm(len(study.sites), generator=generator).tolist():
+            role = study.task.roles[int(torch.randint(len(study.task.roles), (1,), generator=generator))]
+            if (study.sites[at], role) not in pairs and _readable(study, role):
+                pairs.append((study.sites[at], role))
+    return pairs[:n]
+
+
+def _readable(study: Study, role: str) -> bool:
+    try:
+        verb._texts_with(study.task, role, 1, seeded(SEED))
+    except UserError:
+        return False
+    return True
+
+
+def cells_of(study: Study, site: str, role: str, sizes: Sizes) -> list[dict[str, Any]]:
+    """Explanations of some random inputs at one place, each beside what is best, and beside what says nothing."""
+    parts, settings = study.parts, ExplainSettings(exact=True, seed=SEED)
+    generator = Generator().manual_seed(mixed(SEED, sum(map(ord, site + role))))
+    texts = verb._texts_with(study.task, role, sizes.inputs, generator)
+    queries = [study.query(text, role, site) for text in texts]
+    written = explain_inputs.Written(parts, queries[0], study.criterion, settings)
+    cells = []
+    for look in explain_inputs.looks(parts, queries, study.criterion, settings):
+        cell: dict[str, Any] = {"input": look.query.input, "members": look.evidence.members}
+        cells.append(cell | {"explained": told(verb._by_features(study.task, look, written))})
+        if not scoreable(look.evidence):
+            continue
+        cells[-1]["best"] = wider(study.task, look)
+        cells[-1]["dealt"] = told(verb._by_features(study.task, dealt_out(look), written))
+        scored = sum("best" in one for one in cells)
+        if scored <= sizes.sampled:
+            cells[-1]["sampled"] = beside_exact(study, look)
+        if scored <= sizes.brute:
+            cells[-1]["combined"] = combined(study.task, look)
+    return cells
+
+
+def scoreable(evidence: Evidence) -> bool:
+    """Whether there are members enough, and other inputs."""
+    return evidence.members >= FEWEST_MEMBERS and bool((evidence.kinds != MEMBER).any())
+
+
+def told(explanation: Explanation) -> dict[str, Any]:
+    """An explanation with its scores."""
+    return {
+        "expression": explanation.expression,
+        "says_nothing": explanation.says_nothing,
+        "scores": {name: dataclasses.asdict(score) for name, score in explanation.scores.items()},
+    }
+
+
+def both_sides(evidence: Evidence) -> Evidence:
+    """The same, with nothing kept for scoring."""
+    return dataclasses.replace(evidence, scored=np.zeros(len(evidence.scored), dtype=bool))
+
+
+def detection_of_all(task: Task, look: explain_inputs.Look, text: str) -> float:
+    """Detection of an expression, counted in all inputs."""
+    counted = explain_inputs.counted(checked_condition(task, text), look)
+    score = detection_scores(counted.shares, counted.base, exact=True)[DETECTION].value
+    assert score is not None
+    return score
+
+
+def _best_of(task: Task, look: explain_inputs.Look, texts: Sequence[str]) -> dict[str, Any]:
+    scored = [(detection_of_all(task, look, text), text) for text in texts]
+    value, text = max(scored, default=(0.5, ""))
+    return {"detection": value, "expression": text}
+
+
+@contextmanager
+def _keeping(n: int) -> Iterator[None]:
+    before, rules.KEPT = rules.KEPT, n
+    try:
+        yield
+    finally:
+        rules.KEPT = before
+
+
+def wider(task: Task, look: explain_inputs.Look) -> dict[str, Any]:
+    """The rule of best detection that a wider search finds by the inputs of both sides."""
+    with _keeping(WIDE):
+        front = front_of(task, both_sides(look.evidence), look.query)
+    return _best_of(task, look, [rule.text for rule in front[-COUNTED:]])
+
+
+# Members dealt out by chance
+
+
+def dealt_out(look: explain_inputs.Look) -> explain_inputs.Look:
+    """The same distances, dealt out anew among the inputs other than the query's own."""
+    whole, distances = look.whole, look.distances
+    assert whole is not None
+    assert distances is not None
+    generator = Generator().manual_seed(mixed(SEED, look.query.position, *look.query.tokens))
+    rows = np.flatnonzero(np.isfinite(distances) & ~is_row(whole.tokens, look.query.tokens))
+    dealt = distances.copy()
+    dealt[rows] = distances[rows[torch.randperm(len(rows), generator=generator).numpy()]]
+    evidence = of_all(
+        whole.tokens, whole.positions, dealt, whole.prior, epsilon=look.epsilon, query=look.query.tokens,
+        generator=generator,
+    )  # fmt: skip
+    return look._replace(evidence=evidence, distances=dealt)
+
+
+# Intervals of a sample
+
+
+def beside_exact(study: Study, look: explain_inputs.Look) -> dict[str, Any]:
+    """An explanation from draws, and the scores of the same words counted in all inputs."""
+    sampled = study.explain(look.query, exact=False, epsilon=look.epsilon, seed=SEED).best
+    document = told(sampled)
+    if sampled.expression is None:
+        return document
+    counted = explain_inputs.counted(checked_condition(study.task, sampled.expression), look)
+    scores = {GENERATION: counted.generation} | detection_scores(counted.shares, counted.base, exact=True)
+    return document | {"exact": {name: scores[name].value for name in WITH_INTERVALS}}
+
+
+# All combinations of literals
+
+
+class Literal(NamedTuple):
+    """A condition on one quantity."""
+
+    text: str
+    holds: Bool[np.ndarray, " row"]
+
+
+def combined(task: Task, look: explain_inputs.Look) -> dict[str, Any]:
+    """The best of all combinations of up to three literals by `and` and `or`, by detection in all inputs."""
+    evidence = both_sides(look.evidence)
+    weights = signed_weights(evidence)
+    literals = literals_of(task, evidence, look, weights)
+    best = _best_of(task, look, shortlist(literals, weights))
+    return best | {"literals": len(literals)}
+
+
+def literals_of(
+    task: Task, evidence: Evidence, look: explain_inputs.Look, weights: Float[np.ndarray, " row"]
+) -> list[Literal]:
+    """The distinct ones that are worth most alone."""
+    query = look.query
+    own = padded_row(task, query).numpy()[:, : evidence.tokens.shape[1]]
+    tokens = torch.from_numpy(np.concatenate([evidence.tokens, own]).astype(np.int64))
+    positions = torch.from_numpy(np.append(evidence.positions, query.position).astype(np.int64))
+    distinct: dict[bytes, Literal] = {}
+    for quantity in quantities(task, tokens, positions, query.role):
+        for text, holds in _conditions(quantity):
+            distinct.setdefault(np.packbits(holds[:-1]).tobytes(), Literal(text, holds[:-1]))
+    return sorted(distinct.values(), key=lambda one: -float(weights[one.holds].sum()))[:LITERALS]
+
+
+def _conditions(quantity: Quantity) -> Iterator[tuple[str, Bool[np.ndarray, " row"]]]:
+    """Equal to the query's value, which is that of the last row; and at least and at most every value."""
+    own, codes = int(quantity.codes[-1]), quantity.codes
+    if quantity.yes_no:
+        yield _yes_no(quantity, own).text, codes == own
+        return
+    if quantity.values[own]:
+        yield f"{quantity.text} == {quantity.values[own]}", codes == own
+    for code, value in enumerate(quantity.values[1:], start=1) if quantity.ordered else ():
+        yield f"{quantity.text} >= {value}", codes >= code
+        yield f"{quantity.text} <= {quantity.values[code - 1]}", codes < code
+
+
+def shortlist(literals: Sequence[Literal], weights: Float[np.ndarray, " row"]) -> list[str]:
+    """The combinations that are worth most: all of one literal, of two and of three."""
+    if not literals:
+        return []
+    holds = np.stack([one.holds for one in literals], axis=1).astype(np.float32)
+    weights = weights.astype(np.float32)
+    alone = weights @ holds
+    both = (holds * weights[:, None]).T @ holds
+    texts = [one.text for one in literals]
+    best = [(float(worth), text) for worth, text in zip(alone, texts, strict=True)]
+    best += _top(both, lambda a, b: f"{texts[a]} and {texts[b]}")
+    best += _top(alone[:, None] + alone - both, lambda a, b: f"{texts[a]} or {texts[b]}")
+    for c, text in enumerate(texts):
+        rows = holds[:, c] > 0
+        all_three = (holds[rows] * weights[rows, None]).T @ holds[rows]
+        with_c = both[c]
+        best += _top(all_three, partial("{2} and {1} and {0}".format, text), texts)
+        best += _top(both + alone[c] - all_three, partial("({2} and {1}) or {0}".format, text), texts)
+        either = with_c[:, None] + with_c - all_three
+        best += _top(either, partial("({2} or {1}) and {0}".format, text), texts)
+        any_of = alone[:, None] + alone - both + alone[c] - either
+        best += _top(any_of, partial("{2} or {1} or {0}".format, text), texts)
+        best = sorted(set(best), key=lambda one: -one[0])[:SHORTLIST]
+    return [text for _, text in best]
+
+
+def _top(
+    worth: Float[np.ndarray, "one other"], text: Callable[..., str], names: Sequence[str] | None = None, n: int = 5
+) -> list[tuple[float, str]]:
+    """Some of the pairs that are worth most."""
+    flat = worth.ravel()
+    found = []
+    for at in np.argpartition(-flat, min(n, len(flat) - 1))[:n].tolist():
+        a, b = divmod(at, worth.shape[1])
+        found.append((float(flat[at]), text(a, b) if names is None else text(names[a], names[b])))
+    return found
+
+
+# Sites
+
+
+def of_sites(study: Study, wanted: Sites, done: Sequence[Any] = ()) -> Iterator[list[Any]]:
+    """A sentence a site, with scores; all so far."""
+    sites = list(done)
+    have = {one["site"] for one in sites}
+    for site in wanted.sites:
+        if site in have:
+            continue
+        options = {"queries": wanted.queries, "written": wanted.written, "epsilon": wanted.epsilon, "seed": SEED}
+        [one] = study.explain_sites([site], wanted.at, **options).to_dict()["sites"]
+        sites.append(one)
+        yield sites
+
+
+def heads(study: Study) -> tuple[str, ...]:
+    """All heads."""
+    return tuple(site for site in study.sites if site.startswith("a"))
+
+
+# Parts
+
+TRUTHS = {"truth-addition": ("addition", 10), "truth-ioi": ("ioi-small", 6), "truth-facts": ("facts-small", 10)}
+"""Studies, and how many sites and positions of each."""
+SITES = {
+    "sites-addition": ("addition", "="),
+    "sites-smollm2-ioi": ("ioi", "END"),
+    "sites-facts-small": ("facts-small", "END"),
+    "sites-ioi-small": ("ioi-small", "END"),
+    "sites-counting": ("counting", ":"),
+}
+"""Studies, and the position."""
+PARTS = ("truth-addition", "sites-addition", "sites-smollm2-ioi", "truth-ioi", "sites-facts-small", "truth-facts",
+         "sites-ioi-small", "sites-counting")  # fmt: skip
+EPSILONS = {"facts-small": "null:0.01"}
+"""Where that of the study leaves most activations fewer members than can be scored."""
+SMOLLM2_HEADS, SMOLLM2_EPSILON = 8, "null:0.01"
+
+
+def measure(part: str, before: Any = None) -> None:
+    """Measure one part, and go on with what there is of it."""
+    before = before or {}
+    if part in TRUTHS:
+        name, pairs = TRUTHS[part]
+        study = load_study(name, device="cpu")
+        document = {"study": name, "pairs": pairs, "inputs": INPUTS, "sampled": SAMPLED, "epsilon": 0.1}
+        for groups in truth(study, Sizes(pairs), before.get("groups", [])):
+            keep(part, document | {"groups": groups})
+            print(f"{part}: {len(groups)} of {pairs}", file=sys.stderr, flush=True)
+        return
+    study, wanted = sites_wanted(part)
+    document = {"study": study.name, "at": wanted.at, "queries": wanted.queries, "written": wanted.written,
+                "epsilon": wanted.epsilon or study.criterion.largest, "of": len(wanted.sites)}  # fmt: skip
+    for sites in of_sites(study, wanted, before.get("sites", [])):
+        keep(part, document | {"sites": sites})
+        print(f"{part}: {len(sites)} of {len(wanted.sites)}", file=sys.stderr, flush=True)
+
+
+def sites_wanted(part: str) -> tuple[Study, Sites]:
+    """A study, and its sites that are put into words."""
+    name, at = SITES[part]
+    if part != "sites-smollm2-ioi":
+        study = load_study(name, device="cpu")
+        return study, Sites(name, heads(study), at, epsilon=EPSILONS.get(name))
+    chosen = json.loads((ROOT / "benchmarks" / "chosen_sites.json").read_text(encoding="utf-8"))["ioi"]["sites"]
+    study = open_study("ioi", model=smollm2(), begin=BEGIN)
+    sites = tuple(chosen[:SMOLLM2_HEADS])
+    # One pass for all: what is asked for later is found in the bank that is in memory.
+    bank_for(study.parts, [study.probed.site(site) for site in sites], [at])
+    return study, Sites(name, sites, at, 5, 50, SMOLLM2_EPSILON)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Measure the parts that are named, by default all."""
+    args = list(sys.argv[1:] if args is None else args)
+    names = [arg for arg in args if not arg.startswith("-")] or list(PARTS)
+    for name in names:
+        if name not in PARTS:
+            print(f"there is no part {name!r}: use {' or '.join(PARTS)}", file=sys.stderr)
+            return 2
+        measure(name, None if "--again" in args else read().get(name))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
