@@ -116,6 +116,11 @@ def test_until_they_are_all_there_they_come_in_as_their_passes_say(listed):
     assert pool._made == pools.FIRST_PARTS + 40 * 64 // (64 * 8)
 
 
+def test_memory_is_not_counted_for_what_can_follow_where_anything_can():
+    with_constraints = made(megabytes=1, constrained=True)
+    assert made(megabytes=1).parts > with_constraints.parts
+
+
 def test_where_they_have_no_room_all_of_them_come_before_one_comes_again(listed):
     every = listed(50)
     pool = made()

@@ -24,7 +24,7 @@ def render_explanations_terminal(document: Explanations, console: Console) -> No
         for name, score in one.scores.items():
             floor = "" if score.floor is None else f"{score.floor:.3f}"
             about = ABOUT.get(name, "")
-            table.add_row(name.replace("_", " "), _value(score), floor, f"{score.n:,}", Text(about, style="dim"))
+            table.add_row(name.replace("_", " "), score.shown, floor, f"{score.n:,}", Text(about, style="dim"))
         if one.scores:
             console.print(table)
     if document.cost is not None:
@@ -50,10 +50,3 @@ def render_sites_terminal(document: SiteExplanations, console: Console) -> None:
 
 def _mean(score: Score | None) -> str:
     return "" if score is None or score.value is None else f"{score.value:.3f}"
-
-
-def _value(score: Score) -> str:
-    if score.value is None or score.interval is None:
-        return f"not known: {score.why_not}"
-    low, high = score.interval
-    return f"{score.value:.3f}" if high - low < 5e-4 else f"{score.value:.3f} ({low:.3f}, {high:.3f})"

@@ -35,12 +35,16 @@ class Score:
     """Inputs it was tried on."""
     why_not: str | None = None
 
-    def __str__(self) -> str:
+    @property
+    def shown(self) -> str:
+        """The value with its interval, or why there is none."""
         if self.value is None or self.interval is None:
             return f"not known: {self.why_not}"
         low, high = self.interval
-        between = "" if high - low < 5e-4 else f" ({low:.3f} to {high:.3f})"
-        return f"{self.value:.3f}{between}" + ("" if self.floor is None else f", floor {self.floor:.3f}")
+        return f"{self.value:.3f}" if high - low < 5e-4 else f"{self.value:.3f} ({low:.3f}, {high:.3f})"
+
+    def __str__(self) -> str:
+        return self.shown + ("" if self.floor is None else f", floor {self.floor:.3f}")
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,12 @@ def test_activations_are_compared_with_all_inputs_in_parts_that_memory_bears(fac
     assert passes == [2, 2]
 
 
+def test_where_nearly_everything_is_a_member_there_is_no_number(facts):
+    found = facts.explain(facts.query(FACT, at="END", site="m0"), epsilon=50.0).best
+    assert found.scores == {}
+    assert "nearly all inputs are members, too few others to score: take a smaller epsilon" in found.says_nothing
+
+
 def test_too_few_members_give_no_number(facts):
     found = facts.explain(facts.query(FACT, at="END", site="a0.1")).best
     assert found.scores == {}

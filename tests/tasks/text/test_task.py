@@ -399,6 +399,13 @@ def test_a_rare_token_is_drawn_as_often_as_it_is_probable():
         assert abs((drawn == rare).sum() - 20) < 4 * 20**0.5
 
 
+@pytest.mark.parametrize(("uniform", "token"), [(0.0, 1), (0.5 + 2e-10, 2), (0.9, 3)])
+def test_a_token_is_where_its_number_falls_however_rare_it_is(uniform, token, monkeypatch):
+    monkeypatch.setattr(sampling.torch, "rand", lambda *shape, **_: torch.full(shape, uniform, dtype=torch.float64))
+    probabilities = torch.tensor([[0.0, 0.5, 1e-9, 0.5]])
+    assert sampling._picked(probabilities, generator()).tolist() == [[token]]
+
+
 def test_tokens_are_those_of_the_texts_for_training(given):
     rows = given.windows[~given.is_held_out(given.windows)]
     assert set(given.used_tokens.tolist()) == {*rows.unique().tolist(), given.pad}

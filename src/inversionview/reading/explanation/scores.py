@@ -16,16 +16,20 @@ LEAST_DETECTION = 0.55
 """Detection up to which an explanation says nothing: 0.5 is chance."""
 
 
-def parts_of(evidence: Evidence, *, scored: bool) -> dict[int, float]:
-    """The same where one side has no inputs of a kind: the other kind then counts for both."""
-    there = [kind for kind in (NEAR, RANDOM) if evidence.rows(kind, scored=scored).any()]
-    return {MEMBER: 0.5} | {kind: -0.5 / len(there) for kind in there}
+def _parts(others: Sequence[int]) -> dict[int, float]:
+    """What the share of each kind for which something holds adds to balanced accuracy, which is 0.5 without."""
+    return {MEMBER: 0.5} | {kind: -0.5 / len(others) for kind in others}
+
+
+def _for_finding(evidence: Evidence) -> dict[int, float]:
+    """The same by the kinds that are on the side for finding."""
+    return _parts([kind for kind in (NEAR, RANDOM) if evidence.rows(kind, scored=False).any()])
 
 
 def signed_weights(evidence: Evidence) -> Float[np.ndarray, " row"]:
     """What each input on the side for finding adds to what a rule is worth that holds for it; 0 on the other."""
     weights = np.zeros(len(evidence.tokens))
-    for kind, part in parts_of(evidence, scored=False).items():
+    for kind, part in _for_finding(evidence).items():
         rows = evidence.rows(kind, scored=False)
         weights[rows] = 2 * part * evidence.weights[rows] / evidence.weights[rows].sum()
     return weights
@@ -34,7 +38,7 @@ def signed_weights(evidence: Evidence) -> Float[np.ndarray, " row"]:
 def error_of(evidence: Evidence, holds: Bool[np.ndarray, " row"]) -> float:
     """The standard error of what a rule is worth on the side for finding; a share is not taken to be 0 or 1."""
     variance = 0.0
-    for kind, part in parts_of(evidence, scored=False).items():
+    for kind, part in _for_finding(evidence).items():
         rows = evidence.rows(kind, scored=False)
         share, worth = share_of(holds[rows], evidence.weights[rows])
         likely = (share * worth + 1) / (worth + 2)
@@ -67,7 +71,7 @@ def detection_scores(shares: Mapping[int, Shares], base: Shares, *, exact: bool 
 
 def _balanced(shares: Mapping[int, Shares], others: Sequence[int], *, exact: bool, n: int) -> Score:
     """Balanced accuracy, with an interval from those of its shares, by Newcombe (1998)."""
-    parts = {MEMBER: 0.5} | {kind: -0.5 / len(others) for kind in others}
+    parts = _parts(others)
     value = 0.5 + sum(part * shares[kind].share for kind, part in parts.items())
     below = above = 0.0
     for kind, part in parts.items():

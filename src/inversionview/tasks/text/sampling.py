@@ -126,7 +126,7 @@ def _continued(
 
 
 def _picked(probabilities: Float[Tensor, "batch vocab"], generator: Generator) -> Int[Tensor, "batch 1"]:
-    """A token of each row, by one uniform number a row: `torch.multinomial` takes one a token, a third of the time.
+    """A token of each row, by one uniform number a row: `torch.multinomial` takes one a token, which costs much.
 
     In fp64, since a 50,000-way cumulative sum in fp32 loses the rare tokens.
     """
