@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from inversionview.criterion import Metric
@@ -27,8 +27,10 @@ from inversionview.tasks.base import Task
 from inversionview.tasks.positions import draw_positions
 
 HALF = (torch.bfloat16, torch.float16)
-INPUTS = 8
-"""Inputs by which the floor of a site is measured."""
+INPUTS, ALONE = 32, 8
+"""Inputs by which the floor of a site is measured: on some processors few of them show any. And how many of these are
+run alone, too, which costs most.
+"""
 _ROUNDS = 100
 """Batches that are drawn for a role which few inputs have."""
 
@@ -83,16 +85,16 @@ def same_input_floor(
 ) -> dict[str, float]:
     """By short site name, the largest distance between activations of one input that was run in different company.
 
-    `n` inputs from the prior, at `role` or else at random eligible positions: each alone and no further than needed, in
-    a batch of whole inputs, padded, and after shared beginnings. Raises `UserError` for n < 1, or where no input
-    has the role.
+    `n` inputs from the prior, at `role` or else at random eligible positions: in a batch of whole inputs, padded, after
+    shared beginnings, and `ALONE` of them each alone and no further than needed. Raises `UserError` for n < 1, or where
+    no input has the role.
     """
     if n < 1:
         raise UserError(f"n must be at least 1, such as {INPUTS}, not {n}")
     parsed = tuple(dict.fromkeys(probed.site(site) for site in sites))
     tokens, positions = _inputs(task, n, role, torch.Generator().manual_seed(seed))
     rows, at = torch.arange(len(tokens)), sorted(set(positions.tolist()))
-    alone = [probed.capture(row[None], parsed, position[None]) for row, position in zip(tokens, positions, strict=True)]
+    alone = [probed.capture(tokens[i : i + 1], parsed, positions[i : i + 1]) for i in range(min(ALONE, len(tokens)))]
     whole = probed.capture(tokens, parsed)
     wide = torch.nn.functional.pad(tokens, (0, max(0, min(8, probed.max_length - tokens.shape[1]))), value=task.pad)
     padded = probed.capture(wide, parsed)
@@ -100,14 +102,20 @@ def same_input_floor(
     shared = probed.capture_prefixes(order[0], parsed, at)
     floors = {}
     for site in parsed:
-        runs = [torch.cat([one[site] for one in alone]), whole[site][rows, positions], padded[site][rows, positions]]
+        runs = [whole[site][rows, positions], padded[site][rows, positions]]
         owners = shared.tree.owners[positions, order[1]]
         runs.append(torch.stack([shared.at[site][t][i] for t, i in zip(positions.tolist(), owners, strict=True)]))
-        made = torch.stack(runs).float().cpu()
-        made = made[:, (made.norm(dim=-1) > 0).all(dim=0)]  # no distance from what is 0
-        apart = [distances(made, one.expand_as(made), metric).amax() for one in made] if made.shape[1] else []
-        floors[str(site)] = float(max(apart, default=torch.tensor(0.0)))
+        apart = _furthest(torch.stack(runs).float().cpu(), metric)
+        few = [torch.cat([one[site] for one in alone]), *(run[: len(alone)] for run in runs)]
+        floors[str(site)] = max(apart, _furthest(torch.stack(few).float().cpu(), metric))
     return floors
+
+
+def _furthest(made: Float[Tensor, "run row width"], metric: Metric) -> float:
+    """The largest distance between two runs of one input."""
+    made = made[:, (made.norm(dim=-1) > 0).all(dim=0)]  # no distance from what is 0
+    apart = [distances(made, one.expand_as(made), metric).amax() for one in made] if made.shape[1] else []
+    return float(max(apart, default=torch.tensor(0.0)))
 
 
 def _inputs(task: Task, n: int, role: str | None, generator: torch.Generator) -> tuple[Tokens, Positions]:

@@ -183,4 +183,4 @@ def in_words(told: Sequence[Told], queries: int) -> str:
     rest = 1 - sum(one.share for one in told[:3])
     if rest > 1e-9:
         parts.append(f"something else in {round(rest * queries)}")
-    return f"tells {', '.join(parts)} of {queries} activations"
+    return f"tells {'; '.join(parts)} of {queries} activations"

@@ -129,6 +129,8 @@ def test_words_that_fit_any_activation_say_nothing():
     as_others = good | {OTHERS: Score(0.45, (0.3, 0.5), None, 200)}
     assert "other activations" in why_nothing(detection, as_others)
     assert "chance" in why_nothing(Score(0.6, (0.54, 0.7), 0.5, 10), good)
+    assert why_nothing(detection, good | {CONSISTENCY: Score(1.0, (0.9, 1.0), 0.95, 200)}) == "95% of all inputs fit it"
+    assert why_nothing(detection, good | {CONSISTENCY: Score(1.0, (0.9, 1.0), 0.85, 200)}) == ""
 
 
 def test_activations_are_compared_with_all_inputs_in_parts_that_memory_bears(facts, monkeypatch):

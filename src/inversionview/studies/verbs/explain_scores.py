@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from inversionview.reading.conditions import checked_condition
 from inversionview.reading.explanation.finding import holds_for
 from inversionview.reading.explanation.scores import LEAST_DETECTION, detection_scores, shares_of
-from inversionview.results.explanation import DETECTION, GENERATION, OTHERS, Score
+from inversionview.results.explanation import CONSISTENCY, DETECTION, GENERATION, OTHERS, Score
 from inversionview.studies.verbs.explain_inputs import Look, Written, counted
 from inversionview.tasks.base import Task
+
+MOST_FIT = 0.9
+"""Share of random inputs that fit an explanation from which on it says nothing: it excludes next to nothing."""
 
 
 def why_nothing(detection: Score, scores: Mapping[str, Score]) -> str:
@@ -22,6 +25,9 @@ def why_nothing(detection: Score, scores: Mapping[str, Score]) -> str:
         return detection.why_not or "it could not be scored"
     if detection.interval[0] <= LEAST_DETECTION:
         return "members are told from others no better than by chance"
+    fitting = scores[CONSISTENCY].floor if CONSISTENCY in scores else None
+    if fitting is not None and fitting >= MOST_FIT:
+        return f"{fitting:.0%} of all inputs fit it"
     if generation is None or generation.interval is None or others is None or others.value is None:
         return ""
     as_often = generation.interval[0] <= others.value

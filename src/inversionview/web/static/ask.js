@@ -86,19 +86,27 @@ export function mountAsk(root, { store, studies, onTokens, onRefused, onMap }) {
     try {
       const answer = await tokensOf(text);
       if (mine !== questions) return null;
-      fill(wrong);
+      say("");
       field.removeAttribute("aria-invalid");
       show(answer);
       return answer;
     } catch (error) {
       if (mine !== questions) return null;
       const { message, instead } = error instanceof AskError ? error : { message: `${error}`, instead: "" };
-      fill(wrong, message, instead ? [" ", h("button", { type: "button", class: "small mono", on: { click: () => choose(instead) } }, instead)] : null);
+      say(message, instead);
       field.setAttribute("aria-invalid", "true");
       chips.classList.add("old");
       if (text === store.get().input) onRefused({ message, instead });
       return null;
     }
+  }
+
+  /** Say what is wrong. What stands there already stays: a button that is replaced while it is pressed is not clicked. */
+  function say(message, instead = "") {
+    const key = JSON.stringify([message, instead]);
+    if (wrong.dataset.said === key) return;
+    wrong.dataset.said = key;
+    fill(wrong, message, instead ? [" ", h("button", { type: "button", class: "small mono", on: { click: () => choose(instead) } }, instead)] : null);
   }
 
   /** The tokens of an input; those that a study starts with came with it. @returns {Promise<import("./report/types").Tokens>} */
@@ -152,7 +160,7 @@ export function mountAsk(root, { store, studies, onTokens, onRefused, onMap }) {
       const { examples: drawn } = await get(`${pathOf(store.get().study, "examples")}?n=1&seed=${1000 + seed}`);
       choose(drawn[0]);
     } catch (error) {
-      fill(wrong, error.message);
+      say(error.message);
     }
   }
 
