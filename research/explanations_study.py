@@ -33,6 +33,7 @@ from inversionview.reading.explanation.forms import _yes_no
 from inversionview.reading.explanation.quantities import Quantity, quantities
 from inversionview.reading.explanation.scores import detection_scores, signed_weights
 from inversionview.reading.hypotheses import is_row, padded_row
+from inversionview.results import convert
 from inversionview.results.explanation import CONSISTENCY, DETECTION, GENERATION, Explanation
 from inversionview.seeds import mixed, seeded
 from inversionview.studies.banks import bank_for
@@ -40,6 +41,7 @@ from inversionview.studies.settings import ExplainSettings
 from inversionview.studies.study import Study, load_study, open_study
 from inversionview.studies.verbs import explain as verb
 from inversionview.studies.verbs import explain_inputs
+from inversionview.studies.verbs.explain_by_features import by_features
 from inversionview.tasks.base import Task
 from research.documents import rounded
 from research.paths import RESULTS, ROOT
@@ -75,6 +77,8 @@ class Sites(NamedTuple):
     queries: int = 20
     written: int = 100
     epsilon: Any = None
+    used: tuple[int, int] | None = None
+    """Activations of which it is tried whether the model uses what is said, and inputs of each group; None for all."""
 
 
 def read() -> dict[str, Any]:
@@ -127,15 +131,15 @@ def cells_of(study: Study, site: str, role: str, sizes: Sizes) -> list[dict[str,
     generator = Generator().manual_seed(mixed(SEED, sum(map(ord, site + role))))
     texts = verb._texts_with(study.task, role, sizes.inputs, generator)
     queries = [study.query(text, role, site) for text in texts]
-    written = explain_inputs.Written(parts, queries[0], study.criterion, settings)
+    written = explain_inputs.Written(parts, queries[0], study.criterion.metric, settings)
     cells = []
-    for look in explain_inputs.looks(parts, queries, study.criterion, settings):
+    for look in verb.looks(parts, queries, study.criterion, settings):
         cell: dict[str, Any] = {"input": look.query.input, "members": look.evidence.members}
-        cells.append(cell | {"explained": told(verb._by_features(study.task, look, written))})
+        cells.append(cell | {"explained": told(by_features(study.task, look, written))})
         if not scoreable(look.evidence):
             continue
         cells[-1]["best"] = wider(study.task, look)
-        cells[-1]["dealt"] = told(verb._by_features(study.task, dealt_out(look), written))
+        cells[-1]["dealt"] = told(by_features(study.task, dealt_out(look), written))
         scored = sum("best" in one for one in cells)
         if scored <= sizes.sampled:
             cells[-1]["sampled"] = beside_exact(study, look)
@@ -321,10 +325,21 @@ def of_sites(study: Study, wanted: Sites, done: Sequence[Any] = ()) -> Iterator[
     for site in wanted.sites:
         if site in have:
             continue
-        options = {"queries": wanted.queries, "written": wanted.written, "epsilon": wanted.epsilon, "seed": SEED}
-        [one] = study.explain_sites([site], wanted.at, **options).to_dict()["sites"]
-        sites.append(one)
+        sites.append(of_site(study, wanted, site))
         yield sites
+
+
+def of_site(study: Study, wanted: Sites, site: str) -> dict[str, Any]:
+    """What one site says, and how often that is used."""
+    options: dict[str, Any] = {"epsilon": wanted.epsilon, "seed": SEED}
+    whole = {"queries": wanted.queries, "written": wanted.written, "used": wanted.used is None}
+    [one] = study.explain_sites([site], wanted.at, **options, **whole).sites
+    if wanted.used is not None:
+        few = dict(zip(("queries", "written"), wanted.used, strict=True))
+        [tried] = study.explain_sites([site], wanted.at, **options, **few, used=True).sites
+        one = dataclasses.replace(one, used=tried.used)
+    document: dict[str, Any] = convert.plain(one)
+    return document
 
 
 def heads(study: Study) -> tuple[str, ...]:
@@ -381,7 +396,7 @@ def sites_wanted(part: str) -> tuple[Study, Sites]:
     sites = tuple(chosen)
     # One pass for all: what is asked for later is found in the bank that is in memory.
     bank_for(study.parts, [study.probed.site(site) for site in sites], [at])
-    return study, Sites(name, sites, at, 10, 50, SMOLLM2_EPSILON)
+    return study, Sites(name, sites, at, 10, 50, SMOLLM2_EPSILON, (3, 25))
 
 
 def main(args: Sequence[str] | None = None) -> int:

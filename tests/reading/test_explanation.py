@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from inversionview.reading.conditions import checked_condition
+from inversionview.reading.explanation import finding
 from inversionview.reading.explanation.evidence import (
     KINDS,
     MEMBER,
@@ -99,11 +102,29 @@ def test_what_a_rule_says_is_what_it_holds_for(drawn):
     weights = signed_weights(found)[~found.scored]
     for rule in front:
         holds = inside_of(drawn, rule.text, found)
-        assert (holds == rule.holds[:-1]).all(), rule.text
+        assert (holds == rule.holds).all(), rule.text
         assert rule.value == pytest.approx(weights[holds].sum(), abs=1e-9)
-        assert rule.holds[-1], "the query is a member"
+        own = torch.tensor(query(ASKED).tokens)[None].numpy(), np.array([query(ASKED).position])
+        assert holds_for(task(), checked_condition(task(), rule.text), *own), "the query is a member"
     assert [rule.cost for rule in front] == sorted({rule.cost for rule in front})
     assert [rule.value for rule in front] == sorted(rule.value for rule in front)
+
+
+def test_inputs_that_are_not_known_to_be_members_decide_between_rules_that_are_as_good(drawn, monkeypatch):
+    f1, s1 = values(drawn, "F1", "S1")
+    found = evidence(drawn, near((f1 + s1 == 14) & np.isin(f1, (6, 8)), abs(f1 + s1 - 14)))
+    f1, s1 = values((found.tokens, found.positions), "F1", "S1")
+    unlike = (found.kinds != MEMBER) & (f1 + s1 == 14)
+    unseen = dataclasses.replace(found, scored=found.scored | unlike)
+    front = front_of(task(), unseen, query(ASKED))
+    assert front[-1].text == "F1 + S1 == 14"
+    assert front_of(task(), unseen, query(ASKED), as_drawn(drawn))[-1].text == front[-1].text, "enough is known"
+    monkeypatch.setattr(finding, "FEW_RANDOM", len(found.tokens))
+    more = front_of(task(), unseen, query(ASKED), as_drawn(drawn))[-1]
+    assert more.parts > 1
+    holds = holds_for(task(), checked_condition(task(), more.text), found.tokens, found.positions)
+    assert holds[found.kinds == MEMBER].all()
+    assert not holds[unlike].any()
 
 
 def test_no_single_part_is_better_than_the_best_that_is_found(drawn):

@@ -12,7 +12,8 @@ import pytest
 from inversionview.report import words
 from inversionview.report.answer import Answer, Line, Miss, PatternLine
 from inversionview.report.hypotheses import packed
-from inversionview.report.wire import pack_causal, pack_map, pack_patching, pack_tests
+from inversionview.report.wire import pack_causal, pack_explanations, pack_map, pack_patching, pack_tests
+from inversionview.results.explanations import SiteExplanation, SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Cell, CellBits
 from tests.paths import ROOT
@@ -25,6 +26,8 @@ DECLARED = {
     for name, body in re.findall(r"interface (\w+)[^{]*\{\n(.*?)\n\}", TYPES, re.DOTALL)
 }
 
+SITES = SiteExplanations("a", "=", (SiteExplanation("a0.0", "=", "tells S in 1 of 1 activations", 1, (), {}),), 0)
+
 
 @pytest.mark.parametrize("result", [words.Row, words.Table, words.Words, Answer, Line, PatternLine, Miss, CellBits])
 def test_a_declared_type_has_the_fields_of_its_dataclass(result: Any) -> None:
@@ -32,7 +35,7 @@ def test_a_declared_type_has_the_fields_of_its_dataclass(result: Any) -> None:
 
 
 def test_a_type_declares_no_field_that_python_does_not_make() -> None:
-    made = {field.name for field in dataclasses.fields(Cell)} | {"face", "says", "level"}
+    made = {field.name for field in dataclasses.fields(Cell)} | {"face", "says", "in_words", "level"}
     assert DECLARED["Cell"] <= made
 
 
@@ -44,6 +47,7 @@ def test_a_type_declares_no_field_that_python_does_not_make() -> None:
         ("PackedCausal", pack_causal(causal.document())),
         ("PackedPatching", pack_patching(patching.document())),
         ("PackedTests", pack_tests(HypothesisTests(hypotheses()))),
+        ("PackedExplanations", pack_explanations(SITES)),
         ("SampleOf", pack(estimated())["samples"][0]),
         ("FeatureOf", pack(estimated())["features"][0]),
         ("FeatureBits", pack(estimated())["bits"][0]),

@@ -16,9 +16,11 @@ from inversionview.errors import UserError
 from inversionview.progress import advance, stage
 from inversionview.report.hypotheses import sentence, verdict
 from inversionview.report.wire import pack_map, pack_reading
+from inversionview.results.explanations import SiteExplanation
 from inversionview.results.preimage import Preimage
 from inversionview.studies.description import bundled_studies
 from inversionview.studies.folder import open_folder
+from inversionview.studies.kept_explanations import keep_explanations
 from inversionview.studies.kept_map import FILE, kept_map
 from inversionview.studies.parts import live_parts
 from inversionview.studies.study import Study, load_study
@@ -180,6 +182,40 @@ def test_whether_it_is_used_is_told_as_the_study_does(client, study):
     assert to_json({name: document[name] for name in found}) == to_json(found)
 
 
+def test_what_sites_say_is_told_as_the_study_does(client, study):
+    document = ask(client, f"{TINY}/explain", sites=["x0.post", "a0.0"], at="=", queries=2)[-1][1]["document"]
+    found = study.explain_sites(["x0.post", "a0.0"], "=", queries=2)
+    assert document["kind"] == "explanations"
+    assert document["in_words"] == {one.site: one.line for one in found.sites}
+    name, data = ask(client, f"{TINY}/explain", sites=["x0.post"], at="nowhere", queries=2)[-1]
+    assert name == "error"
+    assert "nowhere" in data["message"]
+
+
+def test_a_reading_comes_first_and_its_words_after_it(client, study):
+    events = ask(client, f"{TINY}/read", **READ | {"epsilon": 0.9})
+    first = next(data["document"] for name, data in events if name == "partial")
+    last = events[-1][1]["document"]
+    assert first["words"]["answer"]["in_words"] == ""
+    query = study.query(READ["input"], READ.get("at"), READ["site"])
+    settings = {name: READ[name] for name in ("n", "seed") if name in READ}
+    expected = study.preimage(query, epsilon=0.9, colors=False, **settings).explanation
+    assert last["words"]["answer"]["in_words"] == expected.line
+
+
+def test_the_map_has_the_words_that_are_kept_with_the_study(folder, study, tmp_path):
+    shutil.copytree(folder, tmp_path / "copy")
+    parts = open_folder(tmp_path / "copy")
+    copy = Study.of(live_parts(parts, task=study.task))
+    with serving(copy) as client:
+        ask(client, f"{TINY}/map")
+        keep_explanations(copy, [SiteExplanation("a0.0", "=", "tells F1 in 1 of 1 activations", 1, (), {})])
+        cells = client.get(f"{TINY}/map").json()["document"]["cells"]
+        words = {(cell["site"], cell["at"]): cell["in_words"] for cell in cells}
+        assert words["a0.0", "="] == "tells F1 in 1 of 1 activations"
+        assert set(words.values()) == {"", words["a0.0", "="]}
+
+
 def test_attention_is_the_models(client, study):
     document = ask(client, f"{TINY}/attention", input=SUM)[-1][1]["document"]
     assert document["tokens"] == ["B", *SUM, "E"]
@@ -303,6 +339,9 @@ WRONG = [
     ("map", {"input": "1+1"}, "not an input of addition"),
     ("test", {"input": SUM, "sites": [], "hypothesis": "F1"}, "sites: list should have at least 1 item"),
     ("causal", READ | {"n": 10_001}, "extra"),
+    ("explain", {"sites": ["a9.9"], "at": "="}, "a9.9"),
+    ("explain", {"sites": ["a0.0"], "at": "=", "queries": 501}, "queries may be at most 500 here"),
+    ("explain", {"sites": ["a0.0"]}, "at: field required"),
 ]
 
 

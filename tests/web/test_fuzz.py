@@ -56,7 +56,7 @@ PATHS = [
     *(f"GET /api/results/{{key}}.{kind}" for kind in ("json", "parquet", "html")),
     *(
         f"POST /api/studies/{{name}}/{kind}"
-        for kind in ("tokens", "read", "exact", "overlap", "coverage", "map", "test", "causal", "attention")
+        for kind in ("tokens", "read", "exact", "overlap", "coverage", "map", "test", "explain", "causal", "attention")
     ),
 ]
 

@@ -73,7 +73,7 @@ def use(
     *,
     n_members: int = 500,
     n_others: int = 500,
-    features: Sequence[str] | None = None,
+    features: Sequence[str | Feature] | None = None,
     given: Sequence[str] = (),
     outputs: Sequence[str | int] | None = None,
     seed: int = 0,
@@ -115,7 +115,7 @@ def use(
         others = measured(pool.tokens[wanted], pool.positions[wanted])
         own = measured(members.tokens, members.positions)
     by_group = {name: (others.of(place[a]), others.of(place[b])) for name, (a, b) in groups.items()}
-    bits = {one.name: one for one in preimage_bits(preimage, task, [feature.name for feature in chosen])}
+    bits = {one.name: one for one in preimage_bits(preimage, task, chosen)}
     inside, (nearest, random) = _effect(own, members.weights), map(_effect, by_group.pop(_ALL))
     apart, interval = difference(random, inside)
     verdict, why_not = whole_verdict(inside, random, apart, interval)

@@ -75,12 +75,18 @@ def codes_of(features: Sequence[Feature], tokens: Tokens, positions: Positions) 
     return np.stack([_codes(feature, tokens, positions) for feature in features])
 
 
-def chosen_features(task: Task, names: Iterable[str] | None = None) -> list[Feature]:
-    """The features of these names, by default all. Raises `UserError` that lists the ones there are."""
+def chosen_features(task: Task, names: Iterable[str | Feature] | None = None) -> list[Feature]:
+    """The features of these names, by default all; a feature that the task does not have is taken as it is.
+
+    Raises `UserError` that lists the ones there are.
+    """
     if names is None:
         return list(task.features.values())
     chosen = []
     for name in names:
+        if isinstance(name, Feature):
+            chosen.append(name)
+            continue
         if name not in task.features:
             raise UserError(f"{task.name} has no feature {name!r}; its features are: {', '.join(task.features)}")
         chosen.append(task.features[name])
@@ -163,7 +169,13 @@ def total_variation(a: Float[np.ndarray, " value"], b: Float[np.ndarray, " value
     return 0.5 * float(np.abs(a / a.sum() - b / b.sum()).sum())
 
 
-def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None = None) -> list[FeatureBits]:
+def _bases_of(task: Task, role: str | None, features: Sequence[Feature]) -> dict[str, Float[np.ndarray, " value"]]:
+    """The prior distributions of some features; those that are not the task's own take a pass over all inputs."""
+    base, foreign = base_masses(task, role), [one for one in features if task.features.get(one.name) is not one]
+    return base | _role_masses(task, role, foreign) if foreign else base
+
+
+def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str | Feature] | None = None) -> list[FeatureBits]:
     """What the activation of one query knows about each feature; empty where a sample is worth too few members.
 
     That is fewer than `LEAST_SIZE` of equal weight, by which no size is given either.
@@ -178,7 +190,7 @@ def preimage_bits(preimage: Preimage, task: Task, features: Iterable[str] | None
     if not len(rows) or not (preimage.exact or preimage.effective_size >= LEAST_SIZE):
         return []
     tokens, positions = (torch.from_numpy(column[rows]).long() for column in (preimage.tokens, preimage.positions))
-    base = base_masses(task, preimage.query.role if preimage.position_rule == "same" else None)
+    base = _bases_of(task, preimage.query.role if preimage.position_rule == "same" else None, chosen)
     masses = feature_masses(chosen, tokens, positions, weights[rows])
     if preimage.exact:
         bits = [_feature_bits(f.name, mass, base[f.name]) for f, mass in zip(chosen, masses, strict=True)]

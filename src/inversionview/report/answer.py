@@ -79,6 +79,10 @@ class Answer:
     about: str
     """What the site is, and the study."""
     sentence: str
+    in_words: str
+    """A rule over features, with how many of the inputs that fit it are members; empty where there was no search."""
+    in_words_detail: str
+    """All scores of it."""
     knows: tuple[Line, ...]
     partly: tuple[Line, ...]
     little: tuple[Line, ...]
@@ -107,11 +111,13 @@ def answer_of(reading: Reading) -> Answer:
     little = _between(told, LITTLE, PARTLY)
     nothing = sorted(f.name for f in told if f.share < LITTLE)
     not_measured = "" if told else _why_not_measured(reading)
-    patterns = reading.patterns
+    patterns, explanation = reading.patterns, reading.explanation
     return Answer(
         head=_head(reading),
         about=f"{_site_words(reading.site)}, {reading.study}",
         sentence=_sentence(reading, known, partly, little, not_measured),
+        in_words="" if explanation is None else explanation.line,
+        in_words_detail="" if explanation is None else explanation.scores_line,
         knows=_lines(known, _known, reading.exact),
         partly=_lines(partly, _partly, reading.exact),
         little=tuple(_line(f, f.name, reading.exact) for f in little[:NAMES]),

@@ -29,11 +29,13 @@ def draw_reading(document: Mapping[str, Any], *, anchor: str = "") -> str:
     """Return a section that says what a reading says, answer first; what it was found with is behind a disclosure."""
     answer = document["words"]["answer"]
     identity = f' id="{anchor}"' if anchor else ""
+    words = f'<p class="in-words"><b>IN WORDS</b> {escaped(answer["in_words"])}</p>' if answer["in_words"] else ""
     trust = f'<p class="trust"><b>TRUST</b> {escaped(answer["trust"])}</p>' if answer["trust"] else ""
     parts = [
         f"<h2>{escaped(answer['head'])}</h2>",
         f'<p class="about">{escaped(answer["about"])}</p>',
         f'<p class="sentence">{escaped(answer["sentence"])}</p>',
+        words,
         *_knowledge(answer),
         *_members(answer),
         *_rows(document),

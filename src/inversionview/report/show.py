@@ -11,18 +11,20 @@ from inversionview.report.wire import (
     MOST_TOKENS,
     SHOWN_FIRST,
     pack_causal,
+    pack_explanations,
     pack_map,
     pack_patching,
     pack_reading,
     pack_tests,
 )
+from inversionview.results.explanations import SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Patching
 from inversionview.results.preimage import Preimage
 from inversionview.results.use import Use
 
-Shown = Map | Preimage | Use | Patching | HypothesisTests
+Shown = Map | Preimage | Use | Patching | HypothesisTests | SiteExplanations
 
 
 def page(result: Shown) -> str:
@@ -54,6 +56,8 @@ def _packed(result: Shown, most_tokens: int | None, most_colored: int) -> dict[s
         return pack_patching(result)
     if isinstance(result, HypothesisTests):
         return pack_tests(result)
+    if isinstance(result, SiteExplanations):
+        return pack_explanations(result)
     return pack_reading(result.to_reading(), most_tokens=most_tokens, most_colored=most_colored)
 
 
@@ -66,4 +70,6 @@ def _title(result: Shown) -> str:
         return f"{result.input} at {result.at}, {result.site}"
     if isinstance(result, HypothesisTests):
         return "Does it hold for the members?"
+    if isinstance(result, SiteExplanations):
+        return f"What {result.study} says in words"
     return str(result.query)

@@ -22,6 +22,7 @@ _EXAMPLES = 3
 def answer_lines(answer: Answer, width: int) -> list[Text]:
     """The head, the sentence, what is known and how well, and what the members share; none wider than `width`."""
     lines = [*_head(answer, width), *labelled("", answer.sentence, width, indent=0)]
+    lines += labelled("IN WORDS", answer.in_words, width)
     for label, told in (("KNOWS", answer.knows), ("PARTLY", answer.partly)):
         for i, line in enumerate(told):
             lines += _feature("" if i else label, line, width)

@@ -7,7 +7,9 @@ from rich.text import Text
 
 from inversionview.report.reading import printable
 from inversionview.report.terminal_tables import plain_table
-from inversionview.results.explanation import ABOUT, DETECTION, GENERATION, Explanations, Score, SiteExplanations
+from inversionview.report.words import explanations_words
+from inversionview.results.explanation import ABOUT
+from inversionview.results.explanations import Explanations, SiteExplanations
 
 
 def render_explanations_terminal(document: Explanations, console: Console) -> None:
@@ -27,26 +29,25 @@ def render_explanations_terminal(document: Explanations, console: Console) -> No
             table.add_row(name.replace("_", " "), score.shown, floor, f"{score.n:,}", Text(about, style="dim"))
         if one.scores:
             console.print(table)
+        if one.used is not None:
+            console.print(Text.assemble(("used by the model?  ", "bold"), printable(one.used.line)))
     if document.cost is not None:
         cost = document.cost
         tokens = f"{cost.prompt_tokens:,} tokens in, {cost.completion_tokens:,} out"
         console.print(Text(f"{cost.requests} requests, {tokens}", style="dim"))
     how = "all inputs were counted" if document.exact else "on inputs on which it was not found; in brackets 95%"
-    console.print(Text(f"{document.members:,} members within ε = {document.epsilon:g}; {how}", style="dim"))
+    part = f" {document.given}" if document.given else ""
+    console.print(Text(f"{document.members:,} members{part} within ε = {document.epsilon:g}; {how}", style="dim"))
 
 
 def render_sites_terminal(document: SiteExplanations, console: Console) -> None:
     """Print a row for each site."""
-    console.print(Text(printable(f"{document.study} at {document.at}"), style="bold"))
-    table = plain_table("site", "says", "generation", "floor", "detection", right=(2, 3, 4))
-    for one in document.sites:
-        generation, detection = one.scores.get(GENERATION), one.scores.get(DETECTION)
-        floor = "" if generation is None or generation.floor is None else f"{generation.floor:.3f}"
-        table.add_row(one.site, Text(printable(one.words)), _mean(generation), floor, _mean(detection))
+    words = explanations_words(document)
+    console.print(Text(printable(words.heading), style="bold"))
+    site, says, _, *names = words.tables["sites"].columns
+    table = plain_table(site, says, *names, right=range(2, 2 + len(names)))
+    for row in words.tables["sites"].rows:
+        site, says, _, *scores = row.cells
+        table.add_row(site, Text(printable(says)), *scores)
     console.print(table)
-    about = "scores: means over the activations whose explanation says something; detection: 0.5 is chance"
-    console.print(Text(about, style="dim"))
-
-
-def _mean(score: Score | None) -> str:
-    return "" if score is None or score.value is None else f"{score.value:.3f}"
+    console.print(Text(words.notes[0], style="dim"))

@@ -21,6 +21,7 @@ from inversionview.report.reading import printable, visible
 from inversionview.report.words import (
     best_words,
     causal_words,
+    explanations_words,
     face,
     hypotheses_words,
     map_words,
@@ -30,6 +31,7 @@ from inversionview.report.words import (
 )
 from inversionview.results import convert
 from inversionview.results.colors import RowColors, make_together
+from inversionview.results.explanations import SiteExplanation, SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import UNASKED, Map, given_by_token
 from inversionview.results.overlap import Overlap
@@ -88,16 +90,18 @@ def with_colors(packed: Mapping[str, Any], colors: Float[np.ndarray, "candidate 
     return {**packed, "samples": samples}
 
 
-def pack_map(document: Map) -> dict[str, Any]:
+def pack_map(document: Map, explained: Sequence[SiteExplanation] = ()) -> dict[str, Any]:
     """Return a map with its sentences, and what is drawn and said of each cell; bits have four decimals.
 
     Cells have the bits of all features; what they know best, and what is said, is of those that are shown unasked.
+    `explained`: what some sites say in words, for their cells.
     """
-    packed = document.to_dict()
+    packed, in_words = document.to_dict(), {(one.site, one.at): one.line for one in explained}
     for cell, of in zip(packed["cells"], shown(document).cells, strict=True):
         cell["bits"] = {name: _fixed(feature) for name, feature in cell["bits"].items()}
         cell |= {"best": of.best, "knows": list(of.knows)}
         cell |= {"face": face(of), "says": best_words(of), "level": level_of(of)}
+        cell["in_words"] = in_words.get((of.site, of.at), "")
     features = {"given": given_by_token(document), "known_from": first_known(document), "unasked": list(UNASKED)}
     return _printed({"kind": "map", **packed, **features, "words": asdict(map_words(document))})
 
@@ -125,6 +129,11 @@ def pack_tests(document: HypothesisTests) -> dict[str, Any]:
     """Return tested hypotheses, with their sentences."""
     tests = [packed(test) for test in document]
     return _printed({"kind": "tests", "tests": tests, "words": asdict(hypotheses_words(document))})
+
+
+def pack_explanations(document: SiteExplanations) -> dict[str, Any]:
+    """Return what sites say, as a table."""
+    return _printed({"kind": "explanations", **document.to_dict(), "words": asdict(explanations_words(document))})
 
 
 def _sample(sample: Sample, epsilon: float, table: dict[str, int]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 from inversionview.report import causal, hypotheses, map, patching, reading
 from inversionview.report.answer import Answer, answer_of
 from inversionview.report.estimates import bits_row, curve_header, curve_rows, share_known
+from inversionview.results.explanation import ABOUT, DETECTION, GENERATION, Score
+from inversionview.results.explanations import SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import KNOWN_SHARE, LEAST_BITS, LITTLE, PARTLY, Cell, Map
 from inversionview.results.overlap import Part
@@ -83,6 +85,29 @@ def reading_words(document: Reading) -> Words:
         notes=[] if document.exact else ["In brackets: 95% intervals."],
         answer=answer,
     )
+
+
+def explanations_words(document: SiteExplanations) -> Words:
+    """Say what sites say, a row each."""
+    rows, tried = [], any(one.used is not None for one in document.sites)
+    for one in document.sites:
+        generation, detection = one.scores.get(GENERATION), one.scores.get(DETECTION)
+        floor = "" if generation is None or generation.floor is None else f"{generation.floor:.3f}"
+        examples = next((told.example for told in one.told if told.about), "")
+        used = [_mean(one.used)] if tried else []
+        rows.append(Row([one.site, one.words, examples, _mean(generation), floor, _mean(detection), *used]))
+    columns = ["site", "says", "such as", "generation", "floor", "detection", *(["used"] if tried else [])]
+    return Words(
+        heading=f"{document.study} at {document.at}",
+        tables={"sites": Table("What sites say", columns, rows)},
+        notes=["Scores: means over the activations whose explanation says something; detection: 0.5 is chance.",
+               f"Generation: {ABOUT[GENERATION]}.",
+               *(["Used: of the activations of which it is known, those whose explanation the model uses."] * tried)],
+    )  # fmt: skip
+
+
+def _mean(score: Score | None) -> str:
+    return "" if score is None or score.value is None else f"{score.value:.3f}"
 
 
 def map_words(document: Map) -> Words:

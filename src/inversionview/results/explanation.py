@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from inversionview.results import convert, show
-from inversionview.results.preimage import Query
+from inversionview.results.use import FeatureUse
 
 DETECTION, NEAR_MISSES, RANDOM_INPUTS = "detection", "detection_near_misses", "detection_random_inputs"
 GENERATION, OTHERS, CONSISTENCY = "generation", "generation_other_activations", "consistency"
@@ -47,6 +45,11 @@ class Score:
         return self.shown + ("" if self.floor is None else f", floor {self.floor:.3f}")
 
 
+def percent(share: float) -> str:
+    """With a digit more where it is small: 2.5%, 93%."""
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{100 * share:.2g}%"
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Words about an activation, with what they are worth."""
@@ -62,125 +65,26 @@ class Explanation:
     """The features, sums and differences that it speaks of."""
     says_nothing: str = ""
     """Why it says nothing about this activation; empty where it does."""
+    used: FeatureUse | None = None
+    """Whether the model uses it there; None where that was not tried."""
+
+    @property
+    def line(self) -> str:
+        """The words, with how many of the inputs that fit them are members; or why they say nothing."""
+        generation = self.scores.get(GENERATION)
+        if self.says_nothing:
+            return f"{self.words}: {self.says_nothing}"
+        if generation is None or generation.value is None:
+            return self.words
+        floor = "" if generation.floor is None else f", {percent(generation.floor)} of random ones"
+        return f"{self.words}: {percent(generation.value)} of inputs that fit are members{floor}"
+
+    @property
+    def scores_line(self) -> str:
+        """All scores."""
+        scores = [f"{name.replace('_', ' ')} {score}" for name, score in self.scores.items()]
+        return "; ".join([*scores, *([] if self.used is None else [self.used.line])])
 
     def __repr__(self) -> str:
         said = f"{self.words}; {self.says_nothing}" if self.says_nothing else self.words
-        shown = (f"{name.replace('_', ' ')} {score}" for name, score in self.scores.items())
-        return f"<{said}: {'; '.join(shown)}>" if self.scores else f"<{said}>"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a language model was asked and answered."""
-
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """What may be said of one activation, the best first."""
-
-    study: str
-    query: Query
-    epsilon: float
-    members: int
-    """That were looked at, without the query's own input."""
-    exact: bool
-    """Whether all inputs were counted."""
-    seed: int
-    explanations: tuple[Explanation, ...]
-    cost: Cost | None = None
-    """Where a language model was asked."""
-
-    def __repr__(self) -> str:
-        return "\n".join([f"<Explanations of {self.query}>", *map(repr, self.explanations)])
-
-    def _repr_html_(self) -> str:
-        rows = {name.replace("_", " "): str(score) for name, score in self.best.scores.items()}
-        return show.box(f"{self.query}: {self.best.words}", {"says nothing": self.best.says_nothing, **rows})
-
-    @property
-    def best(self) -> Explanation:
-        """The first one."""
-        return self.explanations[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that `inversionview explain --json` prints."""
-        query = self.query
-        document: dict[str, Any] = convert.plain(
-            {
-                "schema": convert.SCHEMA,
-                "study": self.study,
-                "query": {
-                    "input": query.input, "tokens": query.tokens,
-                    "position": None if query.input is None else query.position, "at": query.role, "site": query.site,
-                },
-                "epsilon": self.epsilon,
-                "members": self.members,
-                "exact": self.exact,
-                "seed": self.seed,
-                "explanations": self.explanations,
-                **({} if self.cost is None else {"cost": self.cost}),
-            }
-        )  # fmt: skip
-        return document
-
-
-@dataclass(frozen=True)
-class Told:
-    """Something that explanations at a site speak of."""
-
-    about: str
-    """Features, sums and differences, by commas; empty where they say nothing."""
-    share: float
-    """Of the activations."""
-    example: str
-    """The words of one of them."""
-
-
-@dataclass(frozen=True)
-class SiteExplanation:
-    """What a site says at a position, over activations of many inputs."""
-
-    site: str
-    at: str
-    words: str
-    queries: int
-    told: tuple[Told, ...]
-    """The most frequent first."""
-    scores: Mapping[str, Score]
-    """Means over the activations whose explanations say something; the interval is of the mean."""
-
-
-@dataclass(frozen=True)
-class SiteExplanations:
-    """A sentence a site."""
-
-    study: str
-    at: str
-    sites: tuple[SiteExplanation, ...]
-    seed: int
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{one.site} at {one.at}: {one.words}" for one in self.sites)
-
-    def _repr_html_(self) -> str:
-        return show.box(f"{self.study} at {self.at}", {one.site: one.words for one in self.sites})
-
-    def to_dict(self) -> dict[str, Any]:
-        """The document that `inversionview explain --sites ... --json` prints."""
-        document: dict[str, Any] = convert.document(self)
-        return document
-
-
-def in_words(told: Sequence[Told], queries: int) -> str:
-    """One sentence about a site: what most of its explanations speak of, and the others."""
-    if not told:
-        return "too few members to say anything"
-    parts = [f"{one.about or 'nothing that the features name'} in {round(one.share * queries)}" for one in told[:3]]
-    rest = 1 - sum(one.share for one in told[:3])
-    if rest > 1e-9:
-        parts.append(f"something else in {round(rest * queries)}")
-    return f"tells {'; '.join(parts)} of {queries} activations"
+        return f"<{said}: {self.scores_line}>" if self.scores else f"<{said}>"

@@ -17,6 +17,7 @@ from inversionview.errors import UserError
 from inversionview.results import convert, estimators, show, storage, typical
 from inversionview.results.colors import TokenColors
 from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Patterns, Trust
+from inversionview.results.explanation import Explanation
 from inversionview.results.reading import Column, Counts, FeatureColumn, Place, Reading, Sample
 from inversionview.results.trust import trust
 
@@ -132,6 +133,8 @@ class Preimage(show.Drawn):
     """What the members share; see `inversionview.reading.patterns`."""
     differences: tuple[str, ...] = ()
     """Of each near miss, what it has in place of what the members share, and "" for others; empty where not known."""
+    explanation: Explanation | None = None
+    """What it says, in words that were scored; None where these were not asked for."""
 
     @property
     def inside(self) -> Bool[np.ndarray, " candidate"]:
@@ -250,13 +253,13 @@ class Preimage(show.Drawn):
         )
 
     def at_epsilon(self, epsilon: float) -> Preimage:
-        """The same candidates with another ε; nothing is computed again: bits and patterns, of the old ε, are left out.
+        """The same candidates with another ε; nothing is computed again, and what is said of the old ε is left out.
 
         Raises `UserError` unless it is above 0, and in an exact preimage at most the ε that was searched.
         """
         epsilon = checked_epsilon(epsilon)
         changes: dict[str, Any] = {"epsilon": epsilon, "epsilon_from": "", "bits": ()}
-        changes |= {"patterns": None, "differences": ()}
+        changes |= {"patterns": None, "differences": (), "explanation": None}
         if not self.exact:
             return dataclasses.replace(self, **changes)
         if epsilon > self.epsilon:
@@ -324,6 +327,7 @@ class Preimage(show.Drawn):
                 "sources": estimators.source_draws(self),
                 "trust": self.trust,
                 "patterns": self.patterns,
+                "explanation": self.explanation,
                 "weighted": self.weighted,
                 "typical": [row for row in self.typical_order().tolist() if row < shown],
             }
@@ -386,6 +390,7 @@ class Preimage(show.Drawn):
             typical=self._typical_among(rows),
             weighted=self.weighted,
             patterns=self.patterns,
+            explanation=self.explanation,
             trust=self.trust,
         )
 

@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from inversionview.criterion import Metric, PositionRule
 from inversionview.results.estimates import Completeness, CurvePoint, FeatureBits, Patterns, Size, Source, Trust
+from inversionview.results.explanation import Explanation
 
 
 @dataclass(frozen=True)
@@ -137,4 +138,6 @@ class Reading:
     """Whether weights are known; else all members count the same."""
     patterns: Patterns | None = None
     """What the members share; None where it was not looked for."""
+    explanation: Explanation | None = None
+    """What it says, in words that were scored."""
     trust: Trust | None = None

@@ -15,14 +15,24 @@ class Drawn:
 
     def to_html(self) -> str:
         """A self-contained HTML page that shows it."""
-        return str(_drawing().page(self))
+        return page(self)
 
     def _repr_html_(self) -> str:
-        return str(_drawing().fragment(self))
+        return fragment(self)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         bundle: dict[str, Any] = _drawing().widget(self)  # empty where a notebook shows no widgets
         return bundle
+
+
+def page(result: object) -> str:
+    """A self-contained HTML page that shows a result."""
+    return str(_drawing().page(result))
+
+
+def fragment(result: object) -> str:
+    """A result as HTML for a notebook, drawn without scripts."""
+    return str(_drawing().fragment(result))
 
 
 def box(heading: str, rows: Mapping[str, str]) -> str:

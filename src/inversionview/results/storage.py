@@ -16,6 +16,7 @@ from inversionview.errors import UserError
 from inversionview.files import atomic_file, checked_schema, read_json, write_atomic
 from inversionview.results import convert
 from inversionview.results.estimates import Component, CurvePoint, FeatureBits, Interval, Patterns
+from inversionview.results.explanation import Explanation
 from inversionview.results.reading import Column
 
 _KIND = "preimage"
@@ -94,6 +95,7 @@ class _File:
     rounding: float | None = None
     columns: tuple[tuple[str, tuple[str, ...], str], ...] = ()
     patterns: Patterns | None = None
+    explanation: Explanation | None = None
     feature_values: tuple[tuple[str, str, tuple[tuple[str, float], ...]], ...] = ()
     """Of each of `features`: the query's value, what the feature is, and what is left of it."""
 
@@ -110,6 +112,7 @@ class _File:
             "components": tuple(Component(*part) for part in self.components),
             "bits": self._bits(),
             "patterns": self.patterns,
+            "explanation": self.explanation,
             "differences": tuple(row.differs for row in rows if row.differs is not None),
             "columns": tuple(self._column(*column) for column in self.columns),
             "inputs": tuple(row.input for row in rows),

@@ -69,6 +69,16 @@ class FeatureUse:
         """Known share of the feature's entropy."""
         return None if self.bits is None or not self.of else self.bits / self.of
 
+    @property
+    def line(self) -> str:
+        """The verdict, with what sharing the feature saves."""
+        if self.verdict is None:
+            return f"whether it is used is not known: {self.why_not}"
+        if self.difference is None or self.interval is None:
+            return self.verdict
+        low, high = self.interval
+        return f"{self.verdict}, {self.difference:.3g} nats ({low:.3g}, {high:.3g})"
+
 
 @dataclass(frozen=True)
 class Use(show.Drawn):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from inversionview.bank.bank import Bank
 from inversionview.criterion import DEFAULT, Criterion
 from inversionview.decoder.model import Decoder
@@ -17,7 +19,7 @@ from inversionview.probed.model import ProbedModel
 from inversionview.probed.site_groups import select
 from inversionview.results.preimage import Query
 from inversionview.sites import Site
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Restrictable, Task, restricted
 
 
 class Parts(Protocol):
@@ -123,6 +125,17 @@ def live_parts(parts: Parts, *, task: Task | None = None) -> LiveParts:
         parts.name, parts.probed, task or parts.task, parts.decoder, parts.criterion, parts.sites, parts.read,
         parts.folder,
     )  # fmt: skip
+
+
+def part_of(parts: Parts, query: Query, name: str) -> tuple[LiveParts, str]:
+    """The inputs that share something with the query's, by its name, as a domain; and what they are, in words.
+
+    Raises `UserError` for a vector, and as `restricted` does.
+    """
+    query.needed_input(f"the part of the domain given {name}")
+    part = live_parts(parts, task=restricted(parts.task, torch.tensor(query.tokens), name))
+    assert isinstance(parts.task, Restrictable)
+    return part, parts.task.restrictions[name]
 
 
 def checked_site(parts: Parts, site: str | Site | None) -> str:

@@ -83,6 +83,7 @@ class ReadSettings(_Checked):
     frequent: int = _option(50_000, "Count from which on a token may repeat; of MiniPile, the paper's.")
     bank: Path | None = _option(None, "Without a decoder: take the bank in this folder.", metavar="DIR")
     colors: bool = _option(True)
+    explain: bool = _option(True, "Put it in words by a rule over features, too.", flag="--explain/--no-explain")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class ExactSettings(_Checked):
     given: str | None = _option(
         None, "With --exact: of the inputs that share this, such as counts, or all-but:IO,S.", metavar="NAME"
     )
+    explain: bool = _option(True, "Put it in words by a rule over features, too.", flag="--explain/--no-explain")
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,10 @@ class ExplainSettings(_Checked):
     )
     n: int = _option(4000, "Candidates to draw, with --sampled.", short="-n")
     written: int = _option(200, "Inputs to write that fit, and to run through the model.")
+    used: bool = _option(False, "Try, too, whether the model uses what is said: it is put into the query's run.")
+    given: str | None = _option(
+        None, "With INPUT: of the inputs that share this, such as counts, or all-but:IO,S.", metavar="NAME"
+    )
     by: str = _option(
         BY_FEATURES, "By features, or by a language model: the URL of an OpenAI-compatible endpoint.", metavar="HOW"
     )

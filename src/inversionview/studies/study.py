@@ -24,7 +24,7 @@ from inversionview.reading.comparison import compare
 from inversionview.reading.explanation.endpoint import Endpoint
 from inversionview.reading.information import chosen_features
 from inversionview.results.evaluation import Comparison, Evaluation, Validation
-from inversionview.results.explanation import Explanations, SiteExplanations
+from inversionview.results.explanations import Explanations, SiteExplanations
 from inversionview.results.hypotheses import HypothesisTests
 from inversionview.results.map import Map
 from inversionview.results.patching import Direction, Order, Replacement
@@ -247,7 +247,7 @@ class Study:
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
         frequencies: str | Path | None = None, frequent: int = 50_000, bank: str | Path | None = None,
-        colors: bool = True, progress: Progress | None = None,
+        colors: bool = True, explain: bool = True, progress: Progress | None = None,
     ) -> Preimage:  # fmt: skip
         """Draw `n` inputs for the query and verify each.
 
@@ -264,14 +264,15 @@ class Study:
         both), where the task can, `given` (the prior given what an input shares with the query's: `given:asked`
         for one condition, `given` for all), and those that were registered, each of which draws a quarter of
         `n` more. `colors` gives token colours, which are made for the rows that are asked for, and then cost a
-        pass of the decoder over these.
+        pass of the decoder over these. `explain` adds words by a rule over features, with their scores: `n` / 10
+        inputs that fit it, 100 at most, are run, or none where they are of a bank.
         `progress` is told how far it is, see `inversionview.progress`.
         Raises `UserError` for settings that cannot be, or a query activation of norm 0.
         """
         return self.preimages(
             [query], n, epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed,
             temperatures=temperatures, noise=noise, prior_share=prior_share, also=also,
-            frequencies=frequencies, frequent=frequent, bank=bank, colors=colors,
+            frequencies=frequencies, frequent=frequent, bank=bank, colors=colors, explain=explain,
             progress=progress,
         )[0]  # fmt: skip
 
@@ -280,13 +281,13 @@ class Study:
         position_rule: str = "same", seed: int = 0, temperatures: Sequence[float] = (1.0,),
         noise: Sequence[float] = (0.0,), prior_share: float = 0.1, also: Sequence[str] = (),
         frequencies: str | Path | None = None, frequent: int = 50_000, bank: str | Path | None = None,
-        colors: bool = True, progress: Progress | None = None,
+        colors: bool = True, explain: bool = True, progress: Progress | None = None,
     ) -> list[Preimage]:  # fmt: skip
         """What `preimage` gives for each query, in one go; it does not depend on the queries beside it."""
         settings = ReadSettings(
             n=n, seed=seed, temperatures=tuple(temperatures), noise=tuple(noise), prior_share=prior_share,
             also=tuple(also), frequencies=None if frequencies is None else Path(frequencies), frequent=frequent,
-            bank=None if bank is None else Path(bank), colors=colors,
+            bank=None if bank is None else Path(bank), colors=colors, explain=explain,
         )  # fmt: skip
         return read(
             self.parts, queries, self.criterion.but(epsilon, metric, position_rule), settings, progress=progress
@@ -295,6 +296,7 @@ class Study:
     def exact_preimage(
         self, query: Query, *, epsilon: Epsilon | None = None, metric: str | None = None, position_rule: str = "same",
         seed: int = 0, curve: bool = False, index: str | Path | None = None, given: str | None = None,
+        explain: bool = True,
     ) -> Preimage:  # fmt: skip
         """All inputs of the domain within ε, in one pass over it. Needs no decoder.
 
@@ -302,21 +304,22 @@ class Study:
         and later queries need no model. `curve` adds what the preimage is at other ε; it takes 4 bytes an input.
         `seed` only matters for an ε such as `null:0.01`. `given`, where the domain is too large: only the inputs that
         share something with the query's, such as `counts` (its letters and counts, in every order); sizes and bits are
-        then of this part of the domain.
+        then of this part of the domain. `explain` adds words by a rule over features; 4 bytes an input, and none where
+        many queries would take more than 1 GB.
         Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
         """
         return self.exact_preimages(
             [query], epsilon=epsilon, metric=metric, position_rule=position_rule, seed=seed, curve=curve, index=index,
-            given=given,
+            given=given, explain=explain,
         )[0]  # fmt: skip
 
     def exact_preimages(
         self, queries: Sequence[Query], *, epsilon: Epsilon | None = None, metric: str | None = None,
         position_rule: str = "same", seed: int = 0, curve: bool = False, index: str | Path | None = None,
-        given: str | None = None,
+        given: str | None = None, explain: bool = True,
     ) -> list[Preimage]:  # fmt: skip
         """What `exact_preimage` gives for each query, in one pass over the domain."""
-        settings = ExactSettings(seed, curve, None if index is None else Path(index), given)
+        settings = ExactSettings(seed, curve, None if index is None else Path(index), given, explain)
         criterion = self.criterion.but(epsilon, metric, position_rule)
         return exact(self.parts, queries, criterion, settings, indexes=self._indexes)
 
@@ -385,7 +388,8 @@ class Study:
     def explain(
         self, query: Query, *, by: str | Endpoint = BY_FEATURES, by_model: str | None = None,
         by_tokens: int | None = None, exact: bool | None = None, n: int = 4000, written: int = 200,
-        epsilon: Epsilon | None = None, metric: str | None = None, seed: int = 0,
+        used: bool = False, given: str | None = None, epsilon: Epsilon | None = None, metric: str | None = None,
+        seed: int = 0,
     ) -> Explanations:  # fmt: skip
         """Put what an activation says into words, and score the words on inputs on which they were not found.
 
@@ -397,22 +401,25 @@ class Study:
         for all. Where no rule is better than chance, or what fits one is as often near other activations, it says
         nothing. `by`: also by a language model, which is shown members and others, and asked again to score its words
         where it gives no expression; the URL of an OpenAI-compatible endpoint with the model's name, `by_model`, or an
-        `Endpoint`; `by_tokens`: of an answer at most. Rule `same`. Raises `UserError` for settings that cannot be, and
+        `Endpoint`; `by_tokens`: of an answer at most. `used`: also, whether the model uses what is said, as `causal`
+        tries it for a feature, with `written` inputs of each group. `given`: of the inputs alone that share something
+        with the query's, as in `exact_preimage`. Rule `same`. Raises `UserError` for settings that cannot be, and
         an endpoint that fails.
         """
         how, endpoint = (by, None) if isinstance(by, str) else (BY_FEATURES, by)
-        settings = ExplainSettings(exact, n, written, how, by_model, by_tokens, seed=seed)
+        settings = ExplainSettings(exact, n, written, used, given, how, by_model, by_tokens, seed=seed)
         return explain(self.parts, query, self.criterion.but(epsilon, metric), settings, endpoint=endpoint)
 
     def explain_sites(
         self, sites: Sequence[str | Site] | str, at: str | int, *, queries: int = 100, exact: bool | None = None,
-        n: int = 4000, written: int = 200, epsilon: Epsilon | None = None, metric: str | None = None, seed: int = 0,
+        n: int = 4000, written: int = 200, used: bool = False, epsilon: Epsilon | None = None,
+        metric: str | None = None, seed: int = 0,
     ) -> SiteExplanations:  # fmt: skip
         """Put what sites say at a position into words: what their activations of `queries` random inputs speak of.
 
         Settings are those of `explain`. Raises `UserError` as it does, and for sites and positions that there are not.
         """
-        settings = ExplainSettings(exact, n, written, queries=queries, seed=seed)
+        settings = ExplainSettings(exact, n, written, used, queries=queries, seed=seed)
         return explain_sites(self.parts, self.select_sites(sites), at, self.criterion.but(epsilon, metric), settings)
 
     def patch(

@@ -16,7 +16,6 @@ from starlette.types import Receive, Scope, Send
 
 from inversionview import __version__
 from inversionview.errors import UserError
-from inversionview.report.wire import pack_map
 from inversionview.studies.study import Study
 from inversionview.web import documents, questions, requests
 from inversionview.web.assets import INDEX, Asset, make_table
@@ -193,8 +192,7 @@ def _add_studies(app: FastAPI, served: Mapping[str, Opened], limits: Limits) -> 
 
     @app.get("/api/studies/{name}/map")
     def kept_map(name: StudyName) -> Any:
-        kept = _study(served, name).map()
-        return Json({"document": None if kept is None else pack_map(kept)})
+        return Json({"document": _study(served, name).map()})
 
 
 def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limits: Limits) -> None:
@@ -230,6 +228,10 @@ def _add_questions(app: FastAPI, served: Mapping[str, Opened], jobs: Jobs, limit
     @route("test")
     async def test(name: StudyName, request: requests.TestRequest) -> Any:
         return await answer(name, questions.test, request)
+
+    @route("explain")
+    async def explain(name: StudyName, request: requests.ExplainRequest) -> Any:
+        return await answer(name, questions.explain, request)
 
     @route("causal")
     async def causal(name: StudyName, request: requests.CausalRequest) -> Any:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from inversionview.report.wire import pack_map
+from inversionview.studies.kept_explanations import kept_explanations
 from inversionview.studies.kept_map import kept_map
 from inversionview.studies.study import Study
 from inversionview.web.documents import study_document
@@ -20,9 +22,10 @@ class Opened:
         self.document = study_document(name, study)
         """What the page is told about it."""
 
-    def map(self) -> Any:
-        """The map that is kept with it, or None."""
-        return kept_map(self.study)
+    def map(self) -> dict[str, Any] | None:
+        """The map that is kept with it, packed, with what is kept of its sites in words; or None."""
+        kept = kept_map(self.study)
+        return None if kept is None else pack_map(kept, kept_explanations(self.study))
 
 
 def named(studies: Sequence[Study]) -> dict[str, Opened]:

@@ -16,11 +16,12 @@ from inversionview.progress import advance, stage
 from inversionview.reading.hypotheses import as_hypothesis
 from inversionview.report.hypotheses import packed
 from inversionview.report.reading import visible
-from inversionview.report.wire import pack_causal, pack_map, pack_overlap, pack_reading, with_colors
+from inversionview.report.wire import pack_causal, pack_explanations, pack_map, pack_overlap, pack_reading, with_colors
 from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.kept_map import keep_map
 from inversionview.studies.parts import checked_site
 from inversionview.studies.study import Study
+from inversionview.studies.verbs.explain_by_features import explained_draws
 from inversionview.studies.verbs.overlap import overlap as find_overlap
 from inversionview.studies.verbs.read import drawn_whatever_epsilon, reread
 from inversionview.web.jobs import Answer, Cache, Kept, Question
@@ -28,6 +29,7 @@ from inversionview.web.requests import (
     AttentionRequest,
     CausalRequest,
     ExactRequest,
+    ExplainRequest,
     MapRequest,
     OverlapRequest,
     ReadRequest,
@@ -63,19 +65,27 @@ def read(study: Study, request: ReadRequest, limits: Limits, cache: Cache | None
         if (kept := cache.get(draws)) is not None and kept.preimage is not None:
             criterion = study.criterion.but(request.epsilon, request.metric, request.position_rule)
             return reread(study.parts, kept.preimage, criterion, request.seed)
-        preimage = study.preimage(query, **settings)
+        preimage = study.preimage(query, explain=False, **settings)
         cache.put(draws, Kept(b"", preimage, 0.0))
         return preimage
 
     def run() -> Answer:
         preimage = _with_columns(study, draw(), request.columns)
-        uncolored = pack_reading(dataclasses.replace(preimage, colors=None).to_reading())
+        uncolored = _packed(preimage)
+        if preimage.explanation is None and drawn_whatever_epsilon(study.parts, query, request.also):
+            with stage("explain", 1, partial=uncolored):
+                [preimage] = explained_draws(study.parts, [preimage], request.seed)
+            uncolored = _packed(preimage)
         if preimage.colors is None:
             return Answer(uncolored, preimage)
         with stage("color", len(preimage), partial=uncolored):
             return Answer(with_colors(uncolored, np.asarray(preimage.colors)), preimage)
 
     return Question(_key(study, "read", query, settings, request.columns), run, partial=lambda document: document)
+
+
+def _packed(preimage: Preimage) -> dict[str, Any]:
+    return pack_reading(dataclasses.replace(preimage, colors=None).to_reading())
 
 
 def first(study: Study, document: Mapping[str, Any], limits: Limits, cache: Cache) -> Question:
@@ -166,6 +176,20 @@ def test(study: Study, request: TestRequest, limits: Limits) -> Question:
         return Answer({"schema": 1, "study": study.name, "input": queries[0].input, "tests": tests})
 
     return Question(_key(study, "test", *queries, request.hypothesis, settings), run)
+
+
+def explain(study: Study, request: ExplainRequest, limits: Limits) -> Question:
+    """What sites say at a position, each from activations of random inputs."""
+    sites = study.select_sites(request.sites)
+    _check_count("queries", request.queries, limits.map_queries)
+    settings = request.model_dump(exclude={"sites", "at"})
+
+    def run() -> Answer:
+        explained = study.explain_sites(sites, request.at, **settings)
+        in_words = {one.site: one.line for one in explained.sites}
+        return Answer({**pack_explanations(explained), "in_words": in_words})
+
+    return Question(_key(study, "explain", sites, request.at, settings), run)
 
 
 def causal(study: Study, request: CausalRequest, limits: Limits) -> Question:

@@ -97,6 +97,15 @@ class TestRequest(_Request):
     seed: Seed = 0
 
 
+class ExplainRequest(_Request):
+    """What sites say at a position, in words."""
+
+    sites: Annotated[list[Name], Field(min_length=1, max_length=200)]
+    at: Annotated[Name, Field(min_length=1)]
+    queries: Count = 10
+    seed: Seed = 0
+
+
 class CausalRequest(_OneActivation):
     """Is what an activation encodes also used?"""
 

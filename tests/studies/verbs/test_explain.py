@@ -18,6 +18,7 @@ from inversionview.studies.settings import ExplainSettings
 from inversionview.studies.study import Study, load_study
 from inversionview.studies.verbs import explain as verb
 from inversionview.studies.verbs import explain_inputs
+from inversionview.studies.verbs.explain_by_features import NOTHING
 from inversionview.studies.verbs.explain_scores import why_nothing
 
 ASKED = "615+861=1476"
@@ -93,7 +94,7 @@ def scores_of_all(study, query, expression):
     """Exact scores of an expression, counted by the code for exact ones."""
     settings = ExplainSettings(exact=True)
     criterion = study.criterion.but(1.0)
-    [look] = explain_inputs.looks(study.parts, [query], criterion, settings)
+    [look] = verb.looks(study.parts, [query], criterion, settings)
     counted = explain_inputs.counted(checked_condition(study.task, expression), look)
     of_words = detection_scores(counted.shares, counted.base, exact=True)
     return {GENERATION: counted.generation.value, DETECTION: of_words[DETECTION].value}
@@ -116,7 +117,7 @@ def test_an_activation_that_says_nothing_is_said_to(monkeypatch, ioi):
     monkeypatch.setattr(explain_inputs, "all_distances", shuffled)
     study = Study(ioi.probed, ioi.task, epsilon=0.1)
     found = study.explain(ioi.query(IOI, at="END", site="a1.3"), exact=False).best
-    assert found.words == verb.NOTHING
+    assert found.words == NOTHING
     assert found.expression is None
     assert found.says_nothing
     assert found.scores[DETECTION].interval[0] <= 0.55
@@ -136,10 +137,10 @@ def test_words_that_fit_any_activation_say_nothing():
 def test_activations_are_compared_with_all_inputs_in_parts_that_memory_bears(facts, monkeypatch):
     settings = {"epsilon": 1.0, "queries": 4, "written": 20}
     at_once = facts.explain_sites(["m0"], "END", **settings).to_dict()
-    monkeypatch.setattr(explain_inputs, "MOST_DISTANCES", 2 * facts.task.size)
-    passes, real = [], explain_inputs.exact_distances
+    monkeypatch.setattr(verb, "MOST_DISTANCES", 2 * facts.task.size)
+    passes, real = [], verb.exact_preimages
     monkeypatch.setattr(
-        explain_inputs, "exact_distances", lambda *given, **how: passes.append(len(given[2])) or real(*given, **how)
+        verb, "exact_preimages", lambda *given, **how: passes.append(len(given[2])) or real(*given, **how)
     )
     assert facts.explain_sites(["m0"], "END", **settings).to_dict() == at_once
     assert passes == [2, 2]

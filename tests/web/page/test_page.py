@@ -325,6 +325,27 @@ def test_the_map_leads_to_readings(tab):
     page.wait_for_selector(".reading-head h2:has-text('a0.3 at F2')")
 
 
+def test_a_cell_of_the_map_is_put_into_words_where_it_is_pointed_at(tab):
+    page = tab.open(view="map").page
+    page.click(".empty >> text=map this input only")
+    page.click(".map-cell[data-site='a0.0'][data-at='=']")
+    page.click(".map-detail button:has-text('put it in words')")
+    page.wait_for_selector(".map-detail .cell-words:has-text('In words: ')")
+    said = page.inner_text(".map-detail .cell-words").removeprefix("In words: ")
+    assert page.get_attribute(".map-cell[data-site='a0.0'][data-at='=']", "title") == said
+    page.click(".map-cell[data-site='a0.1'][data-at='=']")
+    assert page.locator(".map-detail .cell-words").count() == 0
+    page.click(".map-cell[data-site='a0.0'][data-at='=']")
+    assert page.inner_text(".map-detail .cell-words").endswith(said)
+
+
+def test_a_reading_says_in_words_what_it_says(tab):
+    page = tab.open(study="addition", input="615+861=1476", site="a0.2", n=1000, epsilon="").page
+    tab.read()
+    page.wait_for_selector(".answer-block:has(dt:text-is('IN WORDS')) p:has-text('F1 + S1 is 14')")
+    assert "detection" in page.get_attribute(".answer-block:has(dt:text-is('IN WORDS')) p", "title")
+
+
 def test_a_map_is_made_with_progress(tab):
     page = tab.open(view="map").page
     page.wait_for_selector("text=There is no map of this model yet")

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from inversionview.errors import UserError
 from inversionview.files import write_json
-from inversionview.results.explanation import Cost
+from inversionview.results.explanations import Cost
 
 if TYPE_CHECKING:
     from openai import APIError, APIStatusError, OpenAI

@@ -16,7 +16,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator
 
 from inversionview.reading.hypotheses import is_row
+from inversionview.results import estimators
 from inversionview.results.preimage import Preimage
+from inversionview.results.trust import FAIR_TAIL
 
 MEMBER, NEAR, RANDOM = 0, 1, 2
 KINDS = (MEMBER, NEAR, RANDOM)
@@ -130,7 +132,6 @@ def of_sample(preimage: Preimage, random: Int[np.ndarray, " candidate"], generat
     rows = [np.flatnonzero(preimage.inside), near, np.flatnonzero(outside & (random > 0))]
     weights = [preimage.member_shares, masses, random.astype(np.float64)]
     every = np.concatenate(rows)
-    drawn = counts_too & (random > 0)
     return Evidence(
         preimage.tokens[every],
         preimage.positions[every],
@@ -140,8 +141,17 @@ def of_sample(preimage: Preimage, random: Int[np.ndarray, " candidate"], generat
         _sides(preimage.tokens[every], generator),
         preimage.n_inside,
         len(near),
-        Shares(share_of(preimage.inside[drawn], weights[2][drawn]).share, float(random[drawn].sum())),
+        _share_of_prior(preimage, np.where(counts_too, random, 0)),
     )
+
+
+def _share_of_prior(preimage: Preimage, random: Int[np.ndarray, " candidate"]) -> Shares:
+    """How much of the prior the members are: by their weights where these are to be relied on, else by its draws."""
+    size = estimators.size(preimage)
+    if size.bits is not None and (size.pareto_k or 0.0) <= FAIR_TAIL:
+        return Shares(2.0**-size.bits, size.effective_size)
+    drawn = random > 0
+    return Shares(share_of(preimage.inside[drawn], random[drawn].astype(np.float64)).share, float(random.sum()))
 
 
 def _nearest(

@@ -8,13 +8,14 @@ import { printed } from "./words.js";
 const LONG = 32; // characters
 
 /**
- * What is known, partly known, little known and not, and the members by what they share.
+ * A rule in words, what is known, partly known, little known and not, and the members by what they share.
  * @param {import("./types").Reading} reading
  * @param {(pattern: number | null) => void} onPattern
  */
 export function drawAnswer(reading, onPattern) {
   const { answer } = reading.words;
   return h("dl", { class: "answer-list" },
+    answer.in_words ? block("IN WORDS", h("p", { title: answer.in_words_detail || null }, answer.in_words)) : null,
     block("KNOWS", answer.knows.map(line)),
     block("PARTLY", answer.partly.map(line)),
     block("A LITTLE", answer.little.map(line)),

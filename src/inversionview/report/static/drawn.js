@@ -9,7 +9,7 @@ import { mountMap } from "./map.js";
 import { mountPatching } from "./patching.js";
 import { mountReading } from "./reading.js";
 
-/** @type {Record<import("./types").Packed["kind"], (root: HTMLElement, packed: any) => any>} */
+/** @type {Record<Exclude<import("./types").Packed["kind"], "explanations">, (root: HTMLElement, packed: any) => any>} */
 const MOUNTS = { reading: mountReading, map: mountMap, causal: mountCausal, patching: mountPatching, tests: mountTests };
 
 /** Draw every document that the page holds. */
@@ -17,12 +17,13 @@ export async function start() {
   for (const data of document.querySelectorAll("script.document")) {
     const plain = /** @type {HTMLElement} */ (data.previousElementSibling);
     const packed = await inflated(data.textContent);
+    data.remove();
+    if (packed.kind === "explanations") continue; // a plain table says all
     const root = document.createElement("section");
     root.className = "inversionview scripted drawn";
     root.id = plain.id;
     MOUNTS[packed.kind](root, packed);
     plain.replaceWith(root);
-    data.remove();
   }
 }
 

@@ -50,7 +50,7 @@ export function gridOf(map, { choose, feature, painted }) {
     const { class: names, style } = painted({ name, share }, `map-cell square${bits ? "" : " unmeasured"}`);
     return h("button", {
       type: "button", class: names, "data-rove": rove, "data-site": cell.site, "data-at": cell.at,
-      "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${name}, ${says}`, title: `${cell.site}: ${says}`,
+      "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${name}, ${says}`, title: `${cell.site}: ${cell.in_words || says}`,
       style: { ...style, "grid-row": `${where.layer + 1}`, "grid-column": `${where.column + 1}` }, on: { click: () => choose(cell) },
     });
   }

@@ -60,9 +60,10 @@ export function paintOf(map) {
  * @param {HTMLElement} root
  * @param {import("./types").PackedMap} map a document of `pack_map`
  * @param {{abouts?: Record<string, string>, chosen?: {site: string, at: string} | null, feature?: string,
- *   onChoose?: ((site: string, at: string) => void) | null, onFeature?: (name: string) => void, tools?: HTMLElement[]}} [options]
+ *   onChoose?: ((site: string, at: string) => void) | null, onFeature?: (name: string) => void,
+ *   onExplain?: ((cell: import("./types").Cell, done: () => void) => void) | null, tools?: HTMLElement[]}} [options]
  */
-export function mountMap(root, map, { abouts = {}, chosen = null, feature = "", onChoose = null, onFeature = () => {}, tools = [] } = {}) {
+export function mountMap(root, map, { abouts = {}, chosen = null, feature = "", onChoose = null, onFeature = () => {}, onExplain = null, tools = [] } = {}) {
   const columns = map.ats.length;
   const many = map.sites.length > MANY;
   const paint = paintOf(map);
@@ -105,7 +106,7 @@ export function mountMap(root, map, { abouts = {}, chosen = null, feature = "", 
     fill(known, knownFrom());
     press();
     rove.reset();
-    fill(detail, opened ? cellDetail(map, opened, { abouts, shown, onChoose }) : h("p", { class: "hint" }, "Choose a cell to see all that it knows."));
+    fill(detail, opened ? detailOf(opened) : h("p", { class: "hint" }, "Choose a cell to see all that it knows."));
   }
 
   function cellButton(cell, place) {
@@ -115,6 +116,7 @@ export function mountMap(root, map, { abouts = {}, chosen = null, feature = "", 
     return h("button", {
       type: "button", ...painted(part, `map-cell${given ? " given" : ""}`), "data-rove": place, "data-site": cell.site, "data-at": cell.at,
       "aria-pressed": "false", "aria-label": `${cell.site} at ${cell.at}: ${says}${given ? "; the token gives it" : ""}`,
+      title: cell.in_words || null,
       on: { click: () => choose(cell) },
     }, shown ? shareFace(part) : bestFace(cell, part));
   }
@@ -154,7 +156,12 @@ export function mountMap(root, map, { abouts = {}, chosen = null, feature = "", 
   function choose(cell) {
     opened = cell;
     press();
-    fill(detail, cellDetail(map, cell, { abouts, shown, onChoose }));
+    fill(detail, detailOf(cell));
+  }
+
+  function detailOf(cell) {
+    const explain = onExplain && (() => onExplain(cell, draw));
+    return cellDetail(map, cell, { abouts, shown, onChoose, explain });
   }
 
   fill(root, h("article", { class: "live map-view" },
@@ -179,10 +186,13 @@ export function sorted(cell) {
   return [...cell.knows, ...rest.sort((a, b) => shareOf(cell, b) - shareOf(cell, a))];
 }
 
-function cellDetail(map, cell, { abouts, shown, onChoose }) {
+function cellDetail(map, cell, { abouts, shown, onChoose, explain }) {
   const place = [h("code", {}, cell.site), " at ", h("code", {}, cell.at)];
   const go = onChoose ? h("button", { type: "button", class: "small", on: { click: () => onChoose(cell.site, cell.at) } }, "read here") : null;
-  if (!cell.level) return h("p", {}, place, ": ", cell.says, " ", go);
+  const words = cell.in_words
+    ? h("p", { class: "cell-words" }, h("b", {}, "In words: "), cell.in_words)
+    : explain ? h("p", {}, h("button", { type: "button", class: "small", on: { click: explain } }, "put it in words")) : null;
+  if (!cell.level) return [h("p", {}, place, ": ", cell.says, " ", go), words];
   const rows = sorted(cell).filter((name) => name === shown || !map.unasked.includes(name)).map((name) => {
     const one = cell.bits[name];
     const share = shareKnown(one.bits, one.of);
@@ -197,6 +207,7 @@ function cellDetail(map, cell, { abouts, shown, onChoose }) {
     h("p", {}, h("strong", {}, place), " · ", `${fixed(cell.log2_domain_over_preimage)}${error(cell.se)} bits about the whole input, `,
       cell.queries > 1 ? `mean over ${cell.queries} queries` : "one query",
       cell.epsilon ? `, ε = ${short(cell.epsilon)}` : "", " ", go),
+    words,
     h("table", { class: "plain" },
       h("thead", {}, h("tr", {}, ["feature", "known", "bits", "of", "share", "KL"].map((name) => h("th", { scope: "col" }, name)))),
       h("tbody", {}, rows)),

@@ -60,6 +60,10 @@ export interface Answer {
   head: string;
   about: string;
   sentence: string;
+  /** A rule over features, with how many of the inputs that fit it are members; empty where none was looked for. */
+  in_words: string;
+  /** All scores of it. */
+  in_words_detail: string;
   knows: Line[];
   partly: Line[];
   little: Line[];
@@ -170,6 +174,8 @@ export interface Cell {
   /** The feature it knows best, its bits and sign, the others it knows. */
   face: string[];
   says: string;
+  /** What it says, put into words; empty where that was not done. */
+  in_words: string;
   /** How well it knows that one; null where nothing was measured. */
   level: "known" | "partly" | "little" | "nothing" | null;
 }
@@ -206,7 +212,13 @@ export interface PackedTests {
   words: Words<"tests">;
 }
 
-export type Packed = PackedReading | PackedMap | PackedCausal | PackedPatching | PackedTests;
+/** What sites say in words; no module draws it, as its table says all. */
+export interface PackedExplanations {
+  kind: "explanations";
+  words: Words<"sites">;
+}
+
+export type Packed = PackedReading | PackedMap | PackedCausal | PackedPatching | PackedTests | PackedExplanations;
 
 /** A tested hypothesis, as `inversionview test --json` prints it. */
 export interface HypothesisTest {

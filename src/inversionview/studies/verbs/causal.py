@@ -28,7 +28,7 @@ def causal(parts: Parts, query: Query, criterion: Criterion, settings: CausalSet
     whole = counts_all(parts) if settings.exact is None else settings.exact
     if whole:
         checked_enumerable(task)
-        [preimage] = exact(parts, [query], criterion, ExactSettings(seed=settings.seed))
+        [preimage] = exact(parts, [query], criterion, ExactSettings(seed=settings.seed, explain=False))
     else:
         also = ("given",) if isinstance(task, Conditional) else ()
         sampling = ReadSettings(
@@ -38,6 +38,7 @@ def causal(parts: Parts, query: Query, criterion: Criterion, settings: CausalSet
             prior_share=0.4,
             also=also,
             colors=False,
+            explain=False,
         )
         [preimage] = read(parts, [query], criterion, sampling)
     return use(

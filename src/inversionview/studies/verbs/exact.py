@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from inversionview.criterion import Criterion
@@ -17,11 +16,14 @@ from inversionview.preimage.epsilon.curve import GRID, epsilon_curve
 from inversionview.preimage.exact import exact_preimages
 from inversionview.preimage.index import IndexedDomain, ensure_index
 from inversionview.results.preimage import Preimage, Query
-from inversionview.studies.parts import Parts, live_parts, measured
+from inversionview.studies.parts import Parts, measured, part_of
 from inversionview.studies.settings import ExactSettings
+from inversionview.studies.verbs.explain_by_features import explained_in_domain
 from inversionview.studies.verbs.read import with_words
-from inversionview.tasks.base import Restrictable, Task, restricted
+from inversionview.tasks.base import Task
 
+MOST_DISTANCES = 2**28
+"""Of all inputs from several queries, that are held at once for explanations; 4 bytes each."""
 Indexes = dict[Path, IndexedDomain]
 """Those that were opened, by their folders."""
 
@@ -42,7 +44,9 @@ def exact(
     task = parts.task
     checked_enumerable(task)
     epsilons = measured(parts, queries, criterion, settings.seed)
-    distances = np.empty((len(queries), task.size or 0), np.float32) if settings.curve else None
+    size = len(queries) * (task.size or 0)
+    worded = settings.explain and (settings.curve or size <= MOST_DISTANCES)
+    distances = np.empty((len(queries), task.size or 0), np.float32) if settings.curve or worded else None
     preimages = exact_preimages(
         parts.probed,
         task,
@@ -52,16 +56,16 @@ def exact(
         into=distances,
     )
     preimages = [with_words(task, *row) for row in zip(preimages, epsilons, strict=True)]
-    return preimages if distances is None else _with_curves(task, preimages, distances)
+    if distances is not None and worded:
+        preimages = explained_in_domain(parts, preimages, settings.seed, distances)
+    return _with_curves(task, preimages, distances) if distances is not None and settings.curve else preimages
 
 
 def _of_a_part(parts: Parts, query: Query, criterion: Criterion, settings: ExactSettings, name: str) -> Preimage:
     """The exact preimage among the inputs that share something with the query's."""
-    query.needed_input(f"the part of the domain given {name}")
-    part = live_parts(parts, task=restricted(parts.task, torch.tensor(query.tokens), name))
+    part, words = part_of(parts, query, name)
     [preimage] = exact(part, [query], criterion, dataclasses.replace(settings, given=None))
-    assert isinstance(parts.task, Restrictable)
-    return dataclasses.replace(preimage, given=parts.task.restrictions[name])
+    return dataclasses.replace(preimage, given=words)
 
 
 def _indexed(parts: Parts, queries: Sequence[Query], folder: Path, indexes: Indexes | None) -> IndexedDomain:

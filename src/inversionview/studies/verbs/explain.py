@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch import Generator
 
-from inversionview.criterion import Criterion
+from inversionview.bank.bank import Bank
+from inversionview.causal.use import use
+from inversionview.criterion import Criterion, Metric
 from inversionview.errors import UserError
+from inversionview.preimage.domain import checked_enumerable
+from inversionview.preimage.exact import exact_preimages
+from inversionview.preimage.sampled import query_activations
 from inversionview.progress import advance, stage
+from inversionview.reading.conditions import checked_condition, evaluated
 from inversionview.reading.explanation.endpoint import Endpoint
 from inversionview.reading.explanation.evidence import FEWEST_MEMBERS, FEWEST_OTHERS
-from inversionview.reading.explanation.finding import found_rule
-from inversionview.results.explanation import (
-    Explanation,
-    Explanations,
-    Score,
-    SiteExplanation,
-    SiteExplanations,
-    Told,
-    in_words,
-)
+from inversionview.results.estimators import clopper_pearson
+from inversionview.results.explanation import Explanation, Score
+from inversionview.results.explanations import Explanations, SiteExplanation, SiteExplanations, Told, in_words
 from inversionview.results.preimage import Query
+from inversionview.results.use import FeatureUse
 from inversionview.seeds import mixed
-from inversionview.studies.parts import Parts, checked_site
-from inversionview.studies.settings import BY_FEATURES, ExplainSettings
+from inversionview.sites import Site
+from inversionview.studies.banks import bank_for
+from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, measured, part_of
+from inversionview.studies.settings import BY_FEATURES, ExplainSettings, ReadSettings
+from inversionview.studies.verbs.explain_by_features import by_features
 from inversionview.studies.verbs.explain_by_model import by_model, endpoint_of
-from inversionview.studies.verbs.explain_inputs import QUERIES, Look, Written, looks
-from inversionview.studies.verbs.explain_scores import scored, why_nothing
+from inversionview.studies.verbs.explain_inputs import (
+    QUERIES,
+    Look,
+    Whole,
+    Written,
+    look_at_draws,
+    look_in_bank,
+    look_in_domain,
+)
 from inversionview.studies.verbs.query import make_query
-from inversionview.tasks.base import Task
+from inversionview.studies.verbs.read import read
+from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import eligible_role
 
-NOTHING = "nothing that the features name"
-"""The words of an explanation that says nothing."""
+MOST_DISTANCES = 2**28
+"""Of all inputs of a domain from several activations, that are held at once; 4 bytes each."""
 
 
 def explain(
@@ -53,6 +65,10 @@ def explain(
     checked_site(parts, query.site)
     query.needed_input("an explanation")
     endpoint = endpoint_of(settings) if endpoint is None else endpoint
+    if settings.given is not None:
+        part, words = part_of(parts, query, settings.given)
+        of_part = explain(part, query, criterion, dataclasses.replace(settings, given=None), endpoint=endpoint)
+        return dataclasses.replace(of_part, given=words)
     [one] = _explained(parts, [query], criterion, settings, endpoint)
     return one
 
@@ -63,8 +79,9 @@ def explain_sites(
     """Put what sites say at a position into words, each from activations of the same random inputs."""
     if settings.queries < 1:
         raise UserError(f"queries must be at least 1, such as 100, not {settings.queries}")
-    if settings.by != BY_FEATURES:
-        raise UserError("sites are explained by features alone: leave out by")
+    for name, value, default in (("by", settings.by, BY_FEATURES), ("given", settings.given, None)):
+        if value != default:
+            raise UserError(f"sites are explained by features alone, over the whole domain: leave out {name}")
     generator = Generator().manual_seed(mixed(settings.seed, QUERIES))
     texts = _texts_with(parts.task, str(at), settings.queries, generator)
     found = []
@@ -100,12 +117,53 @@ def _explained(
     for name, value, such_as in (("n", settings.n, 4000), ("written", settings.written, 200)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, such as {such_as}, not {value}")
-    written = Written(parts, queries[0], criterion, settings)
+    written = Written(parts, queries[0], criterion.metric, settings)
     explained = []
     for look in looks(parts, queries, criterion, settings):
         explained.append(_of_one(parts, look, written, settings, endpoint))
         advance(1)
     return explained
+
+
+def looks(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings) -> Iterator[Look]:
+    """What lies around activations at one site and role: all inputs where they are counted, or a bank, or draws."""
+    exact = counts_all(parts) if settings.exact is None else settings.exact
+    if exact:
+        checked_enumerable(parts.task)
+        yield from _in_domain(parts, queries, criterion, settings)
+    elif decoder_for(parts, queries) is None:
+        yield from _in_bank(parts, queries, criterion, settings)
+    else:
+        sampling = ReadSettings(
+            settings.n, settings.seed, temperatures=(1.0, 2.0), prior_share=0.4, colors=False, explain=False
+        )
+        for query in queries:
+            [preimage] = read(parts, [query], criterion, sampling)
+            yield look_at_draws(preimage, settings)
+
+
+def _in_domain(
+    parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings
+) -> Iterator[Look]:
+    task, whole = parts.task, Whole(parts.task, queries[0].role)
+    limits = [epsilon.value for epsilon in measured(parts, queries, criterion, settings.seed)]
+    together = max(1, MOST_DISTANCES // (task.size or 1))
+    for start in range(0, len(queries), together):
+        some = slice(start, start + together)
+        table = np.full((len(queries[some]), task.size or 0), np.inf, dtype=np.float32)
+        preimages = exact_preimages(
+            parts.probed, task, queries[some], criterion=criterion.but(limits[some]), into=table
+        )
+        for preimage, distances in zip(preimages, table, strict=True):
+            yield look_in_domain(whole, preimage.query, preimage.epsilon, distances, settings, preimage)
+
+
+def _in_bank(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings) -> Iterator[Look]:
+    bank: Bank = bank_for(parts, [Site.named(queries[0].site)], [queries[0].role], n=settings.n)
+    epsilons = measured(parts, queries, criterion, settings.seed, bank=bank)
+    activations = query_activations(parts.probed, parts.task, queries)
+    for query, epsilon, z_q in zip(queries, epsilons, activations, strict=True):
+        yield look_in_bank(bank, query, epsilon.value, z_q, criterion.metric, settings)
 
 
 # What is said of it
@@ -115,29 +173,30 @@ def _of_one(
     parts: Parts, look: Look, written: Written, settings: ExplainSettings, endpoint: Endpoint | None
 ) -> Explanations:
     members, exact = look.evidence.members, look.whole is not None
-    explanations = [_by_features(parts.task, look, written)]
+    explanations = [by_features(parts.task, look, written)]
     if endpoint is not None and members >= FEWEST_MEMBERS and look.evidence.others >= FEWEST_OTHERS:
         explanations.insert(0, by_model(parts.task, look, written, endpoint, settings.seed))
+    if settings.used:
+        explanations = [_with_use(parts, look, one, written.metric, settings) for one in explanations]
     cost = None if endpoint is None else endpoint.cost
     return Explanations(parts.name, look.query, look.epsilon, members, exact, settings.seed, tuple(explanations), cost)
 
 
-def _by_features(task: Task, look: Look, written: Written) -> Explanation:
-    members = look.evidence.members
-    if members < FEWEST_MEMBERS:
-        few = f"{members} member{'' if members == 1 else 's'} beside the query, too few to score: take a larger epsilon"
-        return Explanation(NOTHING, None, "features", {}, says_nothing=few)
-    if look.evidence.others < FEWEST_OTHERS:
-        nearly = "nearly all inputs are members, too few others to score: take a smaller epsilon"
-        return Explanation(NOTHING, None, "features", {}, says_nothing=nearly)
-    rule = found_rule(task, look.evidence, look.query, written.drawn)
-    if rule is None:
-        return Explanation(NOTHING, None, "features", {}, says_nothing="no feature tells members from other inputs")
-    scores, unseen = scored(task, rule.text, look, written)
-    why = why_nothing(unseen, scores)
-    if why:
-        return Explanation(NOTHING, None, "features", scores, says_nothing=f"{why} (the best rule: {rule.words})")
-    return Explanation(rule.words, rule.text, "features", scores, rule.about)
+def _with_use(parts: Parts, look: Look, one: Explanation, metric: Metric, settings: ExplainSettings) -> Explanation:
+    """The same with whether the model uses what it says, as a feature that inputs have or have not."""
+    if one.expression is None or one.says_nothing:
+        return one
+    expression, task, preimage = checked_condition(parts.task, one.expression), parts.task, look.preimage
+    if preimage is None:
+        sampling = ReadSettings(settings.n, settings.seed, colors=False, explain=False)
+        criterion = parts.criterion.but(look.epsilon, metric)
+        [preimage] = read(parts, [look.query], criterion, sampling)
+    said = Feature(
+        one.words, ("no", "yes"), lambda tokens, at: evaluated(task, expression, tokens, at).long(), "what is said"
+    )
+    n = settings.written
+    done = use(parts.probed, task, preimage, n_members=n, n_others=n, features=[said], seed=settings.seed)
+    return dataclasses.replace(one, used=done.features[0])
 
 
 # Of a site
@@ -153,7 +212,17 @@ def _of_site(site: str, at: str, explained: Sequence[Explanations]) -> SiteExpla
     says = [one for one in scoreable if not one.says_nothing]
     names = says[0].scores if says else ()
     scores = {name: _mean([one.scores[name] for one in says if name in one.scores]) for name in names}
-    return SiteExplanation(site, at, in_words(told, len(scoreable)), len(scoreable), told, scores)
+    tried = [one.used for one in says if one.used is not None]
+    used = _used(tried) if tried else None
+    return SiteExplanation(site, at, in_words(told, len(scoreable)), len(scoreable), told, scores, used)
+
+
+def _used(tried: Sequence[FeatureUse]) -> Score:
+    known = [one.verdict for one in tried if one.verdict is not None]
+    if not known:
+        return Score(None, None, None, 0, tried[0].why_not)
+    hits = known.count("used")
+    return Score(hits / len(known), clopper_pearson(hits, len(known)), None, len(known))
 
 
 def _mean(scores: Sequence[Score]) -> Score:

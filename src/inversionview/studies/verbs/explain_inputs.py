@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -14,11 +13,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.bank.bank import Bank
-from inversionview.criterion import Criterion
+from inversionview.criterion import Metric
 from inversionview.expressions import Expression
 from inversionview.preimage.distance import pairwise_distances
-from inversionview.preimage.domain import checked_enumerable, uniform_log_prior
-from inversionview.preimage.exact import exact_distances
+from inversionview.preimage.domain import uniform_log_prior
 from inversionview.preimage.sampled import query_activations
 from inversionview.preimage.sources.banked import all_distances
 from inversionview.reading.explanation.evidence import KINDS, Evidence, Shares, of_all, of_sample, share_of
@@ -27,14 +25,11 @@ from inversionview.reading.hypotheses import is_row
 from inversionview.reading.information import codes_of, prior_draws
 from inversionview.results.estimators import clopper_pearson
 from inversionview.results.explanation import GENERATION, OTHERS, Score
-from inversionview.results.preimage import Query
+from inversionview.results.preimage import Preimage, Query
 from inversionview.seeds import mixed
 from inversionview.shapes import Positions, Tokens
-from inversionview.sites import Site
-from inversionview.studies.banks import bank_for
-from inversionview.studies.parts import Parts, counts_all, decoder_for, measured
-from inversionview.studies.settings import ExplainSettings, ReadSettings
-from inversionview.studies.verbs.read import read
+from inversionview.studies.parts import Parts
+from inversionview.studies.settings import ExplainSettings
 from inversionview.tasks.base import Task
 from inversionview.tasks.positions import eligible_role
 
@@ -56,22 +51,12 @@ class Look(NamedTuple):
     whole: Whole | None
     """All inputs of the domain, where they were counted."""
     distances: Float[np.ndarray, " input"] | None
-    """And how far each of them is."""
+    """How far each of them is, or each of the bank; None where the inputs are draws."""
+    preimage: Preimage | None = None
+    """What was found of it, where that was made."""
 
 
 # What lies around an activation
-
-
-def looks(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings) -> Iterator[Look]:
-    """What lies around activations at one site and role: all inputs where they are counted, or a bank, or draws."""
-    exact = counts_all(parts) if settings.exact is None else settings.exact
-    if exact:
-        checked_enumerable(parts.task)
-        yield from _of_domain(parts, queries, criterion, settings)
-    elif decoder_for(parts, queries) is None:
-        yield from _of_bank(parts, queries, criterion, settings)
-    else:
-        yield from _of_draws(parts, queries, criterion, settings)
 
 
 def stream(query: Query, settings: ExplainSettings, purpose: int) -> Generator:
@@ -118,54 +103,39 @@ class Whole:
         return np.asarray(np.exp(log_prior - log_prior.max()))
 
 
-def _of_domain(
-    parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings
-) -> Iterator[Look]:
-    task, whole = parts.task, Whole(parts.task, queries[0].role)
-    limits = [epsilon.value for epsilon in measured(parts, queries, criterion, settings.seed)]
-    together = max(1, MOST_DISTANCES // (task.size or 1))
-    for start in range(0, len(queries), together):
-        some = slice(start, start + together)
-        table = exact_distances(parts.probed, task, queries[some], criterion=criterion.but(limits[some]))
-        yield from _of_table(whole, queries[some], limits[some], table, settings)
-
-
-def _of_table(
+def look_in_domain(
     whole: Whole,
-    queries: Sequence[Query],
-    limits: Sequence[float],
-    table: Float[np.ndarray, "query input"],
+    query: Query,
+    epsilon: float,
+    distances: Float[np.ndarray, " input"],
     settings: ExplainSettings,
-) -> Iterator[Look]:
-    for query, epsilon, distances in zip(queries, limits, table, strict=True):
-        evidence = of_all(
-            whole.tokens, whole.positions, distances, whole.prior, epsilon=epsilon, query=query.tokens,
-            generator=stream(query, settings, EVIDENCE),
-        )  # fmt: skip
-        yield Look(query, epsilon, evidence, whole, distances)
+    preimage: Preimage | None = None,
+) -> Look:
+    """All inputs, of which every distance is known."""
+    evidence = of_all(
+        whole.tokens, whole.positions, distances, whole.prior, epsilon=epsilon, query=query.tokens,
+        generator=stream(query, settings, EVIDENCE),
+    )  # fmt: skip
+    return Look(query, epsilon, evidence, whole, distances, preimage)
 
 
-def _of_bank(parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings) -> Iterator[Look]:
-    bank: Bank = bank_for(parts, [Site.named(queries[0].site)], [queries[0].role], n=settings.n)
-    epsilons = measured(parts, queries, criterion, settings.seed, bank=bank)
-    activations = query_activations(parts.probed, parts.task, queries)
-    positions = bank.positions(queries[0].role).numpy()
-    for query, epsilon, z_q in zip(queries, epsilons, activations, strict=True):
-        evidence = of_all(
-            bank.tokens.numpy(), positions, all_distances(bank, query, z_q, criterion.metric).numpy(), None,
-            epsilon=epsilon.value, query=query.tokens, generator=stream(query, settings, EVIDENCE),
-        )  # fmt: skip
-        yield Look(query, epsilon.value, evidence, None, None)
+def look_in_bank(
+    bank: Bank, query: Query, epsilon: float, z_q: Float[Tensor, " width"], metric: Metric, settings: ExplainSettings
+) -> Look:
+    """The inputs of a bank that have the query's role."""
+    distances = all_distances(bank, query, z_q, metric).numpy()
+    evidence = of_all(
+        bank.tokens.numpy(), bank.positions(query.role).numpy(), distances, None, epsilon=epsilon,
+        query=query.tokens, generator=stream(query, settings, EVIDENCE),
+    )  # fmt: skip
+    return Look(query, epsilon, evidence, None, distances)
 
 
-def _of_draws(
-    parts: Parts, queries: Sequence[Query], criterion: Criterion, settings: ExplainSettings
-) -> Iterator[Look]:
-    sampling = ReadSettings(n=settings.n, seed=settings.seed, temperatures=(1.0, 2.0), prior_share=0.4, colors=False)
-    for query in queries:
-        [preimage] = read(parts, [query], criterion, sampling)
-        random = np.array([times.get("prior", 0) for times in preimage.sources])
-        yield Look(query, preimage.epsilon, of_sample(preimage, random, stream(query, settings, EVIDENCE)), None, None)
+def look_at_draws(preimage: Preimage, settings: ExplainSettings) -> Look:
+    """The candidates of a reading, of which some were drawn from the prior."""
+    random = np.array([times.get("prior", 0) for times in preimage.sources])
+    evidence = of_sample(preimage, random, stream(preimage.query, settings, EVIDENCE))
+    return Look(preimage.query, preimage.epsilon, evidence, None, None, preimage)
 
 
 # What is tried on them
@@ -211,12 +181,15 @@ def _no_fit(floor: float) -> Score:
 class Written:
     """Inputs of the prior that fit an explanation, and the activations of other inputs at one site and role."""
 
-    def __init__(self, parts: Parts, query: Query, criterion: Criterion, settings: ExplainSettings) -> None:
+    def __init__(
+        self, parts: Parts, query: Query, metric: Metric, settings: ExplainSettings, drawn: Tokens | None = None
+    ) -> None:
+        """`drawn`: random inputs, by default 20,000 from the prior."""
         self.parts, self.role, self.site = parts, query.role, parts.probed.site(query.site)
-        self.metric, self.settings = criterion.metric, settings
-        self.drawn = self.with_role(prior_draws(parts.task))
+        self.metric, self.settings = metric, settings
+        self.drawn = self.with_role(prior_draws(parts.task) if drawn is None else drawn)
 
-    def with_role(self, tokens: Tokens) -> tuple[Tokens, Positions]:
+    def with_role(self, tokens: Tokens) -> tuple[Int[Tensor, "having pos"], Int[Tensor, " having"]]:
         """Those of some inputs that have the query's role, and where."""
         positions = eligible_role(self.parts.task, tokens, self.role)
         return tokens[positions >= 0], positions[positions >= 0]
@@ -265,17 +238,66 @@ class Written:
 
     def inside(self, tokens: Tokens, positions: Positions, look: Look, n: int) -> dict[str, Score]:
         """Which of `n` inputs are members, of which these are all that could be run."""
-        floor = look.evidence.base_rate.share
-        if not n:
-            return {GENERATION: _no_fit(floor), OTHERS: dataclasses.replace(_no_fit(floor), floor=None)}
-        hits, means = 0, np.zeros(len(self.others))
+        apart = np.zeros((1 + len(self.others), 0))
         if len(tokens):
             z_q = query_activations(self.parts.probed, self.parts.task, [look.query])[0]
             z = self._activations(tokens, positions)
-            apart = pairwise_distances(torch.stack([z_q, *self.others]), z, self.metric).double() <= look.epsilon
-            hits, means = int(apart[0].sum()), apart[1:].sum(dim=1).numpy() / n
-        scores = {GENERATION: Score(hits / n, clopper_pearson(hits, n), floor, n)}
-        if len(means):
-            error, mean = 2 * float(means.std()) / max(1, len(means) - 1) ** 0.5, float(means.mean())
-            scores[OTHERS] = Score(mean, (max(0.0, mean - error), min(1.0, mean + error)), None, n * len(means))
-        return scores
+            apart = pairwise_distances(torch.stack([z_q, *self.others]), z, self.metric).double().numpy()
+        return _inside(apart, look, n)
+
+
+class Banked(Written):
+    """The same from a bank, which holds the activations of its inputs: nothing is run."""
+
+    def __init__(self, parts: Parts, bank: Bank, query: Query, metric: Metric, settings: ExplainSettings) -> None:
+        super().__init__(parts, query, metric, settings, bank.tokens)
+        self.bank = bank
+        self._having = (bank.positions(self.role) >= 0).nonzero()[:, 0]
+
+    @cached_property
+    def others(self) -> Float[Tensor, "query width"]:
+        """Activations of random inputs of the bank."""
+        generator = Generator().manual_seed(mixed(self.settings.seed, OTHER))
+        some = self._having[torch.randperm(len(self._having), generator=generator)[:OTHER_ACTIVATIONS]]
+        z = self.bank.activations(self.site, self.role, some).float()
+        return z[z.norm(dim=1) > 0]
+
+    def tried(self, expression: Expression, look: Look) -> dict[str, Score]:
+        """Inputs of the bank that fit, none of them on the side for finding."""
+        assert look.distances is not None
+        tokens, positions = (part.numpy() for part in self.drawn)
+        holds = holds_for(self.parts.task, expression, tokens, positions) & ~is_row(tokens, look.query.tokens)
+        evidence, width = look.evidence, tokens.shape[1]
+        for_finding = np.unique(evidence.tokens[~evidence.scored], axis=0)
+        holds &= ~_among(tokens, for_finding[:, :width])
+        rows = self._having[torch.from_numpy(np.flatnonzero(holds))]
+        generator = stream(look.query, self.settings, WRITTEN)
+        rows = rows[torch.randperm(len(rows), generator=generator)[: self.settings.written]]
+        z = self.bank.activations(self.site, self.role, rows).float()
+        apart = np.concatenate([
+            look.distances[None, rows.numpy()], pairwise_distances(self.others, z, self.metric).numpy()
+        ]).astype(np.float64)  # fmt: skip
+        return _inside(apart, look, len(rows))
+
+
+def _among(tokens: Int[np.ndarray, "row pos"], some: Int[np.ndarray, "other pos"]) -> Bool[np.ndarray, " row"]:
+    """Which inputs are some of others."""
+    every = np.concatenate([some.astype(tokens.dtype), tokens])
+    _, number = np.unique(every, axis=0, return_inverse=True)
+    number = number.reshape(-1)
+    among: Bool[np.ndarray, " row"] = np.isin(number[len(some) :], number[: len(some)])
+    return among
+
+
+def _inside(apart: Float[np.ndarray, "activation input"], look: Look, n: int) -> dict[str, Score]:
+    """Shares of `n` inputs that are within ε of the query's activation, which is the first, and of others'."""
+    floor = look.evidence.base_rate.share
+    if not n:
+        return {GENERATION: _no_fit(floor), OTHERS: dataclasses.replace(_no_fit(floor), floor=None)}
+    within = (apart <= look.epsilon).sum(axis=1)
+    hits, means = int(within[0]), within[1:] / n
+    scores = {GENERATION: Score(hits / n, clopper_pearson(hits, n), floor, n)}
+    if len(means):
+        error, mean = 2 * float(means.std()) / max(1, len(means) - 1) ** 0.5, float(means.mean())
+        scores[OTHERS] = Score(mean, (max(0.0, mean - error), min(1.0, mean + error)), None, n * len(means))
+    return scores

@@ -32,6 +32,7 @@ from inversionview.sites import Site
 from inversionview.studies.banks import bank_for
 from inversionview.studies.parts import Parts, checked_site, counts_all, decoder_for, live_parts, measured
 from inversionview.studies.settings import ReadSettings
+from inversionview.studies.verbs.explain_by_features import explained_draws, explained_from_bank
 from inversionview.studies.verbs.map_cells import LEAST_IN_BANK
 from inversionview.tasks.base import Conditional, Task
 
@@ -70,6 +71,8 @@ def read(
         preimages = [with_words(parts.task, *row) for row in zip(preimages, epsilons, strict=True)]
         if bank is not None:
             preimages = [_with_scores(parts, bank, preimage) for preimage in preimages]
+        if settings.explain:
+            preimages = _explained(parts, bank, preimages, settings.seed)
         if settings.colors and parts.decoder is not None and preimages:
             preimages = [_colored(parts, parts.decoder, preimage) for preimage in preimages]
     return preimages
@@ -149,6 +152,12 @@ def _with_scores(parts: Parts, bank: Bank, preimage: Preimage) -> Preimage:
     return with_patterns(dataclasses.replace(preimage, bits=tuple(with_values(bits, preimage, task))), task)
 
 
+def _explained(parts: Parts, bank: Bank | None, preimages: Sequence[Preimage], seed: int) -> list[Preimage]:
+    if bank is None:
+        return explained_draws(parts, preimages, seed)
+    return explained_from_bank(parts, preimages, seed, bank)
+
+
 def with_words(task: Task, preimage: Preimage, epsilon: Epsilon) -> Preimage:
     """The preimage with its bits, what its members share, the task's own columns, and where its ε comes from."""
     preimage = dataclasses.replace(
@@ -164,7 +173,10 @@ def drawn_whatever_epsilon(parts: Parts, query: Query, also: Sequence[str]) -> b
 
 
 def reread(parts: Parts, preimage: Preimage, criterion: Criterion, seed: int) -> Preimage:
-    """What the same draws say at the ε of a criterion that has their metric and position rule; nothing is drawn."""
+    """What the same draws say at the ε of a criterion that has their metric and position rule; nothing is drawn.
+
+    Without an explanation.
+    """
     [epsilon] = measured(parts, [preimage.query], criterion, seed)
     return with_words(parts.task, preimage.at_epsilon(epsilon.value), epsilon)
 

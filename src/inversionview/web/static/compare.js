@@ -86,6 +86,7 @@ export function makeCompare({ store, studyOf, kept }) {
       h("caption", { class: "unseen" }, "Bits about features, a column for each pinned reading"),
       h("thead", {}, h("tr", {}, h("td"), columns.map(heading))),
       h("tbody", {}, row("says", columns, ({ reading }) => h("p", { class: "compare-said" }, reading?.words.answer.sentence)),
+        row("in words", columns, ({ reading }) => h("p", { class: "compare-said" }, reading?.words.answer.in_words)),
         names.map((name) => h("tr", {}, h("th", { scope: "row" }, name),
         featuresOf.map((features, i) => h("td", {}, bitsCell(features.get(name), i ? featuresOf[0].get(name) : null))))),
         row("members", columns, ({ reading }) => reading && [h("p", { class: "hint" }, reading.words.answer.members),

@@ -8,7 +8,7 @@ import { AskError, ask } from "./api.js";
 
 const STAGES = {
   propose: "drawing candidates", verify: "running them through the model", color: "asking the decoder about each token",
-  weigh: "weighing them", scan: "running all inputs of the domain", "look around": "looking around each query", epsilon: "choosing ε", map: "measuring cells", test: "testing", patch: "patching activations",
+  weigh: "weighing them", explain: "putting it into words", scan: "running all inputs of the domain", "look around": "looking around each query", epsilon: "choosing ε", map: "measuring cells", test: "testing", patch: "patching activations",
   attention: "looking at the heads",
 };
 const SLOW = 150; // milliseconds before anything is said: what is answered from the cache must not flicker

@@ -14,17 +14,28 @@ import { makeJob } from "./job.js";
  */
 export function makeMapView({ store, studyOf }) {
   const job = makeJob({ label: "map" });
+  const wording = makeJob({ label: "words" });
   const body = h("div", {});
   const of = h("p", { class: "hint" });
   const one = h("button", { type: "button", class: "small", on: { click: () => make(store.get().input) } }, "map this input only");
   const whole = h("button", { type: "button", class: "small", on: { click: () => make(null) } }, "map the model");
-  const element = h("div", { class: "card" }, of, job.element, body);
+  const element = h("div", { class: "card" }, of, job.element, body, wording.element);
   let kept = null;
   let shown = "";
 
   function make(input) {
     job.run(pathOf(store.get().study, "map"), input === null ? {} : { input }, {
       partial: (document) => draw(document), done: (result) => draw(result.document),
+    });
+  }
+
+  /** Put what a cell says into words. @param {import("./report/types").Cell} cell @param {() => void} done */
+  function explain(cell, done) {
+    wording.run(pathOf(store.get().study, "explain"), { sites: [cell.site], at: cell.at }, {
+      done: (result) => {
+        cell.in_words = result.document.in_words[cell.site];
+        done();
+      },
     });
   }
 
@@ -37,6 +48,7 @@ export function makeMapView({ store, studyOf }) {
       feature: state.feature,
       onFeature: (feature) => store.set({ feature }, true),
       onChoose: (site, at) => store.set({ site, at, view: "read", cut: "" }),
+      onExplain: explain,
       tools: [one, whole],
     });
   }
@@ -47,6 +59,7 @@ export function makeMapView({ store, studyOf }) {
     take(map) {
       kept = map;
       shown = "";
+      wording.stop();
     },
     show(state) {
       fill(of, "What every site knows at every named position: where a feature first appears, and which heads carry it on.");
