@@ -319,25 +319,25 @@ def _top(
 
 
 def of_sites(study: Study, wanted: Sites, done: Sequence[Any] = ()) -> Iterator[list[Any]]:
-    """A sentence a site, with scores; all so far."""
+    """A sentence a site, with scores, and how often the model uses it; all so far, a step at a time."""
     sites = list(done)
     have = {one["site"] for one in sites}
     for site in wanted.sites:
-        if site in have:
-            continue
-        sites.append(of_site(study, wanted, site))
-        yield sites
+        if site not in have:
+            options = {"queries": wanted.queries, "written": wanted.written, "used": wanted.used is None}
+            sites.append(of_site(study, wanted, site, **options))
+            yield sites
+    for one in sites:
+        if wanted.used is not None and "used" not in one:
+            queries, written = wanted.used
+            few = of_site(study, wanted, one["site"], queries=queries, written=written, used=True)
+            one["used"] = few.get("used")
+            yield sites
 
 
-def of_site(study: Study, wanted: Sites, site: str) -> dict[str, Any]:
-    """What one site says, and how often that is used."""
-    options: dict[str, Any] = {"epsilon": wanted.epsilon, "seed": SEED}
-    whole = {"queries": wanted.queries, "written": wanted.written, "used": wanted.used is None}
-    [one] = study.explain_sites([site], wanted.at, **options, **whole).sites
-    if wanted.used is not None:
-        few = dict(zip(("queries", "written"), wanted.used, strict=True))
-        [tried] = study.explain_sites([site], wanted.at, **options, **few, used=True).sites
-        one = dataclasses.replace(one, used=tried.used)
+def of_site(study: Study, wanted: Sites, site: str, **options: Any) -> dict[str, Any]:
+    """What one site says."""
+    [one] = study.explain_sites([site], wanted.at, epsilon=wanted.epsilon, seed=SEED, **options).sites
     document: dict[str, Any] = convert.plain(one)
     return document
 
@@ -363,6 +363,8 @@ PARTS = ("truth-addition", "sites-addition", "sites-smollm2-ioi", "truth-ioi", "
          "sites-ioi-small", "sites-counting")  # fmt: skip
 EPSILONS = {"facts-small": "null:0.01"}
 """Where that of the study leaves most activations fewer members than can be scored."""
+QUERIES = {"counting": 10}
+"""Activations a site, where it takes long."""
 SMOLLM2_EPSILON = "null:0.01"
 
 
@@ -390,7 +392,7 @@ def sites_wanted(part: str) -> tuple[Study, Sites]:
     name, at = SITES[part]
     if part != "sites-smollm2-ioi":
         study = load_study(name, device="cpu")
-        return study, Sites(name, heads(study), at, epsilon=EPSILONS.get(name))
+        return study, Sites(name, heads(study), at, QUERIES.get(name, 20), epsilon=EPSILONS.get(name))
     chosen = json.loads((ROOT / "benchmarks" / "chosen_sites.json").read_text(encoding="utf-8"))["ioi"]["sites"]
     study = open_study("ioi", model=smollm2(), begin=BEGIN)
     sites = tuple(chosen)
