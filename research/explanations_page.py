@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from inversionview.reading.explanation.evidence import FEWEST_MEMBERS
 from inversionview.reading.explanation.scores import LEAST_DETECTION
 from inversionview.results.explanation import ABOUT, CONSISTENCY, DETECTION, GENERATION, OTHERS
+from inversionview.studies.verbs.explain_scores import MOST_FIT
 from research import markdown
 from research.documents import Document, load
 from research.paths import RESULTS
@@ -88,6 +89,7 @@ def page(document: Document | None = None) -> str:
         scores=_scores(),
         fewest=FEWEST_MEMBERS,
         least=LEAST_DETECTION,
+        most_fit=f"{MOST_FIT:.0%}",
         truth=_truths(document),
         places=_sections(TRUTHS, document, _places),
         worst=_sections(TRUTHS, document, _worst),
@@ -291,9 +293,10 @@ def _sites(part: Document) -> str:
         example = next((told["example"] for told in one["told"] if told["about"]), "–")
         scores = (_score(one["scores"].get(name)) for name in (GENERATION, OTHERS, DETECTION, CONSISTENCY))
         said = max((score["n"] for score in one["scores"].values()), default=0)
-        rows.append((f"`{one['site']}`", _cell(one["words"]), _cell(example), said, *scores))
+        used = _used(one.get("used"))
+        rows.append((f"`{one['site']}`", _cell(one["words"]), _cell(example), said, *scores, used))
     columns = ("site", "in words", "an explanation", "say something", "generation", "generation, other activations",
-               "detection", "consistency")  # fmt: skip
+               "detection", "consistency", "used")  # fmt: skip
     return markdown.joined([introduction, markdown.table(columns, rows)])
 
 
@@ -305,12 +308,18 @@ def _score(score: Document | None) -> str:
     return f"{score['value']:.2f} ({low:.2f} to {high:.2f}){floor}"
 
 
+def _used(score: Document | None) -> str:
+    if score is None:
+        return "not tried"
+    return "not known" if score["value"] is None else f"{_score(score)}, of {score['n']}"
+
+
 def _missing(document: Document) -> str:
     """Say what there is no number of."""
     lines = [
         "Truth of counting: its inputs cannot be listed.",
         "Explanations from a bank beside the truth: the intervals above are of draws from decoder and prior.",
-        "Other heads of SmolLM2-135M than the first eight of `benchmarks/chosen_sites.json`.",
+        "Other heads of SmolLM2-135M than the 26 of `benchmarks/chosen_sites.json`.",
         "The truth at an ε other than that of each study.",
     ]
     for part, title in {**TRUTHS, **SITES}.items():

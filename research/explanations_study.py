@@ -1,7 +1,8 @@
 """Measures what the page on explanations says, part by part: `python -m research.explanations_study truth-addition`.
 
 Without a name all parts are measured. Each writes its own key of `research/results/study-explanations.json`, a group of
-cells or a site at a time, so that a run that was stopped goes on where it was; `--again` measures a part anew.
+cells or a site at a time, so that a run that was stopped goes on where it was; `--again` measures a part anew. What
+sites of bundled studies say by their own ε is written into their folders, too.
 
 The truth parts are of domains that can be listed. Beside each explanation stands the best rule that a search ten times
 as wide finds, and on some cells the best of all combinations of three of up to 500 literals.
@@ -35,8 +36,10 @@ from inversionview.reading.explanation.scores import detection_scores, signed_we
 from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.results import convert
 from inversionview.results.explanation import CONSISTENCY, DETECTION, GENERATION, Explanation
+from inversionview.results.explanations import SiteExplanation
 from inversionview.seeds import mixed, seeded
 from inversionview.studies.banks import bank_for
+from inversionview.studies.kept_explanations import write_explanations
 from inversionview.studies.settings import ExplainSettings
 from inversionview.studies.study import Study, load_study, open_study
 from inversionview.studies.verbs import explain as verb
@@ -384,6 +387,9 @@ def measure(part: str, before: Any = None) -> None:
                 "epsilon": wanted.epsilon or study.criterion.largest, "of": len(wanted.sites)}  # fmt: skip
     for sites in of_sites(study, wanted, before.get("sites", [])):
         keep(part, document | {"sites": sites})
+        if wanted.epsilon is None and study.folder is not None:  # the viewer's map shows them
+            explained = convert.parsed(list[SiteExplanation], rounded(sites, ".4g"), part)
+            write_explanations(study.folder, study.parts.fingerprint, explained)
         print(f"{part}: {len(sites)} of {len(wanted.sites)}", file=sys.stderr, flush=True)
 
 
