@@ -25,7 +25,7 @@ WORST = 5
 SLACK = 1e-6
 """Numbers are kept in six digits."""
 NOT_MEASURED = "Not measured."
-TRUTHS = {"truth-addition": "addition", "truth-ioi": "ioi-small"}
+TRUTHS = {"truth-addition": "addition", "truth-ioi": "ioi-small", "truth-counting": "counting"}
 SITES = {
     "sites-addition": "addition", "sites-ioi-small": "ioi-small", "sites-facts-small": "facts-small",
     "sites-counting": "counting", "sites-smollm2-ioi": "SmolLM2-135M on IOI",
@@ -142,10 +142,11 @@ def _drawn(part: Document, cells: Sequence[Cell]) -> str:
     few = sum(cell["members"] < FEWEST_MEMBERS for cell in every)
     silent = sum(cell.expression is None for cell in cells)
     places = f"{len(part['groups'])} of {part['pairs']} pairs of a site and a position"
+    among = f" Among the inputs {part['given']}, as there are too many in all." if "given" in part else ""
     return markdown.filled(
         f"{places}, {part['inputs']} random inputs each, ε = {part['epsilon']:g}: {len(every)} activations. "
         f"{few} have fewer than {FEWEST_MEMBERS} members and get no explanation; {len(every) - few - len(cells)} have "
-        f"all inputs as members. Of the other {len(cells)}, {silent} are said to say nothing."
+        f"all inputs as members. Of the other {len(cells)}, {silent} are said to say nothing.{among}"
     )
 
 
@@ -317,7 +318,7 @@ def _used(score: Document | None) -> str:
 def _missing(document: Document) -> str:
     """Say what there is no number of."""
     lines = [
-        "Truth of counting: its inputs cannot be listed.",
+        "Truth of counting over its whole domain, which cannot be listed.",
         "Explanations from a bank beside the truth: the intervals above are of draws from decoder and prior.",
         "Other heads of SmolLM2-135M than the 26 of `benchmarks/chosen_sites.json`.",
         "The truth at an ε other than that of each study.",

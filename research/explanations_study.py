@@ -4,8 +4,9 @@ Without a name all parts are measured. Each writes its own key of `research/resu
 cells or a site at a time, so that a run that was stopped goes on where it was; `--again` measures a part anew. What
 sites of bundled studies say by their own ε is written into their folders, too.
 
-The truth parts are of domains that can be listed. Beside each explanation stands the best rule that a search ten times
-as wide finds, and on some cells the best of all combinations of three of up to 500 literals.
+The truth parts are of domains that can be listed, or of the part of one that an input is in. Beside each explanation
+stands the best rule that a search ten times as wide finds, and on some cells the best of all combinations of three out of
+500 literals.
 """
 
 from __future__ import annotations
@@ -37,15 +38,17 @@ from inversionview.reading.hypotheses import is_row, padded_row
 from inversionview.results import convert
 from inversionview.results.explanation import CONSISTENCY, DETECTION, GENERATION, Explanation
 from inversionview.results.explanations import SiteExplanation
+from inversionview.results.preimage import Query
 from inversionview.seeds import mixed, seeded
 from inversionview.studies.banks import bank_for
 from inversionview.studies.kept_explanations import write_explanations
+from inversionview.studies.parts import Parts, part_of
 from inversionview.studies.settings import ExplainSettings
 from inversionview.studies.study import Study, load_study, open_study
 from inversionview.studies.verbs import explain as verb
 from inversionview.studies.verbs import explain_inputs
 from inversionview.studies.verbs.explain_by_features import by_features
-from inversionview.tasks.base import Task
+from inversionview.tasks.base import Restrictable, Task
 from research.documents import rounded
 from research.paths import RESULTS, ROOT
 
@@ -130,25 +133,50 @@ def _readable(study: Study, role: str) -> bool:
 
 def cells_of(study: Study, site: str, role: str, sizes: Sizes) -> list[dict[str, Any]]:
     """Explanations of some random inputs at one place, each beside what is best, and beside what says nothing."""
-    parts, settings = study.parts, ExplainSettings(exact=True, seed=SEED)
-    generator = Generator().manual_seed(mixed(SEED, sum(map(ord, site + role))))
-    texts = verb._texts_with(study.task, role, sizes.inputs, generator)
-    queries = [study.query(text, role, site) for text in texts]
-    written = explain_inputs.Written(parts, queries[0], study.criterion.metric, settings)
-    cells = []
-    for look in verb.looks(parts, queries, study.criterion, settings):
-        cell: dict[str, Any] = {"input": look.query.input, "members": look.evidence.members}
-        cells.append(cell | {"explained": told(by_features(study.task, look, written))})
-        if not scoreable(look.evidence):
-            continue
-        cells[-1]["best"] = wider(study.task, look)
-        cells[-1]["dealt"] = told(by_features(study.task, dealt_out(look), written))
-        scored = sum("best" in one for one in cells)
-        if scored <= sizes.sampled:
-            cells[-1]["sampled"] = beside_exact(study, look)
-        if scored <= sizes.brute:
-            cells[-1]["combined"] = combined(study.task, look)
+    settings = ExplainSettings(exact=True, seed=SEED)
+    cells: list[dict[str, Any]] = []
+    for parts, queries in asked(study, site, role, sizes):
+        written = explain_inputs.Written(parts, queries[0], study.criterion.metric, settings)
+        for look in verb.looks(parts, queries, study.criterion, settings):
+            cells.append(cell_of(study, parts, look, written, sizes, sum("best" in one for one in cells)))
     return cells
+
+
+def asked(study: Study, site: str, role: str, sizes: Sizes) -> Iterator[tuple[Parts, list[Query]]]:
+    """Random inputs, in the domain that their preimages are of: the whole, or for each the part that it is in."""
+    generator = Generator().manual_seed(mixed(SEED, sum(map(ord, site + role))))
+    part = GIVEN.get(study.name)
+    texts = verb._texts_with(study.task, role, sizes.inputs * (1 if part is None else _TRIED), generator)
+    queries = [study.query(text, role, site) for text in texts]
+    if part is None:
+        yield study.parts, queries
+        return
+    left = sizes.inputs
+    for query in queries:
+        try:
+            parts, _ = part_of(study.parts, query, part)
+        except UserError:
+            continue  # there are too many such inputs
+        if left and (parts.task.size or 0) <= LARGEST_PART:
+            left -= 1
+            yield parts, [query]
+
+
+def cell_of(
+    study: Study, parts: Parts, look: explain_inputs.Look, written: explain_inputs.Written, sizes: Sizes, before: int
+) -> dict[str, Any]:
+    """One activation; `before`: those at its place that could be scored."""
+    task, cell = parts.task, {"input": look.query.input, "members": look.evidence.members}
+    cell["explained"] = told(by_features(task, look, written))
+    if not scoreable(look.evidence):
+        return cell
+    cell["best"] = wider(task, look)
+    cell["dealt"] = told(by_features(task, dealt_out(look), written))
+    if before < sizes.sampled and parts is study.parts:
+        cell["sampled"] = beside_exact(study, look)
+    if before < sizes.brute:
+        cell["combined"] = combined(task, look)
+    return cell
 
 
 def scoreable(evidence: Evidence) -> bool:
@@ -352,8 +380,15 @@ def heads(study: Study) -> tuple[str, ...]:
 
 # Parts
 
-TRUTHS = {"truth-addition": ("addition", 10), "truth-ioi": ("ioi-small", 6), "truth-facts": ("facts-small", 10)}
+TRUTHS = {
+    "truth-addition": ("addition", 10), "truth-ioi": ("ioi-small", 6), "truth-counting": ("counting", 10),
+    "truth-facts": ("facts-small", 10),
+}  # fmt: skip
 """Studies, and how many sites and positions of each."""
+GIVEN = {"counting": "counts"}
+"""By which part of a domain the truth is told that cannot be listed as a whole."""
+LARGEST_PART, _TRIED = 60_000, 20
+"""Inputs of it at most, and inputs that are looked through for each that has so small a part."""
 SITES = {
     "sites-addition": ("addition", "="),
     "sites-smollm2-ioi": ("ioi", "END"),
@@ -363,7 +398,7 @@ SITES = {
 }
 """Studies, and the position."""
 PARTS = ("truth-addition", "sites-addition", "sites-smollm2-ioi", "truth-ioi", "sites-facts-small", "truth-facts",
-         "sites-ioi-small", "sites-counting")  # fmt: skip
+         "sites-ioi-small", "sites-counting", "truth-counting")  # fmt: skip
 EPSILONS = {"facts-small": "null:0.01"}
 """Where that of the study leaves most activations fewer members than can be scored."""
 QUERIES = {"counting": 10}
@@ -378,6 +413,7 @@ def measure(part: str, before: Any = None) -> None:
         name, pairs = TRUTHS[part]
         study = load_study(name, device="cpu")
         document = {"study": name, "pairs": pairs, "inputs": INPUTS, "sampled": SAMPLED, "epsilon": 0.1}
+        document |= {"given": words_of(study, GIVEN[name])} if name in GIVEN else {}
         for groups in truth(study, Sizes(pairs), before.get("groups", [])):
             keep(part, document | {"groups": groups})
             print(f"{part}: {len(groups)} of {pairs}", file=sys.stderr, flush=True)
@@ -391,6 +427,12 @@ def measure(part: str, before: Any = None) -> None:
             explained = convert.parsed(list[SiteExplanation], rounded(sites, ".4g"), part)
             write_explanations(study.folder, study.parts.fingerprint, explained)
         print(f"{part}: {len(sites)} of {len(wanted.sites)}", file=sys.stderr, flush=True)
+
+
+def words_of(study: Study, given: str) -> str:
+    """What a part of a domain is, in words that go after `inputs`."""
+    assert isinstance(study.task, Restrictable)
+    return study.task.restrictions[given]
 
 
 def sites_wanted(part: str) -> tuple[Study, Sites]:
