@@ -5,7 +5,7 @@ cells or a site at a time, so that a run that was stopped goes on where it was; 
 sites of bundled studies say by their own ε is written into their folders, too.
 
 The truth parts are of domains that can be listed, or of the part of one that an input is in. Beside each explanation
-stands the best rule that a search ten times as wide finds, and on some cells the best of all combinations of three out of
+stands the best rule that a search ten times as wide finds, and on some cells the best of all combinations of three of
 500 literals.
 """
 

@@ -19,11 +19,10 @@ from inversionview.results.preimage import Preimage, Query
 from inversionview.studies.parts import Parts, measured, part_of
 from inversionview.studies.settings import ExactSettings
 from inversionview.studies.verbs.explain_by_features import explained_in_domain
+from inversionview.studies.verbs.explain_inputs import MOST_DISTANCES
 from inversionview.studies.verbs.read import with_words
 from inversionview.tasks.base import Task
 
-MOST_DISTANCES = 2**28
-"""Of all inputs from several queries, that are held at once for explanations; 4 bytes each."""
 Indexes = dict[Path, IndexedDomain]
 """Those that were opened, by their folders."""
 

@@ -33,6 +33,7 @@ from inversionview.studies.settings import BY_FEATURES, ExplainSettings, ReadSet
 from inversionview.studies.verbs.explain_by_features import by_features
 from inversionview.studies.verbs.explain_by_model import by_model, endpoint_of
 from inversionview.studies.verbs.explain_inputs import (
+    MOST_DISTANCES,
     QUERIES,
     Look,
     Whole,
@@ -45,9 +46,6 @@ from inversionview.studies.verbs.query import make_query
 from inversionview.studies.verbs.read import read
 from inversionview.tasks.base import Feature, Task
 from inversionview.tasks.positions import eligible_role
-
-MOST_DISTANCES = 2**28
-"""Of all inputs of a domain from several activations, that are held at once; 4 bytes each."""
 
 
 def explain(
