@@ -21,8 +21,8 @@ from inversionview.reading.explanation.evidence import (
     share_of,
 )
 from inversionview.reading.explanation.finding import found_rule, front_of, holds_for
-from inversionview.reading.explanation.forms import MOST_LISTED
-from inversionview.reading.explanation.quantities import quantities
+from inversionview.reading.explanation.forms import MOST_LISTED, _listed
+from inversionview.reading.explanation.quantities import Quantity, quantities
 from inversionview.reading.explanation.rules import MOST_PARTS
 from inversionview.reading.explanation.scores import detection_scores, shares_of, signed_weights
 from inversionview.reading.hypotheses import padded_row
@@ -86,6 +86,17 @@ def test_parts_are_joined(drawn):
     rule = rule_for(drawn, near(inside, np.minimum(abs(f1 - 6), abs(s1 - 3)) + (f3 < 4)))
     assert rule.parts == MOST_PARTS
     assert "(" in rule.text
+
+
+def test_long_values_are_shortened_in_words_and_whole_in_expressions():
+    long = [f'"At the {{place}}, {name} met {{B}} and gave the {{object}} to {{IO}}."' for name in ("Ann", "Eve")]
+    quantity = Quantity("template", 1, tuple(long), ordered=False, yes_no=False, codes=np.array([0, 1]))
+    one = _listed(quantity, np.array([1]), np.array([1]), ("==", "in"), ("is", "is one of"))
+    assert one.text == f"template == {long[1]}"
+    assert one.words == 'template is "At the {place}, Eve …e {object} to {IO}."'
+    both = _listed(quantity, np.array([0, 1]), np.array([0, 1]), ("==", "in"), ("is", "is one of"))
+    assert both.text == f"template in ({', '.join(long)})"
+    assert both.words.count("…") == 2
 
 
 def inside_of(drawn, text, found):

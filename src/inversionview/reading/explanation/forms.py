@@ -17,6 +17,8 @@ from inversionview.reading.explanation.quantities import Quantity
 
 MOST_LISTED = 4
 """Values in one list."""
+_END = 20
+"""Characters of the beginning and of the end of a long value."""
 Worth = Float[np.ndarray, " quantity"]
 """Minus infinity where a quantity has no condition of the form."""
 _Ranked = tuple[Int[np.ndarray, "quantity listed"], Float[np.ndarray, "quantity listed"]]
@@ -186,7 +188,13 @@ def _listed(
     operators: tuple[str, str],
     words: tuple[str, str],
 ) -> Condition:
-    text, named = quantity.text, ", ".join(quantity.values[code] for code in values.tolist())
+    text, named = quantity.text, [quantity.values[code] for code in values.tolist()]
+    said = ", ".join(map(_short, named))
     if len(values) == 1:
-        return Condition(f"{text} {operators[0]} {named}", f"{text} {words[0]} {named}", 1, codes)
-    return Condition(f"{text} {operators[1]} ({named})", f"{text} {words[1]} {named}", len(values), codes)
+        return Condition(f"{text} {operators[0]} {named[0]}", f"{text} {words[0]} {said}", 1, codes)
+    return Condition(f"{text} {operators[1]} ({', '.join(named)})", f"{text} {words[1]} {said}", len(values), codes)
+
+
+def _short(value: str) -> str:
+    """A value as it stands in words: of a long one, such as a template, its beginning and its end."""
+    return value if len(value) <= 2 * _END + 1 else f"{value[:_END]}…{value[-_END:]}"
