@@ -93,7 +93,7 @@ def test_long_values_are_shortened_in_words_and_whole_in_expressions():
     quantity = Quantity("template", 1, tuple(long), ordered=False, yes_no=False, codes=np.array([0, 1]))
     one = _listed(quantity, np.array([1]), np.array([1]), ("==", "in"), ("is", "is one of"))
     assert one.text == f"template == {long[1]}"
-    assert one.words == 'template is "At the {place}, Eve …e {object} to {IO}."'
+    assert one.words == 'template is "At the {place}, Eve…e {object} to {IO}."'
     both = _listed(quantity, np.array([0, 1]), np.array([0, 1]), ("==", "in"), ("is", "is one of"))
     assert both.text == f"template in ({', '.join(long)})"
     assert both.words.count("…") == 2
