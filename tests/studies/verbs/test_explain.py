@@ -132,6 +132,8 @@ def test_words_that_fit_any_activation_say_nothing():
     assert "chance" in why_nothing(Score(0.6, (0.54, 0.7), 0.5, 10), good)
     assert why_nothing(detection, good | {CONSISTENCY: Score(1.0, (0.9, 1.0), 0.95, 200)}) == "95% of all inputs fit it"
     assert why_nothing(detection, good | {CONSISTENCY: Score(1.0, (0.9, 1.0), 0.85, 200)}) == ""
+    all_members = good | {GENERATION: Score(1.0, (1.0, 1.0), 0.95, 200)}
+    assert why_nothing(detection, all_members) == "95% of all inputs are members"
 
 
 def test_activations_are_compared_with_all_inputs_in_parts_that_memory_bears(facts, monkeypatch):

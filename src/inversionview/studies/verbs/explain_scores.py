@@ -12,7 +12,9 @@ from inversionview.studies.verbs.explain_inputs import Look, Written, counted
 from inversionview.tasks.base import Task
 
 MOST_FIT = 0.9
-"""Share of random inputs that fit an explanation from which on it says nothing: it excludes next to nothing."""
+"""Share of random inputs that fit an explanation, or are members, from which on it says nothing: next to nothing is
+excluded.
+"""
 
 
 def why_nothing(detection: Score, scores: Mapping[str, Score]) -> str:
@@ -28,6 +30,8 @@ def why_nothing(detection: Score, scores: Mapping[str, Score]) -> str:
     fitting = scores[CONSISTENCY].floor if CONSISTENCY in scores else None
     if fitting is not None and fitting >= MOST_FIT:
         return f"{fitting:.0%} of all inputs fit it"
+    if generation is not None and (generation.floor or 0.0) >= MOST_FIT:
+        return f"{generation.floor:.0%} of all inputs are members"
     if generation is None or generation.interval is None or others is None or others.value is None:
         return ""
     as_often = generation.interval[0] <= others.value
