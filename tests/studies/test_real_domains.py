@@ -26,8 +26,13 @@ def printed(capsys, *args):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [pytest.param(name, marks=real_model(name)) for name in LATE])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        *(pytest.param(path, SMOLLM2, marks=real_model(SMOLLM2), id=path.stem) for path in FILES),
+        pytest.param(FILES[-1], GEMMA3, marks=real_model(GEMMA3), id=f"{FILES[-1].stem} in gemma"),
+    ],
+)
 def test_a_domain_of_ones_own_is_mapped_patched_and_read(path, model, capsys, tmp_path):
     where = [path, "--model", folder_of(model), "--json"]
     a_map = printed(capsys, "map", *where, "--at", "END", "--sites", LATE[model], "-n", 120, "--epsilon", "null:0.1")

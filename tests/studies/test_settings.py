@@ -43,8 +43,8 @@ COMMANDS = {
     "train-probed": (settings.RunSettings,),
 }
 REQUESTS = {
-    requests.ReadRequest: (settings.ReadSettings, {"noise", "colors", "bank", "frequencies", "frequent"}),
-    requests.ExactRequest: (settings.ExactSettings, {"curve", "index"}),
+    requests.ReadRequest: (settings.ReadSettings, {"noise", "colors", "bank", "frequencies", "frequent", "explain"}),
+    requests.ExactRequest: (settings.ExactSettings, {"curve", "index", "explain"}),
     requests.MapRequest: (settings.MapSettings, {"n", "bank", "draws", "draws_given"}),
     requests.TestRequest: (settings.TestSettings, set()),
     requests.CausalRequest: (settings.CausalSettings, {"draws", "outputs"}),

@@ -46,15 +46,17 @@ def test_a_reading_is_what_the_study_gives_in_process(client, study):
 def test_events_come_in_order_and_members_before_their_colours(client):
     events = ask(client, f"{TINY}/read", **READ | {"seed": 4})
     names = [name for name, _ in events]
-    assert names.count("partial") == 1
+    assert names.count("partial") == 2, "before its words, and before its colours"
     assert names[-1] == "result"
     stages = [data["stage"] for name, data in events if name == "progress"]
-    assert list(dict.fromkeys(stages)) == ["propose", "verify", "weigh", "color"]
+    once = [name for name in dict.fromkeys(stages) if name != "counting the inputs of the domain"]  # the first time
+    assert once == ["propose", "verify", "weigh", "explain", "color"]
     partial, last = events[names.index("partial")][1]["document"], events[-1][1]["document"]
     assert all(sample["colors"] is None for sample in partial["samples"])
     assert all(sample["colors"] is not None for sample in last["samples"])
     assert [s["distance"] for s in partial["samples"]] == [s["distance"] for s in last["samples"]]
     assert partial["bits"] == last["bits"]
+    assert partial["words"]["answer"]["in_words"] == "" != last["words"]["answer"]["in_words"]
 
 
 def test_another_epsilon_is_answered_from_the_draws_that_are_kept(client, study):

@@ -197,7 +197,7 @@ def test_compared_readings_say_what_both_have_and_what_each_has_alone(tab):
     assert both.locator(".compare-input").count() >= 3
     assert re.search(r"by weight \d+% of the second", second.inner_text())
     rows = page.locator(".compare-words th").all_inner_texts()
-    assert rows == ["says", "members", "near misses"]
+    assert rows == ["says", "in words", "members", "near misses"]
     assert page.locator(".compare-said").first.inner_text().startswith('a0.2 at "=" knows')
     assert page.locator(".compare-miss").count() >= 3
     lefts = page.evaluate(

@@ -11,11 +11,13 @@ const LONG = 32; // characters
  * A rule in words, what is known, partly known, little known and not, and the members by what they share.
  * @param {import("./types").Reading} reading
  * @param {(pattern: number | null) => void} onPattern
+ * @param {boolean} [partial] more is to come
  */
-export function drawAnswer(reading, onPattern) {
+export function drawAnswer(reading, onPattern, partial = false) {
   const { answer } = reading.words;
+  const later = partial && !answer.in_words && reading.position_rule === "same"; // its place is kept, so that nothing moves
   return h("dl", { class: "answer-list" },
-    answer.in_words ? block("IN WORDS", h("p", { title: answer.in_words_detail || null }, answer.in_words)) : null,
+    answer.in_words || later ? block("IN WORDS", h("p", { title: answer.in_words_detail || null }, answer.in_words || "…")) : null,
     block("KNOWS", answer.knows.map(line)),
     block("PARTLY", answer.partly.map(line)),
     block("A LITTLE", answer.little.map(line)),

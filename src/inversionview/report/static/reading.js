@@ -59,7 +59,7 @@ export function mountReading(root, packed, options = {}) {
   const controls = makeControls(reading, shown, { colored, measured, roles: options.roles ?? null, update });
   const stale = h("p", { class: "stale", role: "status" });
   const said = h("p", { class: "rows-said", role: "status" });
-  const answer = drawAnswer(reading, (pattern) => update({ pattern, ...(shown.order === "misses" ? { order: "typical" } : {}) }));
+  const answer = drawAnswer(reading, (pattern) => update({ pattern, ...(shown.order === "misses" ? { order: "typical" } : {}) }), options.partial);
   const end = drawEnd(reading);
   const { answer: words } = reading.words;
   const element = h("article", { class: `live reading-view${options.partial ? " partial" : ""}` },
