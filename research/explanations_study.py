@@ -446,7 +446,7 @@ def sites_wanted(part: str) -> tuple[Study, Sites]:
     sites = tuple(chosen)
     # One pass for all: what is asked for later is found in the bank that is in memory.
     bank_for(study.parts, [study.probed.site(site) for site in sites], [at])
-    return study, Sites(name, sites, at, 10, 50, SMOLLM2_EPSILON, (3, 25))
+    return study, Sites(name, sites, at, 10, 50, SMOLLM2_EPSILON, (10, 25))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -76,6 +76,7 @@ def use(
     features: Sequence[str | Feature] | None = None,
     given: Sequence[str] = (),
     outputs: Sequence[str | int] | None = None,
+    pool: Pool | None = None,
     seed: int = 0,
 ) -> Use:
     """Whether the query's activation, and each feature of it, is used where the answer is predicted.
@@ -85,7 +86,8 @@ def use(
     the position of least distance): `n_others` at random, the `n_others` nearest of 40 times as many, and for each of
     `features` (default: all) as many with the query's value and with another. All of them have the query's values of
     the features `given`. `outputs`: roles or indices from the query's position on whose next token is looked at; by
-    default those that predict the answer, and without an answer ahead the last position before the end.
+    default those that predict the answer, and without an answer ahead the last position before the end. `pool`: inputs
+    drawn from the prior that need not be drawn and run again, all of which share the features `given`.
     Raises `UserError` for counts below 1, unknown features, outputs that are not there or before the query's position,
     where no non-member is found, and for logits that are not finite.
     """
@@ -107,7 +109,8 @@ def use(
 
     members = _members(preimage, n_members, query_generator(seed, "causal members", query))
     generator = query_generator(seed, "causal non-members", query)
-    pool = draw_pool(probed, task, preimage, held, n=_POOL * n_others, generator=generator)
+    if pool is None:
+        pool = draw_pool(probed, task, preimage, held, n=_POOL * n_others, generator=generator)
     groups = _groups(preimage, chosen, pool, n_others)
     wanted = torch.unique(torch.cat([rows for pair in groups.values() for rows in pair]))
     place = torch.full((len(pool.tokens),), -1).scatter(0, wanted, torch.arange(len(wanted)))

@@ -54,6 +54,11 @@ def feature_verdict(use: FeatureUse, held: Sequence[str], drawn: int) -> tuple[V
         return None, "the members of the preimage are too few, or their weights too uneven, to tell what is encoded"
     if use.share < ENCODED:
         return "not encoded", None
+    return difference_verdict(use, drawn)
+
+
+def difference_verdict(use: FeatureUse, drawn: int) -> tuple[Verdict | None, str | None]:
+    """The same of a feature that is encoded."""
     for group, which in ((use.sharing, "share it"), (use.differing, "do not share it")):
         if group.n < LEAST_INPUTS:
             return None, f"only {group.n} of {drawn:,} non-members {which}, and at least {LEAST_INPUTS} are needed"

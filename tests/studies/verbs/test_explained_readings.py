@@ -152,6 +152,24 @@ def test_what_a_head_of_addition_says_is_used(addition):
     assert used.line.startswith("used, 0.")
 
 
+def test_what_most_members_have_is_used_though_its_entropy_does_not_tell(facts, asked):
+    """Few inputs are about currencies, most members are: so the entropy of being about one is no smaller in them."""
+    for study, settings in ((facts, {}), (Study(facts.probed, facts.task), {"n": 4000})):
+        found = study.explain(asked, epsilon=1.0, exact=False, written=60, used=True, **settings).best
+        assert found.used.share < 0.5
+        assert found.used.difference > 1
+        assert found.used.verdict == "used"
+
+
+def test_the_inputs_of_a_bank_need_not_be_drawn_again(facts, asked, monkeypatch):
+    monkeypatch.setattr("inversionview.causal.use.draw_pool", None)
+    study = Study(facts.probed, facts.task)
+    found = study.explain(asked, epsilon=1.0, exact=False, written=60, used=True).best
+    assert (found.used.sharing.n, found.used.differing.n) == (60, 60)
+    with pytest.raises(TypeError):
+        facts.explain(asked, epsilon=1.0, exact=False, n=1500, written=60, used=True)
+
+
 def test_sites_tell_how_often_it_is_used(facts):
     options = {"epsilon": 1.0, "queries": 3, "written": 40, "exact": False, "n": 1000}
     [one] = facts.explain_sites(["m0"], "END", used=True, **options).sites

@@ -11,6 +11,7 @@ from torch import Generator
 
 from inversionview.bank.bank import Bank
 from inversionview.causal.use import use
+from inversionview.causal.verdicts import difference_verdict
 from inversionview.criterion import Criterion, Metric
 from inversionview.errors import UserError
 from inversionview.preimage.domain import checked_enumerable
@@ -193,8 +194,12 @@ def _with_use(parts: Parts, look: Look, one: Explanation, metric: Metric, settin
         one.words, ("no", "yes"), lambda tokens, at: evaluated(task, expression, tokens, at).long(), "what is said"
     )
     n = settings.written
-    done = use(parts.probed, task, preimage, n_members=n, n_others=n, features=[said], seed=settings.seed)
-    return dataclasses.replace(one, used=done.features[0])
+    done = use(
+        parts.probed, task, preimage, n_members=n, n_others=n, features=[said], pool=look.pool(), seed=settings.seed
+    )  # fmt: skip
+    # Words that were scored are encoded: of a rare feature that members have, entropy would not tell.
+    verdict, why_not = difference_verdict(done.features[0], done.drawn)
+    return dataclasses.replace(one, used=dataclasses.replace(done.features[0], verdict=verdict, why_not=why_not))
 
 
 # Of a site

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from inversionview.bank.bank import Bank
+from inversionview.causal.non_members import Pool
 from inversionview.criterion import Metric
 from inversionview.expressions import Expression
 from inversionview.preimage.distance import pairwise_distances
@@ -54,6 +55,18 @@ class Look(NamedTuple):
     """How far each of them is, or each of the bank; None where the inputs are draws."""
     preimage: Preimage | None = None
     """What was found of it, where that was made."""
+    bank: Bank | None = None
+    """The bank that the inputs are of."""
+
+    def pool(self) -> Pool | None:
+        """Those of a bank, for a causal check; None where they are not of one."""
+        if self.bank is None or self.distances is None:
+            return None
+        positions, apart = self.bank.positions(self.query.role), torch.from_numpy(self.distances)
+        inside = apart.double() <= self.epsilon
+        outside, inside = apart.isfinite() & ~inside, apart.isfinite() & inside
+        tokens = self.bank.tokens
+        return Pool(tokens[outside], positions[outside], apart[outside], tokens[inside], positions[inside])
 
 
 # What lies around an activation
@@ -128,7 +141,7 @@ def look_in_bank(
         bank.tokens.numpy(), bank.positions(query.role).numpy(), distances, None, epsilon=epsilon,
         query=query.tokens, generator=stream(query, settings, EVIDENCE),
     )  # fmt: skip
-    return Look(query, epsilon, evidence, None, distances)
+    return Look(query, epsilon, evidence, None, distances, bank=bank)
 
 
 def look_at_draws(preimage: Preimage, settings: ExplainSettings) -> Look:
