@@ -401,7 +401,7 @@ PARTS = ("truth-addition", "sites-addition", "sites-smollm2-ioi", "truth-ioi", "
          "sites-ioi-small", "sites-counting", "truth-counting")  # fmt: skip
 EPSILONS = {"facts-small": "null:0.01"}
 """Where that of the study leaves most activations fewer members than can be scored."""
-QUERIES = {"counting": 10}
+QUERIES = {"counting": 5}
 """Activations a site, where it takes long."""
 SMOLLM2_EPSILON = "null:0.01"
 
