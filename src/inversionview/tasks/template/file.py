@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -284,7 +285,7 @@ class _Reader:
         return self.made_list(name, key, values, content)
 
     def made_list(self, name: str, key: str, values: Sequence[str], content: Mapping[str, Any]) -> ValueList:
-        twice = [value for i, value in enumerate(values) if value in values[:i]]
+        twice = [value for value, times in Counter(values).items() if times > 1]
         if twice:
             raise self.error(key, f"{twice[0]!r} is there twice, so that two choices give one text")
         tokens, least = content.get("tokens"), content.get("least", 1)
