@@ -130,7 +130,7 @@ export function makeSites({ onChoose, onMap }) {
     if (!name) return;
     const cell = cellAt(map, name, now.at);
     fill(said, h("code", {}, name), ` ${wordsOf(study, name)}`, map && map.ats.includes(now.at) ? knowsWords(cell) : "",
-      cell?.in_words ? h("span", { class: "in-words" }, ` In words: ${cell.in_words}.`) : null);
+      cell?.in_words ? h("span", { class: "in-words" }, `In words: ${cell.in_words}.`) : null);
   }
 
   /** What a cell knows; what was not measured is not little, and says why. */
