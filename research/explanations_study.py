@@ -166,7 +166,8 @@ def cell_of(
     study: Study, parts: Parts, look: explain_inputs.Look, written: explain_inputs.Written, sizes: Sizes, before: int
 ) -> dict[str, Any]:
     """One activation; `before`: those at its place that could be scored."""
-    task, cell = parts.task, {"input": look.query.input, "members": look.evidence.members}
+    task = parts.task
+    cell: dict[str, Any] = {"input": look.query.input, "members": look.evidence.members}
     cell["explained"] = told(by_features(task, look, written))
     if not scoreable(look.evidence):
         return cell
