@@ -26,7 +26,7 @@ from torch import Generator
 
 from benchmarks.common import BEGIN, smollm2
 from inversionview.errors import UserError
-from inversionview.files import write_json
+from inversionview.files import write_atomic
 from inversionview.reading.conditions import checked_condition
 from inversionview.reading.explanation import rules
 from inversionview.reading.explanation.evidence import FEWEST_MEMBERS, MEMBER, Evidence, of_all
@@ -96,7 +96,8 @@ def read() -> dict[str, Any]:
 def keep(part: str, document: Any) -> None:
     """Write the key of one part, and leave the others as they are."""
     RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"{NAME}.json", {**read(), part: rounded(document, ".6g")})
+    content = {**read(), part: rounded(document, ".6g")}
+    write_atomic(RESULTS / f"{NAME}.json", json.dumps(content, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 # Truth
