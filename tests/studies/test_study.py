@@ -146,7 +146,7 @@ def test_the_curve_of_an_exact_reading_says_what_other_epsilons_give(study):
 def test_an_index_answers_later_readings_without_the_model(folder, tmp_path, monkeypatch):
     study = load_study(folder)
     query = study.query("500+990=1490", at="A4", site="x0.post")
-    without = study.exact_preimage(query, explain=False)
+    without = study.exact_preimage(query)
     assert study.exact_preimage(query, index=tmp_path / "index").to_dict() == without.to_dict()
     assert list((tmp_path / "index").iterdir())
     other = load_study(folder)
