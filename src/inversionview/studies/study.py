@@ -305,7 +305,7 @@ class Study:
         `seed` only matters for an ε such as `null:0.01`. `given`, where the domain is too large: only the inputs that
         share something with the query's, such as `counts` (its letters and counts, in every order); sizes and bits are
         then of this part of the domain. `explain` adds words by a rule over features; 4 bytes an input, and none where
-        many queries would take more than 1 GB, or with an index, as the model is run for them.
+        many queries would take more than 1 GB.
         Raises `UserError` for a task that cannot enumerate, settings that cannot be, or a query activation of norm 0.
         """
         return self.exact_preimages(

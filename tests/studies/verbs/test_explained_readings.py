@@ -85,10 +85,6 @@ def test_many_exact_readings_hold_no_more_distances_than_memory_bears(facts, ask
     assert [one.explanation for one in facts.exact_preimages([asked, asked], epsilon=1.0)] == [None, None]
 
 
-def test_an_index_needs_no_model_and_gives_no_words(facts, asked, tmp_path):
-    assert facts.exact_preimage(asked, epsilon=1.0, index=tmp_path).explanation is None
-
-
 def test_a_bank_is_asked_and_nothing_is_run(facts, asked, monkeypatch, tmp_path):
     study = Study(facts.probed, facts.task, epsilon=1.0)
     bank = study.bank("END", sites=["m0"], folder=tmp_path / "bank")

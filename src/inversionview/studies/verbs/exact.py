@@ -44,7 +44,7 @@ def exact(
     checked_enumerable(task)
     epsilons = measured(parts, queries, criterion, settings.seed)
     size = len(queries) * (task.size or 0)
-    worded = settings.explain and settings.index is None and (settings.curve or size <= MOST_DISTANCES)
+    worded = settings.explain and (settings.curve or size <= MOST_DISTANCES)
     distances = np.empty((len(queries), task.size or 0), np.float32) if settings.curve or worded else None
     preimages = exact_preimages(
         parts.probed,
