@@ -301,7 +301,8 @@ class Study:
         """All inputs of the domain within ε, in one pass over it. Needs no decoder.
 
         With `index`, a folder, activations are kept there when they are first needed, some 600 MB a site for addition,
-        and later queries need no model. `curve` adds what the preimage is at other ε; it takes 4 bytes an input.
+        and later queries need no model but for their words. `curve` adds what the preimage is at other ε; it takes 4
+        bytes an input.
         `seed` only matters for an ε such as `null:0.01`. `given`, where the domain is too large: only the inputs that
         share something with the query's, such as `counts` (its letters and counts, in every order); sizes and bits are
         then of this part of the domain. `explain` adds words by a rule over features; 4 bytes an input, and none where
