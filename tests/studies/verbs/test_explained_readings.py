@@ -95,6 +95,9 @@ def test_a_bank_is_asked_and_nothing_is_run(facts, asked, monkeypatch, tmp_path)
     settings = ExplainSettings()
     z_q = facts.probed.capture(torch.tensor([asked.tokens]), ["m0"], asked.position).popitem()[1][0]
     look = explain_inputs.look_in_bank(bank, asked, 1.0, z_q, "euclidean", settings)
+    pool = look.pool()
+    assert (pool.distances > 1.0).all(), "non-members"
+    assert len(pool.tokens) + len(pool.members) == np.isfinite(look.distances).sum()
     for_finding = {tuple(row) for row in look.evidence.tokens[~look.evidence.scored].tolist()}
     distances = all_distances(bank, asked, z_q, "euclidean")
     fits = holds(facts.task, found.expression, bank.tokens, bank.positions("END").clamp_min(0))
