@@ -22,7 +22,7 @@ NODE_MODULES := javascript/node_modules
 .NOTPARALLEL:
 
 help:
-	@echo "make demo    install, then read an activation of each bundled model"
+	@echo "make demo    install, then read an activation of a bundled model"
 	@echo "make test    install what development needs, then run the tests but the slow ones (ARGS=... goes to pytest)"
 	@echo "make test-all  run the slow ones, too, as CI does"
 	@echo "make lint    style and types, of Python and JavaScript"

@@ -6,6 +6,7 @@ Every number and every verdict comes from a measurement.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from inversionview.report.map import first_known
@@ -13,11 +14,15 @@ from inversionview.results import convert
 from inversionview.results.map import Cell, Map, partly_known
 from inversionview.studies import kept_map
 from inversionview.studies.description import bundled_studies
-from research import addition_accuracy, circuit_page, markdown
-from research.claims import Bits, Claim, Measured, Moves, judged, rules, table
+from research import addition_accuracy, circuit_page, markdown, seeds_page
+from research.claims import UNTOUCHED, Bits, Claim, Measured, Moves, Untouched, Verdict, judged, rules, table
 from research.documents import Document, load, share
 
 HEADS = "a0.0,a0.1,a0.2,a0.3,a1.0,a1.1,a1.2,a1.3"
+HEAD_ORDER = (
+    "Which head of a layer is the first is chance, so those of the first layer are taken in the order in which most "
+    "claims hold."
+)
 A1, A2 = "A1 at =", "A2 at A1"
 SETTINGS: dict[str, dict[str, Any]] = {
     A1: {"target": "A1", "at": "=", "sites": HEADS, "contrast": "change:F1,S1", "order": "both"},
@@ -31,10 +36,12 @@ _PUBLISHED = {
     (A1, "reverse"): (0.49, 0.46, 4.74, 5.45, 5.47, 8.92, 18.86, 25.26),
     (A2, "forward"): (0.01, 13.80, 29.52, 29.43, 33.70, 33.91, 34.82, 35.29),
 }
-UNTOUCHED = 1e-6
-"""Nats up to which an ablation leaves a distribution as it is."""
+PLUS = "x0.post at +"
+"""What is ablated."""
 FIGURES = "the paper's Figures 4 and 5"
 PATCHING = "its published activation patching"
+THREE = "three digits"
+"""What the map of sums under 1000 alone is called here."""
 CLAIMS = [
     *(
         Claim(
@@ -51,49 +58,64 @@ CLAIMS = [
         (Bits("a0.3", "=", "F2+S2", "reads"), Bits("a0.3", "=", "F1+S1", "does not read")),
         (Moves(A1, ("a0.3",), "barely moves"),),
     ),
-]
-AT_A1 = [
-    Claim(
-        f"a0.{head} {reads} the tens digits at A1 in sums under 1000, {needs}",
-        PATCHING,
-        (Bits(f"a0.{head}", "A1", "F2+S2", reads, "three digits"),),
-        (Moves(A2, (f"a0.{head}",), moves),),
-    )
-    for reads, moves, needs, heads in (
-        ("reads", "moves", "and the answer's second digit needs it", (1, 2)),
-        ("does not read", "barely moves", "nor does the answer's second digit need it", (0, 3)),
-    )
-    for head in heads
+    *(
+        Claim(
+            f"a0.{head} {reads} the tens digits at A1 in sums under 1000, {needs}",
+            PATCHING,
+            (Bits(f"a0.{head}", "A1", "F2+S2", reads, THREE),),
+            (Moves(A2, (f"a0.{head}",), moves),),
+        )
+        for reads, moves, needs, heads in (
+            ("reads", "moves", "and the answer's second digit needs it", (1, 2)),
+            ("does not read", "barely moves", "nor does the answer's second digit need it", (0, 3)),
+        )
+        for head in heads
+    ),
+    Claim("The answer does not need what `x0.post` holds at `+`", "its published ablation", used=(Untouched(PLUS),)),
 ]
 PAIRS = ("F1+S1", "F2+S2", "F3+S3")
 CARRIES = ("C1", "C2", "C3")
 ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 """Each answer digit, and the position at which the model has to say it."""
-NAME, PAPER, THREE = "study-addition", "map-paper_addition", "map-paper_addition-three-digits"
+NAME = "study-addition"
+MAPS = {"paper": "map-paper_addition", "bundled": "map-addition"}
+"""The documents of each model's maps of all sums, and with an addition to the name, of sums under 1000."""
 OURS = bundled_studies()["addition"] / kept_map.FILE
 
 
 def page(data: Document | None = None) -> str:
     """The page as Markdown."""
     data = load(NAME) if data is None else data
-    paper, ours = load(PAPER), json.loads(OURS.read_text(encoding="utf-8"))["map"]
-    verdicts = judged("the bundled model", Measured({"map": ours}, data["bundled"]["patching"]), CLAIMS)
-    models, published = [_model("The bundled model", ours, data["bundled"])], ""
+    ours = json.loads(OURS.read_text(encoding="utf-8"))["map"]
+    models, verdicts, published = [], [], ""
     if "paper" in data:
-        measured = Measured({"map": paper, "three digits": load(THREE)}, data["paper"]["patching"])
-        verdicts = judged("the paper's model", measured, [*CLAIMS, *AT_A1]) + verdicts
-        models.insert(0, _model("The paper's model", paper, data["paper"]))
+        models, verdicts = _told("the paper's model", "paper", load(MAPS["paper"]), data)
         published = _published(data["paper"])
+    of_ours = _told("the bundled model", "bundled", ours, data)
+    verdicts += of_ours[1]
     return markdown.page(
         "addition",
-        queries=paper["queries"],
-        epsilon=paper["epsilon"],
+        queries=ours["queries"],
+        epsilon=ours["epsilon"],
         rules=rules(),
         disagree=table(verdicts, agree=False),
         agree=table(verdicts, agree=True),
+        seeds=seeds_page.section("addition", CLAIMS, HEAD_ORDER),
         published=published,
-        models=markdown.joined(models),
+        models=markdown.joined(models + of_ours[0]),
     )
+
+
+def _told(title: str, name: str, a_map: Document, data: Document) -> tuple[list[str], list[Verdict]]:
+    """What the page has of one model, and the verdicts."""
+    maps = {"map": a_map, THREE: load(f"{MAPS[name]}-three-digits")}
+    verdicts = judged(title, measured(maps, data[name]), CLAIMS)
+    return [_model(title.capitalize(), a_map, data[name])], verdicts
+
+
+def measured(maps: Mapping[str, Document], data: Document) -> Measured:
+    """What was measured of one model, as the claims ask for it."""
+    return Measured(maps, data["patching"], ablation={PLUS: data["ablation"]})
 
 
 def _published(measured: Document) -> str:

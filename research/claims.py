@@ -15,6 +15,8 @@ from research.documents import Document, bits_at, effect_of, in_bits, number, sh
 MOVES, BARELY = 0.10, 0.02
 """Shares of the whole effect, clean run's logit difference less the contrast run's, that a patch must reach to move the
 answer, and must not reach to be said to barely move it."""
+UNTOUCHED = 1e-6
+"""Nats up to which the mean KL of a next token's distribution says that an ablation leaves it as it is."""
 MORE = 0.1
 """Bits by which one site must know more than another; also more than two standard errors of the difference."""
 
@@ -35,6 +37,8 @@ class Measured(NamedTuple):
     """Documents of `inversionview patch --json`, by name."""
     causal: Mapping[str, Sequence[Document]] = {}
     """Documents of `inversionview causal --json`, by name: one for each query."""
+    ablation: Mapping[str, Document] = {}
+    """Documents of `causal.ablation.ablate`, by the place that was ablated."""
 
     def bits(self, name: str, sites: Sequence[str], at: str, feature: str) -> tuple[list[Any], str]:
         """Of a map, or the wide one where that is silent about one of the sites, which is then said."""
@@ -157,6 +161,22 @@ class Uses(NamedTuple):
         told = len(of_queries) - silent
         words = f"{self.feature} {self.says} in {same} of {told} queries"
         return Check(2 * same > told, words + (f", {silent} tell nothing" if silent else ""))
+
+
+class Untouched(NamedTuple):
+    """Ablating a place leaves every later prediction as it is."""
+
+    place: str
+
+    def check(self, measured: Measured) -> Check:
+        """Compare the mean KL at each output with `UNTOUCHED`."""
+        if self.place not in measured.ablation:
+            return Check(False, f"{self.place} was not ablated")
+        effects = measured.ablation[self.place]["effects"]
+        words = ", ".join(f"`{effect['at']}` {effect['kl']:.1e}" for effect in effects)
+        return Check(
+            max(effect["kl"] for effect in effects) < UNTOUCHED, f"mean KL in nats, `{self.place}` ablated: {words}"
+        )
 
 
 class Claim(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from research import circuit_page, markdown
+from research import circuit_page, markdown, seeds_page
 from research.claims import Bits, Claim, Measured, More, Moves, Uses, judged, rules, table
 from research.documents import Document, bits_at, in_bits, load, verdict_counts
 
@@ -85,6 +85,7 @@ def page(data: Document | None = None) -> str:
         wide=MAPS["wide map"],
         disagree=table(verdicts, agree=False),
         agree=table(verdicts, agree=True),
+        seeds=seeds_page.section("counting", CLAIMS),
         published=published,
         models=markdown.joined(_model(title.capitalize(), model) for title, model in models.items()),
     )

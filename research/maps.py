@@ -1,7 +1,8 @@
 """Measures maps: those that are shipped with the bundled studies, and those of the paper's model of addition.
 
 `python -m research.maps` measures all, which takes minutes, `python -m research.maps counting` those of one study. The
-maps of bundled studies lie in their folders, where the viewer finds them, the others in `research/results`;
+maps of bundled studies lie in their folders, where the viewer finds them, the others in `research/results`, among them
+those of sums under 1000 alone;
 `python -m research.generate` makes the page on the addition circuit from both. The paper's model is mapped where it is
 at hand, beside this repository; else its maps are left as they are.
 """
@@ -15,12 +16,11 @@ from typing import Any
 from inversionview.results import convert
 from inversionview.results.map import Map
 from inversionview.studies.kept_map import FILE, write_map
-from inversionview.studies.study import load_study
+from inversionview.studies.study import Study, load_study
 from research.documents import keep, rounded
 from research.paths import SHARED
 
 PAPER = SHARED / "models" / "paper_addition"
-HEADS = ("a0.0", "a0.1", "a0.2", "a0.3")
 DIGITS = ".4f"
 """As many as anybody reads."""
 BUNDLED: dict[str, dict[str, Any]] = {
@@ -41,17 +41,25 @@ def main(names: Sequence[str] = ()) -> None:
         write_map(study.folder, study.parts.fingerprint, convert.parsed(Map, document, name))
         print(f"wrote {FILE} of {name}", flush=True)
     if not names or "addition" in names:
-        measure_papers()
+        measure_sums()
 
 
-def measure_papers() -> None:
-    """Maps of the paper's model of addition."""
+def measure_sums() -> None:
+    """Maps of the paper's model of addition, and those of sums under 1000 of both models."""
+    ours = load_study("addition")
+    three_digits("map-addition", ours)
     if not PAPER.is_dir():
         print("the paper's model is not at hand: its maps are left as they are")
         return
-    paper = load_study("addition").with_model(PAPER, convention="tl")
+    paper = ours.with_model(PAPER, convention="tl")
     keep("map-paper_addition", rounded(paper.map().to_dict(), DIGITS))
-    keep("map-paper_addition-three-digits", rounded(paper.map(sites=HEADS, where="not C1").to_dict(), DIGITS))
+    three_digits("map-paper_addition", paper)
+
+
+def three_digits(name: str, study: Study) -> None:
+    """Map the first layer's heads on sums under 1000."""
+    heads = [str(site) for site in study.sites if str(site).startswith("a0.")]
+    keep(f"{name}-three-digits", rounded(study.map(sites=heads, where="not C1").to_dict(), DIGITS))
 
 
 if __name__ == "__main__":

@@ -78,28 +78,30 @@ def addition(n: int, queries: int) -> Document:
     if n == N:
         addition_maps.main(["addition"])
     return {
-        name: {
-            "patching": patchings(study, addition_page.SETTINGS, n),
-            "ablation": ablation(study, n),
-            **({"accuracy": accuracy(study)} if name == "paper" else {}),
-        }
+        name: {**effects_on_sums(study, n), **({"accuracy": accuracy(study)} if name == "paper" else {})}
         for name, study in models("addition", "paper_addition")
     }
 
 
+def effects_on_sums(study: Study, n: int) -> dict[str, Any]:
+    """Patching and ablation of a model of addition."""
+    return {"patching": patchings(study, addition_page.SETTINGS, n), "ablation": ablation(study, n)}
+
+
 def counting(n: int, queries: int) -> Document:
     """Patching, maps and use of the bundled counting model and the paper's."""
+    return {name: of_counts(study, n, queries) for name, study in models("counting", "paper_counting")}
+
+
+def of_counts(study: Study, n: int, queries: int) -> dict[str, Any]:
+    """The same of one model of counting."""
     mapped = max(2, n * MAPPED // N)
     return {
-        name: {
-            "patching": patchings(study, counting_page.SETTINGS, n),
-            **{
-                words: study.map(queries=mapped, epsilon=epsilon).to_dict()
-                for words, epsilon in counting_page.MAPS.items()
-            },
-            "causal": {words: uses(study, *place, queries) for words, place in counting_page.QUESTIONS.items()},
-        }
-        for name, study in models("counting", "paper_counting")
+        "patching": patchings(study, counting_page.SETTINGS, n),
+        **{
+            words: study.map(queries=mapped, epsilon=epsilon).to_dict() for words, epsilon in counting_page.MAPS.items()
+        },
+        "causal": {words: uses(study, *place, queries) for words, place in counting_page.QUESTIONS.items()},
     }
 
 

@@ -407,9 +407,27 @@ def demo_reads(monkeypatch, *sites: str) -> None:
     monkeypatch.setattr(AdditionTask, "start", Start("615+861=1476", places))
 
 
-def test_demo_reads_one_study_where_it_is_named(run, monkeypatch):
-    demo_reads(monkeypatch, "a0.1")
-    assert 'a0.1 at "="' in run("demo", "addition")[1]
+def test_demo_reads_one_activation_says_whether_it_is_used_and_what_to_do_next(run, tmp_path, monkeypatch):
+    demo_reads(monkeypatch, "a0.1", "a0.0")
+    code, out, _ = run("demo")
+    assert code == 0
+    assert out.count("\nMEMBERS") == 1
+    assert 'a0.1 at "="' in out
+    assert "run again" in " ".join(out.split())
+    used, report, *advice = out.partition("\nTRUST")[2].split("\n\n")[1:]
+    assert used.startswith(("Used: activations of members", "Not used: ", "Not known, because"))
+    assert report == "The same in a browser: inversionview-report.html"
+    assert advice[0].startswith("Next:\n  inversionview demo --all")
+    assert len(out.splitlines()) <= 45
+    page = (tmp_path / "inversionview-report.html").read_text()
+    assert "a0.1" in page
+    assert run("demo", "--html", tmp_path / "other.html")[0] == 0
+    assert (tmp_path / "other.html").exists()
+
+
+def test_demo_reads_the_study_that_is_named(run, monkeypatch):
+    demo_reads(monkeypatch, "a0.1", "a0.0")
+    assert run("demo", "addition")[1] == run("demo")[1]
     code, _, err = run("demo", "counting")  # which is not bundled here
     assert code == 2
     assert "there is no study 'counting'" in err
@@ -417,22 +435,15 @@ def test_demo_reads_one_study_where_it_is_named(run, monkeypatch):
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_demo_reads_three_sites_writes_a_report_and_says_what_to_do_next(run, tmp_path, monkeypatch):
+def test_demo_of_all_reads_one_activation_of_each_study_or_all_of_one(run, tmp_path, monkeypatch):
     real = ("a0.0", "a0.1", "x0.post")
     demo_reads(monkeypatch, *real)  # the tiny model has no more heads
-    code, out, _ = run("demo")
+    assert run("demo", "--all")[1].count("\nMEMBERS") == 1
+    code, out, _ = run("demo", "addition", "--all")
     assert code == 0
-    for site in real:
-        assert f'{site} at "="' in out or f"{site} at = of addition too" in out
-    assert out.count("\nMEMBERS") == 2  # the third is in the report
-    assert "The report has x0.post at = of addition too." in out
-    assert "run again" in " ".join(out.split())
-    assert "inversionview-report.html" in out
-    assert "Next:" in out
-    page = (tmp_path / "inversionview-report.html").read_text()
-    assert all(site in page for site in real)
-    assert run("demo", "--html", tmp_path / "other.html")[0] == 0
-    assert (tmp_path / "other.html").exists()
+    assert [line.split()[0] for line in out.splitlines() if ' at "=" of 615+861=1476 ' in line] == list(real)
+    assert "sed: activations" not in out
+    assert all(site in (tmp_path / "inversionview-report.html").read_text() for site in real)
 
 
 def test_what_demo_and_training_advise_are_commands_that_there_are(run, monkeypatch):

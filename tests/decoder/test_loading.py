@@ -28,6 +28,22 @@ def test_it_comes_back_to_the_bit(saved):
         assert torch.equal(loaded.state_dict()[name], tensor), name
 
 
+def test_half_precision_takes_half_the_room_and_is_read_in_full(saved, tmp_path):
+    decoder, path = saved
+    save_decoder(decoder, tmp_path / "half", half=True)
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (tmp_path / "half", path)]
+    assert 2 * sizes[0] < 1.1 * sizes[1]
+    loaded = load_decoder(tmp_path / "half", Probed(), AdditionTask()).state_dict()
+    for name, tensor in decoder.state_dict().items():
+        assert loaded[name].dtype == tensor.dtype, name
+        torch.testing.assert_close(loaded[name], tensor, rtol=2**-11, atol=2**-24)
+    with torch.no_grad():
+        decoder.body.head.weight[0, 0] = 7e4
+    with pytest.raises(UserError, match=r"head\.weight has weights beyond ±65,504"):
+        save_decoder(decoder, tmp_path / "large", half=True)
+    assert not (tmp_path / "large").exists()
+
+
 def test_it_is_read_without_the_model_that_it_belongs_to(saved):
     decoder, path = saved
     loaded = read_decoder(str(path), AdditionTask())

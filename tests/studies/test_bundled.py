@@ -20,9 +20,9 @@ def study() -> Study:
 
 
 @pytest.mark.slow
-def test_the_demo_runs_on_it(tmp_path, monkeypatch, capsys):
+def test_the_demo_of_all_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo"]) == 0
+    assert cli.main(["demo", "--all"]) == 0
     out = capsys.readouterr().out
     starts = [iv.load_study(name).task.start for name in bundled_studies()]
     assert len(starts) == 4

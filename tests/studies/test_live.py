@@ -71,6 +71,11 @@ def test_what_is_kept_reads_as_what_was_in_memory(tmp_path, monkeypatch):
     assert (kept.name, kept.sites, kept.criterion) == (study.name, study.sites, study.criterion)
     query = kept.query("500+990=1490", at="A4", site="x1.post")
     assert kept.preimage(query, n=60).to_dict() == study.preimage(query, n=60).to_dict()
+    study.save(tmp_path / "half", half=True)
+    halved = iv.load_study(tmp_path / "half")
+    assert halved.exact_preimage(query).members == study.exact_preimage(query).members
+    files = [tmp_path / name / "decoder" / "model.safetensors" for name in ("half", "kept")]
+    assert files[0].stat().st_size < files[1].stat().st_size
     with pytest.raises(UserError, match="exists and is not empty"):
         study.save(tmp_path / "kept")
     with pytest.raises(UserError, match="a study that is kept takes a number"):

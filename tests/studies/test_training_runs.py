@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from inversionview.errors import UserError
 from inversionview.probed.model import ProbedModel
@@ -11,6 +13,7 @@ from inversionview.studies import recipes, training_runs
 from inversionview.studies.description import read_description
 from inversionview.studies.recipes import Budget
 from inversionview.studies.study import Study, load_study
+from inversionview.studies.train_probed import ProbedObjective
 from inversionview.studies.training_runs import default_sites, train_decoder, train_probed
 from inversionview.tasks import get_task
 from tests.preimage.tiny import gpt2, probed, save_study, task
@@ -248,11 +251,47 @@ def test_an_unknown_probed_recipe_lists_the_ones_there_are(tmp_path):
 def test_the_real_recipes_are_the_papers_sizes():
     plan = recipes.probed_addition(Budget())
     assert (plan.model["n_layer"], plan.model["n_head"], plan.model["n_embd"]) == (2, 4, 32)
-    assert plan.training.steps
+    assert [plan.model[name] for name in ("embd_pdrop", "resid_pdrop", "attn_pdrop")] == [0.1, 0.1, 0.0]
+    assert (plan.training.batch_size, plan.training.steps, plan.all_tokens) == (
+        512,
+        50 * math.ceil(607_500 / 512),
+        True,
+    )
+    assert_constant_adamw(plan, 1e-4)
     decoder = recipes.addition(Budget(minutes=3.0), seed=5)
     assert (decoder.training.minutes, decoder.training.steps) == (3.0, None)
     assert decoder.training.seed == decoder.data.seed == 5
     assert decoder.decoder == {"constrained": True}
+
+
+def assert_constant_adamw(plan, rate):
+    config = plan.training
+    assert (config.learning_rate, config.learning_rate_matrices, config.weight_decay) == (rate, None, 0.01)
+    assert {config.learning_rate_factor(step, total) for step in (0, 50, 999) for total in (None, 1000)} == {1.0}
+
+
+@pytest.mark.parametrize("task", ["addition", "counting"])
+def test_muons_way_is_of_the_same_model_and_shorter(task):
+    plan, papers = recipes.probed_recipe(f"{task}-muon")(Budget(), 3), recipes.probed_recipe(task)(Budget(), 3)
+    sizes = ("n_layer", "n_head", "n_embd", "vocab_size", "n_positions", "activation_function")
+    assert [plan.model[name] for name in sizes] == [papers.model[name] for name in sizes]
+    assert plan.training.learning_rate_matrices == 0.02
+    assert plan.training.steps < papers.training.steps
+    assert (plan.task, plan.training.seed) == (task, 3)
+
+
+def test_all_tokens_or_those_of_the_answer_are_learnt():
+    task, model = get_task("addition"), gpt2()
+    tokens = torch.stack([F.pad(task.encode(text), (0, 14 - len(task.encode(text))), value=task.pad)
+                          for text in ("615+861=1476", "100+200=300")])  # fmt: skip
+    with torch.no_grad():
+        log_probs = model(tokens[:, :-1]).logits.log_softmax(dim=-1)
+    each = log_probs.gather(2, tokens[:, 1:, None])[..., 0]
+    lengths = (13, 12)  # of what follows the begin token, the end token included
+    for all_tokens, first in ((True, 0), (False, 8)):
+        loss = ProbedObjective(model, task, all_tokens=all_tokens).loss(model, tokens)
+        expected = -sum(each[i, first:length].sum() for i, length in enumerate(lengths)) / 2
+        torch.testing.assert_close(loss, expected)
 
 
 def test_counting_is_trained_as_the_paper_did():
@@ -260,6 +299,9 @@ def test_counting_is_trained_as_the_paper_did():
     assert (plan.model["n_layer"], plan.model["n_head"], plan.model["n_embd"]) == (2, 1, 64)
     assert plan.model["vocab_size"] == get_task("counting").vocab_size
     assert plan.model["n_positions"] == get_task("counting").max_length
+    assert plan.model["resid_pdrop"] == 0
+    assert (plan.training.batch_size, plan.training.steps, plan.all_tokens) == (128, 914_100, False)
+    assert_constant_adamw(plan, 5e-4)
     assert (decoder.training.minutes, decoder.training.steps) == (None, 7)
 
 

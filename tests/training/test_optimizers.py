@@ -195,3 +195,24 @@ def test_state_of_another_module_is_refused():
     optimizer = Optimizers(Net(), config(), torch.float32)
     with pytest.raises(UserError, match=r"has other\.weight, which the module to be trained lacks"):
         optimizer.load_tensors({"other.weight/momentum": torch.zeros(2)})
+
+
+def test_without_a_rate_for_matrices_all_weights_are_adamws():
+    torch.manual_seed(0)
+    ours, theirs = Net(), Net()
+    theirs.load_state_dict(ours.state_dict())
+    options = {"learning_rate": 1e-3, "weight_decay": 0.1}
+    optimizers = Optimizers(ours, config(learning_rate_matrices=None, **options), torch.float32)
+    weights, others = ([p for p in theirs.parameters() if (p.ndim >= 2) == two] for two in (True, False))
+    groups = [{"params": weights, "weight_decay": options["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+    adamw = torch.optim.AdamW(groups, lr=options["learning_rate"])
+    tokens = torch.arange(7)
+    for step in range(3):
+        for module in (ours, theirs):
+            nn.functional.cross_entropy(module(tokens), (tokens + 1) % 7).backward()
+        optimizers.step(1.0, step)
+        adamw.step()
+        adamw.zero_grad()
+    for found, expected in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert len(optimizers.tensors()) == 3 * len(list(ours.parameters()))

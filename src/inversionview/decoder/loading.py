@@ -11,6 +11,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from inversionview.decoder.model import Decoder, DecoderConfig, Trunk, own_decoder
 from inversionview.decoder.pretrained import PretrainedBody, PretrainedConfig, empty_body
 from inversionview.decoder.tokens import Retokenised
@@ -29,11 +31,16 @@ _TOKENIZER = "tokenizer"
 _BODY = "body."
 
 
-def save_decoder(decoder: Decoder, path: str | Path) -> None:
-    """Write a decoder into a new folder `path`, whole or not at all."""
+def save_decoder(decoder: Decoder, path: str | Path, *, half: bool = False) -> None:
+    """Write a decoder into a new folder `path`, whole or not at all; with `half`, its weights as 16-bit numbers.
+
+    Raises `UserError` where 16 bits do not hold a weight.
+    """
+    tensors = {name.removeprefix(_BODY): tensor for name, tensor in module_tensors(decoder).items()}
+    if half:
+        tensors = {name: _halved(name, tensor) for name, tensor in tensors.items()}
     with atomic_folder(path) as folder:
         write_json(folder / "config.json", _described(decoder))
-        tensors = {name.removeprefix(_BODY): tensor for name, tensor in module_tensors(decoder).items()}
         write_tensors(folder / "model.safetensors", tensors)
         if isinstance(decoder.adapter, Retokenised):
             decoder.adapter.own.save(folder / _TOKENIZER)
@@ -84,6 +91,15 @@ def check_belongs(config: DecoderConfig, probed: ProbedModel, name: str) -> None
             f"the decoder {name} was trained on activations in convention {config.convention!r}, and the probed model "
             f"is loaded in {probed.convention!r}; load it with convention={config.convention!r}"
         )
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    halved = tensor.detach().half()
+    if not halved.isfinite().all():
+        raise UserError(f"{name} has weights beyond ±65,504, which half precision does not hold: save it in full")
+    return halved
 
 
 def _described(decoder: Decoder) -> dict[str, Any]:

@@ -170,8 +170,10 @@ def with_model(
     return LiveParts(name, probed, task, None, parts.criterion, parts.sites, parts.read)
 
 
-def save_parts(parts: Parts, folder: str | Path) -> None:
+def save_parts(parts: Parts, folder: str | Path, *, half: bool = False) -> None:
     """Write a study into a new folder, whole or not at all: models in safetensors, and `study.json`.
+
+    With `half`, the decoder's weights as 16-bit numbers.
 
     Raises `UserError` where there is something already, nothing can be written, ε is still to be measured, or the task
     is not registered by its name.
@@ -184,7 +186,7 @@ def save_parts(parts: Parts, folder: str | Path) -> None:
         keep_model(parts.probed, part / PROBED)
         keep_task(parts.task, part)
         if parts.decoder is not None:
-            save_decoder(parts.decoder, part / DECODER)
+            save_decoder(parts.decoder, part / DECODER, half=half)
         write_description(part, described)
 
 

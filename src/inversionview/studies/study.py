@@ -215,12 +215,14 @@ class Study:
         """
         return Study.of(with_model(self.parts, model, convention, Loading(revision, base, begin, device, dtype)))
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Write it into a new folder, whole or not at all, for `load_study`.
 
+        With `half` the decoder's weights are kept as 16-bit numbers, in half the room: members are verified by the
+        probed model, which is kept as it is, so no member becomes another; which inputs are proposed may.
         Raises `UserError` where there is something already, nothing can be written, or ε is still to be measured.
         """
-        save_parts(self.parts, folder)
+        save_parts(self.parts, folder, half=half)
 
     def query(
         self,

@@ -15,11 +15,12 @@ from inversionview.tasks import Task
 
 @dataclass
 class ProbedObjective:
-    """Cross-entropy of the answer's tokens, on inputs of the training side of the task's split."""
+    """Cross-entropy of the answer's tokens, or of all, on inputs of the training side of the task's split."""
 
     module: nn.Module
     task: Task
     seed: int = 0
+    all_tokens: bool = False
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Tokens:
         """Tokens [size / world, pos]; a pure function of (seed, step)."""
@@ -28,9 +29,10 @@ class ProbedObjective:
         return tokens.to(next(self.module.parameters()).device)
 
     def loss(self, module: nn.Module, batch: Tokens) -> Tensor:
-        """Mean over inputs of the answer's summed negative log-probability, in nats."""
+        """Mean over inputs of the summed negative log-probability of what is to be learnt, in nats."""
         logits = module(batch[:, :-1], use_cache=False).logits
-        targets = batch[:, 1:].masked_fill(~self.task.answer_mask(batch)[:, 1:], -100)
+        learnt = batch != self.task.pad if self.all_tokens else self.task.answer_mask(batch)
+        targets = batch[:, 1:].masked_fill(~learnt[:, 1:], -100)
         total = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
         return total / len(batch)
 

@@ -126,7 +126,7 @@ def train_probed(
             model = GPT2LMHeadModel(GPT2Config(**fields))
         nn.Module.to(model, default_device())
         task = get_task(plan.task) if plan.make_task is None else plan.make_task()
-        objective = ProbedObjective(model, task, config.seed)
+        objective = ProbedObjective(model, task, config.seed, plan.all_tokens)
         result = train(objective, config, out / TRAINING, resume=resume, logger=logger, clock=clock)
         if result.interrupted or not _is_first_process():
             return result, None

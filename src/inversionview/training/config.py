@@ -20,8 +20,8 @@ class TrainingConfig:
 
     batch_size: int = 256
     """Instances a step, over all processes together."""
-    learning_rate_matrices: float = 0.02
-    """Peak learning rate of the weight matrices (Muon)."""
+    learning_rate_matrices: float | None = 0.02
+    """Peak learning rate of the weight matrices (Muon); None: they are AdamW's, as everything else is."""
     matrices_every: int = 1
     """Steps between two updates of a weight matrix, which are so many times as long; each step updates its share.
 
@@ -33,7 +33,7 @@ class TrainingConfig:
     warmup_steps: int = 100
     """Steps over which the learning rate rises linearly to its peak."""
     final_fraction: float = 0.02
-    """The cosine that follows ends at this fraction of the peak."""
+    """The cosine that follows ends at this fraction of the peak; 1: the rate is constant."""
     minutes: float | None = None
     """Wall time of the whole run; turned into steps once some have been timed, and again later."""
     steps: int | None = None

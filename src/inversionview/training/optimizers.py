@@ -1,4 +1,4 @@
-"""Muon for the weight matrices, AdamW for everything else, stepped and saved as one."""
+"""Muon for the weight matrices, AdamW for everything else or for all, stepped and saved as one."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ class Optimizers:
         self._names: dict[Tensor, str] = {
             parameter: name for name, parameter in module.named_parameters() if parameter.requires_grad
         }
-        matrices = [matrix for matrix in matrix_parameters(module) if matrix.requires_grad]
+        rate, every = config.learning_rate_matrices, config.matrices_every
+        matrices = [] if rate is None else [matrix for matrix in matrix_parameters(module) if matrix.requires_grad]
         chosen = set(matrices)
         rest = [parameter for parameter in self._names if parameter not in chosen]
         decays = config.weight_decay
@@ -126,8 +127,7 @@ class Optimizers:
             {"params": [parameter for parameter in rest if parameter.ndim < 2], "weight_decay": 0.0},
         ]
         self._parts: list[torch.optim.Optimizer] = []
-        if matrices:
-            rate, every = config.learning_rate_matrices, config.matrices_every
+        if rate is not None and matrices:
             self._parts.append(Muon(matrices, lr=rate, weight_decay=decays, every=every, dtype=dtype))
         if groups := [group for group in groups if group["params"]]:
             self._parts.append(torch.optim.AdamW(groups, lr=config.learning_rate, fused=_can_fuse(rest)))

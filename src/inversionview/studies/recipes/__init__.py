@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inversionview.registry import Registry
-from inversionview.studies.recipes.addition import addition, probed_addition
+from inversionview.studies.recipes.addition import addition, probed_addition, probed_addition_muon
 from inversionview.studies.recipes.base import (
     Budget,
     DecoderRecipe,
@@ -14,7 +14,7 @@ from inversionview.studies.recipes.base import (
     needs,
     options_of,
 )
-from inversionview.studies.recipes.counting import counting, probed_counting
+from inversionview.studies.recipes.counting import counting, probed_counting, probed_counting_muon
 from inversionview.studies.recipes.facts import facts, facts_small, probed_facts_small
 from inversionview.studies.recipes.ioi import ioi, ioi_small, probed_ioi_small
 from inversionview.studies.recipes.text import free_text
@@ -29,7 +29,9 @@ PROBED_RECIPES: Registry[MakeProbedRecipe] = Registry(
     "inversionview.probed_recipes",
     {
         "addition": probed_addition,
+        "addition-muon": probed_addition_muon,
         "counting": probed_counting,
+        "counting-muon": probed_counting_muon,
         "facts-small": probed_facts_small,
         "ioi-small": probed_ioi_small,
     },

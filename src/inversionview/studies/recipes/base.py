@@ -28,13 +28,35 @@ class ProbedRecipe:
     """Makes a task that is more than its name; what it is made of is kept with the study."""
     reading: str = ""
     """The recipe for its decoders; empty where it has the task's name."""
+    all_tokens: bool = False
+    """Whether it learns to predict every token, or those of the answer alone."""
 
 
-def gpt2_fields(special: tuple[int, int, int], **sizes: Any) -> dict[str, Any]:
-    """Fields of transformers' `GPT2Config` without dropout; `special` are the tokens for begin, end and padding."""
-    no_dropout = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), 0.0)
+def gpt2_fields(special: tuple[int, int, int], *, dropout: float = 0.0, **sizes: Any) -> dict[str, Any]:
+    """Fields of transformers' `GPT2Config`; `special` are the tokens for begin, end and padding.
+
+    Dropout is that of the embeddings and of what each layer adds, never of attention. The activation function is
+    GPT-2's own in its fused form, which takes half the time of a step away.
+    """
+    dropouts = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": 0.0}
     tokens = dict(zip(("bos_token_id", "eos_token_id", "pad_token_id"), special, strict=True))
-    return {**sizes, **no_dropout, **tokens}
+    return {"activation_function": "gelu_pytorch_tanh", **sizes, **dropouts, **tokens}
+
+
+def constant_adamw(rate: float, batch: int, steps: int, budget: Budget, seed: int) -> TrainingConfig:
+    """AdamW for all weights at a constant rate, as the paper trains."""
+    from inversionview.training import TrainingConfig
+
+    return TrainingConfig(
+        batch_size=batch,
+        learning_rate_matrices=None,
+        learning_rate=rate,
+        warmup_steps=0,
+        final_fraction=1.0,
+        precision="fp32",  # the matrices are too small for bf16 to pay
+        seed=seed,
+        **budget.or_else(steps=steps),
+    )
 
 
 @dataclass(frozen=True)
@@ -111,7 +133,7 @@ def small_model(
 
     return ProbedRecipe(
         task=task,
-        model=gpt2_fields((0, 1, 2), activation_function="gelu_pytorch_tanh", **sizes),
+        model=gpt2_fields((0, 1, 2), **sizes),
         training=TrainingConfig(batch_size=256, precision="fp32", seed=seed, **budget.or_else(steps=1500)),
         convention="tl",
         make_task=make_task,

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, gpt2_fields
+from typing import Any
+
+from inversionview.studies.recipes.base import Budget, DecoderRecipe, ProbedRecipe, constant_adamw, gpt2_fields
+
+RATE, BATCH, STEPS = 5e-4, 128, 914_100
+"""The paper's for the probed model: learning rate, inputs in a batch, 100 epochs of 1.17 million inputs."""
 
 
 def probed_counting(budget: Budget, seed: int = 0) -> ProbedRecipe:
-    """The paper's model of character counting (2 layers, 1 head, d=64), trained with Muon and without dropout."""
+    """The paper's model of character counting (2 layers, 1 head, d=64), trained as there."""
+    return ProbedRecipe(
+        task="counting",
+        model=_model(),
+        training=constant_adamw(RATE, BATCH, STEPS, budget, seed),
+        convention="tl",
+    )
+
+
+def probed_counting_muon(budget: Budget, seed: int = 0) -> ProbedRecipe:
+    """A model of the same size within some minutes, with Muon."""
     from inversionview.training import TrainingConfig
 
     return ProbedRecipe(
         task="counting",
-        model=gpt2_fields(
-            (37, 38, 39),
-            activation_function="gelu_pytorch_tanh",  # GPT-2's function, fused: half the time of a step
-            vocab_size=40,
-            n_positions=33,
-            n_embd=64,
-            n_layer=2,
-            n_head=1,
-        ),
+        model=_model(),
         training=TrainingConfig(batch_size=512, precision="fp32", seed=seed, **budget.or_else(steps=6000)),
         convention="tl",
     )
+
+
+def _model() -> dict[str, Any]:
+    sizes = {"vocab_size": 40, "n_positions": 33, "n_embd": 64, "n_layer": 2, "n_head": 1}
+    return gpt2_fields((37, 38, 39), **sizes)
 
 
 def counting(budget: Budget, seed: int = 0) -> DecoderRecipe:
