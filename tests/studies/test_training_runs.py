@@ -294,6 +294,19 @@ def test_all_tokens_or_those_of_the_answer_are_learnt():
         torch.testing.assert_close(loss, expected)
 
 
+def test_batches_are_drawn_in_blocks_and_depend_on_the_step_alone():
+    one, other = (ProbedObjective(gpt2(), get_task("addition"), seed) for seed in (3, 3))
+    steps = [0, 1, 63, 64, 65]
+    batches = {step: one.batch(step, size=6) for step in steps}
+    for step in reversed(steps):
+        assert torch.equal(other.batch(step, size=6), batches[step])
+        shares = [other.batch(step, size=6, rank=rank, world=2) for rank in range(2)]
+        assert torch.equal(torch.stack(shares, dim=1).flatten(0, 1), batches[step])
+    assert len({tuple(batch.flatten().tolist()) for batch in batches.values()}) == len(steps)
+    assert not get_task("addition").is_held_out(torch.cat(list(batches.values()))).any()
+    assert not torch.equal(ProbedObjective(gpt2(), get_task("addition"), 4).batch(0, size=6), batches[0])
+
+
 def test_counting_is_trained_as_the_paper_did():
     plan, decoder = recipes.probed_counting(Budget()), recipes.counting(Budget(steps=7))
     assert (plan.model["n_layer"], plan.model["n_head"], plan.model["n_embd"]) == (2, 1, 64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch.nn.functional as F
@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from inversionview.seeds import seeded
 from inversionview.shapes import Tokens
 from inversionview.tasks import Task
+
+BLOCK = 64
+"""Steps whose inputs are drawn at once."""
 
 
 @dataclass
@@ -21,12 +24,16 @@ class ProbedObjective:
     task: Task
     seed: int = 0
     all_tokens: bool = False
+    _drawn: tuple[tuple[int, int], Tokens] | None = field(default=None, init=False, repr=False)
 
     def batch(self, step: int, *, size: int, rank: int = 0, world: int = 1) -> Tokens:
         """Tokens [size / world, pos]; a pure function of (seed, step)."""
-        generator = seeded(self.seed, step)
-        tokens = self.task.sample(size, generator=generator, split="train")[rank::world]
-        return tokens.to(next(self.module.parameters()).device)
+        block, place = divmod(step, BLOCK)
+        if self._drawn is None or self._drawn[0] != (block, size):
+            tokens = self.task.sample(BLOCK * size, generator=seeded(self.seed, block), split="train")
+            self._drawn = (block, size), tokens
+        tokens = self._drawn[1][place * size : (place + 1) * size]
+        return tokens[rank::world].to(next(self.module.parameters()).device)
 
     def loss(self, module: nn.Module, batch: Tokens) -> Tensor:
         """Mean over inputs of the summed negative log-probability of what is to be learnt, in nats."""
