@@ -27,7 +27,7 @@ help:
 	@echo "make test-all  run the slow ones, too, as CI does"
 	@echo "make lint    style and types, of Python and JavaScript"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
-	@echo "make studies measure what docs/studies says, and write and print these pages"
+	@echo "make studies measure what pages say of studies, take pictures, and write the pages (ARGS=addition: one)"
 	@echo "make docs    write the generated pages of docs"
 	@echo "make real-models  get two small language models, which some tests and pages need, into models/"
 	@echo "make clean   remove .venv and all caches"
@@ -52,6 +52,8 @@ bench: $(VENV)/.installed-dev
 
 studies: $(VENV)/.installed-dev
 	$(BIN)/python -m research.studies $(ARGS)
+	$(if $(ARGS),,$(BIN)/python -m research.explanations_study)
+	$(if $(ARGS),,$(BIN)/python -m research.screenshots)
 	$(BIN)/python -m research.generate
 
 docs: $(VENV)/.installed-dev

@@ -26,12 +26,12 @@ from research import (
     facts_study,
     ioi_page,
     ioi_study,
+    maps,
     real_page,
     real_study,
     stories_page,
     stories_study,
 )
-from research import maps as addition_maps
 from research.addition_accuracy import accuracy
 from research.documents import Document, keep, load, rounded
 from research.paths import RESULTS, SHARED
@@ -62,6 +62,8 @@ def main(args: Sequence[str] | None = None) -> int:
             print(f"there is no page {name!r}: use {' or '.join(PAGES)}", file=sys.stderr)
             return 2
         kept = f"study-{name}"
+        if not quick and name in MAPS:
+            maps.main([MAPS[name]])
         before = load(kept) if (RESULTS / f"{kept}.json").is_file() else {}
         measured = PAGES[name].measure(N // 200 if quick else N, 2 if quick else QUERIES)
         document = rounded({**before, **measured}, ".6g")
@@ -74,9 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def addition(n: int, queries: int) -> Document:
-    """Patching, ablation and maps of the bundled addition model and the paper's."""
-    if n == N:
-        addition_maps.main(["addition"])
+    """Patching and ablation of the bundled addition model and the paper's."""
     return {
         name: {**effects_on_sums(study, n), **({"accuracy": accuracy(study)} if name == "paper" else {})}
         for name, study in models("addition", "paper_addition")
@@ -157,6 +157,8 @@ PAGES = {
     "real-models": Page(real_study.measure, real_page.page),
     "stories": Page(stories_study.measure, stories_page.page),
 }
+MAPS = {"addition": "addition", "counting": "counting", "facts": "facts-small", "ioi": "ioi-small"}
+"""The bundled study of a page, whose map is measured with it: the viewer shows it."""
 
 
 if __name__ == "__main__":
