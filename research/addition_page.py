@@ -87,7 +87,9 @@ def page(data: Document | None = None) -> str:
     """The page as Markdown."""
     data = load(NAME) if data is None else data
     ours = json.loads(OURS.read_text(encoding="utf-8"))["map"]
-    models, verdicts, published = [], [], ""
+    models: list[str] = []
+    verdicts: list[Verdict] = []
+    published = ""
     if "paper" in data:
         models, verdicts = _told("the paper's model", "paper", load(MAPS["paper"]), data)
         published = _published(data["paper"])

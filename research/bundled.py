@@ -18,10 +18,10 @@ from pathlib import Path
 from inversionview.decoder.loading import save_decoder
 from inversionview.files import atomic_folder
 from inversionview.probed.model import ProbedModel
-from inversionview.studies.description import DECODER, FILE, bundled_studies
+from inversionview.studies.description import DECODER, FILE, TRAINING, bundled_studies
 from inversionview.studies.recipes import Budget
 from inversionview.studies.study import Study, load_study
-from inversionview.studies.training_runs import TRAINING, train_decoder
+from inversionview.studies.training_runs import train_decoder
 from inversionview.training import ProgressBar
 from research import seeds
 from research.documents import load

@@ -51,7 +51,8 @@ def renamed(measured: Measured, layer: int, order: Sequence[int]) -> Measured:
 @torch.no_grad()
 def reorder(model: GPT2LMHeadModel, layer: int, order: Sequence[int]) -> None:
     """Make head `order[i]` of the layer its head i, in place; what the model computes stays as it is."""
-    attention, d_model = model.transformer.h[layer].attn, model.config.n_embd
+    attention: Any = model.transformer.h[layer].attn
+    d_model = model.config.n_embd
     width = d_model // model.config.n_head
     of_heads = torch.cat([torch.arange(head * width, (head + 1) * width) for head in order])
     of_all_three = torch.cat([of_heads + part * d_model for part in range(3)])  # queries, keys, values

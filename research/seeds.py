@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from inversionview.studies.description import FILE
+from inversionview.studies.description import FILE, TRAINING
 from inversionview.studies.study import Study, load_study
-from inversionview.studies.training_runs import TRAINING, train_probed
+from inversionview.studies.training_runs import train_probed
 from inversionview.studies.verbs.evaluate import held_out_accuracy
 from inversionview.training import ProgressBar
 from research import addition_page, counting_page, studies
