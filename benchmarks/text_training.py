@@ -3,10 +3,10 @@
 And how fast that is against a plain way. Both sides read five heads of a model with random weights (124M parameters,
 50,257 tokens) over inputs of 40 tokens, and train the same decoder on them, every input to its end. The plain way is
 what a first script does: one activation an input by TransformerLens' `run_with_cache`, which is told where to stop,
-into Python lists, then the Trainer of Hugging Face over them, in its fp32; where that is faster, a second one in bf16. Ours is
-the library's loop, which takes many instances of an input. The ratio is of instances a second, captured and trained on,
-on the same threads: each of ours counts with its share of the forwards that a long run makes. What is compared runs in
-turns, since other work on the machine must meet all of it alike.
+into Python lists, then the Trainer of Hugging Face over them, in its fp32; where that is faster, a second one in bf16.
+Ours is the library's loop, which takes many instances of an input. The ratio is of instances a second, captured and
+trained on, on the same threads: each of ours counts with its share of the forwards that a long run makes. What is
+compared runs in turns, since other work on the machine must meet all of it alike.
 """
 
 from __future__ import annotations
