@@ -23,7 +23,7 @@ import torch
 from benchmarks.common import Row
 
 CANDIDATES, QUERIES, CLIENTS, SECONDS = 1000, 50, 8, 60.0
-RATIO, FIRST_SECONDS = 1.5, 1.0
+RATIO, FIRST_SECONDS, FIRST_AT_95 = 1.5, 0.3, 0.6
 CROWD = 200
 """Candidates of a reading when many ask."""
 
@@ -107,7 +107,7 @@ async def waits(address: str, study: Any, queries: list[Any]) -> list[Row]:
     return [
         {"name": "viewer, to the first members", "value": statistics.median(first), "unit": "s",
          "target": FIRST_SECONDS, "detail": spread},
-        {"name": "viewer, to the first members, p95", "value": at95(first), "unit": "s"},
+        {"name": "viewer, to the first members, p95", "value": at95(first), "unit": "s", "target": FIRST_AT_95},
         {"name": "viewer, whole reading over HTTP", "value": statistics.median(whole), "unit": "s",
          "detail": f"p95 {at95(whole):.2f} s, coloured and with both documents sent"},
         {"name": "viewer, to the first members, of the same reading in-process",
