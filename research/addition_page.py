@@ -21,7 +21,7 @@ from research.documents import Document, load, share
 HEADS = "a0.0,a0.1,a0.2,a0.3,a1.0,a1.1,a1.2,a1.3"
 HEAD_ORDER = (
     "Which head of a layer is the first is chance, so those of the first layer are taken in the order in which most "
-    "claims hold."
+    "claims hold, which of 24 orders favours them."
 )
 A1, A2 = "A1 at =", "A2 at A1"
 SETTINGS: dict[str, dict[str, Any]] = {

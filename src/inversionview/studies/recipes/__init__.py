@@ -29,11 +29,11 @@ PROBED_RECIPES: Registry[MakeProbedRecipe] = Registry(
     "inversionview.probed_recipes",
     {
         "addition": probed_addition,
-        "addition-muon": probed_addition_muon,
         "counting": probed_counting,
-        "counting-muon": probed_counting_muon,
         "facts-small": probed_facts_small,
         "ioi-small": probed_ioi_small,
+        "addition-muon": probed_addition_muon,
+        "counting-muon": probed_counting_muon,
     },
     of="for a probed model",
 )
