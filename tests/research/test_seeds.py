@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from inversionview.studies import recipes
 from research import documents, seeds, seeds_page
-from research.claims import Claim
+from research.claims import Check, Claim, Verdict
+from tests.studies.runs import tiny_probed
 
 CLAIMS = [Claim(f"claim {i}", "") for i in range(4)]
 
@@ -63,3 +65,26 @@ def test_where_no_seed_is_right_often_enough_that_is_said(results):
     seeds.add("addition", run(0, 0.9, 4))
     text = " ".join(seeds_page.section("addition", CLAIMS).split())
     assert "None of the seeds trained the paper's way has 98.0% of held-out inputs right." in text
+
+
+@pytest.mark.slow
+def test_a_recipe_is_trained_once_with_each_seed_and_then_measured(results, monkeypatch):
+    monkeypatch.setitem(recipes.PROBED_RECIPES, "addition", tiny_probed)
+    monkeypatch.setattr("inversionview.studies.verbs.evaluate.ACCURACY_INPUTS", 100)
+    monkeypatch.setattr(seeds, "RUNS", results / "runs")
+    verdicts = [
+        Verdict("", CLAIMS[0], [Check(True, "bits")], [Check(False, "it moves nothing")]),
+        Verdict("", CLAIMS[1], [Check(True, "bits")], []),
+    ]
+    monkeypatch.setitem(seeds.JUDGES, "addition", lambda study: ((1, 0), verdicts))
+    assert seeds.main(["addition", "--seeds", "2-3", "--train"]) == 0
+    assert not (results / "seeds-addition.json").exists()
+    files = [results / "runs" / f"addition-{seed}" / "probed" / "model.safetensors" for seed in (2, 3)]
+    made = [file.stat().st_mtime_ns for file in files]
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert seeds.main(["addition", "--seeds", "2-3"]) == 0
+    assert [file.stat().st_mtime_ns for file in files] == made
+    runs = json.loads((results / "seeds-addition.json").read_text(encoding="utf-8"))["addition"]
+    assert [(one["seed"], one["steps"], one["order"]) for one in runs] == [(2, 4, [1, 0]), (3, 4, [1, 0])]
+    assert runs[0]["claims"] == {"claim 0": ["it moves nothing"], "claim 1": []}
+    assert 0 <= runs[0]["accuracy"] <= 1

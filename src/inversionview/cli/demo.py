@@ -14,13 +14,13 @@ from inversionview.progress import doing
 from inversionview.studies import description
 
 if TYPE_CHECKING:
-    from inversionview.results.preimage import Query
+    from inversionview.results.preimage import Preimage, Query
     from inversionview.studies.study import Study
 
 FIRST = "addition"
 """The study of which a reading is shown where none is named."""
-TRIED, DRAWN = 200, 1000
-"""Inputs of each group whose activations are put into the query's run, and draws of which its members are found."""
+TRIED = 200
+"""Inputs of each group whose activations are put into the query's run."""
 
 
 @click.command()
@@ -30,13 +30,14 @@ TRIED, DRAWN = 200, 1000
 def demo(study: str | None, all_: bool, html: Path) -> None:
     """Read an activation of a bundled model, without training, and say whether the model uses it."""
     names = list(description.bundled_studies()) if all_ and study is None else [study or FIRST]
-    preimages, used = [], ""
+    preimages: list[Preimage] = []
+    used = ""
     for number, name in enumerate(names, start=1):
         with doing(f"reading {name}, {number} of {len(names)} studies" if all_ else f"reading {name}"):
             opened = open_for(name)
             queries = _queries(opened)
             preimages += opened.preimages(queries if all_ and study else queries[:1])
-            used = "" if all_ or not queries else _used(opened, queries[0])
+            used = "" if all_ or not preimages else _used(opened, preimages[0])
     title = "What one activation of each bundled model knows" if len(names) > 1 else f"Readings of {names[0]}"
     write_readings(preimages, html, title)
     show(preimages)
@@ -55,11 +56,12 @@ def _queries(study: Study) -> list[Query]:
     return [] if start is None else [study.query(start.input, at, site) for site, at in start.places]
 
 
-def _used(study: Study, query: Query) -> str:
-    """A line on what the model does with an activation."""
+def _used(study: Study, preimage: Preimage) -> str:
+    """A line on what the model does with the activation that was read."""
+    from inversionview.causal.use import use
     from inversionview.report.causal import answer
 
-    return answer(study.causal(query, n=TRIED, exact=False, draws=DRAWN))
+    return answer(use(study.probed, study.task, preimage, n_members=TRIED, n_others=TRIED))
 
 
 _NEXT = (

@@ -22,7 +22,7 @@ def probed_addition(budget: Budget, seed: int = 0) -> ProbedRecipe:
 
 
 def probed_addition_muon(budget: Budget, seed: int = 0) -> ProbedRecipe:
-    """A model of the same size within two minutes: with Muon, without dropout, of the answer alone."""
+    """A model of the same size within minutes: with Muon, without dropout, of the answer alone."""
     from inversionview.training import TrainingConfig
 
     return ProbedRecipe(

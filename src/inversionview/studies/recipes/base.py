@@ -36,7 +36,7 @@ def gpt2_fields(special: tuple[int, int, int], *, dropout: float = 0.0, **sizes:
     """Fields of transformers' `GPT2Config`; `special` are the tokens for begin, end and padding.
 
     Dropout is that of the embeddings and of what each layer adds, never of attention. The activation function is
-    GPT-2's own in its fused form, which takes half the time of a step away.
+    GPT-2's own in its fused form, which is faster.
     """
     dropouts = {"resid_pdrop": dropout, "embd_pdrop": dropout, "attn_pdrop": 0.0}
     tokens = dict(zip(("bos_token_id", "eos_token_id", "pad_token_id"), special, strict=True))

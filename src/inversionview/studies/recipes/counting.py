@@ -21,7 +21,7 @@ def probed_counting(budget: Budget, seed: int = 0) -> ProbedRecipe:
 
 
 def probed_counting_muon(budget: Budget, seed: int = 0) -> ProbedRecipe:
-    """A model of the same size within some minutes, with Muon."""
+    """A model of the same size in less time, with Muon."""
     from inversionview.training import TrainingConfig
 
     return ProbedRecipe(
