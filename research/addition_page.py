@@ -12,8 +12,7 @@ from typing import Any
 from inversionview.report.map import first_known
 from inversionview.results import convert
 from inversionview.results.map import Cell, Map, partly_known
-from inversionview.studies import kept_map
-from inversionview.studies.description import bundled_studies
+from inversionview.studies.description import MAP, bundled_studies
 from research import addition_accuracy, circuit_page, markdown, seeds_page
 from research.claims import UNTOUCHED, Bits, Claim, Measured, Moves, Untouched, Verdict, judged, rules, table
 from research.documents import Document, load, share
@@ -80,7 +79,7 @@ ANSWER = {"A1": "=", "A2": "A1", "A3": "A2", "A4": "A3"}
 NAME = "study-addition"
 MAPS = {"paper": "map-paper_addition", "bundled": "map-addition"}
 """The documents of each model's maps of all sums, and with an addition to the name, of sums under 1000."""
-OURS = bundled_studies()["addition"] / kept_map.FILE
+OURS = bundled_studies()["addition"] / MAP
 
 
 def page(data: Document | None = None) -> str:

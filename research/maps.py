@@ -15,7 +15,8 @@ from typing import Any
 
 from inversionview.results import convert
 from inversionview.results.map import Map
-from inversionview.studies.kept_map import FILE, write_map
+from inversionview.studies.description import MAP
+from inversionview.studies.kept_map import write_map
 from inversionview.studies.study import Study, load_study
 from research.documents import keep, rounded
 from research.paths import SHARED
@@ -39,7 +40,7 @@ def main(names: Sequence[str] = ()) -> None:
         assert study.folder is not None
         document = rounded(study.map(**BUNDLED[name]).to_dict(), DIGITS)
         write_map(study.folder, study.parts.fingerprint, convert.parsed(Map, document, name))
-        print(f"wrote {FILE} of {name}", flush=True)
+        print(f"wrote {MAP} of {name}", flush=True)
     if not names or "addition" in names:
         measure_sums()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import ExitStack
 from importlib.util import find_spec
 
 import click
@@ -18,6 +19,7 @@ from inversionview.preimage.sources.registry import SOURCES
 from inversionview.studies.recipes.ioi import small_task
 from inversionview.tasks import TASKS
 from tests.paths import ROOT
+from tests.studies.hub_server import standing_in
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,7 +40,7 @@ COMMANDS = [
 ]
 
 
-LONG = ("causal", "completeness", "epsilon", "exact", "extending", "information", "sources", "text")
+LONG = ("causal", "completeness", "epsilon", "exact", "extending", "information", "sources", "study-folder", "text")
 """Pages of docs that try in many ways what takes a while."""
 
 
@@ -54,12 +56,16 @@ def test_examples_run(page, tmp_path, monkeypatch, capsys):
     if any("my-model" in code for code in EXAMPLES[page]):
         save_model(tmp_path / "my-model")
     names: dict[str, object] = {}
+    held = ExitStack()
     there_were = {id(registry): set(registry) for registry in (TASKS, SOURCES)}
     try:
+        if any("push_to_hub" in code for code in EXAMPLES[page]):
+            held.enter_context(standing_in(monkeypatch, tmp_path / "cache"))
         for i, code in enumerate(EXAMPLES[page], start=1):
             code = re.sub(r"minutes=\d+", "steps=2", code)
             exec(compile(code, f"{page}, example {i}", "exec"), names)
     finally:
+        held.close()
         for registry in (TASKS, SOURCES):  # other tests ask which there are
             for name in set(registry) - there_were[id(registry)]:
                 del registry[name]

@@ -19,6 +19,7 @@ GROUND = (
     "errors",
     "criterion",
     "files",
+    "hub",
     "imports",
     "sites",
     "shapes",

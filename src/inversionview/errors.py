@@ -13,3 +13,8 @@ class UserError(ValueError):
     def __init__(self, message: str, *, instead: str = "") -> None:
         super().__init__(message)
         self.instead = instead
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split())[:300]

@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -275,7 +275,7 @@ def read_json(path: str | Path, what: str) -> Any:
     except OSError as error:
         raise UserError(f"cannot read the {what} {path}: {_reason(error)}") from error
     except ValueError as error:  # malformed JSON, or bytes that are not text
-        raise UserError(f"the {what} {path} is damaged or truncated: {_one_line(error)}") from error
+        raise UserError(f"the {what} {path} is damaged or truncated: {one_line(error)}") from error
 
 
 def checked_schema(document: Any, path: str | Path, what: str, schema: int) -> dict[str, Any]:
@@ -330,7 +330,7 @@ def _reading_tensors(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot read the tensor file {path}: {_reason(error)}") from error
     except SafetensorError as error:
-        raise UserError(f"{path} is damaged or truncated: {_one_line(error)}") from error
+        raise UserError(f"{path} is damaged or truncated: {one_line(error)}") from error
 
 
 def _swap(part: Path, path: Path) -> None:
@@ -388,8 +388,4 @@ def _writing(path: Path) -> Iterator[None]:
 def _reason(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "the disk is full; free some space and run it again"
-    return error.strerror or _one_line(error)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return error.strerror or one_line(error)

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ def _loaded(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except Exception as error:  # whatever another package's import raises
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error)
         raise UserError(f"{_described(entry)} cannot be loaded: {type(error).__name__}: {why}") from error
 
 

@@ -585,7 +585,10 @@ def test_a_mistake_in_reading_is_one_line_and_exit_code_2(run, options, words):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("read nowhere 615+861=1476 --site a0.0", "there is no study 'nowhere': give a study's folder; the bundled"),
+        (
+            "read nowhere 615+861=1476 --site a0.0",
+            "there is no study 'nowhere': give a study's folder, or user/name on the hub; the bundled",
+        ),
         ("read addition 615+861=1477 --site a0.0", "615+861 is 1476, not '1477'"),
         ("read addition 615x861=1476 --site a0.0", "'x' at character 3"),
         ("read addition 615+861=1476", "Missing option '--site'"),

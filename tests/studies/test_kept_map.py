@@ -8,13 +8,13 @@ import pytest
 
 from inversionview.errors import UserError
 from inversionview.results.map import Map
-from inversionview.studies.description import bundled_studies, read_description
+from inversionview.studies.description import MAP, bundled_studies, read_description
 from inversionview.studies.folder import FolderParts
-from inversionview.studies.kept_map import FILE, keep_map, kept_map, write_map
+from inversionview.studies.kept_map import keep_map, kept_map, write_map
 from inversionview.studies.study import Study, load_study
 from tests.preimage.tiny import save_study
 
-WITH_MAPS = [name for name, folder in bundled_studies().items() if (folder / FILE).is_file()]
+WITH_MAPS = [name for name, folder in bundled_studies().items() if (folder / MAP).is_file()]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_a_map_of_another_model_or_task_or_none_is_not_shown(study):
         description = dataclasses.replace(read_description(study.folder), **change)
         assert kept_map(Study.of(FolderParts(study.folder, description))) is None
     for content in ("{", "[]", '{"schema": 2}', json.dumps({"schema": 1, "map": []}), json.dumps({"schema": 1})):
-        (study.folder / FILE).write_text(content)
+        (study.folder / MAP).write_text(content)
         assert kept_map(study) is None
 
 

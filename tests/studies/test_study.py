@@ -397,7 +397,9 @@ def test_the_paper_models_accuracy_over_all_sums_is_the_known_one():
 
 
 def test_unknown_studies_and_folders_that_are_none_say_what_there_is(tmp_path):
-    with pytest.raises(UserError, match="there is no study 'subtraction': give a study's folder; the bundled studies"):
+    with pytest.raises(
+        UserError, match="there is no study 'subtraction': give a study's folder, or user/name on the hub; the bundled"
+    ):
         load_study("subtraction")
     with pytest.raises(UserError, match=r"is not a study: it has no study\.json"):
         load_study(tmp_path)

@@ -18,10 +18,10 @@ from inversionview.report.hypotheses import sentence, verdict
 from inversionview.report.wire import pack_map, pack_reading
 from inversionview.results.explanations import SiteExplanation
 from inversionview.results.preimage import Preimage
-from inversionview.studies.description import bundled_studies
+from inversionview.studies.description import MAP, bundled_studies
 from inversionview.studies.folder import open_folder
 from inversionview.studies.kept_explanations import keep_explanations
-from inversionview.studies.kept_map import FILE, kept_map
+from inversionview.studies.kept_map import kept_map
 from inversionview.studies.parts import live_parts
 from inversionview.studies.study import Study, load_study
 from inversionview.web.documents import study_document
@@ -243,7 +243,7 @@ def test_the_map_of_the_whole_study_is_made_once_and_kept_with_it(folder, study,
         assert client.get(f"{TINY}/map").json() == {"document": document}
         assert document["queries"] == 100
         description = dataclasses.replace(parts.description, fingerprint="another")
-        (tmp_path / "copy" / FILE).touch()
+        (tmp_path / "copy" / MAP).touch()
         assert kept_map(Study.of(parts)) is not None
         assert kept_map(Study.of(dataclasses.replace(parts, description=description))) is None
 

@@ -71,7 +71,8 @@ def _opened(study: str, of: ModelSettings, feature: str | None) -> Study:
 
 def _usual(study: str, feature: str | None, *, measure: bool) -> Map:
     """The map that is kept with a study, or a new one to be kept."""
-    from inversionview.studies.description import find_study, read_description
+    from inversionview.studies.description import read_description
+    from inversionview.studies.finding import find_study
     from inversionview.studies.kept_map import described_map, keep_map, kept_map
 
     folder = find_study(study)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from inversionview.cli.waiting import importing
 from inversionview.errors import UserError
 from inversionview.progress import doing
-from inversionview.studies.description import find_study, is_study
+from inversionview.studies.finding import find_study, is_study
 from inversionview.studies.settings import ModelSettings
 
 if TYPE_CHECKING:

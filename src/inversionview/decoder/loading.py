@@ -16,7 +16,7 @@ from torch import Tensor
 from inversionview.decoder.model import Decoder, DecoderConfig, Trunk, own_decoder
 from inversionview.decoder.pretrained import PretrainedBody, PretrainedConfig, empty_body
 from inversionview.decoder.tokens import Retokenised
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.files import atomic_folder, read_json, read_tensors, write_json, write_tensors
 from inversionview.probed.model import ProbedModel
 from inversionview.tasks import Task
@@ -71,7 +71,7 @@ def read_decoder(path: str | Path, task: Task, probed: ProbedModel | None = None
     try:
         decoder = _empty(content, folder, task, probed)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise UserError(f"{path} is not a decoder of this version: {reason}") from error
     named = {name if name.startswith("trunk.") else _BODY + name: tensor for name, tensor in tensors.items()}
     load_module_tensors(decoder, named, source=f"the decoder {path}")

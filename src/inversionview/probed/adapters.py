@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.files import read_json
-from inversionview.probed.places import ADAPTER, one_line
+from inversionview.probed.places import ADAPTER
 from inversionview.probed.quiet import quietly
 
 if TYPE_CHECKING:

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.files import atomic_folder, cache_folder, claimed, read_json, write_json
 from inversionview.imports import import_models
 from inversionview.probed.architectures import architecture_of
-from inversionview.probed.places import one_line
 from inversionview.probed.quiet import quietly
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.files import read_json
 from inversionview.imports import import_models
 from inversionview.probed.adapters import base_of, has_adapter, is_adapter, merged
 from inversionview.probed.architectures import architecture_of
 from inversionview.probed.gguf import converted
 from inversionview.probed.gpt2 import GPT2, plain_gpt2
-from inversionview.probed.places import INDEX, one_line, place_of
+from inversionview.probed.places import INDEX, place_of
 from inversionview.probed.quiet import quietly
 from inversionview.probed.tokenizers import has_tokenizer, load_tokenizer, set_begin
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from inversionview.errors import UserError
+from inversionview.hub import TIMEOUT, HubName, asking
 
 ADAPTER = "adapter_config.json"
 GGUF = ".gguf"
@@ -20,8 +21,6 @@ _FILES = (
     *_TOKENIZER_FILES,
 )  # fmt: skip
 _HUB_NAME = re.compile(r"(?P<repo>[\w-][\w.-]*(/[\w-][\w.-]*)?)(/(?P<file>[^\\]+\.gguf))?", re.ASCII)
-_HUB_TIMEOUT = 5.0
-"""Seconds to wait for the hub's first answer."""
 
 
 class _Name(NamedTuple):
@@ -114,31 +113,12 @@ def _local_copy(name: _Name, revision: str | None) -> Path | None:
 
 def _fetched(name: _Name, revision: str | None) -> Path:
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    at = "" if revision is None else f" at revision {revision}"
-    try:
-        info = HfApi().model_info(name.repo, revision=revision, timeout=_HUB_TIMEOUT)
+    with asking(HubName(name.repo, revision), "model"):
+        info = HfApi().model_info(name.repo, revision=revision, timeout=TIMEOUT)
         file, wanted = _wanted(name, info)
         folder = Path(snapshot_download(name.repo, revision=revision, allow_patterns=list(wanted)))
         return folder / file if file else folder
-    except UserError:
-        raise
-    except GatedRepoError as error:
-        raise UserError(
-            f"the model {name.repo} is gated: ask for access on its page, then log in with `hf auth login`"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"the model {name.repo} on the hub has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"there is no folder {name.repo}, and no model of that name on the hub that you may read"
-        ) from error
-    except Exception as error:  # of the HTTP library, which is another one in each major version of huggingface_hub
-        raise UserError(
-            f"there is no folder {name.repo}, no local copy of a model of that name{at}, "
-            f"and the hub cannot be reached: {one_line(error)}"
-        ) from error
 
 
 def _wanted(name: _Name, info: Any) -> tuple[str | None, Sequence[str]]:
@@ -153,8 +133,3 @@ def _wanted(name: _Name, info: Any) -> tuple[str | None, Sequence[str]]:
         file = _the_one(files, name.repo)
         return file, (file,)
     return None, _FILES
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split())[:300]

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.imports import uncollected
-from inversionview.probed.places import one_line
 
 _ALONE = ("tokenizer*", "vocab.txt", "spiece.model")
 _TOGETHER = ("vocab.json", "merges.txt")

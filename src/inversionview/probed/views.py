@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.sites import Site
 
 Map = Tensor | nn.Module | Callable[[Tensor], Tensor]
@@ -101,7 +101,7 @@ def _tried(apply: Callable[[Tensor], Tensor], values: Tensor, name: str, width: 
     try:
         made = apply(values)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise UserError(f"{name} does not take activations of width {values.shape[1]}: {why}") from error
     shape = tuple(made.shape) if isinstance(made, Tensor) else type(made).__name__
     if (

@@ -10,14 +10,15 @@ from typing import Any
 
 from inversionview.criterion import checked_epsilon
 from inversionview.errors import UserError
-from inversionview.files import checked_schema, read_json, restore_folder, write_json
+from inversionview.files import checked_schema, read_json, write_json
 from inversionview.sites import Site
-from inversionview.studies.recipes import DECODER_RECIPES, options_of
 
 SCHEMA = 1
 FILE = "study.json"
 PROBED, DECODER, TRAINING, TASK = "probed", "decoder", "training", "task"
 """The folders of a study."""
+MAP, EXPLANATIONS = "map.json", "explanations.json"
+"""What is kept with it where it was made: what each site knows, and what it says in words."""
 
 
 @dataclass(frozen=True)
@@ -69,30 +70,6 @@ def bundled_studies() -> dict[str, Path]:
     """The folders of the studies that come with the package, by name."""
     assets = Path(str(files("inversionview"))) / "assets"
     return {path.parent.name: path.parent for path in sorted(assets.glob(f"*/{FILE}"))}
-
-
-def is_study(name_or_path: str | Path) -> bool:
-    """Whether a study comes with the package by this name, or lies in this folder."""
-    return str(name_or_path) in bundled_studies() or (Path(name_or_path).expanduser() / FILE).is_file()
-
-
-def find_study(name_or_path: str | Path) -> Path:
-    """The folder of a bundled study, or of one on disk. Raises `UserError` that lists what there is."""
-    bundled = bundled_studies()
-    if isinstance(name_or_path, str) and name_or_path in bundled:
-        return bundled[name_or_path]
-    path = Path(name_or_path).expanduser()
-    restore_folder(path)
-    if (path / FILE).is_file():
-        return path
-    there_are = f"the bundled studies are: {', '.join(bundled) or 'none'}"
-    if path.is_dir():
-        raise UserError(f"the folder {path} is not a study: it has no {FILE}; {there_are}")
-    name = str(name_or_path)
-    if name in DECODER_RECIPES and (options := options_of(DECODER_RECIPES[name])):
-        train = f"inversionview train {name} {options} --out FOLDER"
-        raise UserError(f"{name} is a recipe: make a study by it, {train}, and give that folder; {there_are}")
-    raise UserError(f"there is no study {name!r}: give a study's folder; {there_are}")
 
 
 def write_description(folder: Path, description: StudyDescription) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,13 +24,15 @@ from inversionview.progress import doing
 from inversionview.sites import VIEW, Site
 from inversionview.studies.description import (
     DECODER,
+    EXPLANATIONS,
+    MAP,
     PROBED,
     TASK,
     StudyDescription,
-    find_study,
     read_description,
     write_description,
 )
+from inversionview.studies.finding import find_study
 from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts, Parts
 from inversionview.tasks import TASKS, Configured, Task, get_task
@@ -140,10 +143,13 @@ def criterion_of(description: StudyDescription) -> Criterion:
 
 
 def open_folder(
-    name_or_path: str | Path, device: str | torch.device | None = None, device_map: DeviceMap | None = None
+    name_or_path: str | Path,
+    device: str | torch.device | None = None,
+    device_map: DeviceMap | None = None,
+    revision: str | None = None,
 ) -> FolderParts:
-    """The parts of a bundled study, by its name, or of one in a folder. Raises `UserError` that lists what there is."""
-    folder = find_study(name_or_path)
+    """The parts of a study in a folder, bundled, or on the hub. Raises `UserError` as `find_study` does."""
+    folder = find_study(name_or_path, revision)
     return FolderParts(folder, read_description(folder), device, device_map)
 
 
@@ -170,10 +176,11 @@ def with_model(
     return LiveParts(name, probed, task, None, parts.criterion, parts.sites, parts.read)
 
 
-def save_parts(parts: Parts, folder: str | Path, *, half: bool = False) -> None:
-    """Write a study into a new folder, whole or not at all: models in safetensors, and `study.json`.
+def save_parts(parts: Parts, folder: str | Path, *, half: bool = False, by_name: bool = False) -> None:
+    """Write a study into a new folder, whole or not at all: models in safetensors, `study.json`, what it has of a map.
 
-    With `half`, the decoder's weights as 16-bit numbers.
+    With `half`, the decoder's weights as 16-bit numbers. With `by_name`, a probed model that the study names on the hub
+    is named there too, and not copied.
 
     Raises `UserError` where there is something already, nothing can be written, ε is still to be measured, or the task
     is not registered by its name.
@@ -181,13 +188,33 @@ def save_parts(parts: Parts, folder: str | Path, *, half: bool = False) -> None:
     if view := next((site for site in parts.sites if Site.named(site).kind == VIEW), None):
         raise UserError(f"the view {view} is of this session: a study that is kept reads the model's own sites")
     TASKS.find(parts.task.kind)  # or nobody could open it again
-    described = describe(parts, name=parts.name)
+    named = by_name and named_model(parts) is not None
+    described = _description(parts, named=named)
     with atomic_folder(folder, new=True) as part:
-        keep_model(parts.probed, part / PROBED)
+        if not named:
+            keep_model(parts.probed, part / PROBED)
         keep_task(parts.task, part)
         if parts.decoder is not None:
             save_decoder(parts.decoder, part / DECODER, half=half)
+        for kept in (MAP, EXPLANATIONS):
+            if parts.folder is not None and (parts.folder / kept).is_file():
+                shutil.copyfile(parts.folder / kept, part / kept)
         write_description(part, described)
+
+
+def named_model(parts: Parts) -> str | None:
+    """The hub's name of a study's model, where the study has no copy of it."""
+    if not isinstance(parts, FolderParts):
+        return None
+    model = model_of(parts.folder, parts.description)
+    return None if isinstance(model, Path) or Path(model).expanduser().exists() else model
+
+
+def _description(parts: Parts, *, named: bool) -> StudyDescription:
+    """What is written of a study that is saved: all that is said of it already, where it lies on disk."""
+    if not isinstance(parts, FolderParts):
+        return describe(parts, name=parts.name)
+    return parts.description if named else replace(parts.description, probed=PROBED, loading={})
 
 
 def describe(parts: Parts, *, name: str, probed: str = PROBED, **more: Any) -> StudyDescription:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from inversionview.errors import UserError
 from inversionview.files import read_json, write_atomic
 from inversionview.studies.description import bundled_studies
+from inversionview.studies.finding import is_cached
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
@@ -36,5 +37,5 @@ def write_kept(file: Path, fingerprint: str, name: str, document: Any) -> None:
 
 
 def keeps(study: Study) -> bool:
-    """Whether something may be put into its folder: that of a bundled study is no place for what is made later."""
-    return study.folder is not None and study.folder not in bundled_studies().values()
+    """Whether something may be put into its folder: bundled ones and those in the hub's cache stay as they are."""
+    return study.folder is not None and study.folder not in bundled_studies().values() and not is_cached(study.folder)

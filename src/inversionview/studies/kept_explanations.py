@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from inversionview.errors import UserError
 from inversionview.results import convert
 from inversionview.results.explanations import SiteExplanation
+from inversionview.studies.description import EXPLANATIONS
 from inversionview.studies.kept import keeps, read_kept, write_kept
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
-
-FILE = "explanations.json"
 
 
 def kept_explanations(study: Study) -> list[SiteExplanation]:
@@ -33,11 +32,11 @@ def keep_explanations(study: Study, explained: Sequence[SiteExplanation]) -> Non
 def write_explanations(folder: Path, fingerprint: str, explained: Sequence[SiteExplanation]) -> None:
     """Write `explanations.json`, what it holds of other sites and positions kept. Raises `UserError` when it cannot."""
     by_place = {(one.site, one.at): one for one in [*_read(folder, fingerprint), *explained]}
-    write_kept(folder / FILE, fingerprint, "explanations", [convert.plain(one) for one in by_place.values()])
+    write_kept(folder / EXPLANATIONS, fingerprint, "explanations", [convert.plain(one) for one in by_place.values()])
 
 
 def _read(folder: Path, fingerprint: str) -> list[SiteExplanation]:
-    kept = read_kept(folder / FILE, fingerprint, "explanations") or []
+    kept = read_kept(folder / EXPLANATIONS, fingerprint, "explanations") or []
     with suppress(UserError):
-        return convert.parsed(list[SiteExplanation], kept, str(folder / FILE))
+        return convert.parsed(list[SiteExplanation], kept, str(folder / EXPLANATIONS))
     return []

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 from inversionview.errors import UserError
 from inversionview.results import convert
 from inversionview.results.map import Map
-from inversionview.studies.description import StudyDescription
+from inversionview.studies.description import MAP, StudyDescription
 from inversionview.studies.kept import keeps, read_kept, write_kept
 
 if TYPE_CHECKING:
     from inversionview.studies.study import Study
-
-FILE = "map.json"
 
 
 def kept_map(study: Study) -> Map | None:
@@ -38,13 +36,13 @@ def keep_map(study: Study, document: Map) -> None:
 
 def write_map(folder: Path, fingerprint: str, document: Map) -> None:
     """Write `map.json`. Raises `UserError` when it cannot be written."""
-    write_kept(folder / FILE, fingerprint, "map", document.to_dict())
+    write_kept(folder / MAP, fingerprint, "map", document.to_dict())
 
 
 def _read(folder: Path, fingerprint: str, task: Callable[[], str]) -> Map | None:
-    document = read_kept(folder / FILE, fingerprint, "map")
+    document = read_kept(folder / MAP, fingerprint, "map")
     if not isinstance(document, dict) or document.get("schema") != convert.SCHEMA or document.get("task") != task():
         return None
     with suppress(UserError):
-        return convert.parsed(Map, document, str(folder / FILE))
+        return convert.parsed(Map, document, str(folder / MAP))
     return None

@@ -35,6 +35,7 @@ from inversionview.studies import described
 from inversionview.studies.folder import DeviceMap, open_folder, save_parts, with_model
 from inversionview.studies.opening import open_domain
 from inversionview.studies.parts import LiveParts, Parts, checked_sites
+from inversionview.studies.publishing import push
 from inversionview.studies.recipes import TaskSource
 from inversionview.studies.settings import (
     BY_FEATURES,
@@ -72,15 +73,20 @@ Epsilon = EpsilonLike
 
 
 def load_study(
-    name_or_path: str | Path, *, device: str | torch.device | None = None, device_map: DeviceMap | None = None
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | torch.device | None = None,
+    device_map: DeviceMap | None = None,
 ) -> Study:
-    """Open a study that comes with the package, by its name, or one in a folder.
+    """Open a study that comes with the package, by its name, one in a folder, or one on the hub (`user/name`).
 
-    Models are loaded when first needed; `device`: without it, the GPU if there is one; `device_map`, in its place,
-    spreads the probed model over several (`auto`). Raises `UserError` when there is no such study, or its description
-    is damaged.
+    `revision`: of the hub, a branch, tag or commit, also written `user/name@revision`; a commit that was fetched once
+    is read without asking the hub. Models are loaded when first needed; `device`: without it, the GPU if there is one;
+    `device_map`, in its place, spreads the probed model over several (`auto`). Raises `UserError` when there is no
+    such study, the hub cannot be reached and there is no local copy, or its description is damaged.
     """
-    return Study.of(open_folder(name_or_path, device, device_map))
+    return Study.of(open_folder(name_or_path, device, device_map, revision))
 
 
 def open_study(
@@ -223,6 +229,30 @@ class Study:
         Raises `UserError` where there is something already, nothing can be written, or ε is still to be measured.
         """
         save_parts(self.parts, folder, half=half)
+
+    def push_to_hub(
+        self,
+        name: str,
+        *,
+        revision: str | None = None,
+        private: bool | None = None,
+        message: str | None = None,
+        half: bool = False,
+        license: str | None = None,
+        evaluation: Evaluation | None = None,
+    ) -> str:
+        """Write it into the repository `user/name` of the Hugging Face hub, for `load_study`; gives the commit.
+
+        The repository is made where there is none, `private` or not, and the branch `revision` too. What is written is
+        what `save` writes, `half` as there, and a model card: what is read, rates beside their floors where
+        `evaluation`, the result of `evaluate`, is given, the training, and `license`, that of the probed model. A
+        model that the study names on the hub stays there and is not copied. Needs a token: `hf auth login`, or
+        HF_TOKEN. Raises `UserError` as `save` does, and where the hub cannot be reached or does not let you write.
+        """
+        return push(
+            self.parts, name, revision=revision, private=private, message=message, half=half, license=license,
+            evaluation=evaluation,
+        )  # fmt: skip
 
     def query(
         self,

@@ -35,6 +35,7 @@ from inversionview.progress import doing
 from inversionview.sites import Site
 from inversionview.studies import description as on_disk
 from inversionview.studies.description import DECODER, PROBED, TASK, TRAINING
+from inversionview.studies.finding import find_study
 from inversionview.studies.folder import criterion_of, describe, keep_model, keep_task, model_of
 from inversionview.studies.models import load_probed, say_begin
 from inversionview.studies.opening import check_fits, task_of
@@ -331,7 +332,7 @@ def _target(source: str | Path | Study) -> Target:
         model, usual = on_disk.bundled_studies().get(source), Criterion.parse(recipe.epsilon, recipe.metric)
         return Target(source, recipe.task, model, recipe.convention, None, usual, study=model)
     try:
-        folder = on_disk.find_study(source)
+        folder = find_study(source)
     except UserError as error:
         recipes = ", ".join(DECODER_RECIPES)
         raise UserError(f"{error}; the recipes are: {recipes}") from error

@@ -17,7 +17,8 @@ from inversionview.report.answer import answer_of
 from inversionview.results.explanation import DETECTION, GENERATION, OTHERS
 from inversionview.results.explanations import SiteExplanation
 from inversionview.results.preimage import Preimage
-from inversionview.studies.kept_explanations import FILE, keep_explanations, kept_explanations, write_explanations
+from inversionview.studies.description import EXPLANATIONS
+from inversionview.studies.kept_explanations import keep_explanations, kept_explanations, write_explanations
 from inversionview.studies.settings import ExplainSettings
 from inversionview.studies.study import Study, load_study
 from inversionview.studies.verbs import explain_by_features, explain_inputs
@@ -221,7 +222,7 @@ def test_what_sites_say_is_kept_with_a_study_of_ones_own(facts, tmp_path):
     }
     write_explanations(folder, "another model", [said("m0")])
     assert kept_explanations(study) == []
-    (folder / FILE).write_text("{", encoding="utf-8")
+    (folder / EXPLANATIONS).write_text("{", encoding="utf-8")
     assert kept_explanations(study) == []
     keep_explanations(facts, [said("m0")])
     assert said("m0") not in kept_explanations(facts), "a bundled study is no place for it"

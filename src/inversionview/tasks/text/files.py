@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from inversionview.errors import UserError
+from inversionview.errors import UserError, one_line
 from inversionview.progress import advance, stage
 from inversionview.tasks.text.formats import COLUMN, READERS, Row, Rows, check_column, file_rows, iter_lines
 
@@ -131,7 +131,7 @@ def _hub_rows(name: str) -> Rows:
         HfApi().dataset_info(name, timeout=10)  # datasets would try again for minutes where nothing can be reached
         yield from _numbered(datasets.load_dataset(name, split="train", streaming=True), name)
     except Exception as error:  # of the HTTP library, which is another one in each major version of huggingface_hub
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error)
         raise UserError(
             f"there is no file {name}, and no data set of that name can be reached ({why}); "
             "give the path of a .txt, .jsonl, .csv or .parquet file, or of a folder of them"
