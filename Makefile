@@ -18,7 +18,7 @@ CHROMIUM := command -v chromium >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && comm
 # What checks the types of the page's JavaScript: npm installs it here, with the node of the extra dev.
 NODE_MODULES := javascript/node_modules
 
-.PHONY: help demo test test-all lint bench studies docs docs-check package real-models clean
+.PHONY: help demo test test-all lint bench studies docs docs-check site package real-models clean
 .NOTPARALLEL:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make lint    style and types, of Python and JavaScript"
 	@echo "make bench   measure speed and memory, into benchmarks/results (ARGS=--quick tries it out)"
 	@echo "make studies measure what pages say of studies, take pictures, and write the pages (ARGS=addition: one)"
+	@echo "make site    build the documentation as a site, into build/site"
 	@echo "make package build wheel and sdist, install them elsewhere, and try them there"
 	@echo "make docs    write the generated pages of docs"
 	@echo "make real-models  get two small language models, which some tests and pages need, into models/"
@@ -62,6 +63,9 @@ docs: $(VENV)/.installed-dev
 
 docs-check: $(VENV)/.installed-dev
 	$(BIN)/python -m research.generate --check
+
+site: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 package: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.installed

@@ -21,7 +21,7 @@ from inversionview.tasks import TASKS
 from tests.paths import ROOT
 from tests.studies.hub_server import standing_in
 
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)")
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -117,11 +117,20 @@ def slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_every_page_is_reached_from_the_readme_and_the_index():
+def test_every_page_is_reached_from_the_index():
     docs = ROOT / "docs"
     pages = {path.relative_to(docs).as_posix() for path in PAGES if path.is_relative_to(docs)} - {"index.md"}
-    for name in ("README.md", "docs/index.md"):
-        assert pages <= {link.removeprefix("docs/") for link, _ in LINK.findall(TEXTS[name])}
+    assert pages <= {link for link, _ in LINK.findall(TEXTS["docs/index.md"])}
+
+
+def test_the_reference_has_every_public_name():
+    named = re.findall(r"^::: inversionview\.(\w+)$", TEXTS["docs/api.md"], re.MULTILINE)
+    assert sorted(named) == sorted(inversionview.__all__)
+
+
+def test_architecture_has_every_folder():
+    named = set(re.findall(r"^\| `src/inversionview/(\w+)` ", TEXTS["docs/architecture.md"], re.MULTILINE))
+    assert named == {path.name for path in (ROOT / "src" / "inversionview").iterdir() if path.is_dir()} - {"__pycache__"}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from inversionview.criterion import DEFAULT, Criterion
 from inversionview.errors import UserError
 from inversionview.probed.loading import AS_USUAL, Loading
 from inversionview.probed.model import ProbedModel
-from inversionview.studies.description import FILE
+from inversionview.studies.finding import is_study
 from inversionview.studies.folder import open_folder, with_model
 from inversionview.studies.models import check_loads, load_probed, say_begin
 from inversionview.studies.parts import LiveParts
@@ -41,7 +41,7 @@ def open_domain(
     recipe = DECODER_RECIPES[str(domain)](Budget(), 0) if str(domain) in DECODER_RECIPES else None
     is_template = str(domain).endswith(".toml")
     if recipe is None and str(domain) not in TASKS and not is_template:
-        if (Path(domain) / FILE).is_file():
+        if is_study(domain):
             return with_model(open_folder(domain), model, convention, how)
         there_are = ", ".join(dict.fromkeys([*TASKS, *DECODER_RECIPES]))
         raise UserError(
