@@ -31,6 +31,8 @@ from research.seeds_page import ENOUGH, chosen
 from research.seeds_page import name as document_of
 
 RUNS = ROOT / "runs" / "bundled"
+KEPT = ROOT / "research" / "models"
+"""Models of seeds that are bundled or to be, whose training takes more than an hour."""
 BUDGETS = {
     "addition": Budget(minutes=60),
     "counting": Budget(minutes=90),
@@ -73,7 +75,8 @@ def keep_model(name: str, folder: Path) -> None:
     run = chosen(name, load(document_of(name))[name])
     if run is None:
         raise SystemExit(f"no seed of {name} is right often enough to be bundled")
-    study = load_study(seeds.trained(name, run["seed"]))
+    kept = KEPT / f"{name}-{run['seed']}"
+    study = load_study(kept if kept.is_dir() else seeds.trained(name, run["seed"]))
     in_order(study, run["order"]).save(folder)
 
 

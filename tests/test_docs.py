@@ -130,7 +130,9 @@ def test_the_reference_has_every_public_name():
 
 def test_architecture_has_every_folder():
     named = set(re.findall(r"^\| `src/inversionview/(\w+)` ", TEXTS["docs/architecture.md"], re.MULTILINE))
-    assert named == {path.name for path in (ROOT / "src" / "inversionview").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert named == {path.name for path in (ROOT / "src" / "inversionview").iterdir() if path.is_dir()} - {
+        "__pycache__"
+    }
 
 
 @pytest.mark.slow

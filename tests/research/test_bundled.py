@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ def tiny(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(seeds, "RUNS", tmp_path / "seeds")
     monkeypatch.setattr(bundled, "RUNS", tmp_path / "bundled")
+    monkeypatch.setattr(bundled, "KEPT", tmp_path / "kept")
     monkeypatch.setitem(bundled.BUDGETS, "addition", recipes.Budget(steps=2))
 
 
@@ -61,6 +63,18 @@ def test_the_chosen_seeds_model_is_bundled_with_its_heads_in_order(tmp_path, mon
         assert {file.get_tensor(name).dtype for name in list(file.keys())} == {torch.float16}
     study = json.loads((made.folder / "study.json").read_text(encoding="utf-8"))
     assert (study["name"], study["decoder"], study["probed"]) == ("addition", "decoder", "probed")
+
+
+def test_a_model_that_is_kept_is_not_trained_again(tmp_path, monkeypatch):
+    measured((3, 0.99, True))
+    seeds.trained("addition", 3).rename(tmp_path / "moved")
+    kept = bundled.KEPT / "addition-3"
+    shutil.copytree(tmp_path / "moved", kept, ignore=bundled.OF_RUN)
+    monkeypatch.setattr(seeds, "trained", lambda *of: pytest.fail("it was trained again"))
+    bundled.keep_model("addition", tmp_path / "model")
+    tokens = task().sample(5, generator=torch.Generator().manual_seed(0))
+    made, there = load_study(tmp_path / "model"), load_study(kept)
+    torch.testing.assert_close(made.probed.logits(tokens), there.probed.logits(tokens))
 
 
 def test_without_a_seed_that_is_right_often_enough_nothing_is_bundled(tmp_path):

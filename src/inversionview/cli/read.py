@@ -52,8 +52,8 @@ def read(
     Says what is known of the task's features, and shows inputs that the model cannot tell apart from INPUT at one
     position and site, each verified; with --exact all of them are found.
 
-    STUDY is a bundled name or a folder, or with --model a domain such as ioi; INPUT is typed without begin and end
-    tokens.
+    STUDY is a bundled name, a folder or user/name on the hub, or with --model a domain such as ioi; INPUT is typed
+    without begin and end tokens.
     """
     n = sampled.n
     if n < 1:

@@ -34,7 +34,8 @@ def serve(of: ModelSettings, *, studies: tuple[str, ...], samples: int, seconds:
     Starts a local server and prints its address; nothing is fetched from the net, and nobody but this machine is
     answered unless --host says otherwise.
 
-    STUDY is a bundled name or a folder, or with --model a domain such as ioi; several may be given.
+    STUDY is a bundled name, a folder or user/name on the hub, or with --model a domain such as ioi; several may
+    be given.
     """
     for package in ("fastapi", "uvicorn"):
         if find_spec(package) is None:

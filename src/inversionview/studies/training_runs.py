@@ -122,9 +122,7 @@ def train_probed(
     with _claimed(out, resume=resume):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            # Fused attention is slow in the backward pass for sequences as short as these.
-            fields = {**plan.model, "attn_implementation": "eager"}
-            model = GPT2LMHeadModel(GPT2Config(**fields))
+            model = GPT2LMHeadModel(GPT2Config(**plan.model))
         nn.Module.to(model, default_device())
         task = get_task(plan.task) if plan.make_task is None else plan.make_task()
         objective = ProbedObjective(model, task, config.seed, plan.all_tokens)
