@@ -39,6 +39,7 @@ def section(task: str, claims: Sequence[Claim], heads: str = "") -> str:
     none = f"None of the seeds trained {PAPERS} has {ENOUGH[task]:.1%} of held-out inputs right."
     return markdown.page(
         "seeds",
+        answer=_answer(task, [run for of_way in ways.values() for run in of_way], len(claims)),
         heads=heads,
         enough=f"{ENOUGH[task]:.1%}",
         claims=markdown.table(("the claim", *ways), of_claims),
@@ -46,6 +47,18 @@ def section(task: str, claims: Sequence[Claim], heads: str = "") -> str:
         chosen=none if taken is None else f"By this rule it is seed {taken['seed']}.",
         task=task,
     )
+
+
+def _answer(task: str, runs: Sequence[Any], claims: int) -> str:
+    """Whether training finds the paper's circuit each time, in a sentence."""
+    agree = sorted(agreeing(run) for run in runs if run["accuracy"] >= ENOUGH[task])
+    if not agree:
+        return "No model that was trained has learnt the task."
+    between = f"{agree[0]}" if agree[0] == agree[-1] else f"between {agree[0]} and {agree[-1]}"
+    learnt = (
+        f"{len(agree)} of {len(runs)} models learnt the task (at least {ENOUGH[task]:.1%} of held-out inputs right)"
+    )
+    return f"{learnt}; on each of these, {between} of {claims} claims agree."
 
 
 def chosen(task: str, runs: Sequence[Any]) -> Any | None:

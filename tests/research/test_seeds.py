@@ -54,6 +54,8 @@ def test_runs_are_added_and_replaced_and_the_section_counts_them(results, capsys
     kept = json.loads((results / "seeds-addition.json").read_text(encoding="utf-8"))
     assert [(one["seed"], one["accuracy"]) for one in kept["addition"]] == [(0, 0.99), (1, 0.983)]
     text = seeds_page.section("addition", CLAIMS, "Heads are heads.")
+    said = " ".join(text.split())
+    assert "3 of 3 models learnt the task (at least 98.0% of held-out inputs right); on each of these, between 1" in said
     assert "| claim 1 | 1 of 2 | 1 of 1 |" in text
     assert "| claim 0 | 2 of 2 | 1 of 1 |" in text
     assert "| Muon | 0 | 1,000 | 99.90% | 2 of 4 |" in text
@@ -64,6 +66,7 @@ def test_runs_are_added_and_replaced_and_the_section_counts_them(results, capsys
 def test_where_no_seed_is_right_often_enough_that_is_said(results):
     seeds.add("addition", run(0, 0.9, 4))
     text = " ".join(seeds_page.section("addition", CLAIMS).split())
+    assert "No model that was trained has learnt the task." in text
     assert "None of the seeds trained the paper's way has 98.0% of held-out inputs right." in text
 
 
