@@ -55,7 +55,8 @@ def test_runs_are_added_and_replaced_and_the_section_counts_them(results, capsys
     assert [(one["seed"], one["accuracy"]) for one in kept["addition"]] == [(0, 0.99), (1, 0.983)]
     text = seeds_page.section("addition", CLAIMS, "Heads are heads.")
     said = " ".join(text.split())
-    assert "3 of 3 models learnt the task (at least 98.0% of held-out inputs right); on each of these, between 1" in said
+    assert "3 of 3 models learnt the task (at least 98.0% of held-out inputs right); on each of these, " in said
+    assert "these, between 1 and 3 of 4 claims agree." in said
     assert "| claim 1 | 1 of 2 | 1 of 1 |" in text
     assert "| claim 0 | 2 of 2 | 1 of 1 |" in text
     assert "| Muon | 0 | 1,000 | 99.90% | 2 of 4 |" in text
