@@ -100,7 +100,8 @@ def _reads(described: StudyDescription, model: str | None) -> Iterator[str]:
     yield f"{len(described.sites)} sites: {', '.join(f'`{site}`' for site in described.sites)}."
     yield f"Activations in convention `{described.convention}`."
     own = f" (by site, chosen by `{described.epsilon_rule}`)" if described.epsilons else ""
-    yield f"Members: inputs whose activation is within ε = {described.epsilon:g}{own} of the query's, {described.metric}."
+    limit = f"ε = {described.epsilon:g}{own}"
+    yield f"Members: inputs whose activation is within {limit} of the query's, metric `{described.metric}`."
 
 
 def _rates(described: StudyDescription, evaluation: Evaluation | None) -> str:
