@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from inversionview.errors import UserError, one_line
 
 TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""The disk's errors, which are not the hub's."""
 _STUDY = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w.][\w./-]*))?", re.ASCII)
 
 
@@ -71,6 +75,8 @@ def asking(name: HubName, what: str, *, pushing: bool = False) -> Iterator[None]
                 f"the hub does not let you {'write' if pushing else 'read'} {repo}: log in with `hf auth login`, or "
                 "set HF_TOKEN to a token that may"
             ) from error
+        if (number := getattr(error, "errno", None)) in _NO_ROOM:
+            raise UserError(f"the {what} {repo} cannot be kept here: {os.strerror(number)}") from error
         if status is not None and status < 500:
             raise UserError(f"the hub refused what was asked of {repo}: {one_line(error)}") from error
         at = "" if revision is None else f" at revision {revision}"

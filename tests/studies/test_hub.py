@@ -1,12 +1,14 @@
 """Studies on the hub: pushed to a stand-in of it, and back by name, revision, and without it."""
 
 import dataclasses
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 
+import huggingface_hub
 import pytest
 import torch
 
@@ -164,6 +166,21 @@ def test_who_may_not_write_is_told_how(hub, study, monkeypatch):
         study.push_to_hub("sums")
 
 
+def test_a_full_disk_is_not_the_hubs_fault(hub, study, monkeypatch):
+    study.push_to_hub(NAME)
+    iv.load_study(NAME)
+    fetch = huggingface_hub.snapshot_download
+
+    def full(*args, local_files_only=False, **options):
+        if local_files_only:
+            return fetch(*args, local_files_only=True, **options)
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(UserError, match="the study somebody/sums cannot be kept here: No space left on device"):
+        iv.load_study(NAME)
+
+
 def test_a_push_that_does_not_reach_the_hub(hub, study):
     hub.down = True
     with pytest.raises(UserError, match="somebody/sums was not pushed: the hub cannot be reached") as why:
@@ -235,8 +252,10 @@ def test_studies_lists_those_that_are_here(hub, study, capsys):
 
 def test_on_the_command_line(hub, study, capsys):
     study.push_to_hub(NAME)
+    asked(hub)
     assert cli.main(["read", NAME, "500+990=1490", "--site", "a0.0", "--at", "=", "-n", "20", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["query"]["input"] == "500+990=1490"
+    assert asked(hub).count(f"GET /api/models/{NAME}") == 1, "the hub is asked once for the newest"
 
 
 def test_a_decoder_of_16_bits(hub, study, tmp_path):

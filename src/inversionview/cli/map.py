@@ -78,7 +78,7 @@ def _usual(study: str, feature: str | None, *, measure: bool) -> Map:
     folder = find_study(study)
     if not measure and (found := described_map(folder, read_description(folder))):
         return found
-    opened = _opened(study, ModelSettings(), feature)
+    opened = _opened(str(folder), ModelSettings(), feature)
     if not measure and (found := kept_map(opened)):
         return found
     document = opened.map()

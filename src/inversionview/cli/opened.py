@@ -22,11 +22,11 @@ def open_for(study: str, of: ModelSettings | None = None) -> Study:
         for option, value in vars(of).items():
             if value is not None and option != "device":
                 raise UserError(f"--{option} is for another model: give --model too")
-        find_study(study)  # a name that is none is known before anything is loaded
+        folder = find_study(study)  # a name that is none is known before anything is loaded
     with importing():
         from inversionview.studies.study import load_study, open_study
     if of.model is None:
-        return load_study(study, device=of.device)
+        return load_study(folder, device=of.device)
     how = dataclasses.asdict(of)
     with doing(f"loading the model {of.model}"):
         if not is_study(study):

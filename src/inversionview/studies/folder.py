@@ -177,7 +177,7 @@ def with_model(
 
 
 def save_parts(parts: Parts, folder: str | Path, *, half: bool = False, by_name: bool = False) -> None:
-    """Write a study into a new folder, whole or not at all: models in safetensors, `study.json`, what it has of a map.
+    """Write a study into a new folder, whole or not at all: models in safetensors, `study.json`, and its map.
 
     With `half`, the decoder's weights as 16-bit numbers. With `by_name`, a probed model that the study names on the hub
     is named there too, and not copied.
